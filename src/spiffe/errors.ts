@@ -1,0 +1,117 @@
+/** What a gRPC caller sees; the names are those of the gRPC status codes. */
+export type StatusName =
+  | 'INVALID_ARGUMENT' | 'NOT_FOUND' | 'ALREADY_EXISTS' | 'PERMISSION_DENIED' | 'UNAUTHENTICATED' | 'UNAVAILABLE'
+  | 'UNIMPLEMENTED' | 'INTERNAL' | 'FAILED_PRECONDITION' | 'RESOURCE_EXHAUSTED' | 'DEADLINE_EXCEEDED' | 'CANCELLED' | 'ABORTED'
+
+export interface CatalogueRow {
+  readonly status: StatusName
+  /** Whether the same call can succeed later without anybody changing anything. */
+  readonly retry: boolean
+  /** One sentence for the operator: the next command or step. */
+  readonly next: string
+}
+
+/**
+ * Every refusal Assay can give. Callers and tests read the code; `docs/errors.md` is generated from this table.
+ * Keep it sorted by topic, and codes stable once released.
+ */
+export const errorCatalogue = {
+  // SPIFFE IDs, trust domains, selectors, entries
+  trust_domain_malformed: { status: 'INVALID_ARGUMENT', retry: false, next: 'use 1 to 255 of a-z 0-9 . - _ as the trust domain name' },
+  spiffe_id_malformed: { status: 'INVALID_ARGUMENT', retry: false, next: 'write the ID as spiffe://<trust domain>/<path>' },
+  spiffe_id_not_allowed: { status: 'INVALID_ARGUMENT', retry: false, next: 'use an ID of this trust domain outside /spire' },
+  selector_malformed: { status: 'INVALID_ARGUMENT', retry: false, next: 'write selectors as type:value, e.g. unix:uid:1000' },
+  entry_malformed: { status: 'INVALID_ARGUMENT', retry: false, next: 'correct the named field; see `assay entry create --help`' },
+  entry_not_found: { status: 'NOT_FOUND', retry: false, next: 'list entries with `assay entry show`' },
+  entry_exists: { status: 'ALREADY_EXISTS', retry: false, next: 'change the existing entry with `assay entry update`' },
+  entry_not_authorized: { status: 'NOT_FOUND', retry: true, next: 'check that the entry\'s parent is this agent: `assay entry show`' },
+  // Bundles
+  bundle_malformed: { status: 'INVALID_ARGUMENT', retry: false, next: 'give a SPIFFE bundle (JSON) or PEM certificates' },
+  bundle_not_found: { status: 'NOT_FOUND', retry: false, next: 'list bundles with `assay bundle list`' },
+  bundle_exists: { status: 'ALREADY_EXISTS', retry: false, next: 'replace it with `assay bundle set`' },
+  bundle_in_use: { status: 'FAILED_PRECONDITION', retry: false, next: 'delete with --mode dissociate or --mode delete' },
+  // X.509
+  certificate_malformed: { status: 'INVALID_ARGUMENT', retry: false, next: 'inspect the file with `assay svid inspect`' },
+  csr_malformed: { status: 'INVALID_ARGUMENT', retry: false, next: 'send a PKCS#10 request in DER, signed by its own key' },
+  key_unsupported: { status: 'INVALID_ARGUMENT', retry: false, next: 'use P-256, P-384, P-521 or RSA of 2048 to 8192 bits' },
+  x509_svid_invalid: { status: 'UNAUTHENTICATED', retry: false, next: 'inspect the chain with `assay svid inspect`' },
+  x509_chain_untrusted: { status: 'UNAUTHENTICATED', retry: false, next: 'compare chain and bundle with `assay svid verify`' },
+  x509_svid_expired: { status: 'UNAUTHENTICATED', retry: false, next: 'fetch a fresh SVID; check the clocks of both machines' },
+  // JWT
+  jwt_svid_malformed: { status: 'INVALID_ARGUMENT', retry: false, next: 'inspect the token with `assay svid inspect`' },
+  jwt_svid_invalid: { status: 'INVALID_ARGUMENT', retry: false, next: 'check audience, time and bundle with `assay svid verify`' },
+  jwt_disabled: { status: 'UNIMPLEMENTED', retry: false, next: 'JWT-SVIDs are switched off on this server (disable_jwt_svids)' },
+  // Callers
+  no_identity_issued: { status: 'PERMISSION_DENIED', retry: true, next: 'register the workload: `assay entry create`' },
+  workload_attestation_failed: { status: 'UNAVAILABLE', retry: true, next: 'see the agent\'s log for the attestor that failed' },
+  caller_gone: { status: 'PERMISSION_DENIED', retry: false, next: 'the calling process ended or changed its program; connect again' },
+  security_header_missing: { status: 'INVALID_ARGUMENT', retry: false, next: 'send the metadata workload.spiffe.io: true' },
+  authorization_denied: { status: 'PERMISSION_DENIED', retry: false, next: 'call over the admin socket or with an admin SVID' },
+  peer_unauthenticated: { status: 'UNAUTHENTICATED', retry: false, next: 'present a valid X509-SVID of the expected trust domain' },
+  // Agents and attestation
+  agent_id_malformed: { status: 'INVALID_ARGUMENT', retry: false, next: 'agent IDs begin spiffe://<trust domain>/spire/agent/' },
+  agent_not_found: { status: 'NOT_FOUND', retry: false, next: 'list agents with `assay agent list`' },
+  agent_banned: { status: 'PERMISSION_DENIED', retry: false, next: 'banned by an operator; `assay agent evict` lets it attest again' },
+  agent_not_attested: { status: 'PERMISSION_DENIED', retry: false, next: 'attest again: start the agent with a new join token' },
+  agent_not_active: { status: 'PERMISSION_DENIED', retry: false, next: 'a newer SVID of this agent is in use; attest again' },
+  agent_expired: { status: 'PERMISSION_DENIED', retry: false, next: 'attest again: start the agent with a new join token' },
+  agent_must_reattest: { status: 'PERMISSION_DENIED', retry: false, next: 'attest again instead of renewing' },
+  attestation_malformed: { status: 'INVALID_ARGUMENT', retry: false, next: 'send params with data and a CSR first' },
+  attestor_unknown: { status: 'FAILED_PRECONDITION', retry: false, next: 'configure this node attestor on the server' },
+  join_token_invalid: { status: 'INVALID_ARGUMENT', retry: false, next: 'make a new token: `assay token generate`' },
+  join_token_exists: { status: 'INTERNAL', retry: false, next: 'choose another token, or leave it to the server' },
+  // Requests
+  argument_invalid: { status: 'INVALID_ARGUMENT', retry: false, next: 'correct the named argument' },
+  page_token_malformed: { status: 'INTERNAL', retry: false, next: 'start again without a page token' },
+  rate_limited: { status: 'RESOURCE_EXHAUSTED', retry: true, next: 'retry with back-off' },
+  not_implemented: { status: 'UNIMPLEMENTED', retry: false, next: 'this method is not offered here' },
+  deadline_exceeded: { status: 'DEADLINE_EXCEEDED', retry: true, next: 'retry with a longer deadline' },
+  cancelled: { status: 'CANCELLED', retry: true, next: 'the caller went away or the process is stopping' },
+  server_unreachable: { status: 'UNAVAILABLE', retry: true, next: 'check that the server runs and the address is right' },
+  server_initializing: { status: 'UNAVAILABLE', retry: true, next: 'retry in a moment: the server is starting' },
+  // Storage and keys
+  datastore_unavailable: { status: 'UNAVAILABLE', retry: true, next: 'check that the database runs and is reachable' },
+  datastore_locked: { status: 'FAILED_PRECONDITION', retry: false, next: 'stop the other server, or move to PostgreSQL' },
+  datastore_newer: { status: 'FAILED_PRECONDITION', retry: false, next: 'run the newer version that wrote this database' },
+  datastore_corrupt: { status: 'INTERNAL', retry: false, next: 'restore the database from a backup' },
+  key_not_found: { status: 'NOT_FOUND', retry: false, next: 'check the key manager\'s folder' },
+  key_store_corrupt: { status: 'INTERNAL', retry: false, next: 'restore the key file from a backup, or remove it to start anew' },
+  // Configuration and files
+  config_invalid: { status: 'INVALID_ARGUMENT', retry: false, next: 'correct the named key; see docs/configuration.md' },
+  file_unusable: { status: 'INVALID_ARGUMENT', retry: false, next: 'check the path and its permissions' },
+  bootstrap_untrusted: { status: 'UNAUTHENTICATED', retry: false, next: 'give the output of `assay bundle show` as trust_bundle_path' }
+} as const satisfies Record<string, CatalogueRow>
+
+export type ErrorCode = keyof typeof errorCatalogue
+
+export interface SpiffeErrorOptions {
+  /** The lower error; logged, never sent to a caller. */
+  readonly cause?: unknown
+  /** Requirement of the standard that was broken, e.g. `X509-06`; shown by `assay svid verify`. */
+  readonly requirement?: string | undefined
+  /** Facts safe to show, for logs and `--output json`. Never secrets. */
+  readonly details?: Readonly<Record<string, unknown>> | undefined
+}
+
+/** A refusal: expected, coded, explained. Whatever is not a `SpiffeError` is a bug. */
+export class SpiffeError extends Error {
+  readonly code: ErrorCode
+  readonly requirement: string | undefined
+  readonly details: Readonly<Record<string, unknown>> | undefined
+
+  /** @param message lower case, no final period: the rule and the offending value, never a secret */
+  constructor (code: ErrorCode, message: string, options: SpiffeErrorOptions = {}) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause })
+    this.name = 'SpiffeError'
+    this.code = code
+    this.requirement = options.requirement
+    this.details = options.details
+  }
+
+  get row (): CatalogueRow { return errorCatalogue[this.code] }
+}
+
+/** Reads the code of a refusal, or `undefined` for anything else. */
+export function codeOf (error: unknown): ErrorCode | undefined {
+  return error instanceof SpiffeError ? error.code : undefined
+}
