@@ -24,7 +24,12 @@ export const errorCatalogue = {
   entry_malformed: { status: 'INVALID_ARGUMENT', retry: false, next: 'correct the named field; see `assay entry create --help`' },
   entry_not_found: { status: 'NOT_FOUND', retry: false, next: 'list entries with `assay entry show`' },
   entry_exists: { status: 'ALREADY_EXISTS', retry: false, next: 'change the existing entry with `assay entry update`' },
+  federated_bundle_unknown: { status: 'INTERNAL', retry: false, next: 'store that domain\'s bundle first: `assay bundle set`' },
   entry_not_authorized: { status: 'NOT_FOUND', retry: true, next: 'check that the entry\'s parent is this agent: `assay entry show`' },
+  federation_invalid: { status: 'INVALID_ARGUMENT', retry: false, next: 'name a trust domain other than this one' },
+  // Documents and addresses
+  json_malformed: { status: 'INVALID_ARGUMENT', retry: false, next: 'send one JSON text (RFC 8259) in which no name is repeated' },
+  endpoint_malformed: { status: 'INVALID_ARGUMENT', retry: false, next: 'write unix:///absolute/path or tcp://<IP address>:<port>' },
   // Bundles
   bundle_malformed: { status: 'INVALID_ARGUMENT', retry: false, next: 'give a SPIFFE bundle (JSON) or PEM certificates' },
   bundle_not_found: { status: 'NOT_FOUND', retry: false, next: 'list bundles with `assay bundle list`' },
@@ -44,6 +49,8 @@ export const errorCatalogue = {
   // Callers
   no_identity_issued: { status: 'PERMISSION_DENIED', retry: true, next: 'register the workload: `assay entry create`' },
   workload_attestation_failed: { status: 'UNAVAILABLE', retry: true, next: 'see the agent\'s log for the attestor that failed' },
+  secret_not_authorized: { status: 'INVALID_ARGUMENT', retry: true, next: 'register the proxy for the IDs that its configuration names' },
+  sds_validator_unsupported: { status: 'INTERNAL', retry: false, next: 'use Envoy 1.18 or newer, or name one bundle instead of all' },
   caller_gone: { status: 'PERMISSION_DENIED', retry: false, next: 'the calling process ended or changed its program; connect again' },
   security_header_missing: { status: 'INVALID_ARGUMENT', retry: false, next: 'send the metadata workload.spiffe.io: true' },
   authorization_denied: { status: 'PERMISSION_DENIED', retry: false, next: 'call over the admin socket or with an admin SVID' },
@@ -61,6 +68,7 @@ export const errorCatalogue = {
   join_token_invalid: { status: 'INVALID_ARGUMENT', retry: false, next: 'make a new token: `assay token generate`' },
   join_token_exists: { status: 'INTERNAL', retry: false, next: 'choose another token, or leave it to the server' },
   // Requests
+  message_malformed: { status: 'INTERNAL', retry: false, next: 'the peer sent bytes that are no such message: check its version' },
   argument_invalid: { status: 'INVALID_ARGUMENT', retry: false, next: 'correct the named argument' },
   page_token_malformed: { status: 'INTERNAL', retry: false, next: 'start again without a page token' },
   rate_limited: { status: 'RESOURCE_EXHAUSTED', retry: true, next: 'retry with back-off' },
@@ -69,6 +77,7 @@ export const errorCatalogue = {
   cancelled: { status: 'CANCELLED', retry: true, next: 'the caller went away or the process is stopping' },
   server_unreachable: { status: 'UNAVAILABLE', retry: true, next: 'check that the server runs and the address is right' },
   server_initializing: { status: 'UNAVAILABLE', retry: true, next: 'retry in a moment: the server is starting' },
+  server_stopping: { status: 'UNAVAILABLE', retry: true, next: 'retry: the process is stopping or being restarted' },
   // Storage and keys
   datastore_unavailable: { status: 'UNAVAILABLE', retry: true, next: 'check that the database runs and is reachable' },
   datastore_locked: { status: 'FAILED_PRECONDITION', retry: false, next: 'stop the other server, or move to PostgreSQL' },
@@ -76,9 +85,13 @@ export const errorCatalogue = {
   datastore_corrupt: { status: 'INTERNAL', retry: false, next: 'restore the database from a backup' },
   key_not_found: { status: 'NOT_FOUND', retry: false, next: 'check the key manager\'s folder' },
   key_store_corrupt: { status: 'INTERNAL', retry: false, next: 'restore the key file from a backup, or remove it to start anew' },
+  key_store_changed: { status: 'FAILED_PRECONDITION', retry: false, next: 'give each server its own keys_path, then restart this one' },
   // Configuration and files
+  usage_invalid: { status: 'INVALID_ARGUMENT', retry: false, next: 'see the command\'s --help' },
   config_invalid: { status: 'INVALID_ARGUMENT', retry: false, next: 'correct the named key; see docs/configuration.md' },
   file_unusable: { status: 'INVALID_ARGUMENT', retry: false, next: 'check the path and its permissions' },
+  socket_in_use: { status: 'FAILED_PRECONDITION', retry: false, next: 'stop the process that listens there, or choose another path' },
+  address_unusable: { status: 'FAILED_PRECONDITION', retry: false, next: 'choose another address or port, or stop the process that has it' },
   bootstrap_untrusted: { status: 'UNAUTHENTICATED', retry: false, next: 'give the output of `assay bundle show` as trust_bundle_path' }
 } as const satisfies Record<string, CatalogueRow>
 

@@ -1,4 +1,5 @@
 import { SpiffeError } from './errors.ts'
+import { isStorableText } from './storable-text.ts'
 
 /** An attested fact about a node or a workload, e.g. `{ type: 'unix', value: 'uid:1000' }`. */
 export interface Selector { readonly type: string, readonly value: string }
@@ -13,11 +14,15 @@ export function parseSelector (text: string): Selector {
   return checkSelector({ type: text.slice(0, colon), value: text.slice(colon + 1) })
 }
 
-/** Refuses an empty type, a type with a colon, and an empty value. @throws {SpiffeError} `selector_malformed` */
+/**
+ * Refuses an empty type, a type with a colon, an empty value, and text that no database stores (U+0000, lone surrogates).
+ * @throws {SpiffeError} `selector_malformed`
+ */
 export function checkSelector ({ type, value }: Selector): Selector {
   if (type === '') throw new SpiffeError('selector_malformed', 'missing selector type')
-  if (type.includes(':')) throw new SpiffeError('selector_malformed', `selector type ${JSON.stringify(type)} contains a colon`)
-  if (value === '') throw new SpiffeError('selector_malformed', `selector of type ${JSON.stringify(type)} has no value`)
+  if (type.includes(':')) throw new SpiffeError('selector_malformed', `selector type contains ':': ${JSON.stringify(type)}`)
+  if (value === '') throw new SpiffeError('selector_malformed', `missing selector value for type ${JSON.stringify(type)}`)
+  if (!isStorableText(type + value)) throw new SpiffeError('selector_malformed', 'selector contains U+0000 or a lone surrogate')
   return { type, value }
 }
 

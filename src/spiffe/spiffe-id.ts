@@ -33,6 +33,8 @@ export function parseSpiffeId (text: string): SpiffeId {
  * @throws {SpiffeError} `spiffe_id_malformed`
  */
 export function spiffeIdOf (trustDomain: TrustDomain, path: string): SpiffeId {
+  // Otherwise the path would lengthen the trust domain's name.
+  if (path !== '' && !path.startsWith('/')) throw malformed('ID-01', 'the path does not begin with a slash', path)
   return parseSpiffeId(scheme + trustDomain + path)
 }
 
@@ -57,7 +59,7 @@ function checkPath (path: string, text: string): void {
   if (/[?#]/.test(path)) throw malformed('ID-02', 'has a query or a fragment', text)
   for (const segment of path.slice(1).split('/')) {
     if (segment === '') {
-      const trailing = path.endsWith('/') && !path.includes('//')
+      const trailing = !path.includes('//')
       throw trailing ? malformed('ID-09', 'the path ends with a slash', text) : malformed('ID-08', 'the path has an empty segment', text)
     }
     if (segment === '.' || segment === '..') throw malformed('ID-08', `the path has the segment ${segment}`, text)

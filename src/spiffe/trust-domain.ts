@@ -14,6 +14,17 @@ export function parseTrustDomain (name: string): TrustDomain {
   return name as TrustDomain
 }
 
+/**
+ * Refuses a relationship to a foreign domain that bears the local one's name (ID-13).
+ * @throws {SpiffeError} `federation_invalid`
+ */
+export function checkForeign (foreign: TrustDomain, own: TrustDomain): TrustDomain {
+  if (foreign !== own) return foreign
+  throw new SpiffeError('federation_invalid', `${JSON.stringify(own)} is this trust domain: it cannot federate with itself`, {
+    requirement: 'ID-13'
+  })
+}
+
 function brokenRule (name: string): SpiffeError {
   const [requirement, rule] =
     name === '' ? ['ID-03', 'trust domain is empty']

@@ -1,0 +1,49 @@
+// Runs the tests and prints one line per file, each failure with its diagnosis, each skip with its reason, and a count at the end.
+// usage: node scripts/test.mjs [soak] [--coverage] [file ...]     soak: the long proofs, test/**/*.soak.ts
+import { spawn } from 'node:child_process'
+import { globSync } from 'node:fs'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import { fileURLToPath } from 'node:url'
+
+const root = fileURLToPath(new URL('..', import.meta.url))
+const flags = process.argv.slice(2).filter(argument => argument.startsWith('-'))
+const [first, ...rest] = process.argv.slice(2).filter(argument => !argument.startsWith('-'))
+const soak = first === 'soak'
+const named = soak || first === undefined ? rest : [first, ...rest]
+const files = named.length > 0 ? named : globSync(soak ? 'test/**/*.soak.ts' : 'test/**/*.test.ts', { cwd: root }).sort()
+const options = [
+  '--reporter=tap',
+  `--jobs=${soak ? 1 : 2}`,
+  `--timeout=${soak ? 1800 : 300}`,
+  ...(flags.includes('--coverage') ? ['--no-disable-coverage', '--coverage-report=text'] : [])
+]
+
+const tap = spawn(join(root, 'node_modules', '.bin', 'tap'), ['run', ...options, ...files], { cwd: root, stdio: ['ignore', 'pipe', 'inherit'] })
+for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => tap.kill(signal))
+
+const totals = { pass: 0, fail: 0, skip: 0 }
+let diagnosis = false
+let depth = 0
+for await (const line of createInterface({ input: tap.stdout })) {
+  const indent = line.length - line.trimStart().length
+  const text = line.trimStart()
+  const result = /^(not ok|ok) \d+ - (.*)$/.exec(text)
+  if (result !== null) {
+    const [, verdict, title] = result
+    const skipped = / # (SKIP|TODO)\b/.test(title)
+    // A line that closes a group of sub-tests is not a test of its own, but for the file's own line, which is printed.
+    if (indent > 0 && !/ # time=/.test(title)) totals[skipped ? 'skip' : verdict === 'ok' ? 'pass' : 'fail']++
+    diagnosis = verdict === 'not ok' && !skipped
+    depth = indent
+    if (indent === 0 || skipped || diagnosis) console.log(line)
+  } else if (diagnosis && indent > depth) {
+    console.log(line)
+  } else if (indent === 0 && /^(#|Bail out)/.test(text) && !/^# (Subtest|No coverage)/.test(text)) {
+    console.log(line)
+  }
+}
+const code = await new Promise(resolve => tap.once('close', (code, signal) => resolve(signal === null ? code : 1)))
+if (code !== 0 && totals.fail === 0) totals.fail = 1
+console.log(`${totals.pass} passed, ${totals.fail} failed, ${totals.skip} skipped`)
+process.exitCode = code
