@@ -1,0 +1,139 @@
+import { randomBytes } from 'node:crypto'
+import type { Clock } from '../runtime/clock.ts'
+import type { Logger } from '../runtime/logger.ts'
+import type { Bundle } from '../spiffe/bundle.ts'
+import { SpiffeError } from '../spiffe/errors.ts'
+import type { TrustDomain } from '../spiffe/trust-domain.ts'
+import type { VerifiedX509Svid } from '../x509/verify-svid.ts'
+import type { BoundService } from './bound-service.ts'
+import type { CallContext } from './call.ts'
+import { Connections } from './connections.ts'
+import { openGrpcAdapter } from './grpc-adapter.ts'
+import { defaultLimits, type RpcLimits } from './limits.ts'
+import type { Listener } from './listener.ts'
+import type { ServingDeps } from './serve-call.ts'
+import { openTlsListener } from './tls-listener.ts'
+import type { TlsIdentity } from './tls-identity.ts'
+import { openUnixListener } from './unix-listener.ts'
+
+export { bind, type BoundService } from './bound-service.ts'
+
+export interface RpcServerOptions {
+  readonly services: readonly BoundService[]
+  readonly log: Logger
+  readonly clock: Clock
+  /** Authorization: runs before each handler and before its request is decoded; throws to refuse. */
+  readonly before?: (context: CallContext) => Promise<void> | void
+  /** Level of the line that each call leaves; `info` makes it an audit log. */
+  readonly callLevel?: 'debug' | 'info'
+  readonly limits?: Partial<RpcLimits>
+}
+
+export interface UnixListenOptions {
+  readonly path: string
+  /** Of the socket file; 0o770 unless given. */
+  readonly mode?: number
+}
+
+export interface TlsListenOptions {
+  readonly host: string
+  /** 0: any free port. */
+  readonly port: number
+  /** The server's SVID, read now and at each `refreshIdentity`. */
+  readonly identity: () => TlsIdentity
+  /** The bundle of one trust domain, read at each handshake. */
+  readonly bundleOf: (trustDomain: TrustDomain) => Bundle | undefined
+  /** Throws to refuse a client whose SVID is valid. */
+  readonly acceptClient?: (svid: VerifiedX509Svid) => void
+  /** Refuse clients that show no certificate. */
+  readonly clientRequired?: boolean
+}
+
+/** Disposing is graceful: streams end at once, single calls get up to 10 s, then everything is cut. */
+export interface RpcServer extends AsyncDisposable {
+  /** @throws {SpiffeError} `socket_in_use`, `file_unusable` */
+  listenUnix (options: UnixListenOptions): Promise<{ path: string }>
+  /** @throws {SpiffeError} `address_unusable` */
+  listenTls (options: TlsListenOptions): Promise<{ host: string, port: number }>
+  /** New TLS handshakes use `identity()` again; open connections go on. */
+  refreshIdentity (): void
+}
+
+export function openRpcServer (options: RpcServerOptions): RpcServer {
+  return new Server(options)
+}
+
+class Server implements RpcServer {
+  readonly #options: RpcServerOptions
+  readonly #limits: RpcLimits
+  readonly #connections = new Connections()
+  readonly #listeners: Listener[] = []
+  readonly #stopping = new AbortController()
+  readonly #stopped = new AbortController()
+  readonly #deps: ServingDeps
+  #closing: Promise<void> | undefined
+
+  constructor (options: RpcServerOptions) {
+    this.#options = options
+    this.#limits = { ...defaultLimits, ...options.limits }
+    const prefix = randomBytes(4).toString('hex')
+    let calls = 0
+    this.#deps = {
+      connections: this.#connections,
+      log: options.log,
+      clock: options.clock,
+      before: options.before,
+      callLevel: options.callLevel ?? 'debug',
+      stopping: this.#stopping.signal,
+      stopped: this.#stopped.signal,
+      nextRequestId: () => `${prefix}-${++calls}`,
+      running: new Set()
+    }
+  }
+
+  async listenUnix ({ path, mode = 0o770 }: UnixListenOptions): Promise<{ path: string }> {
+    const adapter = openGrpcAdapter(this.#options.services, this.#deps, this.#limits, false)
+    this.#listeners.push(await openUnixListener(path, mode, { adapter, connections: this.#connections, limits: this.#limits, log: this.#options.log }))
+    return { path }
+  }
+
+  async listenTls (options: TlsListenOptions): Promise<{ host: string, port: number }> {
+    const adapter = openGrpcAdapter(this.#options.services, this.#deps, this.#limits, true)
+    const { listener, address } = await openTlsListener(options, {
+      adapter, connections: this.#connections, limits: this.#limits, log: this.#options.log, clock: this.#options.clock
+    })
+    this.#listeners.push(listener)
+    return address
+  }
+
+  refreshIdentity (): void {
+    for (const listener of this.#listeners) listener.refreshIdentity()
+  }
+
+  [Symbol.asyncDispose] (): Promise<void> {
+    return this.#closing ??= this.#close()
+  }
+
+  async #close (): Promise<void> {
+    const reason = new SpiffeError('server_stopping', 'the server is stopping')
+    for (const listener of this.#listeners) {
+      listener.stopAccepting()
+      listener.drain()
+    }
+    this.#stopping.abort(reason)
+    const done = new AbortController()
+    const graceOver = this.#options.clock.sleep(this.#limits.stopGraceMs, done.signal).then(() => undefined, () => undefined)
+    await Promise.race([graceOver, this.#quiet()])
+    done.abort()
+    this.#stopped.abort(reason)
+    await Promise.all(this.#deps.running)
+    for (const listener of this.#listeners) listener.close()
+    this.#connections.destroyAll()
+  }
+
+  /** All calls have ended and their answers have left. */
+  async #quiet (): Promise<void> {
+    await Promise.all(this.#deps.running)
+    await this.#connections.closed()
+  }
+}

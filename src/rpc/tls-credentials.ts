@@ -1,0 +1,62 @@
+import type { Socket } from 'node:net'
+import { connect } from 'node:tls'
+import { CallCredentials, ChannelCredentials } from '@grpc/grpc-js'
+import { SpiffeError } from '../spiffe/errors.ts'
+import type { TlsChannelOptions } from './channel.ts'
+import { peerChain, secureContextOf, tlsPolicy } from './tls-identity.ts'
+
+const handshakeTimeoutMs = 10_000
+type SecureConnector = ReturnType<ChannelCredentials['_createSecureConnector']>
+
+/** Channel credentials that show an SVID and let `verifyServer` decide about the server's chain. */
+export class PeerCheckingCredentials extends ChannelCredentials {
+  readonly #options: TlsChannelOptions
+  /** Why the latest server was refused; explains why there is no connection. */
+  refusal: SpiffeError | undefined
+
+  constructor (options: TlsChannelOptions) {
+    super()
+    this.#options = options
+  }
+
+  override _isSecure (): boolean { return true }
+  override _equals (other: ChannelCredentials): boolean { return this === other }
+
+  override _createSecureConnector (_target: unknown, _options: unknown, callCredentials?: CallCredentials): SecureConnector {
+    return {
+      connect: async socket => ({ socket: await this.#connect(socket), secure: true }),
+      waitForReady: async () => {},
+      getCallCredentials: () => callCredentials ?? CallCredentials.createEmpty(),
+      destroy () {}
+    }
+  }
+
+  #connect (socket: Socket): Promise<Socket> {
+    const { address, identity, verifyServer, log } = this.#options
+    return new Promise((resolve, reject) => {
+      const fail = (error: Error) => {
+        tlsSocket.destroy()
+        reject(error)
+      }
+      const tlsSocket = connect({ ...tlsPolicy, socket, secureContext: secureContextOf(identity?.()) }, () => {
+        tlsSocket.setTimeout(0)
+        try {
+          verifyServer(peerChain(tlsSocket))
+        } catch (error) {
+          this.refusal = error instanceof SpiffeError ? error : new SpiffeError('peer_unauthenticated', 'the server was refused', { cause: error })
+          log.warn({ address, code: this.refusal.code, reason: this.refusal.message, requirement: this.refusal.requirement }, 'server refused')
+          return fail(this.refusal)
+        }
+        if (tlsSocket.alpnProtocol !== 'h2') return fail(new Error('the server does not speak HTTP/2'))
+        this.refusal = undefined
+        resolve(tlsSocket)
+      })
+      tlsSocket.setTimeout(handshakeTimeoutMs, () => fail(new Error('the TLS handshake took too long')))
+      tlsSocket.on('error', error => {
+        log.debug({ address, reason: error.message }, 'connection failed')
+        reject(error)
+      })
+      tlsSocket.once('close', () => reject(new Error('the server closed the connection')))
+    })
+  }
+}

@@ -1,0 +1,118 @@
+import type { AddressInfo } from 'node:net'
+import { createServer, type TLSSocket } from 'node:tls'
+import type { Clock } from '../runtime/clock.ts'
+import type { Logger } from '../runtime/logger.ts'
+import { SpiffeError } from '../spiffe/errors.ts'
+import { verifyX509Svid, type VerifiedX509Svid } from '../x509/verify-svid.ts'
+import type { TlsCaller } from './call.ts'
+import type { Connections, Identified } from './connections.ts'
+import type { GrpcAdapter } from './grpc-adapter.ts'
+import type { RpcLimits } from './limits.ts'
+import type { Listener } from './listener.ts'
+import type { TlsListenOptions } from './server.ts'
+import { contextOptions, peerChain, tlsPolicy } from './tls-identity.ts'
+
+const backlog = 4096
+/** How long a client with a bad certificate may stay to be told so. */
+const refusedLingerMs = 2000
+
+export interface TlsListenerDeps {
+  readonly adapter: GrpcAdapter
+  readonly connections: Connections
+  readonly limits: RpcLimits
+  readonly log: Logger
+  readonly clock: Clock
+}
+
+/**
+ * Accepts mutual TLS. A client's chain is checked against the bundle of its own trust domain only; a client without a
+ * certificate is let in as anonymous unless `clientRequired`. A bad certificate is answered UNAUTHENTICATED on each
+ * call, and the connection cut soon after. A connection ends when the client's SVID expires.
+ */
+export async function openTlsListener (options: TlsListenOptions, deps: TlsListenerDeps): Promise<{ listener: Listener, address: { host: string, port: number } }> {
+  const { adapter, connections, limits, log, clock } = deps
+  const closed = new AbortController()
+  const server = createServer({ ...tlsPolicy, ...contextOptions(options.identity()), requestCert: true, handshakeTimeout: limits.handshakeTimeoutMs })
+  server.maxConnections = limits.maxConnections
+  server.on('drop', () => log.warn({ limit: limits.maxConnections }, 'connection refused: too many are open'))
+  server.on('tlsClientError', (error, socket) => {
+    log.debug({ address: addressOf(socket), reason: error.message }, 'TLS handshake failed')
+    socket.destroy()
+  })
+  server.on('secureConnection', accept)
+  await listen()
+  server.on('error', error => log.error({ err: error }, 'accepting failed'))
+  const { address: host, port } = server.address() as AddressInfo
+
+  function accept (socket: TLSSocket): void {
+    const address = addressOf(socket)
+    socket.on('error', error => log.debug({ address, reason: error.message }, 'connection failed'))
+    if (socket.alpnProtocol !== 'h2') {
+      log.debug({ address }, 'connection refused: the client does not speak HTTP/2')
+      socket.destroy()
+      return
+    }
+    const key = connections.nextKey('tls')
+    const identified = identify(socket, key, address)
+    if (!connections.add(key, socket, identified)) return
+    if ('refusal' in identified) {
+      const { code, message, requirement, details } = identified.refusal
+      log.warn({ address, connection: key, code, reason: message, requirement, details }, 'client refused')
+      cutAfter(socket, refusedLingerMs)
+    } else if (identified.caller.kind === 'tls' && identified.caller.svid !== undefined) {
+      cutAfter(socket, identified.caller.svid.expiresAt.getTime() - clock.now().getTime())
+    }
+    adapter.inject(socket)
+  }
+
+  function identify (socket: TLSSocket, key: string, address: string): Identified {
+    try {
+      return { caller: { kind: 'tls', connection: key, address, svid: verify(socket), drop: () => { socket.destroy() } } satisfies TlsCaller }
+    } catch (error) {
+      if (error instanceof SpiffeError) return { refusal: error }
+      log.error({ err: error }, 'checking a client failed: this is a bug')
+      return { refusal: new SpiffeError('peer_unauthenticated', 'the certificate could not be checked') }
+    }
+  }
+
+  function verify (socket: TLSSocket): VerifiedX509Svid | undefined {
+    const chain = peerChain(socket)
+    if (chain.length === 0) {
+      if (options.clientRequired === true) throw new SpiffeError('peer_unauthenticated', 'a client certificate is required')
+      return undefined
+    }
+    const svid = verifyX509Svid(chain, { bundleOf: options.bundleOf, at: clock.now() })
+    options.acceptClient?.(svid)
+    return svid
+  }
+
+  function cutAfter (socket: TLSSocket, ms: number): void {
+    const gone = new AbortController()
+    socket.once('close', () => gone.abort())
+    clock.sleep(ms, AbortSignal.any([gone.signal, closed.signal])).then(() => socket.destroy(), () => undefined)
+  }
+
+  function listen (): Promise<void> {
+    return new Promise((resolve, reject) => {
+      server.once('error', error => reject(new SpiffeError('address_unusable', `cannot listen on ${options.host}:${options.port}: ${error.message}`, { cause: error })))
+      server.listen({ host: options.host, port: options.port, backlog }, () => { server.removeAllListeners('error'); resolve() })
+    })
+  }
+
+  return {
+    address: { host, port },
+    listener: {
+      stopAccepting: () => { server.close() },
+      refreshIdentity: () => server.setSecureContext(contextOptions(options.identity())),
+      drain: () => adapter.drain(),
+      close () {
+        adapter.destroy()
+        closed.abort()
+      }
+    }
+  }
+}
+
+function addressOf ({ remoteAddress, remotePort }: { remoteAddress?: string | undefined, remotePort?: number | undefined }): string {
+  return remoteAddress?.includes(':') === true ? `[${remoteAddress}]:${remotePort}` : `${remoteAddress}:${remotePort}`
+}

@@ -1,0 +1,77 @@
+import { createServer, type Socket } from 'node:net'
+import type { Logger } from '../runtime/logger.ts'
+import type { UnixCaller } from './call.ts'
+import { claimSocketPath } from './claim-socket-path.ts'
+import type { Connections } from './connections.ts'
+import type { GrpcAdapter } from './grpc-adapter.ts'
+import type { RpcLimits } from './limits.ts'
+import type { Listener } from './listener.ts'
+import { loadSocketOptions } from './socket-options.ts'
+import { identifyPeer } from './unix-peer.ts'
+
+/** Node's own backlog of 511 fails when a node's workloads all reconnect at once. */
+const backlog = 4096
+
+export interface UnixListenerDeps {
+  readonly adapter: GrpcAdapter
+  readonly connections: Connections
+  readonly limits: RpcLimits
+  readonly log: Logger
+}
+
+/**
+ * Accepts on a Unix socket and pins the caller before anything it sends is read.
+ * @throws {SpiffeError} `socket_in_use`, `file_unusable`
+ */
+export async function openUnixListener (path: string, mode: number, { adapter, connections, limits, log }: UnixListenerDeps): Promise<Listener> {
+  loadSocketOptions()
+  const perUser = new Map<number, number>()
+  const exempt = new Set([0, process.getuid?.()])
+  const server = createServer(socket => accept(socket))
+  server.maxConnections = limits.maxConnections
+  server.on('drop', () => log.warn({ path, limit: limits.maxConnections }, 'connection refused: too many are open'))
+  const release = await claimSocketPath(server, path, mode, backlog)
+  server.on('error', error => log.error({ path, err: error }, 'accepting failed'))
+
+  function accept (socket: Socket): void {
+    socket.on('error', error => log.debug({ reason: error.message }, 'connection failed'))
+    const key = connections.nextKey('unix')
+    const peer = identify(socket)
+    if (peer === undefined) return
+    const count = (perUser.get(peer.uid) ?? 0) + 1
+    const caller: UnixCaller = { kind: 'unix', connection: key, peer, drop: () => { socket.destroy() } }
+    perUser.set(peer.uid, count)
+    socket.once('close', () => {
+      peer[Symbol.dispose]()
+      const left = (perUser.get(peer.uid) ?? 1) - 1
+      if (left === 0) perUser.delete(peer.uid)
+      else perUser.set(peer.uid, left)
+    })
+    if (count > limits.maxConnectionsPerUser && !exempt.has(peer.uid)) {
+      log.warn({ uid: peer.uid, pid: peer.pid, limit: limits.maxConnectionsPerUser }, 'connection refused: the user has too many')
+      socket.destroy()
+      return
+    }
+    if (connections.add(key, socket, { caller })) adapter.inject(socket)
+  }
+
+  function identify (socket: Socket): ReturnType<typeof identifyPeer> | undefined {
+    try {
+      return identifyPeer(socket)
+    } catch (error) {
+      log.warn({ reason: error instanceof Error ? error.message : String(error) }, 'connection refused: the caller cannot be identified')
+      socket.destroy()
+      return undefined
+    }
+  }
+
+  return {
+    stopAccepting () {
+      release()
+      server.close()
+    },
+    refreshIdentity () {},
+    drain: () => adapter.drain(),
+    close: () => adapter.destroy()
+  }
+}
