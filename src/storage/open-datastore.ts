@@ -1,0 +1,18 @@
+import type { Clock } from '../runtime/clock.ts'
+import type { Logger } from '../runtime/logger.ts'
+import type { Datastore } from './datastore.ts'
+import { openPostgres } from './postgres/open-postgres.ts'
+import { openSqlite } from './sqlite/open-sqlite.ts'
+import { parseDatastoreUrl } from './datastore-url.ts'
+
+export interface DatastoreDeps { readonly clock: Clock, readonly log: Logger }
+
+/**
+ * Opens the database and brings its schema up to date.
+ * @param url `sqlite:///path/file.db`, a plain path, or `postgres://…`
+ * @throws {SpiffeError} `config_invalid`, `datastore_unavailable`, `datastore_locked`, `datastore_newer`, `datastore_corrupt`
+ */
+export function openDatastore (url: string, deps: DatastoreDeps): Promise<Datastore> {
+  const target = parseDatastoreUrl(url)
+  return target.kind === 'sqlite' ? openSqlite(target.file, deps) : openPostgres(target.url, deps)
+}

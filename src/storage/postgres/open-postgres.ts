@@ -1,0 +1,55 @@
+import { Kysely, PostgresDialect, sql } from 'kysely'
+import pg from 'pg'
+import type { Clock } from '../../runtime/clock.ts'
+import type { Logger } from '../../runtime/logger.ts'
+import { SpiffeError } from '../../spiffe/errors.ts'
+import type { Datastore } from '../datastore.ts'
+import type { Schema } from '../sql/schema.ts'
+import { openSqlDatastore } from '../sql/sql-datastore.ts'
+import { SqlDatabase } from '../sql/sql-database.ts'
+import { isPostgresConflict, translatePostgresError } from './postgres-errors.ts'
+import { openPostgresPool } from './postgres-pool.ts'
+
+const oldestServer = 13
+
+/** @throws {SpiffeError} as `openDatastore` */
+export async function openPostgres (url: string, { clock, log }: { readonly clock: Clock, readonly log: Logger }): Promise<Datastore> {
+  const target = describeTarget(url)
+  const database = new SqlDatabase({
+    kind: 'postgres',
+    db: new Kysely<Schema>({ dialect: new PostgresDialect({ pool: openPostgresPool(url, log) }) }),
+    translate: error => translatePostgresError(error, target),
+    isConflict: isPostgresConflict
+  })
+  try {
+    await checkServer(database, target)
+  } catch (error) {
+    await database.close()
+    throw error
+  }
+  const store = await openSqlDatastore(database, clock)
+  log.debug({ database: target }, 'opened the PostgreSQL datastore')
+  return store
+}
+
+async function checkServer (database: SqlDatabase, target: string): Promise<void> {
+  const { rows } = await database.read(db =>
+    sql<{ version: number, encoding: string }>`select current_setting('server_version_num')::integer as version,
+      current_setting('server_encoding') as encoding`.execute(db))
+  const { version = 0, encoding = '' } = rows[0] ?? {}
+  if (version < oldestServer * 10_000) {
+    throw new SpiffeError('config_invalid', `${target} runs PostgreSQL ${Math.floor(version / 10_000)}, at least ${oldestServer} is needed`)
+  }
+  if (encoding !== 'UTF8') throw new SpiffeError('config_invalid', `${target} has the encoding ${encoding}, UTF8 is needed`)
+}
+
+/** Where the address leads, without its password. @throws {SpiffeError} `config_invalid` */
+function describeTarget (url: string): string {
+  try {
+    const { user, host, port, database } = new pg.Client({ connectionString: url })
+    return `PostgreSQL database ${database ?? ''} at ${host}:${port} as ${user ?? ''}`
+  } catch {
+    // The lower error may quote the address, password and all: it is not passed on.
+    throw new SpiffeError('config_invalid', 'the PostgreSQL address cannot be read; write postgres://user:password@host:5432/database')
+  }
+}

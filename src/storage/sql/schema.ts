@@ -1,0 +1,94 @@
+import type { Generated, Insertable, Selectable } from 'kysely'
+
+/** Instants count milliseconds since 1970, in entries seconds. Flags are 0 or 1. Lists are JSON text. A `row_id` grows with insertion. */
+export interface Schema {
+  entries: EntryTable
+  /** One row per selector of an entry; what filters search. */
+  entry_selectors: { entry_row: number, selector_key: Uint8Array }
+  entry_federations: { entry_row: number, trust_domain: string }
+  agents: AgentTable
+  agent_selectors: { agent_row: number, selector_key: Uint8Array }
+  join_tokens: JoinTokenTable
+  bundles: BundleTable
+  authorities: AuthorityTable
+  /** One row per migration that ran. */
+  schema_migrations: { number: number, name: string }
+}
+
+interface EntryTable {
+  row_id: Generated<number>
+  id: string
+  spiffe_id: string
+  parent_id: string
+  /** SHA-256 over SPIFFE ID, parent and selectors; unique. */
+  similarity: Uint8Array
+  /** `[[type, value], …]` */
+  selectors: string
+  selector_count: number
+  federates_with: string
+  federation_count: number
+  dns_names: string
+  x509_svid_ttl: number
+  jwt_svid_ttl: number
+  admin: number
+  downstream: number
+  store_svid: number
+  hint: string
+  expires_at: number
+  attributes: string
+  revision_number: number
+  created_at: number
+}
+
+interface AgentTable {
+  row_id: Generated<number>
+  id: string
+  attestation_type: string
+  serial_number: string
+  expires_at: number
+  new_serial_number: string | null
+  new_expires_at: number | null
+  can_reattest: number
+  banned: number
+  agent_version: string
+  selectors: string
+  selector_count: number
+}
+
+interface JoinTokenTable {
+  /** SHA-256 of the token. */
+  digest: Uint8Array
+  expires_at: number
+}
+
+interface BundleTable {
+  row_id: Generated<number>
+  trust_domain: string
+  /** Decimal: 64 bits unsigned do not fit a column. */
+  sequence_number: string | null
+  refresh_hint: number | null
+  /** `[{ certificate: base64, tainted }, …]` */
+  x509_authorities: string
+  /** `[{ keyId, publicKey: base64, expiresAt: ms, tainted }, …]` */
+  jwt_authorities: string
+}
+
+interface AuthorityTable {
+  row_id: Generated<number>
+  kind: string
+  authority_id: string
+  slot: string
+  state: string
+  certificate: Uint8Array | null
+  public_key: Uint8Array
+  not_before: number
+  not_after: number
+  upstream_authority_id: string | null
+}
+
+export type EntryRow = Selectable<EntryTable>
+export type EntryRowDraft = Insertable<EntryTable>
+export type AgentRow = Selectable<AgentTable>
+export type AgentRowDraft = Insertable<AgentTable>
+export type BundleRow = Selectable<BundleTable>
+export type AuthorityRow = Selectable<AuthorityTable>

@@ -1,0 +1,184 @@
+import { sql, type ExpressionBuilder, type ExpressionWrapper, type Kysely, type SqlBool } from 'kysely'
+import type { Clock } from '../../runtime/clock.ts'
+import type { Agent } from '../../spiffe/agent.ts'
+import { SpiffeError } from '../../spiffe/errors.ts'
+import { normalizeSelectors } from '../../spiffe/selector.ts'
+import type { SpiffeId } from '../../spiffe/spiffe-id.ts'
+import { isStorableText } from '../../spiffe/storable-text.ts'
+import type { AgentFilter, AgentPage, AgentPruning, AgentRemoval, AgentStore } from '../agent-store.ts'
+import type { PageRequest } from '../page.ts'
+import { decodeAgent, encodeAgent } from './agent-rows.ts'
+import { chunks, rowsPerInsert } from './chunks.ts'
+import { readChunks, readPage, type ReadRows } from './read-pages.ts'
+import type { AgentRow, Schema } from './schema.ts'
+import { selectorKey, selectorKeys } from './selector-columns.ts'
+import { agentSelectorSet, setCondition } from './set-condition.ts'
+import type { SqlDatabase } from './sql-database.ts'
+import { takeJoinToken } from './sql-join-token-store.ts'
+import { deleteJoinTokenAliases } from './write-entries.ts'
+
+const longestVersion = 255
+const prunedAtOnce = 1_000
+
+export class SqlAgentStore implements AgentStore {
+  readonly #database: SqlDatabase
+  readonly #clock: Clock
+
+  constructor (database: SqlDatabase, clock: Clock) {
+    this.#database = database
+    this.#clock = clock
+  }
+
+  async attest (agent: Agent, joinToken?: string): Promise<Agent> {
+    const now = this.#clock.now()
+    return this.#database.transaction(async trx => {
+      if (joinToken !== undefined) await takeJoinToken(trx, joinToken, now)
+      const before = await this.#lock(trx, agent.id)
+      if (before?.banned === 1) throw banned(agent.id)
+      const after: Agent = {
+        ...agent,
+        selectors: normalizeSelectors(agent.selectors),
+        newSerialNumber: undefined,
+        newExpiresAt: undefined,
+        banned: false,
+        agentVersion: checkVersion(agent.agentVersion || (before?.agent_version ?? ''))
+      }
+      const row = await write(trx, before?.row_id, after)
+      return decodeAgent(row)
+    })
+  }
+
+  async get (id: SpiffeId): Promise<Agent | undefined> {
+    const row = await this.#database.read(db => db.selectFrom('agents').selectAll().where('id', '=', id).executeTakeFirst())
+    return row === undefined ? undefined : decodeAgent(row)
+  }
+
+  async list (filter: AgentFilter, page: PageRequest): Promise<AgentPage> {
+    const { rows, nextPageToken } = await readPage(page, this.#reader(filter))
+    return { agents: rows.map(decodeAgent), nextPageToken }
+  }
+
+  async count (filter: AgentFilter): Promise<number> {
+    const { count } = await this.#database.read(db => db.selectFrom('agents').where(eb => conditions(eb, filter))
+      .select(eb => eb.fn.countAll<number>().as('count')).executeTakeFirstOrThrow())
+    return count
+  }
+
+  async * all (): AsyncGenerator<Agent, void, undefined> {
+    for await (const rows of readChunks(this.#reader({}))) for (const row of rows) yield decodeAgent(row)
+  }
+
+  async delete (id: SpiffeId): Promise<AgentRemoval> {
+    return this.#database.transaction(async trx => {
+      const row = await trx.deleteFrom('agents').where('id', '=', id).returningAll().executeTakeFirst()
+      if (row === undefined) throw notFound(id)
+      return { agent: decodeAgent(row), entries: await deleteJoinTokenAliases(trx, id) }
+    })
+  }
+
+  async ban (id: SpiffeId): Promise<Agent> {
+    return this.#change(id, () => ({ banned: 1, serial_number: '', new_serial_number: null, new_expires_at: null }))
+  }
+
+  async setNewSerial (id: SpiffeId, serialNumber: string, expiresAt: Date): Promise<Agent> {
+    return this.#change(id, row => {
+      if (row.banned === 1) throw banned(id)
+      return { new_serial_number: serialNumber, new_expires_at: expiresAt.getTime() }
+    })
+  }
+
+  async promoteSerial (id: SpiffeId, newSerialNumber: string): Promise<Agent> {
+    return this.#change(id, row => {
+      if (row.banned === 1) throw banned(id)
+      if (row.serial_number === newSerialNumber) return {}
+      if (row.new_serial_number !== newSerialNumber || row.new_expires_at === null) {
+        throw new SpiffeError('agent_not_active', `serial number ${newSerialNumber} is not the agent's`, { details: { id } })
+      }
+      return { serial_number: newSerialNumber, expires_at: row.new_expires_at, new_serial_number: null, new_expires_at: null }
+    })
+  }
+
+  async setVersion (id: SpiffeId, agentVersion: string): Promise<Agent> {
+    checkVersion(agentVersion)
+    return this.#change(id, row => row.agent_version === agentVersion ? {} : { agent_version: agentVersion })
+  }
+
+  async deleteExpired (before: Date, { includeTofu, limit = prunedAtOnce }: AgentPruning): Promise<readonly AgentRemoval[]> {
+    return this.#database.transaction(async trx => {
+      const query = trx.selectFrom('agents').selectAll().where('banned', '=', 0)
+        .where('expires_at', '<', before.getTime())
+        // A renewed SVID that was not used yet keeps its agent.
+        .where(sql<SqlBool>`coalesce(new_expires_at, expires_at) < ${before.getTime()}`)
+        .$if(!includeTofu, query => query.where('can_reattest', '=', 1))
+        .orderBy('row_id').limit(limit)
+      const rows = await this.#database.locked(query).execute()
+      const removals: AgentRemoval[] = []
+      for (const row of rows) {
+        removals.push({ agent: decodeAgent(row), entries: await deleteJoinTokenAliases(trx, row.id as SpiffeId) })
+      }
+      for (const chunk of chunks(rows, rowsPerInsert)) {
+        await trx.deleteFrom('agents').where('row_id', 'in', chunk.map(row => row.row_id)).execute()
+      }
+      return removals
+    })
+  }
+
+  /** Reads the row, keeps others from it, and writes what `change` makes of it. */
+  async #change (id: SpiffeId, change: (row: AgentRow) => Partial<Omit<AgentRow, 'row_id' | 'id'>>): Promise<Agent> {
+    return this.#database.transaction(async trx => {
+      const before = await this.#lock(trx, id)
+      if (before === undefined) throw notFound(id)
+      const columns = change(before)
+      if (Object.keys(columns).length === 0) return decodeAgent(before)
+      await trx.updateTable('agents').set(columns).where('row_id', '=', before.row_id).execute()
+      return decodeAgent({ ...before, ...columns })
+    })
+  }
+
+  async #lock (trx: Kysely<Schema>, id: SpiffeId): Promise<AgentRow | undefined> {
+    return this.#database.locked(trx.selectFrom('agents').selectAll().where('id', '=', id)).executeTakeFirst()
+  }
+
+  #reader (filter: AgentFilter): ReadRows<AgentRow> {
+    return (after, limit) => this.#database.read(db => db.selectFrom('agents').selectAll()
+      .where(eb => conditions(eb, filter)).where('row_id', '>', after).orderBy('row_id').limit(limit).execute())
+  }
+}
+
+async function write (trx: Kysely<Schema>, rowId: number | undefined, agent: Agent): Promise<AgentRow> {
+  const columns = encodeAgent(agent)
+  const row = rowId === undefined
+    ? await trx.insertInto('agents').values(columns).returningAll().executeTakeFirstOrThrow()
+    : await trx.updateTable('agents').set(columns).where('row_id', '=', rowId).returningAll().executeTakeFirstOrThrow()
+  if (rowId !== undefined) await trx.deleteFrom('agent_selectors').where('agent_row', '=', rowId).execute()
+  const members = agent.selectors.map(selector => ({ agent_row: row.row_id, selector_key: selectorKey(selector) }))
+  for (const chunk of chunks(members, rowsPerInsert)) await trx.insertInto('agent_selectors').values(chunk).execute()
+  return row
+}
+
+function checkVersion (agentVersion: string): string {
+  if (agentVersion.length > longestVersion) {
+    throw new SpiffeError('argument_invalid', `agent version has ${agentVersion.length} characters, at most ${longestVersion} are allowed`)
+  }
+  if (!isStorableText(agentVersion)) throw new SpiffeError('argument_invalid', 'agent version contains U+0000 or a lone surrogate')
+  return agentVersion
+}
+
+function notFound (id: SpiffeId): SpiffeError {
+  return new SpiffeError('agent_not_found', 'agent not found', { details: { id } })
+}
+
+function banned (id: SpiffeId): SpiffeError {
+  return new SpiffeError('agent_banned', 'agent is banned', { details: { id } })
+}
+
+function conditions (eb: ExpressionBuilder<Schema, 'agents'>, filter: AgentFilter): ExpressionWrapper<Schema, 'agents', SqlBool> {
+  const { attestationType, selectors, banned, canReattest, expiresBefore } = filter
+  return eb.and([
+    ...attestationType === undefined || attestationType === '' ? [] : [eb('attestation_type', '=', attestationType)],
+    ...selectors === undefined ? [] : [setCondition(agentSelectorSet, selectors.match, selectorKeys(selectors.values))],
+    ...banned === undefined ? [] : [eb('banned', '=', Number(banned))],
+    ...canReattest === undefined ? [] : [eb('can_reattest', '=', Number(canReattest))],
+    ...expiresBefore === undefined ? [] : [eb('expires_at', '<', expiresBefore.getTime())]
+  ])
+}

@@ -1,0 +1,111 @@
+import { sql, type Kysely } from 'kysely'
+import type { Bundle } from '../../spiffe/bundle.ts'
+import type { Entry } from '../../spiffe/entry.ts'
+import { SpiffeError } from '../../spiffe/errors.ts'
+import type { TrustDomain } from '../../spiffe/trust-domain.ts'
+import type { BundleDeleteMode, BundlePage, BundleRemoval, BundleStore } from '../bundle-store.ts'
+import type { PageRequest } from '../page.ts'
+import { decodeBundle, encodeBundle } from './bundle-rows.ts'
+import { decodeEntry } from './entry-rows.ts'
+import { readPage } from './read-pages.ts'
+import type { BundleRow, Schema } from './schema.ts'
+import type { SqlDatabase } from './sql-database.ts'
+
+export class SqlBundleStore implements BundleStore {
+  readonly #database: SqlDatabase
+
+  constructor (database: SqlDatabase) { this.#database = database }
+
+  async get (trustDomain: TrustDomain): Promise<Bundle | undefined> {
+    const row = await this.#database.read(db =>
+      db.selectFrom('bundles').selectAll().where('trust_domain', '=', trustDomain).executeTakeFirst())
+    return row === undefined ? undefined : decodeBundle(row)
+  }
+
+  async list (page: PageRequest): Promise<BundlePage> {
+    const { rows, nextPageToken } = await readPage(page, (after, limit) => this.#database.read(db =>
+      db.selectFrom('bundles').selectAll().where('row_id', '>', after).orderBy('row_id').limit(limit).execute()))
+    return { bundles: rows.map(decodeBundle), nextPageToken }
+  }
+
+  async count (): Promise<number> {
+    const { count } = await this.#database.read(db =>
+      db.selectFrom('bundles').select(eb => eb.fn.countAll<number>().as('count')).executeTakeFirstOrThrow())
+    return count
+  }
+
+  async create (bundle: Bundle): Promise<Bundle> {
+    const row = await this.#database.transaction(trx => trx.insertInto('bundles').values(encodeBundle(bundle))
+      .onConflict(conflict => conflict.column('trust_domain').doNothing()).returningAll().executeTakeFirst())
+    if (row === undefined) throw new SpiffeError('bundle_exists', 'bundle already exists', { details: { trustDomain: bundle.trustDomain } })
+    return decodeBundle(row)
+  }
+
+  async set (bundle: Bundle): Promise<Bundle> {
+    const { trust_domain: _, ...columns } = encodeBundle(bundle)
+    const row = await this.#database.transaction(trx => trx.insertInto('bundles').values(encodeBundle(bundle))
+      .onConflict(conflict => conflict.column('trust_domain').doUpdateSet(columns)).returningAll().executeTakeFirstOrThrow())
+    return decodeBundle(row)
+  }
+
+  async update (trustDomain: TrustDomain, change: (current: Bundle | undefined) => Bundle): Promise<Bundle> {
+    return this.#database.transaction(async trx => {
+      const before = await this.#lock(trx, trustDomain)
+      const columns = encodeBundle({ ...change(before === undefined ? undefined : decodeBundle(before)), trustDomain })
+      // Where two writers both find no row, the slower one meets a unique key and begins again.
+      const row = before === undefined
+        ? await trx.insertInto('bundles').values(columns).returningAll().executeTakeFirstOrThrow()
+        : await trx.updateTable('bundles').set(columns).where('row_id', '=', before.row_id).returningAll().executeTakeFirstOrThrow()
+      return decodeBundle(row)
+    })
+  }
+
+  async delete (trustDomain: TrustDomain, mode: BundleDeleteMode): Promise<BundleRemoval> {
+    return this.#database.transaction(async trx => {
+      const before = await this.#lock(trx, trustDomain)
+      if (before === undefined) throw new SpiffeError('bundle_not_found', 'bundle not found', { details: { trustDomain } })
+      if (mode === 'restrict') await checkUnused(trx, trustDomain)
+      const updatedEntries = mode === 'dissociate' ? await dissociate(trx, trustDomain) : []
+      const deletedEntries = mode === 'delete' ? await deleteFederated(trx, trustDomain) : []
+      await trx.deleteFrom('bundles').where('row_id', '=', before.row_id).execute()
+      return { bundle: decodeBundle(before), updatedEntries, deletedEntries }
+    })
+  }
+
+  async #lock (trx: Kysely<Schema>, trustDomain: TrustDomain): Promise<BundleRow | undefined> {
+    return this.#database.locked(trx.selectFrom('bundles').selectAll().where('trust_domain', '=', trustDomain)).executeTakeFirst()
+  }
+}
+
+/** The wording is that of SPIRE. */
+async function checkUnused (trx: Kysely<Schema>, trustDomain: TrustDomain): Promise<void> {
+  const { count } = await trx.selectFrom('entry_federations').where('trust_domain', '=', trustDomain)
+    .select(eb => eb.fn.countAll<number>().as('count')).executeTakeFirstOrThrow()
+  if (count > 0) throw new SpiffeError('bundle_in_use', `cannot delete bundle; federated with ${count} registration entries`)
+}
+
+function federatedRows (db: Kysely<Schema>, trustDomain: TrustDomain) {
+  return db.selectFrom('entry_federations').select('entry_row').where('trust_domain', '=', trustDomain)
+}
+
+async function deleteFederated (trx: Kysely<Schema>, trustDomain: TrustDomain): Promise<readonly Entry[]> {
+  const rows = await trx.deleteFrom('entries').where('row_id', 'in', federatedRows(trx, trustDomain)).returningAll().execute()
+  return rows.map(decodeEntry)
+}
+
+/** One statement for all entries that federate with the same domains. */
+async function dissociate (trx: Kysely<Schema>, trustDomain: TrustDomain): Promise<readonly Entry[]> {
+  const updated: Entry[] = []
+  const lists = await trx.selectFrom('entries').select('federates_with').distinct()
+    .where('row_id', 'in', federatedRows(trx, trustDomain)).execute()
+  for (const { federates_with: before } of lists) {
+    const left = (JSON.parse(before) as string[]).filter(domain => domain !== trustDomain)
+    const rows = await trx.updateTable('entries')
+      .set({ federates_with: JSON.stringify(left), federation_count: left.length, revision_number: sql`revision_number + 1` })
+      .where('row_id', 'in', federatedRows(trx, trustDomain)).where('federates_with', '=', before)
+      .returningAll().execute()
+    updated.push(...rows.map(decodeEntry))
+  }
+  await trx.deleteFrom('entry_federations').where('trust_domain', '=', trustDomain).execute()
+  return updated
+}

@@ -1,0 +1,82 @@
+import { existsSync, realpathSync } from 'node:fs'
+import { basename, dirname, join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
+import { Kysely } from 'kysely'
+import type { Clock } from '../../runtime/clock.ts'
+import type { Logger } from '../../runtime/logger.ts'
+import { SpiffeError } from '../../spiffe/errors.ts'
+import type { Datastore } from '../datastore.ts'
+import type { Schema } from '../sql/schema.ts'
+import { openSqlDatastore } from '../sql/sql-datastore.ts'
+import { SqlDatabase } from '../sql/sql-database.ts'
+import { FileLock } from './file-lock.ts'
+import { createPrivateFile } from './private-file.ts'
+import { sqliteDialect } from './sqlite-dialect.ts'
+import { translateSqliteError } from './sqlite-errors.ts'
+
+/** `pragma application_id`, "ASSY": tells our files from those of other programs. */
+const applicationId = 0x41_53_53_59
+/** How long to wait for a backup tool or a shell that has the file locked. */
+const busyTimeoutMs = 5_000
+/** Keeps creation flat: indexes of 100 000 entries fit. Used as far as the database is large. */
+const cacheKiB = 32_768
+/** Of 4 KiB; a longer log writes pages that many commits touch once. */
+const checkpointPages = 4_000
+
+/** @param path absolute @throws {SpiffeError} as `openDatastore` */
+export async function openSqlite (path: string, { clock, log }: { readonly clock: Clock, readonly log: Logger }): Promise<Datastore> {
+  createPrivateFile(path)
+  const file = realPath(path)
+  const lock = FileLock.take(file)
+  try {
+    const database = new SqlDatabase({
+      kind: 'sqlite',
+      db: new Kysely<Schema>({ dialect: sqliteDialect(openFile(file)) }),
+      translate: error => translateSqliteError(error, file),
+      isConflict: () => false
+    })
+    const store = await openSqlDatastore(database, clock)
+    log.debug({ file }, 'opened the SQLite datastore')
+    const close = async () => {
+      await store[Symbol.asyncDispose]()
+      lock[Symbol.dispose]()
+    }
+    return { ...store, [Symbol.asyncDispose]: close }
+  } catch (error) {
+    lock[Symbol.dispose]()
+    throw error
+  }
+}
+
+/** Two names of one file must share one lock. */
+function realPath (path: string): string {
+  return existsSync(path) ? realpathSync(path) : join(realpathSync(dirname(path)), basename(path))
+}
+
+function openFile (file: string): DatabaseSync {
+  let database: DatabaseSync | undefined
+  try {
+    database = new DatabaseSync(file, { timeout: busyTimeoutMs, enableForeignKeyConstraints: true, defensive: true })
+    checkOwner(database, file)
+    database.exec(`
+      pragma journal_mode = wal;
+      pragma synchronous = full;
+      pragma cache_size = -${cacheKiB};
+      pragma wal_autocheckpoint = ${checkpointPages};
+      pragma trusted_schema = off;
+      pragma cell_size_check = on;
+      pragma application_id = ${applicationId};
+    `)
+    return database
+  } catch (error) {
+    database?.close()
+    throw translateSqliteError(error, file)
+  }
+}
+
+function checkOwner (database: DatabaseSync, file: string): void {
+  const id = database.prepare('pragma application_id').get()?.application_id
+  const tables = database.prepare('select count(*) as count from sqlite_schema').get()?.count
+  if (id === applicationId || (id === 0 && tables === 0)) return
+  throw new SpiffeError('datastore_corrupt', `${file} is the database of another program`)
+}

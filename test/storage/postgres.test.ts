@@ -1,0 +1,125 @@
+import { once } from 'node:events'
+import { connect, createServer, type AddressInfo, type Socket } from 'node:net'
+import { join } from 'node:path'
+import { inspect } from 'node:util'
+import { Kysely, PostgresDialect, sql } from 'kysely'
+import pg from 'pg'
+import t from 'tap'
+import { systemClock } from '../../src/runtime/clock.ts'
+import { silentLogger } from '../../src/runtime/logger.ts'
+import { codeOf } from '../../src/spiffe/errors.ts'
+import { openDatastore } from '../../src/storage/open-datastore.ts'
+import { translatePostgresError } from '../../src/storage/postgres/postgres-errors.ts'
+import { openPostgresPool } from '../../src/storage/postgres/postgres-pool.ts'
+import { executeSql, postgresMissing, startPostgres } from '../fakes/postgres.ts'
+import { datastoreContract } from './contract.ts'
+import { draft } from './fixture.ts'
+
+const deps = { clock: systemClock, log: silentLogger }
+
+await t.test('an unreachable database is named at once, without its password', async t => {
+  const started = performance.now()
+  const error = await openDatastore('postgres://someone:s3cret@127.0.0.1:1/assay', deps).catch((error: unknown) => error)
+  t.match(error, { code: 'datastore_unavailable', message: /assay at 127\.0\.0\.1:1 as someone .*ECONNREFUSED/ })
+  t.equal((error as { row: { retry: boolean } }).row.retry, true)
+  t.ok(performance.now() - started < 2_000, 'at once')
+  t.notMatch(inspect(error, { depth: 10, showHidden: true }), /s3cret/)
+})
+
+await t.test('which errors mean that the database is away', async t => {
+  const state = (code: string) => Object.assign(new pg.DatabaseError('said so', 7, 'error'), { code })
+  const system = (code: string) => Object.assign(new Error('said so'), { code })
+  const translated = (error: unknown) => codeOf(translatePostgresError(error, 'the database'))
+  const away = [state('57P01'), state('08006'), state('53300'), state('28P01'), state('3D000'), state('25006'), state('57014'),
+    system('EAI_AGAIN'), system('EPIPE'), system('CERT_HAS_EXPIRED'), new Error('Connection terminated unexpectedly'),
+    new Error('timeout exceeded when trying to connect'), new Error('Query read timeout'), new Error('SASL: no password')]
+  for (const error of away) t.equal(translated(error), 'datastore_unavailable', 'code' in error ? error.code : error.message)
+  t.equal(translated(state('XX001')), 'datastore_corrupt')
+  const bugs = [state('42601'), new TypeError('undefined'), new Error('other'), Object.assign(new TypeError('x'), { code: 'ERR_X' })]
+  for (const bug of bugs) {
+    t.equal(translatePostgresError(bug, 'the database'), bug, 'a bug stays a bug')
+  }
+})
+
+const skip = postgresMissing()
+if (skip !== false) {
+  t.comment(`skipped: ${skip}`)
+  await t.test('PostgreSQL', { skip }, () => {})
+} else {
+  const cluster = await startPostgres()
+  t.teardown(() => cluster[Symbol.asyncDispose]())
+
+  await datastoreContract(t, { kind: 'postgres', fresh: () => cluster.createSchema(), execute: executeSql })
+
+  await t.test('a database that does not exist, and one that is no UTF-8', async t => {
+    const url = cluster.url.replace('/postgres?', '/nowhere?')
+    await t.rejects(openDatastore(url, deps), { code: 'datastore_unavailable', message: /"nowhere" does not exist/ })
+    await executeSql(cluster.url, 'create database ascii encoding \'SQL_ASCII\' template template0')
+    await t.rejects(openDatastore(cluster.url.replace('/postgres?', '/ascii?'), deps), { code: 'config_invalid', message: /SQL_ASCII/ })
+  })
+
+  await t.test('several servers on one database', async t => {
+    const url = await cluster.createSchema()
+    await using one = await openDatastore(url, deps)
+    await using two = await openDatastore(url, deps)
+    const drafts = Array.from({ length: 30 }, (_, n) => draft(`w${n}`))
+    const outcomes = (await Promise.all([one, two, one, two].map((store, n) =>
+      store.entries.createMany(n < 2 ? drafts : drafts.toReversed())))).flat()
+    t.equal(outcomes.filter(({ kind }) => kind === 'created').length, 30)
+    t.equal(outcomes.filter(({ kind }) => kind === 'similar').length, 90)
+  })
+
+  await t.test('a connection that falls silent is given up', async t => {
+    let silent = false
+    const passed: Socket[] = []
+    const proxy = createServer(client => {
+      const server = connect(join(new URL(cluster.url).searchParams.get('host') ?? '', '.s.PGSQL.5432'))
+      passed.push(client, server)
+      for (const socket of [client, server]) socket.on('error', () => {})
+      client.on('data', data => { if (!silent) server.write(data) })
+      server.on('data', data => { if (!silent) client.write(data) })
+    })
+    proxy.listen(0, '127.0.0.1')
+    await once(proxy, 'listening')
+    t.teardown(() => {
+      for (const socket of passed) socket.destroy()
+      proxy.close()
+    })
+    const url = `postgres://assay@127.0.0.1:${(proxy.address() as AddressInfo).port}/postgres`
+    const limits = { connections: 1, connectTimeoutMs: 5_000, statementTimeoutMs: 5_000, answerTimeoutMs: 300 }
+    const pool = openPostgresPool(url, silentLogger, limits)
+    const db = new Kysely({ dialect: new PostgresDialect({ pool }) })
+    t.teardown(() => db.destroy())
+    const ask = () => sql<{ pid: number }>`select pg_backend_pid() as pid`.execute(db).then(({ rows }) => rows[0]?.pid)
+    const before = await ask()
+    t.equal(await ask(), before, 'one connection, used again')
+    silent = true
+    const error: unknown = await ask().catch((error: unknown) => error)
+    t.equal(codeOf(translatePostgresError(error, 'the database')), 'datastore_unavailable')
+    silent = false
+    const after = await ask()
+    t.type(after, 'number')
+    t.not(after, before, 'the next statement has a new connection')
+  })
+
+  await t.test('a database that stops is unavailable, and used again when it is back', async t => {
+    const url = await cluster.createSchema()
+    await using store = await openDatastore(url, deps)
+    await Promise.all(Array.from({ length: 8 }, (_, n) => store.entries.createMany([draft(`w${n}`)])))
+    const busy = (async () => {
+      for (let n = 0; ; n++) await store.entries.createMany([draft(`busy${n}`)])
+    })().catch((error: unknown) => error)
+    await cluster.stop()
+    t.equal(codeOf(await busy), 'datastore_unavailable', 'a writer caught in the middle')
+    for (let n = 0; n < 12; n++) {
+      const started = performance.now()
+      await t.rejects(store.ping(), { code: 'datastore_unavailable' })
+      await t.rejects(store.entries.createMany([draft('down')]), { code: 'datastore_unavailable' })
+      t.ok(performance.now() - started < 1_000, 'said quickly')
+    }
+    await cluster.start()
+    await store.ping()
+    t.ok(await store.entries.count({}) >= 8, 'the same store, the same rows')
+    t.match(await store.entries.createMany([draft('up')]), [{ kind: 'created' }])
+  })
+}
