@@ -1,0 +1,48 @@
+import { generateKeyPairSync, type KeyObject } from 'node:crypto'
+import { openTlsChannel, type Channel } from '../../src/rpc/channel.ts'
+import { silentLogger } from '../../src/runtime/logger.ts'
+import { agentService } from '../../src/wire/generated/server-agent.ts'
+import { bundleService } from '../../src/wire/generated/server-bundle.ts'
+import { createCertificateRequest } from '../../src/x509/certificate-request.ts'
+import type { TestServer } from './server.ts'
+
+export interface TestIdentity { readonly chain: readonly Uint8Array[], readonly privateKey: Uint8Array, readonly key: KeyObject }
+
+export function newKey (): KeyObject { return generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey }
+
+/** A channel to the server's TLS listener that trusts whatever answers; with an identity or anonymous. */
+export function openServerChannel (server: TestServer, identity?: Pick<TestIdentity, 'chain' | 'privateKey'>): Channel {
+  return openTlsChannel({
+    address: `127.0.0.1:${server.ready.port}`,
+    verifyServer: () => {},
+    log: silentLogger,
+    ...(identity === undefined ? {} : { identity: () => identity })
+  })
+}
+
+export async function createJoinToken (server: TestServer, agentId?: { trustDomain: string, path: string }): Promise<string> {
+  const { value } = await server.admin.client(agentService).createJoinToken({ ttl: 600, agentId })
+  return value
+}
+
+/** Attests with a fresh token, or the given one. @throws {RpcError} */
+export async function attest (server: TestServer, token?: string): Promise<TestIdentity> {
+  const key = newKey()
+  await using channel = openServerChannel(server)
+  const payload = Buffer.from(token ?? await createJoinToken(server))
+  const requests = (async function * () {
+    yield { params: { data: { type: 'join_token', payload }, params: { csr: createCertificateRequest(key) } } }
+  })()
+  for await (const { result } of channel.client(agentService).attestAgent(requests)) {
+    return identityOf(result?.svid?.certChain ?? [], key)
+  }
+  throw new Error('no answer')
+}
+
+export function identityOf (chain: readonly Uint8Array[], key: KeyObject): TestIdentity {
+  return { chain, key, privateKey: key.export({ format: 'der', type: 'pkcs8' }) }
+}
+
+export async function fetchBundle (server: TestServer) {
+  return await server.admin.client(bundleService).getBundle({})
+}

@@ -1,0 +1,211 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { existsSync } from 'node:fs'
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { openUnixChannel } from '../../src/rpc/channel.ts'
+import { agentService } from '../../src/wire/generated/server-agent.ts'
+import { bundleService } from '../../src/wire/generated/server-bundle.ts'
+import { encodePem } from '../../src/x509/pem.ts'
+
+const program = join(import.meta.dirname, '../../src/cli/main.ts')
+const startTimeoutMs = 30_000
+
+/** A child process that writes JSON lines to its standard error. */
+export class RunningProcess {
+  readonly #child: ChildProcess
+  readonly #exited: Promise<void>
+  #log = ''
+
+  constructor (words: readonly string[]) {
+    this.#child = spawn(process.execPath, [program, ...words], { stdio: ['ignore', 'ignore', 'pipe'] })
+    this.#child.stderr?.setEncoding('utf8').on('data', text => { this.#log += text })
+    this.#exited = once(this.#child, 'exit').then(() => undefined)
+  }
+
+  get pid (): number { return this.#child.pid as number }
+  get running (): boolean { return this.#child.exitCode === null && this.#child.signalCode === null }
+  get exitCode (): number | null { return this.#child.exitCode }
+  get log (): string { return this.#log }
+
+  /** The first log line with this message. Fails when the process ends without one. */
+  async logged (message: string): Promise<Record<string, unknown>> {
+    const end = Date.now() + startTimeoutMs
+    for (;;) {
+      const line = this.lines().find(line => line['msg'] === message)
+      if (line !== undefined) return line
+      if (!this.running) throw new Error(`the process ended (${this.exitCode ?? this.#child.signalCode}) before it logged "${message}":\n${this.#log}`)
+      if (Date.now() > end) throw new Error(`waited ${startTimeoutMs} ms for "${message}" in:\n${this.#log}`)
+      await new Promise(resolve => setTimeout(resolve, 20))
+    }
+  }
+
+  lines (): Array<Record<string, unknown>> {
+    return this.#log.split('\n').filter(line => line.startsWith('{') && line.endsWith('}')).map(line => JSON.parse(line) as Record<string, unknown>)
+  }
+
+  /** As an operator stops it. @returns its exit code */
+  async stop (): Promise<number | null> {
+    if (this.running) this.#child.kill('SIGTERM')
+    await this.#exited
+    return this.#child.exitCode
+  }
+
+  /** As the machine ends it: no handler runs. */
+  async kill9 (): Promise<void> {
+    if (this.running) this.#child.kill('SIGKILL')
+    await this.#exited
+  }
+
+  async exited (): Promise<void> { await this.#exited }
+}
+
+interface Started {
+  readonly process: RunningProcess
+  /** Holds data, configuration and socket. */
+  readonly folder: string
+  readonly ownsFolder: boolean
+}
+
+abstract class Running implements AsyncDisposable {
+  readonly process: RunningProcess
+  readonly folder: string
+  readonly #ownsFolder: boolean
+
+  constructor ({ process, folder, ownsFolder }: Started) {
+    this.process = process
+    this.folder = folder
+    this.#ownsFolder = ownsFolder
+  }
+
+  get pid (): number { return this.process.pid }
+  get dataDir (): string { return join(this.folder, 'data') }
+  log (): string { return this.process.log }
+  stop (): Promise<number | null> { return this.process.stop() }
+  kill9 (): Promise<void> { return this.process.kill9() }
+
+  async [Symbol.asyncDispose] (): Promise<void> {
+    await this.process.kill9()
+    if (this.#ownsFolder) await rm(this.folder, { recursive: true, force: true })
+  }
+}
+
+export interface StartServerOptions {
+  readonly trustDomain?: string
+  /** Of an earlier server, to start it again; a new one, removed at the end, if not given. */
+  readonly folder?: string
+  /** Any free one if not given. */
+  readonly port?: number
+  /** Keys for the `server` block. */
+  readonly config?: Readonly<Record<string, unknown>>
+}
+
+export class RunningServer extends Running {
+  readonly trustDomain: string
+  readonly adminSocket: string
+  readonly port: number
+
+  constructor (started: Started, trustDomain: string, adminSocket: string, port: number) {
+    super(started)
+    this.trustDomain = trustDomain
+    this.adminSocket = adminSocket
+    this.port = port
+  }
+
+  get address (): string { return `127.0.0.1:${this.port}` }
+}
+
+/** `assay server run` in a process of its own; returns once it serves. Rate limits are off unless the configuration says otherwise. */
+export async function startServer ({ trustDomain = 'example.org', folder, port = 0, config = {} }: StartServerOptions = {}): Promise<RunningServer> {
+  const home = folder ?? await mkdtemp(join(tmpdir(), 'assay-server-'))
+  const socket = join(home, 'admin.sock')
+  await mkdir(join(home, 'data'), { recursive: true, mode: 0o700 })
+  const file = await writeConfig(home, 'server.json', {
+    server: {
+      trust_domain: trustDomain,
+      bind_address: '127.0.0.1',
+      bind_port: port,
+      socket_path: socket,
+      data_dir: join(home, 'data'),
+      ratelimit: { attestation: false, signing: false },
+      ...config
+    }
+  })
+  const process = new RunningProcess(['server', 'run', '-config', file])
+  const { address } = await ready(process, 'server is running')
+  const bound = /:(\d+)$/.exec(String(address))?.[1]
+  return new RunningServer({ process, folder: home, ownsFolder: folder === undefined }, trustDomain, socket, Number(bound))
+}
+
+export interface StartAgentOptions {
+  readonly server: RunningServer
+  /** Of an earlier agent, to start it again; a new one, removed at the end, if not given. */
+  readonly folder?: string
+  /** Keys for the `agent` block. */
+  readonly config?: Readonly<Record<string, unknown>>
+  /** Whole blocks of the `plugins` section. */
+  readonly plugins?: Readonly<Record<string, unknown>>
+}
+
+export class RunningAgent extends Running {
+  readonly socket: string
+
+  constructor (started: Started, socket: string) {
+    super(started)
+    this.socket = socket
+  }
+
+  /** Its own SPIFFE ID, as it logged it at its start. */
+  get id (): string {
+    return String(this.process.lines().find(line => line['msg'] === 'agent has its identity')?.['agent'])
+  }
+}
+
+/** `assay agent run` in a process of its own; returns once its socket is there. A new agent gets a join token and the server's bundle. */
+export async function startAgent ({ server, folder, config = {}, plugins }: StartAgentOptions): Promise<RunningAgent> {
+  const home = folder ?? await mkdtemp(join(tmpdir(), 'assay-agent-'))
+  const socket = join(home, 'agent.sock')
+  const bundle = join(home, 'bundle.pem')
+  await mkdir(join(home, 'data'), { recursive: true, mode: 0o700 })
+  const joining = existsSync(join(home, 'data', 'agent-data.json')) ? {} : { join_token: await prepareJoin(server, bundle) }
+  const file = await writeConfig(home, 'agent.json', {
+    agent: {
+      trust_domain: server.trustDomain,
+      server_address: '127.0.0.1',
+      server_port: server.port,
+      socket_path: socket,
+      data_dir: join(home, 'data'),
+      trust_bundle_path: bundle,
+      experimental: { sync_interval: '200ms' },
+      ...joining,
+      ...config
+    },
+    ...plugins === undefined ? {} : { plugins }
+  })
+  const process = new RunningProcess(['agent', 'run', '-config', file])
+  await ready(process, 'agent is serving')
+  return new RunningAgent({ process, folder: home, ownsFolder: folder === undefined }, socket)
+}
+
+async function prepareJoin (server: RunningServer, bundleFile: string): Promise<string> {
+  await using channel = openUnixChannel(server.adminSocket)
+  const { x509Authorities } = await channel.client(bundleService).getBundle({})
+  await writeFile(bundleFile, x509Authorities.map(({ asn1 }) => encodePem('CERTIFICATE', asn1)).join(''))
+  return (await channel.client(agentService).createJoinToken({ ttl: 600 })).value
+}
+
+async function ready (process: RunningProcess, message: string): Promise<Record<string, unknown>> {
+  try {
+    return await process.logged(message)
+  } catch (error) {
+    await process.kill9()
+    throw error
+  }
+}
+
+async function writeConfig (folder: string, name: string, config: object): Promise<string> {
+  const file = join(folder, name)
+  await writeFile(file, JSON.stringify(config), { mode: 0o600 })
+  return file
+}

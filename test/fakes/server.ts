@@ -1,0 +1,77 @@
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { openUnixChannel, type Channel } from '../../src/rpc/channel.ts'
+import type { Clock } from '../../src/runtime/clock.ts'
+import { silentLogger, type Logger } from '../../src/runtime/logger.ts'
+import { runServer, type ServerReady } from '../../src/server/server.ts'
+import type { ServerConfig } from '../../src/server/server-config.ts'
+import { parseTrustDomain } from '../../src/spiffe/trust-domain.ts'
+
+export interface TestServer extends AsyncDisposable {
+  readonly config: ServerConfig
+  readonly ready: ServerReady
+  /** Over the admin socket. */
+  readonly admin: Channel
+  readonly folder: string
+}
+
+export interface TestServerOptions {
+  readonly config?: Partial<ServerConfig>
+  readonly clock?: Clock
+  readonly log?: Logger
+  /** Kept after the server ends; a fresh one, removed at the end, when absent. */
+  readonly folder?: string
+}
+
+/** A whole server in this process: real sockets, real SQLite, rate limits off. Ends, and cleans up, when disposed. */
+export async function startTestServer (options: TestServerOptions = {}): Promise<TestServer> {
+  const folder = options.folder ?? await mkdtemp(join(tmpdir(), 'assay-server-'))
+  const config = { ...testServerConfig(folder), ...options.config }
+  const stop = new AbortController()
+  const { promise: ready, resolve } = Promise.withResolvers<ServerReady>()
+  const run = runServer(config, stop.signal, {
+    log: options.log ?? silentLogger, onReady: resolve, ...(options.clock === undefined ? {} : { clock: options.clock })
+  })
+  const first = await Promise.race([ready, run.then(() => { throw new Error('the server ended before it was ready') })])
+  const admin = openUnixChannel(config.socketPath)
+  return {
+    config,
+    ready: first,
+    admin,
+    folder,
+    async [Symbol.asyncDispose] () {
+      await admin[Symbol.asyncDispose]()
+      stop.abort(new Error('the test is over'))
+      await run
+      if (options.folder === undefined) await rm(folder, { recursive: true, force: true })
+    }
+  }
+}
+
+export function testServerConfig (folder: string): ServerConfig {
+  return {
+    trustDomain: parseTrustDomain('example.org'),
+    bindAddress: '127.0.0.1',
+    bindPort: 0,
+    socketPath: join(folder, 'admin.sock'),
+    dataDir: folder,
+    datastoreUrl: join(folder, 'datastore.sqlite3'),
+    caTtlSeconds: 86_400,
+    caKeyType: 'ec-p256',
+    jwtKeyType: 'ec-p256',
+    defaultX509SvidTtlSeconds: 3600,
+    defaultJwtSvidTtlSeconds: 300,
+    agentTtlSeconds: 3600,
+    jwtIssuer: undefined,
+    disableJwtSvids: false,
+    adminIds: [],
+    keyManager: { kind: 'disk', keysPath: join(folder, 'keys.json') },
+    caSubject: { country: ['US'], organization: ['SPIFFE'], commonName: '' },
+    ratelimit: { attestation: false, signing: false },
+    logLevel: 'info',
+    logFile: undefined,
+    prometheus: undefined,
+    healthChecks: undefined
+  }
+}
