@@ -1,0 +1,13 @@
+import type { Selector } from '../../spiffe/selector.ts'
+import type { PinnedProcess } from './pinned-process.ts'
+
+/** Finds out facts about a process without its help. */
+export interface WorkloadAttestor {
+  /** Also the type of all its selectors, e.g. `unix`. */
+  readonly name: string
+  /**
+   * All that holds for the process; a fact that cannot be found out is an error, not an omission.
+   * What is read about a PID need not be checked here: the caller checks the process before and after.
+   */
+  attest (process: PinnedProcess, signal: AbortSignal): Promise<readonly Selector[]>
+}

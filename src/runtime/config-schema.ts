@@ -1,0 +1,85 @@
+import { z } from 'zod'
+import { formatDuration, parseDuration } from './duration.ts'
+import type { LogLevel } from './logger.ts'
+
+/** Pieces of configuration that servers and agents share. Key names are SPIRE's. */
+
+const notDuration = 'must be a duration such as "1h", "5m" or "200ms"'
+
+/** `1h`, `5m`, `200ms`; the value is in seconds and may have a fraction. */
+export function durationSeconds (minimumMs: number) {
+  return z.string(notDuration).transform((text, context) => {
+    const ms = parseDuration(text)
+    if (ms !== undefined && ms >= minimumMs) return ms / 1_000
+    context.addIssue(ms === undefined ? notDuration : `must be at least ${formatDuration(minimumMs)}`)
+    return z.NEVER
+  })
+}
+
+/** Whole seconds, at least one. */
+export const wholeSeconds = durationSeconds(1_000).refine(Number.isInteger, 'must be whole seconds')
+
+/** A text that a parser of the domain accepts; the parser's message becomes the rule. */
+export function parsedBy<T> (parse: (text: string) => T) {
+  return z.string().transform((text, context) => {
+    try {
+      return parse(text)
+    } catch (error) {
+      context.addIssue((error as Error).message)
+      return z.NEVER
+    }
+  })
+}
+
+export const text = z.string().min(1, 'must not be empty')
+/** 0 lets the system choose. */
+export const port = z.int().min(0, 'must be 0 to 65535').max(65_535, 'must be 0 to 65535')
+
+const levels: Readonly<Record<string, LogLevel>> = {
+  panic: 'fatal', fatal: 'fatal', error: 'error', warn: 'warn', warning: 'warn', info: 'info', debug: 'debug', trace: 'trace'
+}
+
+/** SPIRE's level names in any case. */
+export const logLevel = z.string().transform((name, context) => {
+  const level = Object.hasOwn(levels, name.toLowerCase()) ? levels[name.toLowerCase()] : undefined
+  if (level !== undefined) return level
+  context.addIssue(`must be one of ${Object.keys(levels).join(', ').toUpperCase()}`)
+  return z.NEVER
+})
+
+export interface ListenAddress { readonly host: string, readonly port: number }
+
+export interface HealthChecks extends ListenAddress {
+  readonly livePath: string
+  readonly readyPath: string
+}
+
+export const telemetrySchema = z.strictObject({
+  Prometheus: z.strictObject({ host: text.default('localhost'), port }).optional()
+})
+
+const urlPath = z.string().regex(/^\/[\w./-]*$/, 'must be a path such as /live')
+
+/** Off unless `listener_enabled`. */
+export const healthChecksSchema = z.strictObject({
+  listener_enabled: z.boolean().default(false),
+  bind_address: text.default('localhost'),
+  bind_port: port.default(80),
+  live_path: urlPath.default('/live'),
+  ready_path: urlPath.default('/ready')
+}).transform(({ listener_enabled: enabled, bind_address: host, bind_port: port, live_path: livePath, ready_path: readyPath }) =>
+  enabled ? { host, port, livePath, readyPath } satisfies HealthChecks : undefined)
+
+/** `name: { plugin_data: {…} }`; also SPIRE's JSON spelling, a list of maps of one name each. */
+export function pluginsOf<Shape extends Record<string, z.ZodType>> (pluginData: Shape) {
+  type Blocks = { [Name in keyof Shape]: z.ZodOptional<z.ZodObject<{ plugin_data: Shape[Name] }>> }
+  const blocks = Object.entries(pluginData).map(([name, data]) => [name, z.strictObject({ plugin_data: data }).optional()])
+  return z.preprocess(flattenList, z.strictObject(Object.fromEntries(blocks) as Blocks))
+}
+
+function flattenList (raw: unknown): unknown {
+  if (!Array.isArray(raw)) return raw
+  const entries = raw.flatMap((item: unknown) => typeof item === 'object' && item !== null ? Object.entries(item) : [['', item]])
+  const repeated = new Set(entries.map(([name]) => name as string)).size < entries.length
+  return repeated ? raw : Object.fromEntries(entries)
+}

@@ -1,0 +1,242 @@
+import { spawn } from 'node:child_process'
+import { createPublicKey, generateKeyPairSync, verify } from 'node:crypto'
+import { once } from 'node:events'
+import { mkdirSync, readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import { inspect } from 'node:util'
+import { pino } from 'pino'
+import t from 'tap'
+import { openDiskKeyManager } from '../../src/keys/disk/disk-key-manager.ts'
+import { diskKeyManagerPlugin } from '../../src/keys/disk/disk-plugin.ts'
+import type { KeyManager, ManagedKey } from '../../src/keys/key-manager.ts'
+import { createMemoryKeyManager } from '../../src/keys/memory/memory-key-manager.ts'
+import { memoryKeyManagerPlugin } from '../../src/keys/memory/memory-plugin.ts'
+import { silentLogger } from '../../src/runtime/logger.ts'
+import { keyTypes } from '../../src/x509/key-type.ts'
+
+const data = Buffer.from('to be signed')
+
+function isSignature (key: ManagedKey, signature: Uint8Array, dsaEncoding: 'der' | 'ieee-p1363'): boolean {
+  const publicKey = createPublicKey({ key: Buffer.from(key.publicKey), format: 'der', type: 'spki' })
+  return verify(key.type === 'ec-p384' ? 'sha384' : 'sha256', data, { key: publicKey, dsaEncoding }, signature)
+}
+
+/** What every key manager must do. */
+function suite (title: string, open: (t: typeof import("tap").t) => Promise<KeyManager>): void {
+  void t.test(title, async t => {
+    for (const type of keyTypes) {
+      await t.test(`makes and uses ${type}`, async t => {
+        await using manager = await open(t)
+        const key = await manager.generateKey('x509-CA-A', type)
+        t.match(key, { id: 'x509-CA-A', type })
+        const { asymmetricKeyType, asymmetricKeyDetails: details } = createPublicKey({ key: Buffer.from(key.publicKey), format: 'der', type: 'spki' })
+        const kind = asymmetricKeyType === 'ec' ? details?.namedCurve : `rsa-${details?.modulusLength}`
+        t.equal(kind, { 'ec-p256': 'prime256v1', 'ec-p384': 'secp384r1' }[type as string] ?? type, 'the public key is of that type')
+        for (const encoding of ['der', 'ieee-p1363'] as const) {
+          const signatures = [await key.sign(data, encoding), key.signSync?.(data, encoding) ?? t.fail('no signSync')]
+          for (const signature of signatures) t.ok(isSignature(key, signature as Uint8Array, encoding), encoding)
+        }
+        if (type === 'ec-p384') t.equal((await key.sign(data, 'ieee-p1363')).length, 96, 'the JWS form has a fixed length')
+      })
+    }
+
+    await t.test('keys by ID', async t => {
+      await using manager = await open(t)
+      t.equal(manager.getKey('none'), undefined)
+      t.strictSame(manager.ids, [])
+      const [a, b] = await Promise.all(['a', 'b'].map(id => manager.generateKey(id, 'ec-p256')))
+      t.strictSame([...manager.ids].toSorted(), ['a', 'b'], 'made at the same time, both are there')
+      t.strictSame(manager.getKey('a')?.publicKey, a?.publicKey)
+      const next = await manager.generateKey('a', 'ec-p384')
+      t.strictSame(manager.getKey('a')?.publicKey, next.publicKey, 'a new key takes the place of the old one')
+      t.ok(isSignature(a as ManagedKey, await (a as ManagedKey).sign(data, 'der'), 'der'), 'which still signs for who holds it')
+      await manager.deleteKey?.('a')
+      await manager.deleteKey?.('never')
+      t.strictSame([manager.getKey('a'), manager.ids], [undefined, ['b']])
+      t.strictSame(manager.getKey('b')?.publicKey, b?.publicKey)
+      for (const id of ['', 'a/b', 'a b', 'ü', 'a'.repeat(256), 'a\n']) {
+        await t.rejects(manager.generateKey(id, 'ec-p256'), { code: 'argument_invalid' }, JSON.stringify(id.slice(0, 9)))
+      }
+      await manager.generateKey('__proto__', 'ec-p256')
+      t.strictSame([...manager.ids].toSorted(), ['__proto__', 'b'], 'an ID like any other')
+    })
+
+    await t.test('what is closed makes no more keys', async t => {
+      const manager = await open(t)
+      const late = manager.generateKey('a', 'ec-p256')
+      await late
+      await manager[Symbol.asyncDispose]()
+      await t.rejects(manager.generateKey('b', 'ec-p256'), { code: 'server_stopping' })
+    })
+
+    await t.test('the private key is not visible', async t => {
+      await using manager = await open(t)
+      const key = await manager.generateKey('a', 'ec-p256')
+      const shown = [inspect(key, { depth: 9, showHidden: true }), inspect(manager, { depth: 9, showHidden: true }), JSON.stringify([key, manager])]
+      for (const text of shown) t.notMatch(text, /private|KeyObject|PrivateKey|pkcs8/i)
+      t.notOk(Object.values(key).some(value => typeof value === 'object' && !(value instanceof Uint8Array)), 'no member is a key object')
+    })
+  })
+}
+
+suite('memory', async () => createMemoryKeyManager())
+suite('disk', async t => openDiskKeyManager(join(t.testdir({}), 'keys.json')))
+
+void t.test('the key file', async t => {
+  await t.test('keeps keys through restarts, for us alone', async t => {
+    const file = join(t.testdir({}), 'deep', 'er', 'keys.json')
+    const made: ManagedKey[] = []
+    {
+      await using manager = await openDiskKeyManager(file)
+      for (const type of keyTypes) made.push(await manager.generateKey(type, type))
+    }
+    t.equal(statSync(file).mode & 0o777, 0o600)
+    t.equal(statSync(join(file, '..')).mode & 0o777, 0o700)
+    t.strictSame(readdirSync(join(file, '..')), ['keys.json'], 'no temporary file is left')
+    await using manager = await openDiskKeyManager(file)
+    for (const key of made) {
+      const found = manager.getKey(key.id) as ManagedKey
+      t.match(found, { id: key.id, type: key.type })
+      t.ok(isSignature(key, await found.sign(data, 'der'), 'der'), key.type)
+    }
+    await manager.deleteKey?.('ec-p256')
+    t.equal((await openDiskKeyManager(file)).getKey('ec-p256'), undefined, 'a deleted key is gone from the disk too')
+  })
+
+  await t.test('reads what SPIRE\'s disk key manager writes', async t => {
+    const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+    const der = privateKey.export({ format: 'der', type: 'pkcs8' }).toString('base64')
+    const file = join(t.testdir({ 'keys.json': `{\n\t"keys": {\n\t\t"x509-CA-A": "${der}"\n\t}\n}` }), 'keys.json')
+    const manager = await openDiskKeyManager(file)
+    t.strictSame(Buffer.from(manager.getKey('x509-CA-A')?.publicKey as Uint8Array), publicKey.export({ format: 'der', type: 'spki' }))
+  })
+
+  await t.test('closes a file that others may read, and says so', async t => {
+    const file = join(t.testdir({ 'keys.json': '{"keys":{}}' }), 'keys.json')
+    t.not(statSync(file).mode & 0o077, 0)
+    const lines: string[] = []
+    await openDiskKeyManager(file, { log: pino({}, { write: line => { lines.push(line) } }) })
+    t.equal(statSync(file).mode & 0o777, 0o600)
+    t.match(lines.join(''), 'was open to other users')
+    lines.length = 0
+    await openDiskKeyManager(file, { log: pino({}, { write: line => { lines.push(line) } }) })
+    t.strictSame(lines, [], 'nothing to say the second time')
+  })
+
+  await t.test('refuses whatever is not exactly a key file', async t => {
+    const good = generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey
+    const other = generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey
+    const der = good.export({ format: 'der', type: 'pkcs8' })
+    const jwk = (key: typeof good) => key.export({ format: 'jwk' })
+    const mismatched = Buffer.from(der.toString('hex').replace(Buffer.from(jwk(good).x as string, 'base64url').toString('hex'),
+      Buffer.from(jwk(other).x as string, 'base64url').toString('hex')), 'hex')
+    const holding = (key: string) => JSON.stringify({ keys: { a: key } })
+    const refused = {
+      'nothing': '',
+      'half a file': holding(der.toString('base64')).slice(0, 90),
+      'not an object': '[]',
+      'no keys': '{}',
+      'keys as list': '{"keys":[]}',
+      'another member': '{"keys":{},"more":1}',
+      'a repeated ID': `{"keys":{"a":"${der.toString('base64')}","a":"${der.toString('base64')}"}}`,
+      'a malformed ID': JSON.stringify({ keys: { 'a b': der.toString('base64') } }),
+      'a number': '{"keys":{"a":1}}',
+      'an empty key': holding(''),
+      'a cut key': holding(der.subarray(0, 60).toString('base64')),
+      'a longer key': holding(Buffer.concat([der, Buffer.from([0])]).toString('base64')),
+      'loose base64': holding(`${der.toString('base64')} `),
+      'a public key that does not fit': holding(mismatched.toString('base64')),
+      'P-521': holding(generateKeyPairSync('ec', { namedCurve: 'P-521' }).privateKey.export({ format: 'der', type: 'pkcs8' }).toString('base64')),
+      'RSA 1024': holding(generateKeyPairSync('rsa', { modulusLength: 1024 }).privateKey.export({ format: 'der', type: 'pkcs8' }).toString('base64')),
+      'Ed25519': holding(generateKeyPairSync('ed25519').privateKey.export({ format: 'der', type: 'pkcs8' }).toString('base64')),
+      'too long': holding('A'.repeat(1024 * 1024))
+    }
+    t.not(mismatched.equals(der), true)
+    const folder = t.testdir({})
+    for (const [what, text] of Object.entries(refused)) {
+      const file = join(folder, 'keys.json')
+      writeFileSync(file, text, { mode: 0o600 })
+      const error = await openDiskKeyManager(file).then(() => undefined, (error: Error) => error)
+      t.match(error, { code: 'key_store_corrupt' }, what)
+      t.notOk(inspect(error, { depth: 9 }).includes(der.toString('base64').slice(40, 80)), `${what}: the error shows no key`)
+      t.equal(readFileSync(file, 'utf8'), text, `${what}: and the file is left as it is`)
+    }
+    mkdirSync(join(folder, 'directory'))
+    await t.rejects(openDiskKeyManager(join(folder, 'directory')), { code: 'file_unusable' })
+    symlinkSync('/dev/zero', join(folder, 'device'))
+    await t.rejects(openDiskKeyManager(join(folder, 'device')), { code: 'file_unusable' }, 'a device is not read')
+    writeFileSync(join(folder, 'file'), '')
+    await t.rejects(openDiskKeyManager(join(folder, 'file', 'keys.json')), { code: 'file_unusable' }, 'a file where a folder must be')
+  })
+
+  await t.test('is not overwritten when another process has written it', async t => {
+    const file = join(t.testdir({}), 'keys.json')
+    const mine = await openDiskKeyManager(file)
+    const theirs = await openDiskKeyManager(file)
+    await mine.generateKey('a', 'ec-p256')
+    await t.rejects(theirs.generateKey('a', 'ec-p256'), { code: 'key_store_changed' })
+    t.equal(theirs.getKey('a'), undefined, 'a key that was not stored is not there')
+    const key = await mine.generateKey('b', 'ec-p256')
+    t.strictSame((await openDiskKeyManager(file)).getKey('b')?.publicKey, key.publicKey)
+  })
+
+  await t.test('a failed write keeps the old key', async t => {
+    const folder = t.testdir({ inner: {} })
+    const file = join(folder, 'inner', 'keys.json')
+    const manager = await openDiskKeyManager(file)
+    const key = await manager.generateKey('a', 'ec-p256')
+    const { rmSync } = await import('node:fs')
+    rmSync(join(folder, 'inner'), { recursive: true })
+    await t.rejects(manager.generateKey('a', 'ec-p256'), { code: 'file_unusable' })
+    t.strictSame(manager.getKey('a')?.publicKey, key.publicKey)
+    mkdirSync(join(folder, 'inner'))
+    t.not(await manager.generateKey('a', 'ec-p256'), undefined, 'and the next one can succeed')
+  })
+
+  await t.test('what a crash left is removed', async t => {
+    const folder = t.testdir({ '.keys.json.AAAAAAAAAAAA.tmp': 'half a key', '.keys.json.notes': 'mine', '.agent.json.AAAAAAAAAAAA.tmp': 'other' })
+    await openDiskKeyManager(join(folder, 'keys.json'))
+    t.strictSame(readdirSync(folder).toSorted(), ['.agent.json.AAAAAAAAAAAA.tmp', '.keys.json.notes'])
+  })
+})
+
+void t.test('kill -9 while keys are written: never half a key, none lost', async t => {
+  const folder = t.testdir({})
+  const file = join(folder, 'keys.json')
+  let kills = 0
+  for (let round = 0; round < 20; round++) {
+    const child = spawn(process.execPath, [join(import.meta.dirname, 'write-keys-forever.ts'), file], { stdio: ['ignore', 'pipe', 'inherit'] })
+    const closed = once(child, 'close')
+    const confirmed = new Map<string, string>()
+    let left = 1 + round * 3
+    for await (const line of createInterface({ input: child.stdout })) {
+      const [id, publicKey] = line.split(' ') as [string, string]
+      confirmed.set(id, publicKey)
+      // At another point of the work each round.
+      if (--left === 0) setTimeout(() => child.kill('SIGKILL'), round / 4)
+    }
+    const [, signal] = await closed as [number | null, string | null]
+    if (signal === 'SIGKILL') kills++
+    const manager = await openDiskKeyManager(file)
+    // The last one may have been stored and not confirmed any more; keys are made in turn, so only one of the two can be newer.
+    const stored = [...confirmed].filter(([id, publicKey]) => Buffer.from(manager.getKey(id)?.publicKey ?? []).toString('base64') === publicKey)
+    t.ok(confirmed.size > 0 && stored.length >= confirmed.size - 1, `round ${round}: ${stored.length} of ${confirmed.size} as confirmed`)
+    t.equal(manager.ids.every(id => manager.getKey(id) !== undefined), true)
+    t.notOk(readdirSync(folder).some(name => name.endsWith('.tmp')), 'no temporary file is left')
+  }
+  t.equal(kills, 20, 'each round ended by a kill')
+})
+
+void t.test('as plugins', async t => {
+  const folder = t.testdir({})
+  const config = diskKeyManagerPlugin.parseConfig({ keys_path: join(folder, 'keys.json') })
+  await using disk = await diskKeyManagerPlugin.start(config, { log: silentLogger }, new AbortController().signal)
+  await disk.generateKey('a', 'ec-p256')
+  t.strictSame(readdirSync(folder), ['keys.json'])
+  t.throws(() => diskKeyManagerPlugin.parseConfig({}), { code: 'config_invalid', message: 'keys_path: is required' })
+  t.throws(() => diskKeyManagerPlugin.parseConfig({ keys_path: 'x', key_path: 'y' }), { message: 'key_path: unknown key; did you mean keys_path?' })
+  t.throws(() => memoryKeyManagerPlugin.parseConfig({ keys_path: 'x' }), { code: 'config_invalid' })
+  await using memory = await memoryKeyManagerPlugin.start(memoryKeyManagerPlugin.parseConfig(undefined), undefined, new AbortController().signal)
+  t.ok(await memory.generateKey('a', 'ec-p256'))
+})
