@@ -1,0 +1,33 @@
+import { randomInt } from 'node:crypto'
+import { appendAuthorities } from '../spiffe/bundle-change.ts'
+import type { Signer } from '../x509/signer.ts'
+import type { KeyType } from '../x509/key-type.ts'
+import type { AuthorityProfile } from './authority-slots.ts'
+
+export interface JwtKey {
+  /** The `kid` of everything it signs. */
+  readonly keyId: string
+  readonly signer: Signer
+  readonly notAfter: Date
+}
+
+const keyIdAlphabet = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789'
+
+/** A JWT signing key per slot; published with `kid` and expiry (JWT-18). */
+export function jwtProfile (options: { readonly keyType: KeyType, readonly lifetimeSeconds: number }): AuthorityProfile<JwtKey> {
+  return {
+    kind: 'jwt',
+    keyType: options.keyType,
+    lifetimeSeconds: options.lifetimeSeconds,
+    keyId: slot => `JWT-Signer-${slot}`,
+    async create (key, slot, now) {
+      const authorityId = Array.from({ length: 32 }, () => keyIdAlphabet[randomInt(keyIdAlphabet.length)]).join('')
+      const notAfter = new Date(now.getTime() + options.lifetimeSeconds * 1000)
+      return { authorityId, kind: 'jwt', slot, state: 'prepared', publicKey: key.publicKey, notBefore: now, notAfter }
+    },
+    hold: (record, signer) => ({ keyId: record.authorityId, signer, notAfter: record.notAfter }),
+    publish: (bundle, record) => appendAuthorities(bundle, {
+      jwtAuthorities: [{ keyId: record.authorityId, publicKey: record.publicKey, expiresAt: record.notAfter, tainted: false }]
+    })
+  }
+}

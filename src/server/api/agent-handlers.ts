@@ -1,0 +1,138 @@
+import { randomUUID } from 'node:crypto'
+import type { CertificateAuthority } from '../../ca/certificate-authority.ts'
+import { parseAgentId } from '../../spiffe/agent.ts'
+import type { EntryDraft } from '../../spiffe/entry.ts'
+import { SpiffeError } from '../../spiffe/errors.ts'
+import { checkMemberId, isReservedId } from '../../spiffe/member-id.ts'
+import type { SpiffeId } from '../../spiffe/spiffe-id.ts'
+import type { TrustDomain } from '../../spiffe/trust-domain.ts'
+import type { Clock } from '../../runtime/clock.ts'
+import type { CallContext } from '../../rpc/call.ts'
+import type { AgentStore } from '../../storage/agent-store.ts'
+import type { JoinTokenStore } from '../../storage/join-token-store.ts'
+import { encodeAgent } from '../../wire/agent-codec.ts'
+import type { AgentHandlers, CreateJoinTokenRequest } from '../../wire/generated/server-agent.ts'
+import type { SPIFFEID } from '../../wire/generated/types.ts'
+import { decodeSpiffeId, spiffeIdText } from '../../wire/spiffe-id-codec.ts'
+import { parseCertificateRequest } from '../../x509/certificate-request.ts'
+import type { Authorizer } from '../authorize.ts'
+import type { Registrations } from '../registrations.ts'
+import { joinTokenAgentId } from '../join-token.ts'
+import { attestAgent } from './attest-agent.ts'
+import { encodeX509Svid } from './encode-svid.ts'
+import { decodeAgentFilter } from './filters.ts'
+import type { Limits } from './limits.ts'
+
+export interface AgentDeps {
+  readonly trustDomain: TrustDomain
+  readonly agentTtlSeconds: number
+  readonly authority: CertificateAuthority
+  readonly agents: AgentStore
+  readonly joinTokens: JoinTokenStore
+  readonly registrations: Registrations
+  readonly authorizer: Authorizer
+  readonly limits: Limits
+  readonly clock: Clock
+}
+
+/** `spire.api.server.agent.v1.Agent` (spire-surface §1.3). */
+export function agentHandlers (deps: AgentDeps): AgentHandlers<CallContext> {
+  const { agents, authority, authorizer, registrations, trustDomain } = deps
+  const agentIdFrom = (id: SPIFFEID | undefined) => parseAgentId(id === undefined ? '' : spiffeIdText(id), trustDomain)
+  return {
+    async countAgents ({ filter }) {
+      return { count: await agents.count(decodeAgentFilter(filter)) }
+    },
+
+    async listAgents ({ filter, outputMask, pageSize, pageToken }) {
+      const page = await agents.list(decodeAgentFilter(filter), { size: pageSize, token: pageToken })
+      return { agents: page.agents.map(agent => encodeAgent(agent, outputMask)), nextPageToken: page.nextPageToken }
+    },
+
+    async getAgent ({ id, outputMask }) {
+      const agent = await agents.get(agentIdFrom(id))
+      if (agent === undefined) throw new SpiffeError('agent_not_found', 'agent not found')
+      return encodeAgent(agent, outputMask)
+    },
+
+    async deleteAgent ({ id }, { log }) {
+      const agentId = agentIdFrom(id)
+      await registrations.evictAgent(agentId)
+      log.info({ agent: agentId }, 'agent evicted')
+      return {}
+    },
+
+    async banAgent ({ id }, { log }) {
+      const agentId = agentIdFrom(id)
+      await registrations.banAgent(agentId)
+      log.warn({ agent: agentId }, 'agent banned')
+      return {}
+    },
+
+    attestAgent: (requests, context) => attestAgent(requests, context, deps),
+
+    async renewAgent ({ params }, context) {
+      const agent = authorizer.agentOf(context)
+      await deps.limits.signing(context, 1)
+      if (params === undefined) throw new SpiffeError('attestation_malformed', 'params cannot be nil')
+      if (params.csr.length === 0) throw new SpiffeError('attestation_malformed', 'missing CSR')
+      if (agent.canReattest) throw new SpiffeError('agent_must_reattest', 'agent must reattest instead of renew')
+      const { publicKey } = parseCertificateRequest(params.csr)
+      const svid = await authority.issueX509Svid({ id: agent.id, publicKey, dnsNames: [], ttlSeconds: deps.agentTtlSeconds })
+      await registrations.setNewSerial(agent.id, svid.serialNumber, svid.notAfter)
+      context.log.info({ agent: agent.id, expires: svid.notAfter.toISOString() }, 'agent SVID renewed')
+      return { svid: encodeX509Svid(svid) }
+    },
+
+    async createJoinToken (request, { log }) {
+      return await createJoinToken(request, deps, log)
+    },
+
+    async postStatus ({ agentVersion }, context) {
+      await deps.limits.status(context, 1)
+      await registrations.setAgentVersion(authorizer.agentOf(context).id, agentVersion)
+      return {}
+    }
+  }
+}
+
+async function createJoinToken ({ ttl, token, agentId }: CreateJoinTokenRequest, deps: AgentDeps, log: CallContext['log']) {
+  if (ttl < 1) throw new SpiffeError('argument_invalid', 'ttl is required, you must provide one')
+  const value = token === '' ? randomUUID() : token
+  const nodeId = joinTokenAgentId(deps.trustDomain, value)
+  const alias = agentId === undefined ? undefined : checkAliasId(agentId, deps.trustDomain)
+  const expiresAt = new Date(deps.clock.now().getTime() + ttl * 1000)
+  await deps.joinTokens.create(value, expiresAt)
+  if (alias !== undefined) {
+    const [outcome] = await deps.registrations.createEntries([aliasDraft(nodeId, alias)])
+    if (outcome?.kind === 'refused') throw outcome.error
+  }
+  log.info({ alias, expires: expiresAt.toISOString() }, 'join token created')
+  return { value, expiresAt: Math.floor(expiresAt.getTime() / 1000) }
+}
+
+function checkAliasId (message: SPIFFEID, trustDomain: TrustDomain): SpiffeId {
+  const id = checkMemberId(decodeSpiffeId(message), trustDomain)
+  if (isReservedId(id)) throw new SpiffeError('spiffe_id_not_allowed', `${id} is in the reserved namespace /spire`)
+  return id
+}
+
+function aliasDraft (nodeId: SpiffeId, alias: SpiffeId): EntryDraft {
+  return {
+    id: '',
+    spiffeId: alias,
+    parentId: nodeId,
+    selectors: [{ type: 'spiffe_id', value: nodeId }],
+    x509SvidTtlSeconds: 0,
+    jwtSvidTtlSeconds: 0,
+    federatesWith: [],
+    dnsNames: [],
+    admin: false,
+    downstream: false,
+    storeSvid: false,
+    hint: '',
+    expiresAtSeconds: 0,
+    additionalAttributes: { disableX509SvidPrefetch: false, jwtSvidIncludeJti: false }
+  }
+}
+

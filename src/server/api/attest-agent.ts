@@ -1,0 +1,69 @@
+import type { Agent } from '../../spiffe/agent.ts'
+import { SpiffeError } from '../../spiffe/errors.ts'
+import type { CallContext } from '../../rpc/call.ts'
+import type { AttestAgentRequest, AttestAgentResponseInit } from '../../wire/generated/server-agent.ts'
+import { parseCertificateRequest } from '../../x509/certificate-request.ts'
+import { joinTokenAgentId } from '../join-token.ts'
+import type { AgentDeps } from './agent-handlers.ts'
+import { encodeX509Svid } from './encode-svid.ts'
+
+/**
+ * Node attestation (spire-surface §2.1). The SVID is signed before the token is taken, and token and node row change in one
+ * transaction: a token is used up exactly when its agent exists.
+ */
+export async function * attestAgent (requests: AsyncIterable<AttestAgentRequest>, context: CallContext, deps: AgentDeps):
+AsyncGenerator<AttestAgentResponseInit> {
+  const log = context.log.child({ attestation: context.requestId })
+  await deps.limits.attestation(context, 1)
+  const { type, payload, csr } = await readParams(requests)
+  log.debug({ attestor: type, payloadBytes: payload.length }, 'attestation received')
+  if (type !== 'join_token') throw new SpiffeError('attestor_unknown', `could not find node attestor type ${JSON.stringify(type.slice(0, 64))}`)
+
+  const { publicKey } = parseCertificateRequest(csr)
+  log.debug('certificate request is well formed and signed by its key')
+  const token = Buffer.from(payload).toString('utf8')
+  await deps.joinTokens.check(token, deps.clock.now())
+  const id = joinTokenAgentId(deps.trustDomain, token)
+  const known = deps.registrations.agents.get(id)
+  if (known?.banned === true) throw new SpiffeError('agent_banned', 'failed to attest: agent is banned')
+  log.debug({ agent: withoutToken(id) }, 'join token is valid')
+
+  const svid = await deps.authority.issueX509Svid({ id, publicKey, dnsNames: [], ttlSeconds: deps.agentTtlSeconds })
+  const agent: Agent = {
+    id,
+    attestationType: type,
+    serialNumber: svid.serialNumber,
+    expiresAt: svid.notAfter,
+    canReattest: false,
+    selectors: [],
+    banned: false,
+    agentVersion: ''
+  }
+  await deps.registrations.attestAgent(agent, token)
+  log.info({ agent: id, expires: svid.notAfter.toISOString() }, 'agent attested')
+  yield { result: { svid: encodeX509Svid(svid), reattestable: false } }
+}
+
+async function readParams (requests: AsyncIterable<AttestAgentRequest>): Promise<{ type: string, payload: Uint8Array, csr: Uint8Array }> {
+  const first = await requests[Symbol.asyncIterator]().next()
+  if (first.done === true) throw malformed('the stream ended before the first message')
+  const { params } = first.value
+  if (params === undefined) throw malformed('missing params')
+  if (params.data === undefined) throw malformed('missing attestation data')
+  const { type, payload } = params.data
+  if (type === '') throw malformed('missing attestation data type')
+  if (payload.length === 0) throw malformed('missing attestation data payload')
+  if (params.params === undefined) throw malformed('missing X509-SVID parameters')
+  const { csr } = params.params
+  if (csr.length === 0) throw malformed('missing CSR')
+  return { type, payload, csr }
+}
+
+function malformed (what: string): SpiffeError {
+  return new SpiffeError('attestation_malformed', `malformed param: ${what}`)
+}
+
+/** Until it is used up, the token in the ID is a secret. */
+function withoutToken (id: string): string {
+  return id.replace(/[^/]+$/, '[secret]')
+}

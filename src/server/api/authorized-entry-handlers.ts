@@ -1,0 +1,72 @@
+import type { Entry } from '../../spiffe/entry.ts'
+import { SpiffeError } from '../../spiffe/errors.ts'
+import type { CallContext } from '../../rpc/call.ts'
+import { encodeEntry } from '../../wire/entry-codec.ts'
+import type {
+  EntryHandlers, EntryRevisionInit, SyncAuthorizedEntriesRequest, SyncAuthorizedEntriesResponseInit
+} from '../../wire/generated/server-entry.ts'
+import type { EntryMask } from '../../wire/generated/types.ts'
+import type { Authorizer } from '../authorize.ts'
+import type { Registry } from '../registry.ts'
+
+export interface AuthorizedEntryDeps {
+  readonly registry: Registry
+  readonly authorizer: Authorizer
+}
+
+/** SPIRE's page: larger sets are synchronised by revision (spire-surface §2.3). */
+const pageSize = 500
+/** Ids one request may name; the agent sends what one page of revisions made stale. */
+const maxIds = pageSize
+
+type AuthorizedEntryHandlers = Pick<EntryHandlers<CallContext>, 'getAuthorizedEntries' | 'syncAuthorizedEntries'>
+
+/** What agents ask: the entries they may serve, whole or by what changed. */
+export function authorizedEntryHandlers ({ registry, authorizer }: AuthorizedEntryDeps): AuthorizedEntryHandlers {
+  const entriesOf = (context: CallContext) => registry.authorizedEntries(authorizer.agentOf(context))
+  return {
+    async getAuthorizedEntries ({ outputMask }, context) {
+      return { entries: entriesOf(context).map(entry => encodeEntry(entry, outputMask)) }
+    },
+
+    async * syncAuthorizedEntries (requests, context) {
+      const stream = requests[Symbol.asyncIterator]()
+      const first = await stream.next()
+      if (first.done === true) return
+      const mask = checkFirst(first.value)
+      const entries = entriesOf(context)
+      if (entries.length <= pageSize) {
+        yield { entries: entries.map(entry => encodeEntry(entry, mask)) }
+        return
+      }
+      yield * revisionPages(entries)
+      const byId = new Map(entries.map(entry => [entry.id, entry]))
+      for (let next = await stream.next(); next.done !== true; next = await stream.next()) yield * entryPages(next.value, byId, mask)
+    }
+  }
+}
+
+function checkFirst ({ ids, outputMask }: SyncAuthorizedEntriesRequest): EntryMask | undefined {
+  if (ids.length > 0) throw new SpiffeError('argument_invalid', 'specifying IDs on initial request is not supported')
+  if (outputMask?.revisionNumber === false) {
+    throw new SpiffeError('argument_invalid', 'revision number cannot be masked')
+  }
+  return outputMask
+}
+
+function * revisionPages (entries: readonly Entry[]): Generator<SyncAuthorizedEntriesResponseInit> {
+  for (let start = 0; start < entries.length; start += pageSize) {
+    const entryRevisions = entries.slice(start, start + pageSize).map((entry): EntryRevisionInit => ({
+      id: entry.id, revisionNumber: entry.revisionNumber, createdAt: entry.createdAtSeconds
+    }))
+    yield { entryRevisions, more: start + pageSize < entries.length }
+  }
+}
+
+/** The named entries, unknown ids left out in silence; at least one page, which may be empty. */
+function * entryPages ({ ids }: SyncAuthorizedEntriesRequest, byId: ReadonlyMap<string, Entry>, mask: EntryMask | undefined):
+Generator<SyncAuthorizedEntriesResponseInit> {
+  if (ids.length > maxIds) throw new SpiffeError('argument_invalid', `more than ${maxIds} IDs in one request`)
+  const entries = ids.map(id => byId.get(id)).filter(entry => entry !== undefined)
+  yield { entries: entries.map(entry => encodeEntry(entry, mask)) }
+}

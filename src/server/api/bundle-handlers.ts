@@ -1,0 +1,139 @@
+import type { OwnBundle } from '../../ca/own-bundle.ts'
+import { appendAuthorities, withContent } from '../../spiffe/bundle-change.ts'
+import type { Bundle } from '../../spiffe/bundle.ts'
+import { SpiffeError } from '../../spiffe/errors.ts'
+import type { TrustDomain } from '../../spiffe/trust-domain.ts'
+import type { CallContext } from '../../rpc/call.ts'
+import type { BundleDeleteMode, BundleStore } from '../../storage/bundle-store.ts'
+import { decodeBundle, decodeJwtAuthority, encodeBundle } from '../../wire/bundle-codec.ts'
+import type { BatchDeleteFederatedBundleRequest, BundleHandlers } from '../../wire/generated/server-bundle.ts'
+import type { Bundle as BundleMessage, BundleMask, StatusInit } from '../../wire/generated/types.ts'
+import { decodeTrustDomain } from '../../wire/spiffe-id-codec.ts'
+import type { Registrations } from '../registrations.ts'
+import { checkBundleContent, splitX509Authorities } from './check-bundle.ts'
+import { itemOk, itemRefused } from './item-status.ts'
+
+export interface BundleDeps {
+  readonly trustDomain: TrustDomain
+  readonly ownBundle: OwnBundle
+  readonly bundles: BundleStore
+  readonly registrations: Registrations
+}
+
+const deleteModes: readonly BundleDeleteMode[] = ['restrict', 'delete', 'dissociate']
+
+/** `spire.api.server.bundle.v1.Bundle` (spire-surface §1.4). The Publish calls come with nested servers. */
+export function bundleHandlers (deps: BundleDeps): Partial<BundleHandlers<CallContext>> {
+  const { trustDomain, ownBundle, bundles, registrations } = deps
+  const foreign = (name: string) => foreignDomain(name, trustDomain)
+  return {
+    async countBundles () {
+      return { count: await bundles.count() }
+    },
+
+    async getBundle ({ outputMask }) {
+      return encodeBundle(ownBundle.value, outputMask)
+    },
+
+    async appendBundle ({ x509Authorities, jwtAuthorities, outputMask }) {
+      if (x509Authorities.length + jwtAuthorities.length === 0) throw new SpiffeError('argument_invalid', 'no authorities to append')
+      const added = checkBundleContent({
+        trustDomain,
+        x509Authorities: splitX509Authorities(x509Authorities.map(({ asn1, tainted }) => ({ certificate: asn1, tainted }))),
+        jwtAuthorities: jwtAuthorities.map(decodeJwtAuthority)
+      })
+      return encodeBundle(await ownBundle.update(current => appendAuthorities(current, added)), outputMask)
+    },
+
+    async listFederatedBundles ({ outputMask, pageSize, pageToken }) {
+      const page = await bundles.list({ size: pageSize, token: pageToken })
+      const shown = page.bundles.filter(bundle => bundle.trustDomain !== trustDomain)
+      return { bundles: shown.map(bundle => encodeBundle(bundle, outputMask)), nextPageToken: page.nextPageToken }
+    },
+
+    async getFederatedBundle ({ trustDomain: name, outputMask }) {
+      const bundle = await bundles.get(foreign(name))
+      if (bundle === undefined) throw new SpiffeError('bundle_not_found', 'bundle not found')
+      return encodeBundle(bundle, outputMask)
+    },
+
+    async batchCreateFederatedBundle ({ bundle: messages, outputMask }) {
+      return { results: await eachBundle(messages, outputMask, message => registrations.createBundle(readForeign(message, trustDomain))) }
+    },
+
+    async batchUpdateFederatedBundle ({ bundle: messages, inputMask, outputMask }) {
+      return {
+        results: await eachBundle(messages, outputMask, message => {
+          const given = readForeign(message, trustDomain)
+          return registrations.updateBundle(given.trustDomain, current => {
+            if (current === undefined) throw new SpiffeError('bundle_not_found', 'bundle not found')
+            return merged(current, given, inputMask)
+          })
+        })
+      }
+    },
+
+    async batchSetFederatedBundle ({ bundle: messages, outputMask }) {
+      return { results: await eachBundle(messages, outputMask, message => registrations.setBundle(readForeign(message, trustDomain))) }
+    },
+
+    async batchDeleteFederatedBundle (request) {
+      return { results: await deleteBundles(request, deps) }
+    }
+  }
+}
+
+/** @throws {SpiffeError} `argument_invalid` for the own domain, `trust_domain_malformed` */
+function foreignDomain (name: string, own: TrustDomain): TrustDomain {
+  const parsed = decodeTrustDomain(name)
+  if (parsed === own) throw new SpiffeError('argument_invalid', `getting a federated bundle for the server's own trust domain is not allowed`)
+  return parsed
+}
+
+function readForeign (message: BundleMessage, own: TrustDomain): Bundle {
+  const bundle = decodeBundle(message)
+  if (bundle.trustDomain === own) {
+    throw new SpiffeError('argument_invalid', `a federated bundle cannot be of the server's own trust domain "${own}"`)
+  }
+  return checkBundleContent({ ...bundle, x509Authorities: splitX509Authorities(bundle.x509Authorities) })
+}
+
+/** Fields the mask names come from `given`; the sequence number is the publisher's, so it may be set as well. */
+function merged (current: Bundle, given: Bundle, mask: BundleMask | undefined): Bundle {
+  if (mask === undefined) return { ...given }
+  const content = withContent(current, {
+    ...(mask.x509Authorities ? { x509Authorities: given.x509Authorities } : {}),
+    ...(mask.jwtAuthorities ? { jwtAuthorities: given.jwtAuthorities } : {}),
+    ...(mask.refreshHint ? { refreshHintSeconds: given.refreshHintSeconds } : {})
+  })
+  return { ...content, sequenceNumber: mask.sequenceNumber ? given.sequenceNumber : current.sequenceNumber }
+}
+
+async function eachBundle (messages: readonly BundleMessage[], mask: BundleMask | undefined, change: (message: BundleMessage) => Promise<Bundle>) {
+  const results = []
+  for (const message of messages) {
+    try {
+      results.push({ status: itemOk, bundle: encodeBundle(await change(message), mask) })
+    } catch (error) {
+      results.push({ status: itemRefused(error) })
+    }
+  }
+  return results
+}
+
+async function deleteBundles ({ trustDomains, mode }: BatchDeleteFederatedBundleRequest, { trustDomain, registrations }: BundleDeps) {
+  const deleteMode = deleteModes[mode]
+  if (deleteMode === undefined) throw new SpiffeError('argument_invalid', `unhandled delete mode ${mode}`)
+  const results: Array<{ status: StatusInit, trustDomain: string }> = []
+  for (const name of trustDomains) {
+    try {
+      const domain = decodeTrustDomain(name)
+      if (domain === trustDomain) throw new SpiffeError('argument_invalid', 'removing the bundle for the server trust domain is not allowed')
+      await registrations.deleteBundle(domain, deleteMode)
+      results.push({ trustDomain: name, status: itemOk })
+    } catch (error) {
+      results.push({ trustDomain: name, status: itemRefused(error) })
+    }
+  }
+  return results
+}

@@ -1,0 +1,33 @@
+import type { Clock } from '../../runtime/clock.ts'
+import type { CallContext } from '../../rpc/call.ts'
+import { RateLimiter } from '../rate-limit.ts'
+
+/** The rates of spire-surface §1.2, per client address; calls over the local socket are not limited. */
+export interface Limits {
+  attestation (context: CallContext, count: number): Promise<void>
+  signing (context: CallContext, count: number): Promise<void>
+  jwt (context: CallContext, count: number): Promise<void>
+  status (context: CallContext, count: number): Promise<void>
+}
+
+export interface LimitSwitches { readonly attestation: boolean, readonly signing: boolean }
+
+export function createLimits (switches: LimitSwitches, clock: Clock): Limits {
+  const limiter = (perSecond: number, enabled: boolean) => {
+    const limiter = new RateLimiter(perSecond, clock)
+    return async ({ caller, signal }: CallContext, count: number) => {
+      if (enabled && caller.kind === 'tls') await limiter.take(hostOf(caller.address), count, signal)
+    }
+  }
+  return {
+    attestation: limiter(1, switches.attestation),
+    signing: limiter(500, switches.signing),
+    jwt: limiter(500, switches.signing),
+    status: limiter(10, true)
+  }
+}
+
+/** A client's ports differ from call to call. */
+function hostOf (address: string): string {
+  return address.replace(/:\d+$/, '')
+}

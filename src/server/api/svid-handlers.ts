@@ -1,0 +1,123 @@
+import { randomBytes } from 'node:crypto'
+import type { CertificateAuthority, X509SvidOrder } from '../../ca/certificate-authority.ts'
+import { checkDnsName } from '../../spiffe/dns-name.ts'
+import type { Entry } from '../../spiffe/entry.ts'
+import { SpiffeError } from '../../spiffe/errors.ts'
+import { checkWorkloadId } from '../../spiffe/member-id.ts'
+import { parseSpiffeId } from '../../spiffe/spiffe-id.ts'
+import type { TrustDomain } from '../../spiffe/trust-domain.ts'
+import type { CallContext } from '../../rpc/call.ts'
+import type { BatchNewX509SVIDRequest, NewX509SVIDParams, SVIDHandlers } from '../../wire/generated/server-svid.ts'
+import { decodeSpiffeId } from '../../wire/spiffe-id-codec.ts'
+import { parseCertificateRequest } from '../../x509/certificate-request.ts'
+import { checkAudience } from '../../jwt/audience.ts'
+import type { Authorizer } from '../authorize.ts'
+import type { AgentView, Registry } from '../registry.ts'
+import { encodeJwtSvid, encodeX509Svid } from './encode-svid.ts'
+import { isAccepted, itemOk, itemRefused } from './item-status.ts'
+import type { Limits } from './limits.ts'
+
+export interface SvidDeps {
+  readonly trustDomain: TrustDomain
+  readonly defaultX509SvidTtlSeconds: number
+  readonly defaultJwtSvidTtlSeconds: number
+  readonly authority: CertificateAuthority
+  readonly registry: Registry
+  readonly authorizer: Authorizer
+  readonly limits: Limits
+}
+
+/** Items one BatchNewX509SVID may carry; SPIRE's agents send 500 at most. */
+const maxBatch = 1000
+
+/** `spire.api.server.svid.v1.SVID` (spire-surface §1.6). WIT-SVIDs and downstream CAs are not offered yet. */
+export function svidHandlers (deps: SvidDeps): Partial<SVIDHandlers<CallContext>> {
+  const { authority, authorizer, limits, registry, trustDomain } = deps
+  return {
+    async mintX509SVID ({ csr, ttl }) {
+      if (csr.length === 0) throw new SpiffeError('csr_malformed', 'missing CSR')
+      const { publicKey, uriSans, dnsSans, subjectDer } = parseCertificateRequest(csr)
+      if (uriSans.length !== 1) throw new SpiffeError('csr_malformed', `CSR has ${uriSans.length} URI SANs where exactly one is needed`)
+      const id = checkWorkloadId(parseSpiffeId(uriSans[0] as string), trustDomain)
+      for (const name of dnsSans) checkDnsName(name)
+      const svid = await authority.issueX509Svid({
+        id, publicKey, dnsNames: dnsSans, ttlSeconds: ttlOf(ttl, deps.defaultX509SvidTtlSeconds),
+        ...(hasNames(subjectDer) ? { subject: subjectDer } : {})
+      })
+      return { svid: encodeX509Svid(svid) }
+    },
+
+    async mintJWTSVID ({ id, audience, ttl }) {
+      const svid = await authority.issueJwtSvid({
+        id: checkWorkloadId(decodeSpiffeId(id), trustDomain),
+        audience: checkAudience(audience),
+        ttlSeconds: ttlOf(ttl, deps.defaultJwtSvidTtlSeconds)
+      })
+      return { svid: encodeJwtSvid(svid) }
+    },
+
+    async batchNewX509SVID (request, context) {
+      const agent = authorizer.agentOf(context)
+      await limits.signing(context, request.params.length)
+      return { results: await newX509Svids(request, agent, deps) }
+    },
+
+    async newJWTSVID ({ entryId, audience }, context) {
+      const agent = authorizer.agentOf(context)
+      await limits.jwt(context, 1)
+      const entry = authorizedEntry(entryId, agent, registry)
+      const svid = await authority.issueJwtSvid({
+        id: entry.spiffeId,
+        audience: checkAudience(audience),
+        ttlSeconds: ttlOf(entry.jwtSvidTtlSeconds, deps.defaultJwtSvidTtlSeconds),
+        ...(entry.additionalAttributes.jwtSvidIncludeJti ? { jti: randomBytes(16).toString('base64url') } : {})
+      })
+      return { svid: encodeJwtSvid(svid) }
+    }
+  }
+}
+
+/** Checks every item first, then signs those that passed, side by side. */
+async function newX509Svids ({ params }: BatchNewX509SVIDRequest, agent: AgentView, { authority, registry, ...deps }: SvidDeps) {
+  if (params.length > maxBatch) throw new SpiffeError('argument_invalid', `more than ${maxBatch} CSRs in one batch`)
+  const orders = params.map(item => orderOf(item, agent, registry, deps.defaultX509SvidTtlSeconds))
+  const signed = (await authority.issueX509Svids(orders.filter(isAccepted))).values()
+  return orders.map(order => {
+    if (order instanceof SpiffeError) return { status: itemRefused(order) }
+    const svid = signed.next().value
+    if (svid === undefined) throw new Error('the authority signed fewer SVIDs than ordered')
+    return { status: itemOk, svid: encodeX509Svid(svid) }
+  })
+}
+
+/** Identity, DNS names and lifetime come from the entry; only the key comes from the CSR. */
+function orderOf ({ entryId, csr }: NewX509SVIDParams, agent: AgentView, registry: Registry, defaultTtlSeconds: number):
+X509SvidOrder | SpiffeError {
+  try {
+    const entry = authorizedEntry(entryId, agent, registry)
+    if (csr.length === 0) throw new SpiffeError('csr_malformed', 'missing CSR')
+    const { publicKey } = parseCertificateRequest(csr)
+    return { id: entry.spiffeId, publicKey, dnsNames: entry.dnsNames, ttlSeconds: ttlOf(entry.x509SvidTtlSeconds, defaultTtlSeconds) }
+  } catch (error) {
+    if (error instanceof SpiffeError) return error
+    throw error
+  }
+}
+
+/** @throws {SpiffeError} `argument_invalid`, `entry_not_authorized` */
+function authorizedEntry (entryId: string, agent: AgentView, registry: Registry): Entry {
+  if (entryId === '') throw new SpiffeError('argument_invalid', 'missing entry ID')
+  const entry = registry.get(entryId)
+  if (entry === undefined || !registry.isAuthorized(agent, entry)) {
+    throw new SpiffeError('entry_not_authorized', 'entry not found or not authorized')
+  }
+  return entry
+}
+
+function ttlOf (seconds: number, defaultSeconds: number): number {
+  if (seconds < 0) throw new SpiffeError('argument_invalid', `ttl ${seconds} is negative`)
+  return seconds === 0 ? defaultSeconds : seconds
+}
+
+/** An empty Name is `30 00`. */
+function hasNames (subjectDer: Uint8Array): boolean { return subjectDer.length > 2 }

@@ -1,0 +1,37 @@
+/** Who may call: over the local socket, with an admin's SVID, with an attested agent's, with a downstream server's, or anybody. */
+export type CallerClass = 'anyone' | 'local' | 'admin' | 'agent' | 'downstream'
+
+const operator: readonly CallerClass[] = ['local', 'admin']
+const local: readonly CallerClass[] = ['local']
+const agent: readonly CallerClass[] = ['agent']
+const downstream: readonly CallerClass[] = ['downstream']
+const anyone: readonly CallerClass[] = ['anyone']
+
+const server = '/spire.api.server'
+
+/** Every method of the server's API with its callers (spire-surface §1.3 to §1.9). A method that is not here is refused. */
+export const authorizationPolicy: ReadonlyMap<string, readonly CallerClass[]> = new Map([
+  ...rows(`${server}.agent.v1.Agent`, operator, ['CountAgents', 'ListAgents', 'GetAgent', 'DeleteAgent', 'BanAgent', 'CreateJoinToken']),
+  ...rows(`${server}.agent.v1.Agent`, anyone, ['AttestAgent']),
+  ...rows(`${server}.agent.v1.Agent`, agent, ['RenewAgent', 'PostStatus']),
+  ...rows(`${server}.bundle.v1.Bundle`, anyone, ['GetBundle']),
+  ...rows(`${server}.bundle.v1.Bundle`, operator, ['CountBundles', 'AppendBundle', 'ListFederatedBundles', 'BatchCreateFederatedBundle',
+    'BatchUpdateFederatedBundle', 'BatchSetFederatedBundle', 'BatchDeleteFederatedBundle']),
+  ...rows(`${server}.bundle.v1.Bundle`, [...operator, 'agent'], ['GetFederatedBundle']),
+  ...rows(`${server}.bundle.v1.Bundle`, downstream, ['PublishJWTAuthority', 'PublishWITAuthority']),
+  ...rows(`${server}.entry.v1.Entry`, operator, ['CountEntries', 'ListEntries', 'GetEntry', 'BatchCreateEntry', 'BatchUpdateEntry',
+    'BatchDeleteEntry']),
+  ...rows(`${server}.entry.v1.Entry`, agent, ['GetAuthorizedEntries', 'SyncAuthorizedEntries']),
+  ...rows(`${server}.svid.v1.SVID`, operator, ['MintX509SVID', 'MintJWTSVID', 'MintWITSVID']),
+  ...rows(`${server}.svid.v1.SVID`, agent, ['BatchNewX509SVID', 'NewJWTSVID', 'BatchNewWITSVID']),
+  ...rows(`${server}.svid.v1.SVID`, downstream, ['NewDownstreamX509CA']),
+  ...rows(`${server}.debug.v1.Debug`, local, ['GetInfo']),
+  ...rows(`${server}.logger.v1.Logger`, local, ['GetLogger', 'SetLogLevel', 'ResetLogLevel']),
+  ...rows('/grpc.health.v1.Health', local, ['Check', 'List', 'Watch']),
+  ...rows('/grpc.reflection.v1.ServerReflection', local, ['ServerReflectionInfo']),
+  ...rows('/grpc.reflection.v1alpha.ServerReflection', local, ['ServerReflectionInfo'])
+].map(row => [row.method, row.callers] as const))
+
+function rows (service: string, callers: readonly CallerClass[], methods: readonly string[]) {
+  return methods.map(method => ({ method: `${service}/${method}`, callers }))
+}

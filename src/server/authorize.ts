@@ -1,0 +1,77 @@
+import type { Agent } from '../spiffe/agent.ts'
+import { codeOf, SpiffeError } from '../spiffe/errors.ts'
+import type { SpiffeId } from '../spiffe/spiffe-id.ts'
+import type { CallContext, TlsCaller } from '../rpc/call.ts'
+import type { Clock } from '../runtime/clock.ts'
+import type { AgentDirectory } from './agent-directory.ts'
+import { authorizationPolicy, type CallerClass } from './authorization-policy.ts'
+import type { Registry } from './registry.ts'
+
+export interface AuthorizeDeps {
+  readonly adminIds: ReadonlySet<SpiffeId>
+  readonly agents: AgentDirectory
+  readonly registry: Registry
+  readonly clock: Clock
+}
+
+/** Decides each call before its handler runs; handlers ask it who an agent is. */
+export class Authorizer {
+  readonly #deps: AuthorizeDeps
+  readonly #agents = new WeakMap<CallContext, Agent>()
+
+  constructor (deps: AuthorizeDeps) { this.#deps = deps }
+
+  /**
+   * In the order of spire-surface §1.1: anyone, local, admin by configuration, admin by entry, downstream, agent.
+   * @throws {SpiffeError} `authorization_denied`, or the agent's own refusal where only the agent check failed
+   */
+  async authorize (context: CallContext): Promise<void> {
+    const allowed = authorizationPolicy.get(context.method) ?? []
+    if (allowed.includes('anyone')) return
+    const { caller } = context
+    if (caller.kind === 'unix') {
+      if (allowed.includes('local')) return
+      throw denied(context)
+    }
+    if (caller.svid === undefined) throw denied(context)
+    if (allowed.includes('admin') && this.#isAdmin(caller.svid.id)) return
+    if (allowed.includes('downstream') && this.#deps.registry.someEntry(caller.svid.id, entry => entry.downstream)) return
+    if (!allowed.includes('agent')) throw denied(context)
+    this.#agents.set(context, await this.#admit(caller, context))
+  }
+
+  /** The attested agent that makes this call. */
+  agentOf (context: CallContext): Agent {
+    const agent = this.#agents.get(context)
+    if (agent === undefined) throw denied(context)
+    return agent
+  }
+
+  async #admit (caller: TlsCaller, context: CallContext): Promise<Agent> {
+    const { id, leaf } = caller.svid as NonNullable<TlsCaller['svid']>
+    try {
+      return await this.#deps.agents.admit(id, leaf.serialNumber, leaf.notAfter, this.#deps.clock.now())
+    } catch (error) {
+      const code = codeOf(error)
+      if (code === undefined) throw error
+      throw new SpiffeError(code, deniedText(context), { cause: error })
+    }
+  }
+
+  #isAdmin (id: SpiffeId): boolean {
+    return this.#deps.adminIds.has(id) || this.#deps.registry.someEntry(id, entry => entry.admin)
+  }
+}
+
+/** Which callers a method has; for the documentation and its test. */
+export function callersOf (method: string): readonly CallerClass[] {
+  return authorizationPolicy.get(method) ?? []
+}
+
+function denied (context: CallContext): SpiffeError {
+  return new SpiffeError('authorization_denied', deniedText(context))
+}
+
+function deniedText (context: CallContext): string {
+  return `authorization denied for method ${context.method}`
+}

@@ -1,0 +1,151 @@
+import { join } from 'node:path'
+import { z } from 'zod'
+import { formatProblems, readConfig, type ConfigSource } from '../runtime/config-file.ts'
+import {
+  healthChecksSchema, logLevel, parsedBy, pluginsOf, port, telemetrySchema, text, wholeSeconds, type HealthChecks, type ListenAddress
+} from '../runtime/config-schema.ts'
+import type { LogLevel } from '../runtime/logger.ts'
+import { SpiffeError } from '../spiffe/errors.ts'
+import { parseSpiffeId, type SpiffeId } from '../spiffe/spiffe-id.ts'
+import { parseTrustDomain, type TrustDomain } from '../spiffe/trust-domain.ts'
+import type { KeyType } from '../x509/key-type.ts'
+
+/** What `runServer` needs; every default is filled in. */
+export interface ServerConfig {
+  readonly trustDomain: TrustDomain
+  readonly bindAddress: string
+  readonly bindPort: number
+  /** The admin socket. */
+  readonly socketPath: string
+  readonly dataDir: string
+  /** `sqlite:///path` or `postgres://…`. Secret: may hold a password. */
+  readonly datastoreUrl: string
+  readonly caTtlSeconds: number
+  readonly caKeyType: KeyType
+  readonly jwtKeyType: KeyType
+  readonly defaultX509SvidTtlSeconds: number
+  readonly defaultJwtSvidTtlSeconds: number
+  readonly agentTtlSeconds: number
+  /** The `iss` claim; absent by default. */
+  readonly jwtIssuer: string | undefined
+  readonly disableJwtSvids: boolean
+  readonly adminIds: readonly SpiffeId[]
+  readonly keyManager: { readonly kind: 'disk', readonly keysPath: string } | { readonly kind: 'memory' }
+  readonly caSubject: { readonly country: readonly string[], readonly organization: readonly string[], readonly commonName: string }
+  readonly ratelimit: { readonly attestation: boolean, readonly signing: boolean }
+  readonly logLevel: LogLevel
+  readonly logFile: string | undefined
+  readonly prometheus: ListenAddress | undefined
+  readonly healthChecks: HealthChecks | undefined
+}
+
+const keyTypes = z.enum(['ec-p256', 'ec-p384', 'rsa-2048', 'rsa-4096'] satisfies KeyType[])
+
+const serverSchema = z.strictObject({
+  trust_domain: parsedBy(parseTrustDomain),
+  bind_address: text.default('0.0.0.0'),
+  bind_port: port.default(8081),
+  socket_path: text.default('/tmp/assay-server/private/api.sock'),
+  data_dir: text,
+  datastore_url: text.optional(),
+  admin_ids: z.array(parsedBy(parseSpiffeId)).default([]),
+  agent_ttl: wholeSeconds.optional(),
+  default_x509_svid_ttl: wholeSeconds.default(3_600),
+  default_jwt_svid_ttl: wholeSeconds.default(300),
+  ca_ttl: wholeSeconds.default(86_400),
+  ca_key_type: keyTypes.default('ec-p256'),
+  jwt_key_type: keyTypes.optional(),
+  ca_subject: z.strictObject({
+    country: z.array(z.string().length(2, 'must be a country code of two letters')).default([]),
+    organization: z.array(text).default([]),
+    common_name: z.string().default('')
+  }).optional(),
+  jwt_issuer: text.optional(),
+  disable_jwt_svids: z.boolean().default(false),
+  ratelimit: z.strictObject({ attestation: z.boolean().default(true), signing: z.boolean().default(true) }).prefault({}),
+  log_level: logLevel.default('info'),
+  log_file: text.optional()
+})
+
+const pluginsSchema = z.strictObject({
+  KeyManager: pluginsOf({ disk: z.strictObject({ keys_path: text }), memory: z.strictObject({}).nullish() }).optional(),
+  DataStore: pluginsOf({
+    sql: z.strictObject({ database_type: z.enum(['sqlite3', 'postgres']), connection_string: text })
+  }).optional(),
+  NodeAttestor: pluginsOf({ join_token: z.strictObject({}).nullish() }).optional()
+})
+
+const configSchema = z.strictObject({
+  server: z.preprocess(value => value ?? {}, serverSchema),
+  plugins: pluginsSchema.nullish().transform(plugins => plugins ?? {}),
+  telemetry: telemetrySchema.nullish(),
+  health_checks: healthChecksSchema.nullish()
+}).check(({ value, issues }) => {
+  const refuse = (path: string[], message: string) => issues.push({ code: 'custom', path, message, input: undefined })
+  const { KeyManager: keyManager = {}, DataStore: dataStore } = value.plugins
+  if (Object.values(keyManager).filter(block => block !== undefined).length > 1) {
+    refuse(['plugins', 'KeyManager'], 'must name one key manager, disk or memory')
+  }
+  if (dataStore?.sql !== undefined && value.server.datastore_url !== undefined) {
+    refuse(['server', 'datastore_url'], 'is set beside plugins.DataStore; keep one of them')
+  }
+  const sql = dataStore?.sql?.plugin_data
+  if (sql !== undefined && (sql.database_type === 'postgres') !== /^postgres(ql)?:\/\//.test(sql.connection_string)) {
+    refuse(['plugins', 'DataStore', 'sql', 'plugin_data', 'connection_string'], 'must be a postgres:// URL for postgres, a path for sqlite3')
+  }
+})
+
+/** @throws {SpiffeError} `config_invalid`, one line for each problem; `details.problems` holds them apart */
+export function parseServerConfig (source: ConfigSource): ServerConfig {
+  const reading = readConfig(configSchema, source)
+  if (reading.value === undefined) {
+    throw new SpiffeError('config_invalid', formatProblems(reading.problems), { details: { problems: reading.problems } })
+  }
+  const { server, plugins } = reading.value
+  const { ca_subject: subject } = server
+  const sql = plugins.DataStore?.sql?.plugin_data
+  return {
+    trustDomain: server.trust_domain,
+    bindAddress: server.bind_address,
+    bindPort: server.bind_port,
+    socketPath: server.socket_path,
+    dataDir: server.data_dir,
+    datastoreUrl: server.datastore_url ?? sql?.connection_string ?? join(server.data_dir, 'datastore.sqlite3'),
+    caTtlSeconds: server.ca_ttl,
+    caKeyType: server.ca_key_type,
+    jwtKeyType: server.jwt_key_type ?? server.ca_key_type,
+    defaultX509SvidTtlSeconds: server.default_x509_svid_ttl,
+    defaultJwtSvidTtlSeconds: server.default_jwt_svid_ttl,
+    agentTtlSeconds: server.agent_ttl ?? server.default_x509_svid_ttl,
+    jwtIssuer: server.jwt_issuer,
+    disableJwtSvids: server.disable_jwt_svids,
+    adminIds: server.admin_ids,
+    keyManager: plugins.KeyManager?.memory !== undefined
+      ? { kind: 'memory' }
+      : { kind: 'disk', keysPath: plugins.KeyManager?.disk?.plugin_data.keys_path ?? join(server.data_dir, 'keys.json') },
+    caSubject: subject === undefined
+      ? { country: ['US'], organization: ['SPIFFE'], commonName: '' }
+      : { country: subject.country, organization: subject.organization, commonName: subject.common_name },
+    ratelimit: server.ratelimit,
+    logLevel: server.log_level,
+    logFile: server.log_file,
+    prometheus: reading.value.telemetry?.Prometheus,
+    healthChecks: reading.value.health_checks ?? undefined
+  }
+}
+
+/** What is allowed but likely unwanted, a sentence each. */
+export function serverConfigWarnings (config: ServerConfig): string[] {
+  const warnings = []
+  const guaranteed = Math.min(config.caTtlSeconds / 6, 7 * 86_400)
+  for (const [key, seconds] of [
+    ['default_x509_svid_ttl', config.defaultX509SvidTtlSeconds],
+    ['default_jwt_svid_ttl', config.defaultJwtSvidTtlSeconds],
+    ['agent_ttl', config.agentTtlSeconds]
+  ] as const) {
+    if (seconds <= guaranteed) continue
+    warnings.push(`${key} (${seconds}s) is longer than a sixth of ca_ttl (${guaranteed}s): SVIDs may end earlier; raise ca_ttl or lower it`)
+  }
+  if (config.keyManager.kind === 'memory') warnings.push('the memory key manager loses all keys at restart: SVIDs must then be renewed')
+  return warnings
+}

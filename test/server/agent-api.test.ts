@@ -1,0 +1,125 @@
+import t from 'tap'
+import { RpcError } from '../../src/rpc/rpc-error.ts'
+import { agentService } from '../../src/wire/generated/server-agent.ts'
+import { entryService } from '../../src/wire/generated/server-entry.ts'
+import { PermissionDeniedDetails, PermissionDeniedDetails_Reason as Reason } from '../../src/wire/generated/types.ts'
+import { parseCertificate } from '../../src/x509/certificate.ts'
+import { createCertificateRequest } from '../../src/x509/certificate-request.ts'
+import { attest, createJoinToken, identityOf, newKey, openServerChannel } from '../fakes/agent-client.ts'
+import { ManualClock } from '../fakes/clock.ts'
+import { startTestServer } from '../fakes/server.ts'
+
+/** What a call was refused with. */
+async function refusal (call: Promise<unknown>) {
+  try {
+    await call
+  } catch (error) {
+    if (error instanceof RpcError) {
+      return { status: error.status, message: error.message, reason: error.detail(PermissionDeniedDetails)?.reason }
+    }
+    throw error
+  }
+  return undefined
+}
+
+void t.test('a join token attests one node, once', async t => {
+  await using server = await startTestServer()
+  const agents = server.admin.client(agentService)
+  const token = await createJoinToken(server)
+  const identity = await attest(server, token)
+  const leaf = parseCertificate(identity.chain[0] as Uint8Array)
+  t.same(leaf.uriSans, [`spiffe://example.org/spire/agent/join_token/${token}`])
+  t.match(await refusal(attest(server, token)), { status: 'INVALID_ARGUMENT' }, 'a used token is refused')
+  t.match(await refusal(attest(server, 'no-such-token')), { status: 'INVALID_ARGUMENT' })
+  const contested = await createJoinToken(server)
+  const outcomes = await Promise.allSettled(Array.from({ length: 20 }, () => attest(server, contested)))
+  t.equal(outcomes.filter(outcome => outcome.status === 'fulfilled').length, 1, 'of 20 at once, one succeeds')
+  const { agents: listed } = await agents.listAgents({})
+  t.equal(listed.length, 2)
+  t.equal(listed[0]?.attestationType, 'join_token')
+  t.equal(listed[0]?.x509svidSerialNumber, BigInt(`0x${leaf.serialNumber}`).toString(), 'serial numbers are decimal on the wire')
+})
+
+void t.test('what is missing in an attestation is named (spire-surface §1.3)', async t => {
+  await using server = await startTestServer()
+  await using channel = openServerChannel(server)
+  const csr = createCertificateRequest(newKey())
+  const cases: ReadonlyArray<readonly [string, object]> = [
+    ['malformed param: missing params', {}],
+    ['malformed param: missing attestation data', { params: {} }],
+    ['malformed param: missing attestation data type', { params: { data: { payload: Buffer.from('x') } } }],
+    ['malformed param: missing attestation data payload', { params: { data: { type: 'join_token' } } }],
+    ['malformed param: missing X509-SVID parameters', { params: { data: { type: 'join_token', payload: Buffer.from('x') } } }],
+    ['malformed param: missing CSR', { params: { data: { type: 'join_token', payload: Buffer.from('x') }, params: {} } }]
+  ]
+  const send = async (message: object) => {
+    for await (const _answer of channel.client(agentService).attestAgent((async function * () { yield message })())) return
+  }
+  for (const [message, request] of cases) t.match(await refusal(send(request)), { status: 'INVALID_ARGUMENT', message }, message)
+  t.match(await refusal(send({ params: { data: { type: 'tpm', payload: Buffer.from('x') }, params: { csr } } })),
+    { status: 'FAILED_PRECONDITION', message: /could not find node attestor type/ })
+})
+
+void t.test('renewal: the new SVID takes over at its first use; then the old one is no longer active', async t => {
+  await using server = await startTestServer()
+  const first = await attest(server)
+  await using old = openServerChannel(server, first)
+  const key = newKey()
+  const { svid } = await old.client(agentService).renewAgent({ params: { csr: createCertificateRequest(key) } })
+  t.ok(await old.client(entryService).getAuthorizedEntries({}), 'the old one works until then')
+  await using renewed = openServerChannel(server, identityOf(svid?.certChain ?? [], key))
+  t.ok(await renewed.client(entryService).getAuthorizedEntries({}))
+  t.match(await refusal(old.client(entryService).getAuthorizedEntries({})), { status: 'PERMISSION_DENIED', reason: Reason.AGENT_NOT_ACTIVE })
+})
+
+void t.test('ban and eviction take effect at the next call', async t => {
+  await using server = await startTestServer()
+  const agents = server.admin.client(agentService)
+  for (const [act, reason] of [['banAgent', Reason.AGENT_BANNED], ['deleteAgent', Reason.AGENT_NOT_ATTESTED]] as const) {
+    const token = await createJoinToken(server)
+    await using channel = openServerChannel(server, await attest(server, token))
+    const id = { trustDomain: 'example.org', path: `/spire/agent/join_token/${token}` }
+    t.ok(await channel.client(entryService).getAuthorizedEntries({}))
+    await agents[act]({ id })
+    t.match(await refusal(channel.client(entryService).getAuthorizedEntries({})), {
+      status: 'PERMISSION_DENIED', reason, message: 'authorization denied for method /spire.api.server.entry.v1.Entry/GetAuthorizedEntries'
+    }, act)
+  }
+  t.match(await refusal(agents.banAgent({ id: { trustDomain: 'example.org', path: '/spire/agent/nobody/x' } })), { status: 'NOT_FOUND' })
+  t.match(await refusal(agents.getAgent({ id: { trustDomain: 'example.org', path: '/workload' } })), { status: 'INVALID_ARGUMENT' })
+})
+
+void t.test('an agent\'s connection does not outlive its SVID', async t => {
+  const clock = new ManualClock(new Date())
+  await using server = await startTestServer({ clock, config: { agentTtlSeconds: 600 } })
+  await using channel = openServerChannel(server, await attest(server))
+  t.ok(await channel.client(entryService).getAuthorizedEntries({}))
+  await clock.advance(601_000)
+  t.match(await refusal(channel.client(entryService).getAuthorizedEntries({})), { status: 'UNAUTHENTICATED' })
+})
+
+void t.test('who may call what (spire-surface §1.1)', async t => {
+  await using server = await startTestServer()
+  await using anonymous = openServerChannel(server)
+  await using agent = openServerChannel(server, await attest(server))
+  const denied = { status: 'PERMISSION_DENIED' }
+  t.match(await refusal(anonymous.client(entryService).listEntries({})), denied, 'nobody lists entries without an SVID')
+  t.match(await refusal(agent.client(entryService).listEntries({})), denied, 'an agent is no admin')
+  t.match(await refusal(agent.client(agentService).createJoinToken({ ttl: 60 })), denied)
+  t.match(await refusal(server.admin.client(entryService).getAuthorizedEntries({})), denied, 'the admin socket is no agent')
+  t.match(await refusal(anonymous.client(agentService).renewAgent({})), denied)
+})
+
+void t.test('CreateJoinToken checks what it is given, and makes the alias', async t => {
+  await using server = await startTestServer()
+  const agents = server.admin.client(agentService)
+  t.match(await refusal(agents.createJoinToken({})), { status: 'INVALID_ARGUMENT', message: 'ttl is required, you must provide one' })
+  await agents.createJoinToken({ ttl: 60, token: 'mine' })
+  t.match(await refusal(agents.createJoinToken({ ttl: 60, token: 'mine' })), { status: 'INTERNAL' }, 'a duplicate is INTERNAL, as SPIRE has it')
+  t.match(await refusal(agents.createJoinToken({ ttl: 60, token: 'a/b' })), { status: 'INVALID_ARGUMENT' })
+  t.match(await refusal(agents.createJoinToken({ ttl: 60, agentId: { trustDomain: 'example.org', path: '/spire/server' } })), { status: 'INVALID_ARGUMENT' })
+  const token = await createJoinToken(server, { trustDomain: 'example.org', path: '/node/one' })
+  const { entries } = await server.admin.client(entryService).listEntries({})
+  const nodeId = `spiffe://example.org/spire/agent/join_token/${token}`
+  t.match(entries[0], { spiffeId: { path: '/node/one' }, selectors: [{ type: 'spiffe_id', value: nodeId }] })
+})
