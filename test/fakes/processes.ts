@@ -117,7 +117,16 @@ export class RunningServer extends Running {
 }
 
 /** `assay server run` in a process of its own; returns once it serves. Rate limits are off unless the configuration says otherwise. */
-export async function startServer ({ trustDomain = 'example.org', folder, port = 0, config = {} }: StartServerOptions = {}): Promise<RunningServer> {
+export async function startServer (options: StartServerOptions = {}): Promise<RunningServer> {
+  const { process, folder, socket, trustDomain } = await spawnServer(options)
+  const { address } = await ready(process, 'server is running')
+  const bound = /:(\d+)$/.exec(String(address))?.[1]
+  return new RunningServer({ process, folder, ownsFolder: options.folder === undefined }, trustDomain, socket, Number(bound))
+}
+
+/** The same without waiting for it to serve. */
+export async function spawnServer ({ trustDomain = 'example.org', folder, port = 0, config = {} }: StartServerOptions = {}):
+Promise<{ process: RunningProcess, folder: string, socket: string, trustDomain: string }> {
   const home = folder ?? await mkdtemp(join(tmpdir(), 'assay-server-'))
   const socket = join(home, 'admin.sock')
   await mkdir(join(home, 'data'), { recursive: true, mode: 0o700 })
@@ -132,10 +141,7 @@ export async function startServer ({ trustDomain = 'example.org', folder, port =
       ...config
     }
   })
-  const process = new RunningProcess(['server', 'run', '-config', file])
-  const { address } = await ready(process, 'server is running')
-  const bound = /:(\d+)$/.exec(String(address))?.[1]
-  return new RunningServer({ process, folder: home, ownsFolder: folder === undefined }, trustDomain, socket, Number(bound))
+  return { process: new RunningProcess(['server', 'run', '-config', file]), folder: home, socket, trustDomain }
 }
 
 export interface StartAgentOptions {

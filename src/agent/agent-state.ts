@@ -1,0 +1,70 @@
+import { readFile, rm } from 'node:fs/promises'
+import { z } from 'zod'
+import { writeFileAtomically } from '../runtime/atomic-file.ts'
+import type { Bundle } from '../spiffe/bundle.ts'
+import { formatBundleDocument, parseBundleDocument } from '../spiffe/bundle-document.ts'
+import { SpiffeError } from '../spiffe/errors.ts'
+import type { TrustDomain } from '../spiffe/trust-domain.ts'
+
+/** What an agent keeps through restarts: who it is and whom it trusts. One file, so that SVID and key always fit together. */
+export interface AgentState {
+  /** DER, leaf first. */
+  readonly chain: readonly Uint8Array[]
+  /** The key of `chain`: PKCS#8, DER. Secret. */
+  readonly privateKey: Uint8Array
+  readonly canReattest: boolean
+  readonly bundle: Bundle
+}
+
+const fileSchema = z.strictObject({
+  svid: z.array(z.base64()).min(1),
+  private_key: z.base64(),
+  can_reattest: z.boolean(),
+  bundle: z.string()
+})
+
+/** The state file in the agent's data folder; replaced as a whole, private to the agent's user. */
+export class AgentStateFile {
+  readonly #path: string
+  readonly #trustDomain: TrustDomain
+
+  constructor (path: string, trustDomain: TrustDomain) {
+    this.#path = path
+    this.#trustDomain = trustDomain
+  }
+
+  /** @throws {SpiffeError} `key_store_corrupt` when the file is there and unreadable */
+  async read (): Promise<AgentState | undefined> {
+    let text: string
+    try {
+      text = await readFile(this.#path, 'utf8')
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
+      throw new SpiffeError('file_unusable', `cannot read the agent's state ${this.#path}`, { cause: error })
+    }
+    try {
+      const { svid, private_key: privateKey, can_reattest: canReattest, bundle } = fileSchema.parse(JSON.parse(text))
+      return {
+        chain: svid.map(der => Buffer.from(der, 'base64')),
+        privateKey: Buffer.from(privateKey, 'base64'),
+        canReattest,
+        bundle: parseBundleDocument(bundle, this.#trustDomain)
+      }
+    } catch (error) {
+      throw new SpiffeError('key_store_corrupt', `the agent's state ${this.#path} cannot be read`, { cause: error })
+    }
+  }
+
+  async write (state: AgentState): Promise<void> {
+    const file = {
+      svid: state.chain.map(der => Buffer.from(der).toString('base64')),
+      private_key: Buffer.from(state.privateKey).toString('base64'),
+      can_reattest: state.canReattest,
+      bundle: formatBundleDocument(state.bundle)
+    }
+    await writeFileAtomically(this.#path, JSON.stringify(file), { mode: 0o600 })
+  }
+
+  /** After a ban or an eviction: the next start attests afresh. */
+  async remove (): Promise<void> { await rm(this.#path, { force: true }) }
+}

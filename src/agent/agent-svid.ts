@@ -1,0 +1,118 @@
+import { createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject } from 'node:crypto'
+import type { Bundle } from '../spiffe/bundle.ts'
+import type { SpiffeId } from '../spiffe/spiffe-id.ts'
+import type { Clock } from '../runtime/clock.ts'
+import type { Logger } from '../runtime/logger.ts'
+import { isStop } from '../runtime/tasks.ts'
+import { SpiffeError } from '../spiffe/errors.ts'
+import { parseSpiffeId } from '../spiffe/spiffe-id.ts'
+import { parseCertificate, type Certificate } from '../x509/certificate.ts'
+import { createCertificateRequest } from '../x509/certificate-request.ts'
+import type { AgentState, AgentStateFile } from './agent-state.ts'
+import { endsAgent } from './ends-agent.ts'
+
+export interface AgentSvidDeps {
+  /** Absent with the memory key manager: nothing is kept then. */
+  readonly file: AgentStateFile | undefined
+  readonly clock: Clock
+  readonly log: Logger
+  /** 0 to 1. */
+  readonly random: () => number
+}
+
+const checkEveryMs = 5000
+const firstRetryMs = 1000
+const longestRetryMs = 60_000
+
+/** The agent's own X509-SVID: shown to the server, renewed before half of its life, kept through restarts. */
+export class AgentSvid {
+  readonly #deps: AgentSvidDeps
+  #state: AgentState
+  #leaf: Certificate
+  #renewAtMs: number
+
+  constructor (state: AgentState, deps: AgentSvidDeps) {
+    this.#deps = deps
+    this.#state = state
+    this.#leaf = leafOf(state)
+    this.#renewAtMs = this.#renewalTime()
+  }
+
+  get id (): SpiffeId { return parseSpiffeId(this.#leaf.uriSans[0] ?? '') }
+  get notAfter (): Date { return this.#leaf.notAfter }
+  get bundle (): Bundle { return this.#state.bundle }
+
+  /** For the connection to the server. */
+  get identity (): { readonly chain: readonly Uint8Array[], readonly privateKey: Uint8Array } { return this.#state }
+
+  /** Remembers the trust domain's newest bundle. */
+  async setBundle (bundle: Bundle): Promise<void> {
+    if (bundle.sequenceNumber === this.#state.bundle.sequenceNumber) return
+    await this.#keep({ ...this.#state, bundle })
+  }
+
+  /** Renews in time until the signal aborts. @throws what ends the agent: see `endsAgent`; {SpiffeError} `agent_expired` */
+  async run (renew: (csr: Uint8Array, signal: AbortSignal) => Promise<readonly Uint8Array[]>, onRenewed: () => Promise<void>, signal: AbortSignal): Promise<void> {
+    const { clock, log } = this.#deps
+    for (let retryMs = firstRetryMs; ;) {
+      const now = clock.now().getTime()
+      if (this.#leaf.notAfter.getTime() <= now) throw new SpiffeError('agent_expired', 'the agent\'s SVID expired before it could be renewed')
+      if (now < this.#renewAtMs) {
+        await clock.sleep(Math.min(checkEveryMs, this.#renewAtMs - now), signal)
+        continue
+      }
+      try {
+        await this.#renew(renew, signal)
+        await onRenewed()
+        retryMs = firstRetryMs
+      } catch (error) {
+        if (isStop(error, signal) || endsAgent(error)) throw error
+        log.warn({ err: error, retryInMs: retryMs }, 'the agent\'s SVID could not be renewed')
+        await clock.sleep(retryMs, signal)
+        retryMs = Math.min(longestRetryMs, retryMs * 2)
+      }
+    }
+  }
+
+  async #renew (renew: (csr: Uint8Array, signal: AbortSignal) => Promise<readonly Uint8Array[]>, signal: AbortSignal): Promise<void> {
+    const key = newAgentKey()
+    const chain = await renew(createCertificateRequest(key), signal)
+    await this.#keep(agentState(chain, key, this.#state))
+    this.#leaf = leafOf(this.#state)
+    this.#renewAtMs = this.#renewalTime()
+    this.#deps.log.info({ agent: this.id, expires: this.notAfter.toISOString() }, 'agent SVID renewed')
+  }
+
+  async #keep (state: AgentState): Promise<void> {
+    await this.#deps.file?.write(state)
+    this.#state = state
+  }
+
+  /** Half of its life less up to a tenth. */
+  #renewalTime (): number {
+    const { notBefore, notAfter } = this.#leaf
+    return notBefore.getTime() + (notAfter.getTime() - notBefore.getTime()) * (0.5 - 0.1 * this.#deps.random())
+  }
+}
+
+export function newAgentKey (): KeyObject {
+  return generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey
+}
+
+/** @throws {SpiffeError} `x509_svid_invalid` when the server signed another key */
+export function agentState (chain: readonly Uint8Array[], key: KeyObject, rest: Pick<AgentState, 'bundle' | 'canReattest'>): AgentState {
+  const state = { chain, privateKey: key.export({ format: 'der', type: 'pkcs8' }), bundle: rest.bundle, canReattest: rest.canReattest }
+  leafOf(state)
+  return state
+}
+
+function leafOf ({ chain, privateKey }: AgentState): Certificate {
+  const leaf = parseCertificate(chain[0] ?? new Uint8Array())
+  const key = createPrivateKey({ key: Buffer.from(privateKey), format: 'der', type: 'pkcs8' })
+  if (!publicKeyOf(key).equals(leaf.publicKey)) throw new SpiffeError('x509_svid_invalid', 'the agent\'s SVID does not fit its key')
+  return leaf
+}
+
+function publicKeyOf (key: KeyObject): Buffer {
+  return createPublicKey(key).export({ format: 'der', type: 'spki' })
+}

@@ -1,0 +1,107 @@
+import { readFile } from 'node:fs/promises'
+import type { Bundle } from '../spiffe/bundle.ts'
+import { parseBundleDocument } from '../spiffe/bundle-document.ts'
+import { SpiffeError } from '../spiffe/errors.ts'
+import type { TrustDomain } from '../spiffe/trust-domain.ts'
+import type { Clock } from '../runtime/clock.ts'
+import type { Logger } from '../runtime/logger.ts'
+import { isStop } from '../runtime/tasks.ts'
+import { RpcError } from '../rpc/rpc-error.ts'
+import { createCertificateRequest } from '../x509/certificate-request.ts'
+import { decodePem } from '../x509/pem.ts'
+import type { AgentConfig } from './agent-config.ts'
+import { agentState, newAgentKey } from './agent-svid.ts'
+import type { AgentState } from './agent-state.ts'
+import { attestNode } from './attest-node.ts'
+import { ownBundleOf } from './own-bundle.ts'
+import { verifyServerIdOnly, verifyServerWith, type VerifyServer } from './verify-server.ts'
+
+export interface JoinDeps { readonly clock: Clock, readonly log: Logger }
+
+const firstRetryMs = 1000
+const longestRetryMs = 30_000
+
+/**
+ * Makes this node an agent: attests with the join token, under the pinned bundle, again and again while the server cannot be reached.
+ * @throws {SpiffeError} `config_invalid` (no token), `bootstrap_untrusted`, `file_unusable`, and what the server refused with
+ */
+export async function joinTrustDomain (config: AgentConfig, { clock, log }: JoinDeps, signal: AbortSignal): Promise<AgentState> {
+  const token = await readJoinToken(config)
+  const verifyServer = await bootstrapVerifier(config, { clock, log })
+  const key = newAgentKey()
+  const attestation = {
+    address: `${config.serverAddress}:${config.serverPort}`,
+    trustDomain: config.trustDomain,
+    verifyServer,
+    evidence: { type: 'join_token', payload: Buffer.from(token) },
+    csr: createCertificateRequest(key),
+    log
+  }
+  for (let retryMs = firstRetryMs; ; retryMs = Math.min(longestRetryMs, retryMs * 2)) {
+    try {
+      const result = await attestNode(attestation, signal)
+      log.info({ bundleSequence: String(result.bundle.sequenceNumber ?? '') }, 'node attested')
+      return agentState(result.chain, key, result)
+    } catch (error) {
+      if (isStop(error, signal) || !mayHelpToRetry(error)) throw explained(error)
+      log.warn({ err: error, retryInMs: retryMs }, 'the server cannot be reached; trying again')
+      await clock.sleep(retryMs, signal)
+    }
+  }
+}
+
+async function readJoinToken ({ joinToken, joinTokenFile }: AgentConfig): Promise<string> {
+  const token = joinToken ?? (joinTokenFile === undefined ? '' : (await readText(joinTokenFile)).trim())
+  if (token !== '') return token
+  throw new SpiffeError('config_invalid', 'this agent has no identity yet and no join token; make one with `assay token generate` and pass it as -joinToken')
+}
+
+async function bootstrapVerifier (config: AgentConfig, { clock, log }: JoinDeps): Promise<VerifyServer> {
+  if (config.insecureBootstrap) {
+    log.warn('insecure_bootstrap: the server is not verified at first contact; whoever answers now is trusted from now on')
+    return verifyServerIdOnly(config.trustDomain)
+  }
+  const path = config.trustBundlePath
+  if (path === undefined) throw new SpiffeError('config_invalid', 'trust_bundle_path or insecure_bootstrap must be set')
+  const bundle = readTrustBundle(await readText(path), path, config.trustBundleFormat, config.trustDomain)
+  return verifyServerWith(() => bundle, clock)
+}
+
+function readTrustBundle (text: string, path: string, format: 'pem' | 'spiffe', trustDomain: TrustDomain): Bundle {
+  try {
+    return ownBundleOf(format === 'spiffe' ? parseBundleDocument(text, trustDomain) : {
+      trustDomain,
+      x509Authorities: decodePem(text, 'CERTIFICATE').map(certificate => ({ certificate, tainted: false })),
+      jwtAuthorities: []
+    }, trustDomain)
+  } catch (error) {
+    throw new SpiffeError('bundle_malformed', `the trust bundle ${path} is unusable: ${(error as Error).message}`, { cause: error })
+  }
+}
+
+async function readText (path: string): Promise<string> {
+  try {
+    return await readFile(path, 'utf8')
+  } catch (error) {
+    throw new SpiffeError('file_unusable', `cannot read ${path}`, { cause: error })
+  }
+}
+
+/** A server that is starting or unreachable; a refusal or an untrusted chain stays what it is. */
+function mayHelpToRetry (error: unknown): boolean {
+  if (!(error instanceof RpcError)) return error instanceof SpiffeError && error.row.retry
+  if (peerRefusal(error) !== undefined) return false
+  return error.status === 'UNAVAILABLE' || error.status === 'DEADLINE_EXCEEDED' || error.status === 'RESOURCE_EXHAUSTED'
+}
+
+function explained (error: unknown): unknown {
+  const refusal = peerRefusal(error)
+  if (refusal === undefined) return error
+  return new SpiffeError('bootstrap_untrusted', `the server is not trusted: ${refusal.message}`, { cause: error })
+}
+
+/** Why this side refused the server's certificate, if that is what happened. */
+function peerRefusal (error: unknown): SpiffeError | undefined {
+  const cause = error instanceof RpcError ? error.cause : undefined
+  return cause instanceof SpiffeError ? cause : undefined
+}

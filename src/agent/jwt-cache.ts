@@ -1,0 +1,90 @@
+import { createHash } from 'node:crypto'
+import type { Entry } from '../spiffe/entry.ts'
+import { codeOf, SpiffeError } from '../spiffe/errors.ts'
+import type { JwtSvid } from '../spiffe/svid.ts'
+import type { Clock } from '../runtime/clock.ts'
+
+/** A server's NewJWTSVID. */
+export interface JwtSigner {
+  signJwtSvid (entryId: string, audience: readonly string[], signal: AbortSignal):
+  Promise<{ readonly token: string, readonly issuedAt: Date, readonly expiresAt: Date }>
+}
+
+interface Cached { readonly svid: Omit<JwtSvid, 'hint'>, readonly renewAtMs: number }
+
+/**
+ * JWT-SVIDs by SPIFFE ID and set of audiences, reused until half of their life. When the server cannot sign, one that is still valid is
+ * served. Entries that ask for a `jti` are not cached: the point of a `jti` is to be used once.
+ */
+export class JwtCache {
+  readonly #maxSize: number
+  readonly #clock: Clock
+  /** In the order of use, the least recent first. */
+  readonly #tokens = new Map<string, Cached>()
+  readonly #underWay = new Map<string, Promise<Omit<JwtSvid, 'hint'>>>()
+
+  constructor (maxSize: number, clock: Clock) {
+    this.#maxSize = maxSize
+    this.#clock = clock
+  }
+
+  get size (): number { return this.#tokens.size }
+
+  clear (): void { this.#tokens.clear() }
+
+  /** @throws {SpiffeError} what the signer throws, when no valid token is left */
+  async fetch (entry: Entry, audience: readonly string[], signer: JwtSigner, signal: AbortSignal): Promise<JwtSvid> {
+    if (entry.additionalAttributes.jwtSvidIncludeJti) return { ...await sign(entry, audience, signer, signal), hint: entry.hint }
+    const key = cacheKey(entry, audience)
+    const cached = this.#tokens.get(key)
+    if (cached !== undefined && cached.renewAtMs > this.#clock.now().getTime()) return this.#use(key, cached, entry)
+    try {
+      const svid = await this.#signOnce(key, entry, audience, signer, signal)
+      const fresh = { svid, renewAtMs: (svid.issuedAt.getTime() + svid.expiresAt.getTime()) / 2 }
+      return this.#use(key, fresh, entry)
+    } catch (error) {
+      const mayLast = codeOf(error) !== 'entry_not_authorized' && codeOf(error) !== 'no_identity_issued'
+      if (cached !== undefined && mayLast && cached.svid.expiresAt > this.#clock.now()) return this.#use(key, cached, entry)
+      throw error
+    }
+  }
+
+  /** Callers that want the same token at the same time share one signature; one that gives up does not take it from the others. */
+  async #signOnce (key: string, entry: Entry, audience: readonly string[], signer: JwtSigner, signal: AbortSignal) {
+    const running = this.#underWay.get(key) ?? sign(entry, audience, signer, AbortSignal.timeout(30_000))
+    if (!this.#underWay.has(key)) {
+      this.#underWay.set(key, running)
+      const forget = () => { this.#underWay.delete(key) }
+      running.then(forget, forget)
+    }
+    return await untilAborted(running, signal)
+  }
+
+  #use (key: string, cached: Cached, entry: Entry): JwtSvid {
+    this.#tokens.delete(key)
+    this.#tokens.set(key, cached)
+    for (const oldest of this.#tokens.keys()) {
+      if (this.#tokens.size <= this.#maxSize) break
+      this.#tokens.delete(oldest)
+    }
+    return { ...cached.svid, hint: entry.hint }
+  }
+}
+
+async function sign (entry: Entry, audience: readonly string[], signer: JwtSigner, signal: AbortSignal): Promise<Omit<JwtSvid, 'hint'>> {
+  return { id: entry.spiffeId, ...await signer.signJwtSvid(entry.id, audience, signal) }
+}
+
+/** Hashed, since an audience may be long and keys live as long as the tokens. */
+function cacheKey (entry: Entry, audience: readonly string[]): string {
+  return createHash('sha256').update(JSON.stringify([entry.id, entry.revisionNumber, entry.spiffeId, [...new Set(audience)].toSorted()])).digest('base64')
+}
+
+function untilAborted<T> (promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const stop = () => reject(signal.reason ?? new SpiffeError('cancelled', 'the caller went away'))
+    if (signal.aborted) return stop()
+    signal.addEventListener('abort', stop, { once: true })
+    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', stop))
+  })
+}

@@ -1,0 +1,126 @@
+import type { Bundle } from '../spiffe/bundle.ts'
+import type { Entry } from '../spiffe/entry.ts'
+import type { Selector } from '../spiffe/selector.ts'
+import type { WorkloadIdentity } from '../spiffe/svid.ts'
+import type { TrustDomain } from '../spiffe/trust-domain.ts'
+import type { Clock } from '../runtime/clock.ts'
+import { isStop } from '../runtime/tasks.ts'
+import { EntryIndex } from './entry-index.ts'
+import type { SvidCache, SvidSigner } from './svid-cache.ts'
+import { viewKey, WorkloadView, type NodeState } from './workload-view.ts'
+
+/** Timers are not trusted for longer: the clock may jump. */
+const longestNapMs = 5000
+/** Nor for shorter: an SVID kept but no longer wanted is due without anybody renewing it. */
+const shortestNapMs = 100
+
+/**
+ * The one place that knows which SVIDs exist on this node. Workload API and SDS are encodings of its `watch`.
+ */
+export class NodeIdentities {
+  readonly #svids: SvidCache
+  readonly #clock: Clock
+  readonly #views = new Map<string, WorkloadView>()
+  #entries = new EntryIndex([])
+  #bundle: Bundle
+  #federatedBundles: ReadonlyMap<TrustDomain, Bundle> = new Map()
+  #revision = 0
+  #synced = false
+  #wake: () => void = () => {}
+
+  constructor (bundle: Bundle, svids: SvidCache, clock: Clock) {
+    this.#bundle = bundle
+    this.#svids = svids
+    this.#clock = clock
+  }
+
+  get entries (): EntryIndex { return this.#entries }
+  get bundle (): Bundle { return this.#bundle }
+  get federatedBundles (): ReadonlyMap<TrustDomain, Bundle> { return this.#federatedBundles }
+  /** Whether the entries are known yet. */
+  get synced (): boolean { return this.#synced }
+  get views (): number { return this.#views.size }
+
+  /** The node's entries, whole. Views appear only once these are known: an empty agent must not say "no identity". */
+  setEntries (entries: EntryIndex): void {
+    this.#entries = entries
+    this.#synced = true
+    this.#svids.retain(entries)
+    this.#refresh()
+  }
+
+  /** Own and federated bundles, whole. Keep the object of a bundle that did not change. */
+  setBundles (bundle: Bundle, federatedBundles: ReadonlyMap<TrustDomain, Bundle>): void {
+    if (bundle === this.#bundle && federatedBundles === this.#federatedBundles) return
+    this.#bundle = bundle
+    this.#federatedBundles = federatedBundles
+    this.#refresh()
+  }
+
+  /** Whole states of what a workload with these selectors may see; the current one first, as soon as all of it is there. */
+  async * watch (selectors: readonly Selector[], signal: AbortSignal): AsyncGenerator<WorkloadIdentity, void, undefined> {
+    const key = viewKey(selectors)
+    const view = this.#views.get(key) ?? new WorkloadView(selectors)
+    this.#views.set(key, view)
+    view.watchers++
+    try {
+      if (view.watchers === 1 && this.#synced) {
+        view.refresh(this.#state(), this.#revision)
+        this.#wake()
+      }
+      yield * view.watch(signal)
+    } finally {
+      view.watchers--
+      if (view.watchers === 0) this.#views.delete(key)
+    }
+  }
+
+  /** Entries a workload with these selectors is entitled to, now. */
+  entriesFor (selectors: readonly Selector[]): Entry[] {
+    return this.#entries.matching(new WorkloadView(selectors).present)
+  }
+
+  /** Keeps SVIDs present and fresh until the signal aborts. */
+  async run (signer: SvidSigner, signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      const woken = this.#whenWoken()
+      const watched = new Set([...this.#views.values()].flatMap(view => view.wanted))
+      const due = this.#svids.due(watched, this.#entries)
+      if (due.length > 0) await this.#svids.sign(due, signer, signal, () => this.#refresh())
+      await this.#nap(woken, signal)
+      this.#refresh()
+    }
+  }
+
+  async #nap (woken: Promise<void>, signal: AbortSignal): Promise<void> {
+    const ms = Math.min(longestNapMs, Math.max(shortestNapMs, this.#svids.nextDueMs() - this.#clock.now().getTime()))
+    const rest = new AbortController()
+    const sleep = this.#clock.sleep(ms, AbortSignal.any([signal, rest.signal])).catch((error: unknown) => {
+      if (!rest.signal.aborted && !isStop(error, signal)) throw error
+    })
+    await Promise.race([woken, sleep])
+    rest.abort()
+  }
+
+  #whenWoken (): Promise<void> {
+    return new Promise(resolve => { this.#wake = resolve })
+  }
+
+  #refresh (): void {
+    this.#revision++
+    if (!this.#synced) return
+    const state = this.#state()
+    for (const view of this.#views.values()) view.refresh(state, this.#revision)
+    this.#wake()
+  }
+
+  #state (): NodeState {
+    return {
+      entries: this.#entries,
+      bundle: this.#bundle,
+      federatedBundles: this.#federatedBundles,
+      now: this.#clock.now(),
+      svidOf: entry => this.#svids.svidOf(entry)
+    }
+  }
+}

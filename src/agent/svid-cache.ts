@@ -1,0 +1,163 @@
+import { createPublicKey, generateKeyPair, type KeyObject } from 'node:crypto'
+import { promisify } from 'node:util'
+import type { Entry } from '../spiffe/entry.ts'
+import { SpiffeError } from '../spiffe/errors.ts'
+import type { X509Svid } from '../spiffe/svid.ts'
+import type { Clock } from '../runtime/clock.ts'
+import type { Logger } from '../runtime/logger.ts'
+import { createCertificateRequest } from '../x509/certificate-request.ts'
+import { parseCertificate } from '../x509/certificate.ts'
+import type { EntryIndex } from './entry-index.ts'
+
+export type WorkloadKeyType = 'ec-p256' | 'ec-p384' | 'rsa-2048'
+
+/** What signs for the cache: a server's BatchNewX509SVID. Items come back in the order asked. */
+export interface SvidSigner {
+  signX509Svids (orders: readonly { readonly entryId: string, readonly csr: Uint8Array }[], signal: AbortSignal):
+  Promise<readonly (readonly Uint8Array[] | SpiffeError)[]>
+}
+
+interface Cached { readonly entry: Entry, readonly svid: X509Svid, readonly renewAtMs: number }
+
+export interface SvidCacheOptions {
+  readonly keyType: WorkloadKeyType
+  /** Above this many, SVIDs nobody watches are neither fetched ahead nor kept. */
+  readonly maxIdle: number
+  /** 0 to 1: spreads renewals. */
+  readonly random: () => number
+}
+
+/** SPIRE's limit for one BatchNewX509SVID. */
+const batchSize = 500
+const retryBaseMs = 500
+const retryMaxMs = 60_000
+
+/** The X509-SVIDs of this node: fetched when an entry appears or changes, renewed at half-life, dropped when their entry goes. */
+export class SvidCache {
+  readonly #options: SvidCacheOptions
+  readonly #clock: Clock
+  readonly #log: Logger
+  readonly #byEntry = new Map<string, Cached>()
+  /** Entries whose signing failed, so that one bad entry does not make the others wait. */
+  readonly #failed = new Map<string, { readonly entry: Entry, readonly times: number, readonly againAtMs: number }>()
+
+  constructor (options: SvidCacheOptions, clock: Clock, log: Logger) {
+    this.#options = options
+    this.#clock = clock
+    this.#log = log
+  }
+
+  get size (): number { return this.#byEntry.size }
+
+  /** The SVID for this revision of the entry, unless expired. */
+  svidOf (entry: Entry): X509Svid | undefined {
+    const cached = this.#byEntry.get(entry.id)
+    return cached !== undefined && sameRevision(cached.entry, entry) && cached.svid.notAfter > this.#clock.now() ? cached.svid : undefined
+  }
+
+  /** Forgets what has no entry any more. */
+  retain (entries: EntryIndex): void {
+    for (const id of this.#byEntry.keys()) if (entries.get(id) === undefined) this.#byEntry.delete(id)
+    for (const id of this.#failed.keys()) if (entries.get(id) === undefined) this.#failed.delete(id)
+  }
+
+  /** Makes every SVID due for renewal at once; after an authority was tainted, or the server changed. */
+  expireAll (): void {
+    for (const [id, cached] of this.#byEntry) this.#byEntry.set(id, { ...cached, renewAtMs: 0 })
+  }
+
+  /** Entries that need signing now: watched ones first, then ahead of need up to the limit. */
+  due (watched: ReadonlySet<Entry>, entries: EntryIndex): Entry[] {
+    const now = this.#clock.now().getTime()
+    const isDue = (entry: Entry) => {
+      const failed = this.#failed.get(entry.id)
+      if (failed !== undefined && sameRevision(failed.entry, entry) && failed.againAtMs > now) return false
+      const cached = this.#byEntry.get(entry.id)
+      return cached === undefined || !sameRevision(cached.entry, entry) || cached.renewAtMs <= now
+    }
+    const due = [...watched].filter(isDue)
+    let room = this.#options.maxIdle - watched.size
+    for (const entry of entries.values()) {
+      if (room <= 0) break
+      if (watched.has(entry) || entry.additionalAttributes.disableX509SvidPrefetch || entry.storeSvid) continue
+      room--
+      if (isDue(entry)) due.push(entry)
+    }
+    return due
+  }
+
+  /** When `due` can first have something again, as Unix milliseconds. */
+  nextDueMs (): number {
+    let next = Number.POSITIVE_INFINITY
+    for (const { renewAtMs, svid } of this.#byEntry.values()) next = Math.min(next, renewAtMs, svid.notAfter.getTime())
+    for (const { againAtMs } of this.#failed.values()) next = Math.min(next, againAtMs)
+    return next
+  }
+
+  /** Signs the given entries in batches; what fails is tried again later with back-off. Calls `onBatch` after each batch. */
+  async sign (due: readonly Entry[], signer: SvidSigner, signal: AbortSignal, onBatch: () => void): Promise<void> {
+    for (let start = 0; start < due.length; start += batchSize) {
+      const batch = due.slice(start, start + batchSize)
+      const keys = await Promise.all(batch.map(() => generateWorkloadKey(this.#options.keyType)))
+      const orders = batch.map((entry, index) => ({ entryId: entry.id, csr: createCertificateRequest(keys[index] as KeyObject) }))
+      const outcomes = await signer.signX509Svids(orders, signal).catch((error: unknown) => batch.map(() => asRefusal(error)))
+      batch.forEach((entry, index) => this.#keep(entry, keys[index] as KeyObject, outcomes[index]))
+      onBatch()
+    }
+  }
+
+  #keep (entry: Entry, key: KeyObject, outcome: readonly Uint8Array[] | SpiffeError | undefined): void {
+    const svid = outcome instanceof SpiffeError ? outcome : readSvid(entry, key, outcome)
+    if (svid instanceof SpiffeError) {
+      const times = (this.#failed.get(entry.id)?.times ?? 0) + 1
+      const waitMs = Math.min(retryMaxMs, retryBaseMs * 2 ** (times - 1))
+      this.#failed.set(entry.id, { entry, times, againAtMs: this.#clock.now().getTime() + waitMs })
+      this.#log.warn({ entry: entry.id, spiffeId: entry.spiffeId, err: svid, retryInMs: waitMs }, 'no X509-SVID for this entry')
+      return
+    }
+    this.#failed.delete(entry.id)
+    this.#byEntry.set(entry.id, { entry, svid, renewAtMs: this.#renewalTime(svid) })
+    this.#log.debug({ entry: entry.id, spiffeId: svid.id, expires: svid.notAfter.toISOString() }, 'X509-SVID issued')
+  }
+
+  /** Half of its life less up to a tenth, so that SVIDs fetched together are not renewed together. */
+  #renewalTime ({ notBefore, notAfter }: X509Svid): number {
+    return notBefore.getTime() + (notAfter.getTime() - notBefore.getTime()) * (0.5 - 0.05 * this.#options.random())
+  }
+}
+
+const generatePair = promisify(generateKeyPair)
+
+async function generateWorkloadKey (type: WorkloadKeyType): Promise<KeyObject> {
+  const { privateKey } = type === 'rsa-2048'
+    ? await generatePair('rsa', { modulusLength: 2048 })
+    : await generatePair('ec', { namedCurve: type === 'ec-p256' ? 'P-256' : 'P-384' })
+  return privateKey
+}
+
+/** The server is not believed blindly: the leaf must hold our key and the entry's ID. */
+function readSvid (entry: Entry, key: KeyObject, chain: readonly Uint8Array[] | undefined): X509Svid | SpiffeError {
+  try {
+    const leaf = parseCertificate(chain?.[0] ?? new Uint8Array())
+    const { privateKey, publicKey } = exportKey(key)
+    if (!publicKey.equals(leaf.publicKey)) throw new SpiffeError('x509_svid_invalid', 'the server signed another key')
+    if (leaf.uriSans.length !== 1 || leaf.uriSans[0] !== entry.spiffeId) {
+      throw new SpiffeError('x509_svid_invalid', `the server signed ${JSON.stringify(leaf.uriSans[0] ?? '')} instead of ${entry.spiffeId}`)
+    }
+    return { id: entry.spiffeId, chain: chain ?? [], privateKey, notBefore: leaf.notBefore, notAfter: leaf.notAfter, hint: entry.hint }
+  } catch (error) {
+    return asRefusal(error)
+  }
+}
+
+function exportKey (key: KeyObject): { privateKey: Buffer, publicKey: Buffer } {
+  return { privateKey: key.export({ format: 'der', type: 'pkcs8' }), publicKey: createPublicKey(key).export({ format: 'der', type: 'spki' }) }
+}
+
+function asRefusal (error: unknown): SpiffeError {
+  return error instanceof SpiffeError ? error : new SpiffeError('server_unreachable', 'the server did not sign', { cause: error })
+}
+
+function sameRevision (a: Entry, b: Entry): boolean {
+  return a.revisionNumber === b.revisionNumber && a.createdAtSeconds === b.createdAtSeconds && a.spiffeId === b.spiffeId
+}

@@ -1,0 +1,87 @@
+import type { Entry } from '../spiffe/entry.ts'
+import { SpiffeError } from '../spiffe/errors.ts'
+import type { SpiffeId } from '../spiffe/spiffe-id.ts'
+import type { Logger } from '../runtime/logger.ts'
+import type { CallOptions, ClientOf } from '../rpc/channel.ts'
+import { decodeEntry } from '../wire/entry-codec.ts'
+import type { entryService, EntryRevision, SyncAuthorizedEntriesRequestInit } from '../wire/generated/server-entry.ts'
+import type { Entry as EntryMessage } from '../wire/generated/types.ts'
+import { Mailbox } from './mailbox.ts'
+
+/** What an agent needs of an entry (spire-surface §2.3); parent, DNS names and lifetimes are the server's business. */
+const outputMask = {
+  spiffeId: true,
+  selectors: true,
+  federatesWith: true,
+  admin: true,
+  downstream: true,
+  revisionNumber: true,
+  storeSvid: true,
+  hint: true,
+  additionalAttributes: true,
+  createdAt: true
+}
+const pageSize = 500
+
+/**
+ * Synchronises the agent's entries: up to 500 arrive whole; of more, the server sends revisions first and the agent asks for those
+ * it does not have. Entries that cannot be read are left out with a warning.
+ * @param known by id, from the last time
+ * @returns all entries; unchanged ones are the same objects as in `known`
+ */
+export async function syncEntries (client: ClientOf<typeof entryService.methods>, known: ReadonlyMap<string, Entry>, agentId: SpiffeId, log: Logger,
+  options: CallOptions): Promise<Entry[]> {
+  const requests = new Mailbox<SyncAuthorizedEntriesRequestInit>()
+  requests.put({ outputMask })
+  const answers = client.syncAuthorizedEntries(requests, options)[Symbol.asyncIterator]()
+  try {
+    const first = await next()
+    if (first.entryRevisions.length === 0) return first.entries.flatMap(message => read(message))
+    const revisions = [...first.entryRevisions]
+    for (let page = first; page.more;) {
+      page = await next()
+      revisions.push(...page.entryRevisions)
+    }
+    return await fetchStale(revisions)
+  } finally {
+    requests.close()
+    await answers.return?.()
+  }
+
+  async function next () {
+    const answer = await answers.next()
+    if (answer.done === true) throw new SpiffeError('server_unreachable', 'the server ended the synchronisation early')
+    return answer.value
+  }
+
+  async function fetchStale (revisions: readonly EntryRevision[]): Promise<Entry[]> {
+    const fresh = new Map<string, Entry>()
+    const stale = revisions.filter(revision => !isCurrent(revision)).map(revision => revision.id).toSorted()
+    const staleIds = new Set(stale)
+    for (let start = 0; start < stale.length; start += pageSize) {
+      requests.put({ ids: stale.slice(start, start + pageSize) })
+      for (let more = true; more;) {
+        const page = await next()
+        for (const entry of page.entries.flatMap(message => read(message))) fresh.set(entry.id, entry)
+        more = page.more
+      }
+    }
+    return revisions.flatMap(({ id }) => fresh.get(id) ?? (staleIds.has(id) ? [] : known.get(id) ?? []))
+  }
+
+  function isCurrent ({ id, revisionNumber, createdAt }: EntryRevision): boolean {
+    const entry = known.get(id)
+    return entry !== undefined && entry.revisionNumber === Number(revisionNumber) && entry.createdAtSeconds === Number(createdAt)
+  }
+
+  function read (message: EntryMessage): Entry[] {
+    try {
+      if (message.selectors.length === 0) throw new SpiffeError('entry_malformed', 'selector list is empty')
+      if (isCurrent(message)) return [known.get(message.id) as Entry]
+      return [decodeEntry(message, agentId)]
+    } catch (error) {
+      log.warn({ entry: message.id, err: error }, 'the server sent an entry that cannot be read; it is left out')
+      return []
+    }
+  }
+}

@@ -1,0 +1,93 @@
+import type { Bundle } from '../spiffe/bundle.ts'
+import type { TrustDomain } from '../spiffe/trust-domain.ts'
+import type { Clock } from '../runtime/clock.ts'
+import type { Logger } from '../runtime/logger.ts'
+import { isStop } from '../runtime/tasks.ts'
+import { EntryIndex } from './entry-index.ts'
+import { endsAgent } from './ends-agent.ts'
+import type { NodeIdentities } from './node-identities.ts'
+import { ownBundleOf, usableBundle } from './own-bundle.ts'
+import type { ServerClient } from './server-client.ts'
+
+export interface SyncDeps {
+  readonly client: ServerClient
+  readonly identities: NodeIdentities
+  readonly trustDomain: TrustDomain
+  readonly intervalMs: number
+  readonly onBundle: (bundle: Bundle) => Promise<void>
+  /** After each success. */
+  readonly onSynced: () => void
+  readonly clock: Clock
+  readonly log: Logger
+  readonly random: () => number
+}
+
+/** SPIRE's agents back off to 8 minutes; ours stay near enough to notice a server that is back. */
+const longestBackOffMs = 60_000
+
+/** Polls entries and bundles until the signal aborts, more slowly while it fails. @throws what ends the agent: see `endsAgent` */
+export async function runSync (deps: SyncDeps, signal: AbortSignal): Promise<void> {
+  const { clock, log, random, intervalMs } = deps
+  for (let waitMs = intervalMs; ;) {
+    try {
+      await syncOnce(deps, signal)
+      waitMs = intervalMs
+      deps.onSynced()
+    } catch (error) {
+      if (isStop(error, signal) || endsAgent(error)) throw error
+      waitMs = Math.min(longestBackOffMs, waitMs * 1.5)
+      log.warn({ err: error, retryInMs: Math.round(waitMs) }, 'synchronisation with the server failed')
+    }
+    await clock.sleep(waitMs * (0.9 + 0.2 * random()), signal)
+  }
+}
+
+/** One round: entries, own bundle, and the bundles of the domains that entries federate with. */
+export async function syncOnce ({ client, identities, trustDomain, onBundle, log }: SyncDeps, signal: AbortSignal): Promise<void> {
+  const known = new Map([...identities.entries.values()].map(entry => [entry.id, entry]))
+  const [entries, bundle] = await Promise.all([client.fetchEntries(known, signal), client.fetchBundle(signal)])
+  const own = ownBundleOf(bundle, trustDomain)
+  const domains = new Set(entries.flatMap(entry => entry.federatesWith))
+  const federated = await fetchFederated(client, domains, identities.federatedBundles, log, signal)
+  if (sameContent(own, identities.bundle) && federated === identities.federatedBundles) {
+    identities.setBundles(identities.bundle, federated)
+  } else {
+    await onBundle(own)
+    identities.setBundles(sameContent(own, identities.bundle) ? identities.bundle : own, federated)
+  }
+  const unchanged = entries.length === known.size && entries.every(entry => known.get(entry.id) === entry)
+  if (!unchanged || !identities.synced) identities.setEntries(new EntryIndex(entries))
+}
+
+/** Gives `known` itself when nothing changed. */
+async function fetchFederated (client: ServerClient, domains: ReadonlySet<TrustDomain>, known: ReadonlyMap<TrustDomain, Bundle>, log: Logger,
+  signal: AbortSignal): Promise<ReadonlyMap<TrustDomain, Bundle>> {
+  const found = new Map<TrustDomain, Bundle>()
+  const wanted = [...domains].toSorted()
+  for (let start = 0; start < wanted.length; start += 10) {
+    await Promise.all(wanted.slice(start, start + 10).map(async trustDomain => {
+      const bundle = await client.fetchFederatedBundle(trustDomain, signal)
+      if (bundle === undefined) {
+        log.warn({ trustDomain }, 'the server has no bundle for a federated trust domain')
+        return
+      }
+      const before = known.get(trustDomain)
+      found.set(trustDomain, before !== undefined && sameContent(before, bundle) ? before : usableBundle(bundle))
+    }))
+  }
+  const unchanged = found.size === known.size && [...found].every(([trustDomain, bundle]) => known.get(trustDomain) === bundle)
+  return unchanged ? known : found
+}
+
+/** Sequence numbers alone do not tell: a foreign bundle may carry none. */
+function sameContent (a: Bundle, b: Bundle): boolean {
+  return a.sequenceNumber === b.sequenceNumber && fingerprint(a) === fingerprint(b)
+}
+
+function fingerprint ({ x509Authorities, jwtAuthorities, refreshHintSeconds }: Bundle): string {
+  return JSON.stringify([
+    refreshHintSeconds ?? null,
+    x509Authorities.map(({ certificate, tainted }) => [Buffer.from(certificate).toString('base64'), tainted]),
+    jwtAuthorities.map(({ keyId, publicKey, tainted }) => [keyId, Buffer.from(publicKey).toString('base64'), tainted])
+  ])
+}

@@ -1,0 +1,84 @@
+import type { Bundle } from '../spiffe/bundle.ts'
+import type { Entry } from '../spiffe/entry.ts'
+import { formatSelector, type Selector } from '../spiffe/selector.ts'
+import type { WorkloadIdentity, X509Svid } from '../spiffe/svid.ts'
+import type { TrustDomain } from '../spiffe/trust-domain.ts'
+import { Watchable } from '../runtime/watchable.ts'
+import type { EntryIndex } from './entry-index.ts'
+
+/** What a view is made from: the node's present state. */
+export interface NodeState {
+  readonly entries: EntryIndex
+  readonly bundle: Bundle
+  readonly federatedBundles: ReadonlyMap<TrustDomain, Bundle>
+  readonly now: Date
+  /** The valid SVID for this very revision of an entry, if there is one. */
+  svidOf (entry: Entry): X509Svid | undefined
+}
+
+/**
+ * What workloads with one set of selectors see. Many streams share one view, so a change is computed and encoded once for all of them.
+ */
+export class WorkloadView {
+  readonly key: string
+  readonly #present: ReadonlySet<string>
+  readonly #shown: Watchable<WorkloadIdentity | undefined> = new Watchable<WorkloadIdentity | undefined>(undefined)
+  #wanted: readonly Entry[] = []
+  #shownEntries: readonly Entry[] = []
+  watchers = 0
+
+  constructor (selectors: readonly Selector[]) {
+    this.#present = new Set(selectors.map(formatSelector))
+    this.key = viewKey(selectors)
+  }
+
+  /** The entries this view needs SVIDs for. */
+  get wanted (): readonly Entry[] { return this.#wanted }
+  get present (): ReadonlySet<string> { return this.#present }
+
+  /**
+   * Recomputes from the node's state and shows the result if it differs. A state with an SVID still missing is held back, the first as any
+   * other, unless an identity shown earlier has gone or expired: a withdrawal never waits for somebody else's signature.
+   */
+  refresh (state: NodeState, revision: number): void {
+    this.#wanted = state.entries.matching(this.#present)
+    const pairs = this.#wanted.map(entry => ({ entry, svid: state.svidOf(entry) }))
+    const ready = pairs.filter((pair): pair is { entry: Entry, svid: X509Svid } => pair.svid !== undefined)
+    const last = this.#shown.value
+    const withdrawn = last?.svids.some(svid => svid.notAfter <= state.now) === true ||
+      this.#shownEntries.some(shown => !this.#wanted.some(entry => entry.id === shown.id && entry.spiffeId === shown.spiffeId))
+    if (ready.length < pairs.length && !withdrawn) return
+    const svids = ready.map(pair => pair.svid)
+    const federatedBundles = federatedOf(this.#wanted, state.federatedBundles)
+    if (last?.bundle === state.bundle && sameItems(last.svids, svids) && sameMaps(last.federatedBundles, federatedBundles)) return
+    this.#shownEntries = ready.map(pair => pair.entry)
+    this.#shown.set({ svids, bundle: state.bundle, federatedBundles, revision })
+  }
+
+  /** Whole states, the current one first; waits for the first. */
+  async * watch (signal: AbortSignal): AsyncGenerator<WorkloadIdentity, void, undefined> {
+    for await (const identity of this.#shown.watch(signal)) if (identity !== undefined) yield identity
+  }
+}
+
+/** Equal for equal sets of selectors, whatever their order. */
+export function viewKey (selectors: readonly Selector[]): string {
+  return JSON.stringify([...new Set(selectors.map(formatSelector))].toSorted())
+}
+
+function federatedOf (entries: readonly Entry[], bundles: ReadonlyMap<TrustDomain, Bundle>): Map<TrustDomain, Bundle> {
+  const found = new Map<TrustDomain, Bundle>()
+  for (const trustDomain of new Set(entries.flatMap(entry => entry.federatesWith))) {
+    const bundle = bundles.get(trustDomain)
+    if (bundle !== undefined) found.set(trustDomain, bundle)
+  }
+  return found
+}
+
+function sameItems<T> (a: readonly T[], b: readonly T[]): boolean {
+  return a.length === b.length && a.every((item, index) => item === b[index])
+}
+
+function sameMaps<K, V> (a: ReadonlyMap<K, V>, b: ReadonlyMap<K, V>): boolean {
+  return a.size === b.size && [...a].every(([key, value]) => b.get(key) === value)
+}

@@ -1,0 +1,147 @@
+import { readFile, stat, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import t from 'tap'
+import { agentService } from '../../src/wire/generated/server-agent.ts'
+import { entryService } from '../../src/wire/generated/server-entry.ts'
+import type { EntryInit } from '../../src/wire/generated/types.ts'
+import { workloadService, type X509SVIDResponse } from '../../src/wire/generated/workload.ts'
+import { parseCertificate, splitCertificates } from '../../src/x509/certificate.ts'
+import { securityHeader, startTestAgent, type TestAgent } from '../fakes/agent.ts'
+import { startTestServer, type TestServer } from '../fakes/server.ts'
+
+const uid = process.getuid?.() ?? 0
+const id = (path: string) => ({ trustDomain: 'example.org', path })
+
+async function register (server: TestServer, agent: TestAgent, path: string, more: EntryInit = {}): Promise<string> {
+  const { results } = await server.admin.client(entryService).batchCreateEntry({
+    entries: [{ spiffeId: id(path), parentId: id(agent.path), selectors: [{ type: 'unix', value: `uid:${uid}` }], ...more }]
+  })
+  if (results[0]?.status?.code !== 0) throw new Error(results[0]?.status?.message)
+  return results[0].entry?.id ?? ''
+}
+
+/** The first state of a new stream that satisfies the test; a denied caller tries again, as clients do. */
+async function stateWith (agent: TestAgent, test: (state: X509SVIDResponse) => boolean): Promise<X509SVIDResponse> {
+  for (;;) {
+    try {
+      for await (const state of agent.workload.client(workloadService).fetchX509SVID({}, securityHeader)) if (test(state)) return state
+    } catch (error) {
+      if ((error as { status?: string }).status !== 'PERMISSION_DENIED') throw error
+      await new Promise(resolve => setTimeout(resolve, 20))
+    }
+  }
+}
+
+const idsOf = (state: X509SVIDResponse) => state.svids.map(svid => svid.spiffeId)
+
+void t.test('an entry becomes an identity, follows its changes and goes with it', async t => {
+  await using server = await startTestServer()
+  await using agent = await startTestAgent(server)
+  const first = await register(server, agent, '/web', { id: 'b', hint: 'main' })
+  const state = await stateWith(agent, () => true)
+  t.same(idsOf(state), ['spiffe://example.org/web'])
+  t.equal(state.svids[0]?.hint, 'main')
+  const leaf = parseCertificate(splitCertificates(state.svids[0]?.x509Svid ?? new Uint8Array())[0] as Uint8Array)
+  t.same(leaf.uriSans, ['spiffe://example.org/web'])
+
+  const stream = agent.workload.client(workloadService).fetchX509SVID({}, securityHeader)[Symbol.asyncIterator]()
+  t.same(idsOf((await stream.next()).value), ['spiffe://example.org/web'], 'WLAPI-08: the state is there at once')
+  await register(server, agent, '/second', { id: 'c' })
+  t.same(idsOf((await stream.next()).value), ['spiffe://example.org/web', 'spiffe://example.org/second'], 'WLAPI-07: the whole state; WLAPI-35: by entry id')
+  await server.admin.client(entryService).batchUpdateEntry({ entries: [{ id: first, spiffeId: id('/renamed') }], inputMask: { spiffeId: true } })
+  t.same(idsOf((await stream.next()).value), ['spiffe://example.org/second'], 'the old ID is withdrawn before the new one is signed')
+  t.same(idsOf((await stream.next()).value), ['spiffe://example.org/renamed', 'spiffe://example.org/second'])
+  await server.admin.client(entryService).batchDeleteEntry({ ids: [first] })
+  t.same(idsOf((await stream.next()).value), ['spiffe://example.org/second'])
+  const { entries } = await server.admin.client(entryService).listEntries({})
+  await server.admin.client(entryService).batchDeleteEntry({ ids: entries.map(entry => entry.id) })
+  await t.rejects(stream.next(), { message: 'no identity issued' }, 'WLAPI-17: the last identity gone ends the stream')
+})
+
+void t.test('JWT-SVIDs are fetched, reused, and validated by the agent', async t => {
+  await using server = await startTestServer()
+  await using agent = await startTestAgent(server)
+  await register(server, agent, '/web')
+  await stateWith(agent, () => true)
+  const workload = agent.workload.client(workloadService)
+  const { svids: [first] } = await workload.fetchJWTSVID({ audience: ['db', 'cache'] }, securityHeader)
+  const { svids: [again] } = await workload.fetchJWTSVID({ audience: ['cache', 'db'] }, securityHeader)
+  t.equal(first?.svid, again?.svid, 'the order of audiences does not matter')
+  const valid = await workload.validateJWTSVID({ audience: 'db', svid: first?.svid ?? '' }, securityHeader)
+  t.equal(valid.spiffeId, 'spiffe://example.org/web')
+  await t.rejects(workload.validateJWTSVID({ audience: 'other', svid: first?.svid ?? '' }, securityHeader), { name: 'RpcError' })
+  await t.rejects(workload.fetchJWTSVID({ audience: ['db'], spiffeId: 'spiffe://example.org/not-mine' }, securityHeader), { message: 'no identity issued' })
+})
+
+void t.test('SVIDs are renewed at half-life, while streams stay open', async t => {
+  await using server = await startTestServer({ config: { defaultX509SvidTtlSeconds: 2 } })
+  await using agent = await startTestAgent(server)
+  await register(server, agent, '/web')
+  const serials = new Set<string>()
+  let last: Date | undefined
+  await stateWith(agent, state => {
+    const leaf = parseCertificate(splitCertificates(state.svids[0]?.x509Svid ?? new Uint8Array())[0] as Uint8Array)
+    t.ok(last === undefined || last > new Date(), 'the one before was still valid')
+    last = leaf.notAfter
+    serials.add(leaf.serialNumber)
+    return serials.size === 3
+  })
+  t.equal(serials.size, 3)
+})
+
+void t.test('identity and key survive a restart; nothing private is readable by others', async t => {
+  await using server = await startTestServer()
+  const first = await startTestAgent(server)
+  await register(server, first, '/web')
+  await stateWith(first, () => true)
+  const { agents: [before] } = await server.admin.client(agentService).listAgents({})
+  const kept = await readFile(join(first.folder, 'agent-data.json'))
+  t.equal((await stat(join(first.folder, 'agent-data.json'))).mode & 0o777, 0o600)
+  const { folder } = first
+  await first[Symbol.asyncDispose]()
+
+  const { mkdir } = await import('node:fs/promises')
+  await mkdir(folder, { recursive: true })
+  await writeFile(join(folder, 'agent-data.json'), kept, { mode: 0o600 })
+  await using second = await startTestAgent(server, { folder, token: 'not-a-token' })
+  t.same(idsOf(await stateWith(second, () => true)), ['spiffe://example.org/web'], 'no token was needed')
+  const { agents: [after] } = await server.admin.client(agentService).listAgents({})
+  t.equal(after?.x509svidSerialNumber, before?.x509svidSerialNumber)
+})
+
+void t.test('a banned or evicted agent ends, and leaves no SVID behind', async t => {
+  await using server = await startTestServer()
+  for (const [act, code] of [['banAgent', 'agent_banned'], ['deleteAgent', 'agent_not_attested']] as const) {
+    await using agent = await startTestAgent(server)
+    await server.admin.client(agentService)[act]({ id: id(agent.path) })
+    await t.rejects(agent.ended, { code }, act)
+    await t.rejects(readFile(join(agent.folder, 'agent-data.json')), { code: 'ENOENT' })
+  }
+})
+
+void t.test('the pinned bundle decides whether a server is believed', async t => {
+  await using server = await startTestServer()
+  await using impostor = await startTestServer()
+  const folder = server.folder
+  const { x509Authorities } = await import('../fakes/agent-client.ts').then(({ fetchBundle }) => fetchBundle(impostor))
+  const { encodePem } = await import('../../src/x509/pem.ts')
+  const wrong = join(folder, 'wrong.pem')
+  await writeFile(wrong, x509Authorities.map(({ asn1 }) => encodePem('CERTIFICATE', asn1)).join(''))
+  await t.rejects(startTestAgent(server, { config: { trustBundlePath: wrong } }), { code: 'bootstrap_untrusted' })
+  await using agent = await startTestAgent(server, { config: { trustBundlePath: undefined, insecureBootstrap: true } })
+  await register(server, agent, '/web')
+  t.same(idsOf(await stateWith(agent, () => true)), ['spiffe://example.org/web'])
+})
+
+void t.test('the agent\'s own SVID is renewed before half of its life', async t => {
+  await using server = await startTestServer({ config: { agentTtlSeconds: 3 } })
+  await using agent = await startTestAgent(server)
+  const agents = server.admin.client(agentService)
+  const first = (await agents.listAgents({})).agents[0]?.x509svidSerialNumber
+  for (let current = first; current === first;) {
+    await new Promise(resolve => setTimeout(resolve, 50))
+    current = (await agents.listAgents({})).agents[0]?.x509svidSerialNumber
+  }
+  await register(server, agent, '/web')
+  t.same(idsOf(await stateWith(agent, () => true)), ['spiffe://example.org/web'], 'and it goes on serving')
+})

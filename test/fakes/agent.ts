@@ -1,0 +1,89 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { AgentConfig } from '../../src/agent/agent-config.ts'
+import { runAgent } from '../../src/agent/agent.ts'
+import { openUnixChannel, type Channel } from '../../src/rpc/channel.ts'
+import type { Clock } from '../../src/runtime/clock.ts'
+import { silentLogger, type Logger } from '../../src/runtime/logger.ts'
+import { encodePem } from '../../src/x509/pem.ts'
+import { createJoinToken, fetchBundle } from './agent-client.ts'
+import type { TestServer } from './server.ts'
+
+export interface TestAgent extends AsyncDisposable {
+  readonly config: AgentConfig
+  readonly folder: string
+  /** `/spire/agent/join_token/<token>`. */
+  readonly path: string
+  /** To its Workload API and SDS socket, as this process. */
+  readonly workload: Channel
+  /** Settles when the agent ends. */
+  readonly ended: Promise<void>
+}
+
+export interface TestAgentOptions {
+  readonly config?: Partial<AgentConfig>
+  readonly clock?: Clock
+  readonly log?: Logger
+  /** Of an earlier agent, to go on with its identity. */
+  readonly folder?: string
+  readonly token?: string
+}
+
+/** Metadata every Workload API call needs. */
+export const securityHeader = { metadata: { 'workload.spiffe.io': 'true' } }
+
+/** A whole agent in this process, joined to the server with a fresh token under the pinned bundle; synchronises every 50 ms. */
+export async function startTestAgent (server: TestServer, options: TestAgentOptions = {}): Promise<TestAgent> {
+  const folder = options.folder ?? await mkdtemp(join(tmpdir(), 'assay-agent-'))
+  const token = options.token ?? await createJoinToken(server)
+  const bundlePath = join(folder, 'bundle.pem')
+  const { x509Authorities } = await fetchBundle(server)
+  await writeFile(bundlePath, x509Authorities.map(({ asn1 }) => encodePem('CERTIFICATE', asn1)).join(''))
+  const config: AgentConfig = {
+    trustDomain: server.config.trustDomain,
+    serverAddress: '127.0.0.1',
+    serverPort: server.ready.port,
+    socketPath: join(folder, 'agent.sock'),
+    dataDir: folder,
+    trustBundlePath: bundlePath,
+    trustBundleFormat: 'pem',
+    insecureBootstrap: false,
+    joinToken: token,
+    joinTokenFile: undefined,
+    allowUnauthenticatedVerifiers: false,
+    allowedForeignJwtClaims: [],
+    workloadKeyType: 'ec-p256',
+    x509SvidCacheMaxSize: 1000,
+    jwtSvidCacheMaxSize: 1000,
+    syncIntervalSeconds: 0.05,
+    sds: { defaultSvidName: 'default', defaultBundleName: 'ROOTCA', defaultAllBundlesName: 'ALL', disableSpiffeCertValidation: false },
+    workloadAttestors: { unix: { discoverWorkloadPath: false, workloadSizeLimit: 0 } },
+    keyManager: { kind: 'disk', directory: folder },
+    logLevel: 'info',
+    logFile: undefined,
+    prometheus: undefined,
+    healthChecks: undefined,
+    ...options.config
+  }
+  const stop = new AbortController()
+  const { promise: ready, resolve } = Promise.withResolvers<void>()
+  const ended = runAgent(config, stop.signal, {
+    log: options.log ?? silentLogger, onReady: () => resolve(), ...(options.clock === undefined ? {} : { clock: options.clock })
+  })
+  await Promise.race([ready, ended])
+  const workload = openUnixChannel(config.socketPath)
+  return {
+    config,
+    folder,
+    path: `/spire/agent/join_token/${token}`,
+    workload,
+    ended,
+    async [Symbol.asyncDispose] () {
+      await workload[Symbol.asyncDispose]()
+      stop.abort(new Error('the test is over'))
+      await ended.catch(() => {})
+      if (options.folder === undefined) await rm(folder, { recursive: true, force: true })
+    }
+  }
+}
