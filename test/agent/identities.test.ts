@@ -1,0 +1,180 @@
+import t from 'tap'
+import { EntryIndex } from '../../src/agent/entry-index.ts'
+import { NodeIdentities } from '../../src/agent/node-identities.ts'
+import { SvidCache, type SvidSigner } from '../../src/agent/svid-cache.ts'
+import { silentLogger } from '../../src/runtime/logger.ts'
+import type { Bundle } from '../../src/spiffe/bundle.ts'
+import type { Entry } from '../../src/spiffe/entry.ts'
+import { SpiffeError } from '../../src/spiffe/errors.ts'
+import { parseSelector } from '../../src/spiffe/selector.ts'
+import type { WorkloadIdentity } from '../../src/spiffe/svid.ts'
+import { parseTrustDomain, type TrustDomain } from '../../src/spiffe/trust-domain.ts'
+import { prepareLeafIssuer } from '../../src/x509/leaf-issuer.ts'
+import { parseCertificateRequest } from '../../src/x509/certificate-request.ts'
+import { createTestAuthority } from '../fakes/authority.ts'
+import { ManualClock, settle } from '../fakes/clock.ts'
+import { makeEntry } from '../fakes/entries.ts'
+
+const domain = parseTrustDomain('example.org')
+const web = ['unix:uid:1'].map(parseSelector)
+
+/** An agent's identities over a signer that can be stopped, refuse entries, and counts. */
+async function setUp (options: { maxIdle?: number, ttlMs?: number } = {}) {
+  const clock = new ManualClock('2026-05-01T00:00:00Z')
+  const authority = await createTestAuthority(domain, { notBefore: new Date('2026-01-01'), notAfter: new Date('2027-01-01') })
+  const issuer = prepareLeafIssuer(authority.certificate, authority.signer)
+  const entries = new Map<string, Entry>()
+  const state = { signed: [] as string[], refuse: new Set<string>(), down: false }
+  const signer: SvidSigner = {
+    async signX509Svids (orders) {
+      if (state.down) throw new SpiffeError('server_unreachable', 'down')
+      return await Promise.all(orders.map(async ({ entryId, csr }) => {
+        if (state.refuse.has(entryId)) return new SpiffeError('entry_not_authorized', 'no')
+        const entry = entries.get(entryId) as Entry
+        const { publicKey } = parseCertificateRequest(csr)
+        state.signed.push(entryId)
+        const notAfter = new Date(clock.now().getTime() + (options.ttlMs ?? 3_600_000))
+        return [await issuer.issue({ id: entry.spiffeId, publicKey, dnsNames: [], notBefore: new Date(clock.now().getTime() - 10_000), notAfter })]
+      }))
+    }
+  }
+  const svids = new SvidCache({ keyType: 'ec-p256', maxIdle: options.maxIdle ?? 1000, random: () => 0 }, clock, silentLogger)
+  const identities = new NodeIdentities(authority.bundle, svids, clock)
+  const stop = new AbortController()
+  const running = identities.run(signer, stop.signal)
+  const set = (...list: Entry[]) => {
+    entries.clear()
+    for (const entry of list) entries.set(entry.id, entry)
+    identities.setEntries(new EntryIndex(list))
+  }
+  return { clock, authority, identities, svids, state, set, async [Symbol.asyncDispose] () { stop.abort(new Error('over')); await running.catch(() => {}) } }
+}
+
+/** Follows one workload: the states seen so far, by their IDs. */
+function follow (identities: NodeIdentities, selectors = web) {
+  const stop = new AbortController()
+  const seen: WorkloadIdentity[] = []
+  const done = (async () => { for await (const identity of identities.watch(selectors, stop.signal)) seen.push(identity) })()
+  return { seen, ids: () => seen.map(({ svids }) => svids.map(svid => svid.id.replace('spiffe://example.org', '')).join(' ')), async [Symbol.asyncDispose] () { stop.abort(); await done } }
+}
+
+/** Key generation runs on the thread pool: lets it finish. */
+async function until (test: () => boolean) {
+  for (let turns = 0; !test(); turns++) {
+    if (turns > 5000) throw new Error('did not happen')
+    await settle()
+  }
+}
+
+await t.test('nothing is said before the entries are known; then the whole state', async t => {
+  await using node = await setUp()
+  await using workload = follow(node.identities)
+  await settle()
+  t.same(workload.ids(), [])
+  node.set(makeEntry({ id: 'a', spiffeId: '/a', selectors: ['unix:uid:1'] }), makeEntry({ id: 'b', spiffeId: '/b', selectors: ['unix:uid:1'] }))
+  await until(() => workload.seen.length > 0)
+  t.same(workload.ids(), ['/a /b'], 'one state, with both')
+})
+
+await t.test('a workload without a matching entry sees an empty state, and keys are private to each SVID', async t => {
+  await using node = await setUp()
+  node.set(makeEntry({ id: 'a', selectors: ['unix:uid:1', 'unix:gid:9'] }))
+  await using workload = follow(node.identities)
+  await until(() => workload.seen.length > 0)
+  t.same(workload.ids(), [''], 'an entry needs all of its selectors')
+})
+
+await t.test('a new entry waits for its SVID, a withdrawn one does not wait for anything', async t => {
+  await using node = await setUp()
+  const a = makeEntry({ id: 'a', spiffeId: '/a', selectors: ['unix:uid:1'] })
+  const b = makeEntry({ id: 'b', spiffeId: '/b', selectors: ['unix:uid:1'] })
+  node.set(a)
+  await using workload = follow(node.identities)
+  await until(() => workload.seen.length === 1)
+  node.state.down = true
+  node.set(a, b)
+  await settle()
+  t.same(workload.ids(), ['/a'], 'b is not shown half')
+  node.set(b)
+  t.same((await settle(), workload.ids()), ['/a', ''], 'a is gone at once though b cannot be signed')
+  node.state.down = false
+  await node.clock.advance(10_000)
+  await until(() => workload.seen.length === 3)
+  t.same(workload.ids(), ['/a', '', '/b'])
+})
+
+await t.test('of entries with the same hint the oldest is kept; order is by entry id (WLAPI-35 WLAPI-36)', async t => {
+  await using node = await setUp()
+  node.set(
+    makeEntry({ id: '1', spiffeId: '/young', hint: 'h', createdAtSeconds: 20, selectors: ['unix:uid:1'] }),
+    makeEntry({ id: '2', spiffeId: '/old', hint: 'h', createdAtSeconds: 10, selectors: ['unix:uid:1'] }),
+    makeEntry({ id: '0', spiffeId: '/plain', createdAtSeconds: 30, selectors: ['unix:uid:1'] }))
+  await using workload = follow(node.identities)
+  await until(() => workload.seen.length === 1)
+  t.same(workload.ids(), ['/plain /old'])
+})
+
+await t.test('SVIDs are renewed at half-life; when renewal fails the old one serves until it expires, and not longer', async t => {
+  await using node = await setUp({ ttlMs: 100_000 })
+  node.set(makeEntry({ id: 'a', spiffeId: '/a', selectors: ['unix:uid:1'] }))
+  await using workload = follow(node.identities)
+  await until(() => workload.seen.length === 1)
+  await node.clock.advance(50_000)
+  await until(() => workload.seen.length === 2)
+  t.not(workload.seen[0]?.svids[0], workload.seen[1]?.svids[0], 'renewed')
+  t.notSame(workload.seen[0]?.svids[0]?.privateKey, workload.seen[1]?.svids[0]?.privateKey, 'with a new key')
+  node.state.down = true
+  await node.clock.advance(90_000)
+  await settle()
+  t.equal(workload.seen.length, 2, 'still served')
+  for (let step = 0; step < 6; step++) await node.clock.advance(5000)
+  await until(() => workload.seen.length === 3)
+  t.same(workload.ids().at(-1), '', 'expired: withdrawn')
+})
+
+await t.test('one entry that cannot be signed does not hold back another workload', async t => {
+  await using node = await setUp()
+  node.state.refuse.add('bad')
+  node.set(makeEntry({ id: 'bad', spiffeId: '/bad', selectors: ['unix:uid:2'] }), makeEntry({ id: 'a', spiffeId: '/a', selectors: ['unix:uid:1'] }))
+  await using workload = follow(node.identities)
+  await until(() => workload.seen.length === 1)
+  t.same(workload.ids(), ['/a'])
+})
+
+await t.test('watched entries come first, the rest are fetched ahead up to the limit', async t => {
+  await using node = await setUp({ maxIdle: 2 })
+  node.set(...[1, 2, 3, 4].map(n => makeEntry({ id: `${n}`, spiffeId: `/w${n}`, selectors: [`unix:uid:${n}`] })))
+  await until(() => node.svids.size === 2)
+  await using workload = follow(node.identities, ['unix:uid:4'].map(parseSelector))
+  await until(() => workload.seen.length === 1)
+  t.same(workload.ids(), ['/w4'], 'beyond the limit, but asked for')
+})
+
+await t.test('equal selector sets share one view, and it goes with its last watcher', async t => {
+  await using node = await setUp()
+  node.set(makeEntry({ id: 'a', spiffeId: '/a', selectors: ['unix:uid:1'] }))
+  {
+    await using first = follow(node.identities, ['unix:uid:1', 'unix:gid:1'].map(parseSelector))
+    await using second = follow(node.identities, ['unix:gid:1', 'unix:uid:1', 'unix:uid:1'].map(parseSelector))
+    await until(() => first.seen.length === 1 && second.seen.length === 1)
+    t.equal(node.identities.views, 1)
+    t.equal(first.seen[0], second.seen[0], 'the very same object, so it is encoded once')
+  }
+  t.equal(node.identities.views, 0)
+})
+
+await t.test('federated bundles appear only for entries that name them, and vanish again', async t => {
+  await using node = await setUp()
+  const partner = parseTrustDomain('partner.org')
+  const other = parseTrustDomain('other.org')
+  const bundles = new Map<TrustDomain, Bundle>()
+  for (const name of [partner, other]) bundles.set(name, (await createTestAuthority(name)).bundle)
+  node.identities.setBundles(node.authority.bundle, bundles)
+  node.set(makeEntry({ id: 'a', selectors: ['unix:uid:1'], federatesWith: [partner] }))
+  await using workload = follow(node.identities)
+  await until(() => workload.seen.length === 1)
+  t.same([...workload.seen[0]?.federatedBundles.keys() ?? []], [partner])
+  node.identities.setBundles(node.authority.bundle, new Map([[other, bundles.get(other) as Bundle]]))
+  await until(() => workload.seen.length === 2)
+  t.equal(workload.seen[1]?.federatedBundles.size, 0, 'WLAPI-15')
+})
