@@ -18,7 +18,9 @@ for (const name of process.argv.slice(2)) {
 
 function setUpNpm () {
   const stamp = join(root, 'node_modules', '.setup-stamp')
-  const wanted = createHash('sha256').update(readFileSync(join(root, 'package-lock.json'))).update(process.platform + process.arch).digest('hex')
+  const wanted = createHash('sha256').update(readFileSync(
+    join(root, 'package-lock.json')
+  )).update(process.platform + process.arch).digest('hex')
   if (existsSync(stamp) && readFileSync(stamp, 'utf8') === wanted) return
   say('installing npm packages (once; a minute or so)')
   const npm = process.env.npm_execpath

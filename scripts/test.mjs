@@ -11,7 +11,7 @@ const flags = process.argv.slice(2).filter(argument => argument.startsWith('-'))
 const [first, ...rest] = process.argv.slice(2).filter(argument => !argument.startsWith('-'))
 const soak = first === 'soak'
 const named = soak || first === undefined ? rest : [first, ...rest]
-const files = named.length > 0 ? named : globSync(soak ? 'test/**/*.soak.ts' : 'test/**/*.test.ts', { cwd: root }).sort()
+const files = named.length > 0 ? named : globSync(soak ? 'test/**/*.soak.ts' : 'test/**/*.test.ts', { cwd: root }).toSorted()
 const options = [
   '--reporter=tap',
   `--jobs=${soak ? 1 : 2}`,
@@ -19,7 +19,9 @@ const options = [
   ...(flags.includes('--coverage') ? ['--no-disable-coverage', '--coverage-report=text'] : [])
 ]
 
-const tap = spawn(join(root, 'node_modules', '.bin', 'tap'), ['run', ...options, ...files], { cwd: root, stdio: ['ignore', 'pipe', 'inherit'] })
+const tap = spawn(join(
+  root, 'node_modules', '.bin', 'tap'
+), ['run', ...options, ...files], { cwd: root, stdio: ['ignore', 'pipe', 'inherit'] })
 for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => tap.kill(signal))
 
 const totals = { pass: 0, fail: 0, skip: 0 }

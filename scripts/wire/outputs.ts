@@ -28,11 +28,13 @@ export const groups: ReadonlyArray<readonly Output[]> = [
     server('svid', 'SVID', 'svid'),
     server('trustdomain', 'TrustDomain', 'trustDomain'),
     api('agent-debug', 'spire.agent.debug.v1', ['spire/api/agent/debug/v1/debug.proto'], { 'spire.agent.debug.v1.Debug': 'debug' }),
-    api('agent-logger', 'spire.api.agent.logger.v1', ['spire/api/agent/logger/v1/logger.proto'], { 'spire.api.agent.logger.v1.Logger': 'logger' }),
+    api('agent-logger', 'spire.api.agent.logger.v1', ['spire/api/agent/logger/v1/logger.proto'],
+      { 'spire.api.agent.logger.v1.Logger': 'logger' }),
     api('delegated-identity', 'spire.api.agent.delegatedidentity.v1', ['spire/api/agent/delegatedidentity/v1/delegatedidentity.proto'],
       { 'spire.api.agent.delegatedidentity.v1.DelegatedIdentity': 'delegatedIdentity' }),
     api('health', 'grpc.health.v1', ['grpc/health/v1/health.proto'], { 'grpc.health.v1.Health': 'health' }),
-    api('reflection', 'grpc.reflection.v1', ['grpc/reflection/v1/reflection.proto'], { 'grpc.reflection.v1.ServerReflection': 'reflection' }),
+    api('reflection', 'grpc.reflection.v1', ['grpc/reflection/v1/reflection.proto'],
+      { 'grpc.reflection.v1.ServerReflection': 'reflection' }),
     api('reflection-alpha', 'grpc.reflection.v1alpha', ['grpc/reflection/v1alpha/reflection.proto'],
       { 'grpc.reflection.v1alpha.ServerReflection': 'reflectionAlpha' }),
     api('google-rpc', 'google.rpc', ['google/rpc/status.proto', 'google/rpc/error_details.proto'], {}),
@@ -41,23 +43,29 @@ export const groups: ReadonlyArray<readonly Output[]> = [
     { file: 'envoy-tls', packages: ['envoy.extensions.transport_sockets.tls.v3'],
       protos: ['secret', 'tls_spiffe_validator_config'].map(name => `envoy/extensions/transport_sockets/tls/v3/${name}.proto`),
       messages: ['Secret', 'SPIFFECertValidatorConfig'].map(name => `envoy.extensions.transport_sockets.tls.v3.${name}`), services: {} },
-    { file: 'envoy-core', packages: ['envoy.config.core.v3', 'envoy.type.v3', 'envoy.type.matcher.v3'], protos: [], messages: [], services: {} },
+    { file: 'envoy-core', packages: ['envoy.config.core.v3', 'envoy.type.v3', 'envoy.type.matcher.v3'], protos: [], messages: [],
+      services: {} },
     { file: 'xds-core', packages: ['xds.core.v3'], protos: [], messages: [], services: {} },
     { file: 'well-known', packages: ['google.protobuf'], protos: [], messages: [], services: {} }
   ]
 ]
 
 /** Fields that Envoy speaks and the npm tree lacks: message, name, number, type, map key or rule. */
-export const newerFields: ReadonlyArray<{ message: string, name: string, number: number, type: string, rule?: 'repeated' | 'string-map' }> = [
+export const newerFields: ReadonlyArray<{ message: string, name: string, number: number, type: string,
+  rule?: 'repeated' | 'string-map' }> = [
   { message: 'envoy.config.core.v3.SocketAddress', name: 'network_namespace_filepath', number: 7, type: 'string' },
-  { message: 'envoy.extensions.transport_sockets.tls.v3.GenericSecret', name: 'secrets', number: 2, type: 'envoy.config.core.v3.DataSource', rule: 'string-map' },
-  { message: 'envoy.extensions.transport_sockets.tls.v3.SPIFFECertValidatorConfig', name: 'trust_bundles', number: 2, type: 'envoy.config.core.v3.DataSource' },
+  { message: 'envoy.extensions.transport_sockets.tls.v3.GenericSecret', name: 'secrets', number: 2,
+    type: 'envoy.config.core.v3.DataSource', rule: 'string-map' },
+  { message: 'envoy.extensions.transport_sockets.tls.v3.SPIFFECertValidatorConfig', name: 'trust_bundles', number: 2,
+    type: 'envoy.config.core.v3.DataSource' },
   { message: 'envoy.service.discovery.v3.DiscoveryResponse', name: 'resource_errors', number: 7, type: 'ResourceError', rule: 'repeated' },
-  { message: 'envoy.service.discovery.v3.DeltaDiscoveryResponse', name: 'resource_errors', number: 9, type: 'ResourceError', rule: 'repeated' }
+  { message: 'envoy.service.discovery.v3.DeltaDiscoveryResponse', name: 'resource_errors', number: 9, type: 'ResourceError',
+    rule: 'repeated' }
 ]
 
 /** Messages the npm tree lacks. */
-export const newerMessages: ReadonlyArray<{ parent: string, name: string, fields: ReadonlyArray<{ name: string, number: number, type: string }> }> = [
+export const newerMessages: ReadonlyArray<{ parent: string, name: string,
+  fields: ReadonlyArray<{ name: string, number: number, type: string }> }> = [
   { parent: 'envoy.service.discovery.v3', name: 'ResourceError', fields: [
     { name: 'resource_name', number: 1, type: 'ResourceName' },
     { name: 'error_detail', number: 2, type: 'google.rpc.Status' }

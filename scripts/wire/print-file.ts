@@ -32,7 +32,8 @@ export function printFile (output: Output, reached: Reached, fileOf: ReadonlyMap
   const body = [
     ...enums.map(printEnum),
     ...messages.map(message => printMessage(message, reference, (file, name) => use(file, name))),
-    ...Object.entries(output.services).map(([name, ours]) => printService(reached.services.get(name) as protobuf.Service, ours, reference, use))
+    ...Object.entries(output.services).map(([name, ours]) => printService(reached.services.get(name) as protobuf.Service, ours, reference,
+      use))
   ]
   const importLines = [...imports].toSorted(([a], [b]) => compare(a, b)).map(([file, names]) =>
     `import { ${[...names].toSorted(compare).map(name => isType(name) ? `type ${name}` : name).join(', ')} } from '${file}'`)
@@ -54,11 +55,11 @@ function printMessage (message: protobuf.Type, reference: Reference, use: Use): 
   const init = fields.map(field => `  readonly ${camelCase(field.name)}?: ${initType(field, reference)} | undefined`)
   const runtime = '../message-type.ts'
   use(runtime, 'MessageType')
-  const specs = fields.map(field => `  ${printField(field, reference, use)}`)
+  const specs = fields.length === 0 ? '' : `\n${fields.map(field => `  ${printField(field, reference, use)}`).join(',\n')}\n`
   return [
     printInterface(name, decoded),
     printInterface(`${name}Init`, init),
-    `export const ${name}: MessageType<${name}, ${name}Init> = new MessageType('${fullName(message)}', () => [${specs.length === 0 ? '' : `\n${specs.join(',\n')}\n`}])`
+    `export const ${name}: MessageType<${name}, ${name}Init> = new MessageType('${fullName(message)}', () => [${specs}])`
   ].join('\n')
 }
 
@@ -68,14 +69,17 @@ function printInterface (name: string, lines: readonly string[]): string {
 
 function printField (field: protobuf.Field, reference: Reference, use: Use): string {
   const name = camelCase(field.name)
-  if (name !== field.name && snakeCase(name) !== field.name) throw new Error(`${fullName(field)}: the JSON name ${name} does not lead back to the proto's`)
+  if (name !== field.name && snakeCase(name) !== field.name) {
+    throw new Error(`${fullName(field)}: the JSON name ${name} does not lead back to the proto's`)
+  }
   const shape = field instanceof protobuf.MapField ? 'map'
     : field.repeated ? 'repeated'
       : oneofOf(field) !== undefined ? 'oneof'
         : isOptional(field) ? 'optional'
           : 'field'
   use('../message-type.ts', shape)
-  const type = field.resolvedType instanceof protobuf.Enum ? `{ name: '${fullName(field.resolvedType)}', enum: ${reference(field.resolvedType)} }`
+  const type = field.resolvedType instanceof protobuf.Enum
+    ? `{ name: '${fullName(field.resolvedType)}', enum: ${reference(field.resolvedType)} }`
     : field.resolvedType instanceof protobuf.Type ? reference(field.resolvedType)
       : `'${field.type}'`
   const key = field instanceof protobuf.MapField ? `'${field.keyType}', ` : ''

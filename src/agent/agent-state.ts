@@ -1,6 +1,6 @@
 import { readFile, rm } from 'node:fs/promises'
 import { z } from 'zod'
-import { writeFileAtomically } from '../runtime/atomic-file.ts'
+import { removeTemporaries, writeFileAtomically } from '../runtime/atomic-file.ts'
 import type { Bundle } from '../spiffe/bundle.ts'
 import { formatBundleDocument, parseBundleDocument } from '../spiffe/bundle-document.ts'
 import { SpiffeError } from '../spiffe/errors.ts'
@@ -33,10 +33,14 @@ export class AgentStateFile {
     this.#trustDomain = trustDomain
   }
 
-  /** @throws {SpiffeError} `key_store_corrupt` when the file is there and unreadable */
+  /**
+   * At the start, before the first write: clears away what a killed agent left half-written.
+   * @throws {SpiffeError} `file_unusable`; `key_store_corrupt` when the file is there and unreadable
+   */
   async read (): Promise<AgentState | undefined> {
     let text: string
     try {
+      await removeTemporaries(this.#path)
       text = await readFile(this.#path, 'utf8')
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined

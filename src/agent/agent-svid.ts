@@ -10,6 +10,7 @@ import { parseCertificate, type Certificate } from '../x509/certificate.ts'
 import { createCertificateRequest } from '../x509/certificate-request.ts'
 import type { AgentState, AgentStateFile } from './agent-state.ts'
 import { endsAgent } from './ends-agent.ts'
+import { renewalTimeMs } from './renewal-time.ts'
 
 export interface AgentSvidDeps {
   /** Absent with the memory key manager: nothing is kept then. */
@@ -30,12 +31,13 @@ export class AgentSvid {
   #state: AgentState
   #leaf: Certificate
   #renewAtMs: number
+  #kept: Promise<void> = Promise.resolve()
 
   constructor (state: AgentState, deps: AgentSvidDeps) {
     this.#deps = deps
     this.#state = state
     this.#leaf = leafOf(state)
-    this.#renewAtMs = this.#renewalTime()
+    this.#renewAtMs = renewalTimeMs(this.#leaf, 0.1, deps.random())
   }
 
   get id (): SpiffeId { return parseSpiffeId(this.#leaf.uriSans[0] ?? '') }
@@ -48,15 +50,19 @@ export class AgentSvid {
   /** Remembers the trust domain's newest bundle. */
   async setBundle (bundle: Bundle): Promise<void> {
     if (bundle.sequenceNumber === this.#state.bundle.sequenceNumber) return
-    await this.#keep({ ...this.#state, bundle })
+    await this.#keep(state => ({ ...state, bundle }))
   }
 
   /** Renews in time until the signal aborts. @throws what ends the agent: see `endsAgent`; {SpiffeError} `agent_expired` */
-  async run (renew: (csr: Uint8Array, signal: AbortSignal) => Promise<readonly Uint8Array[]>, onRenewed: () => Promise<void>, signal: AbortSignal): Promise<void> {
+  async run (renew: (
+    csr: Uint8Array, signal: AbortSignal
+  ) => Promise<readonly Uint8Array[]>, onRenewed: () => Promise<void>, signal: AbortSignal): Promise<void> {
     const { clock, log } = this.#deps
     for (let retryMs = firstRetryMs; ;) {
       const now = clock.now().getTime()
-      if (this.#leaf.notAfter.getTime() <= now) throw new SpiffeError('agent_expired', 'the agent\'s SVID expired before it could be renewed')
+      if (this.#leaf.notAfter.getTime() <= now) throw new SpiffeError(
+        'agent_expired', 'the agent\'s SVID expired before it could be renewed'
+      )
       if (now < this.#renewAtMs) {
         await clock.sleep(Math.min(checkEveryMs, this.#renewAtMs - now), signal)
         continue
@@ -77,21 +83,21 @@ export class AgentSvid {
   async #renew (renew: (csr: Uint8Array, signal: AbortSignal) => Promise<readonly Uint8Array[]>, signal: AbortSignal): Promise<void> {
     const key = newAgentKey()
     const chain = await renew(createCertificateRequest(key), signal)
-    await this.#keep(agentState(chain, key, this.#state))
+    await this.#keep(state => agentState(chain, key, state))
     this.#leaf = leafOf(this.#state)
-    this.#renewAtMs = this.#renewalTime()
+    this.#renewAtMs = renewalTimeMs(this.#leaf, 0.1, this.#deps.random(), this.#deps.clock.now())
     this.#deps.log.info({ agent: this.id, expires: this.notAfter.toISOString() }, 'agent SVID renewed')
   }
 
-  async #keep (state: AgentState): Promise<void> {
-    await this.#deps.file?.write(state)
-    this.#state = state
-  }
-
-  /** Half of its life less up to a tenth. */
-  #renewalTime (): number {
-    const { notBefore, notAfter } = this.#leaf
-    return notBefore.getTime() + (notAfter.getTime() - notBefore.getTime()) * (0.5 - 0.1 * this.#deps.random())
+  /** One change after the other: a new bundle that is being written must not bring the old key back. */
+  #keep (change: (state: AgentState) => AgentState): Promise<void> {
+    const kept = this.#kept.then(async () => {
+      const state = change(this.#state)
+      await this.#deps.file?.write(state)
+      this.#state = state
+    })
+    this.#kept = kept.catch(() => {})
+    return kept
   }
 }
 

@@ -42,17 +42,15 @@ export interface RunAgentOptions {
 }
 
 /**
- * Runs a node's agent until the signal aborts: joins if it has no identity yet, keeps entries, bundles and SVIDs in step with the server, and
- * serves the Workload API and SDS.
- * @throws {SpiffeError} `agent_banned`, `agent_not_attested`, … when the server ends it (its stored SVID is then removed); `config_invalid`,
- * `bootstrap_untrusted`, `join_token_invalid`, `socket_in_use`
+ * Runs a node's agent until the signal aborts: joins if it has no identity yet, keeps entries, bundles and SVIDs in step with
+ * the server, and serves the Workload API and SDS.
+ * @throws {SpiffeError} `agent_banned`, `agent_not_attested`, … when the server ends it (its stored SVID is then removed);
+ * `config_invalid`, `bootstrap_untrusted`, `join_token_invalid`, `socket_in_use`
  */
 export async function runAgent (config: AgentConfig, signal: AbortSignal, options: RunAgentOptions): Promise<void> {
   const { log, clock = systemClock, random = Math.random, onReady } = options
   await using scope = new AsyncDisposableStack()
-  await mkdir(config.dataDir, { recursive: true, mode: 0o700 })
-  const file = new AgentStateFile(join(config.dataDir, 'agent-data.json'), config.trustDomain)
-  const kept = config.keyManager.kind === 'disk' ? file : undefined
+  const kept = await openStateFile(config)
   const state = await storedState(kept, clock, log) ?? await joinTrustDomain(config, { clock, log }, signal)
   await kept?.write(state)
   const svid = new AgentSvid(state, { file: kept, clock, log, random })
@@ -121,7 +119,9 @@ export async function runAgent (config: AgentConfig, signal: AbortSignal, option
           counters.synced()
           if (statusPosted) return
           statusPosted = true
-          client.postStatus(version, signal).then(undefined, (error: unknown) => log.debug({ err: error }, 'the server did not take the status'))
+          client.postStatus(version, signal).then(
+            undefined, (error: unknown) => log.debug({ err: error }, 'the server did not take the status')
+          )
         },
         clock,
         log,
@@ -136,6 +136,13 @@ export async function runAgent (config: AgentConfig, signal: AbortSignal, option
     throw asEnding(error)
   }
   log.info('agent is stopping')
+}
+
+/** SVID and key in one file, in the key manager's folder; none with the memory key manager. */
+async function openStateFile ({ keyManager, trustDomain }: AgentConfig): Promise<AgentStateFile | undefined> {
+  if (keyManager.kind === 'memory') return undefined
+  await mkdir(keyManager.directory, { recursive: true, mode: 0o700 })
+  return new AgentStateFile(join(keyManager.directory, 'agent-data.json'), trustDomain)
 }
 
 /** What an earlier run left, if it is still good; an expired SVID is of no use any more. */

@@ -47,7 +47,9 @@ export async function attestNode (attestation: NodeAttestation, signal: AbortSig
     })()
     for await (const { result, challenge } of channel.client(agentService).attestAgent(requests, calls)) {
       if (result?.svid !== undefined) return { svid: result.svid.certChain, canReattest: result.reattestable }
-      if (challenge !== undefined) throw new SpiffeError('attestation_malformed', `the server challenges ${evidence.type}, which has no answer`)
+      if (challenge !== undefined) throw new SpiffeError(
+        'attestation_malformed', `the server challenges ${evidence.type}, which has no answer`
+      )
     }
     throw new SpiffeError('attestation_malformed', 'the server ended the attestation without an SVID')
   }

@@ -23,5 +23,7 @@ export function endsAgent (error: unknown): boolean { return endingOf(error) !==
 /** The refusal as the agent's own end. */
 export function asEnding (error: unknown): SpiffeError {
   if (error instanceof SpiffeError) return error
-  return new SpiffeError(endingOf(error) ?? 'agent_not_attested', 'the server refuses this agent; its SVID is removed and it must attest again', { cause: error })
+  return new SpiffeError(
+    endingOf(error) ?? 'agent_not_attested', 'the server refuses this agent; its SVID is removed and it must attest again', { cause: error }
+  )
 }

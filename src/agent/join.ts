@@ -53,7 +53,9 @@ export async function joinTrustDomain (config: AgentConfig, { clock, log }: Join
 async function readJoinToken ({ joinToken, joinTokenFile }: AgentConfig): Promise<string> {
   const token = joinToken ?? (joinTokenFile === undefined ? '' : (await readText(joinTokenFile)).trim())
   if (token !== '') return token
-  throw new SpiffeError('config_invalid', 'this agent has no identity yet and no join token; make one with `assay token generate` and pass it as -joinToken')
+  throw new SpiffeError(
+    'config_invalid', 'this agent has no identity yet and no join token; make one with `assay token generate` and pass it as -joinToken'
+  )
 }
 
 async function bootstrapVerifier (config: AgentConfig, { clock, log }: JoinDeps): Promise<VerifyServer> {

@@ -77,7 +77,9 @@ async function sign (entry: Entry, audience: readonly string[], signer: JwtSigne
 
 /** Hashed, since an audience may be long and keys live as long as the tokens. */
 function cacheKey (entry: Entry, audience: readonly string[]): string {
-  return createHash('sha256').update(JSON.stringify([entry.id, entry.revisionNumber, entry.spiffeId, [...new Set(audience)].toSorted()])).digest('base64')
+  return createHash('sha256').update(JSON.stringify([
+    entry.id, entry.revisionNumber, entry.spiffeId, [...new Set(audience)].toSorted()
+  ])).digest('base64')
 }
 
 function untilAborted<T> (promise: Promise<T>, signal: AbortSignal): Promise<T> {

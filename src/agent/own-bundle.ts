@@ -22,7 +22,9 @@ export function usableBundle (bundle: Bundle): Bundle {
     try {
       parseCertificate(certificate)
     } catch (error) {
-      throw new SpiffeError('bundle_malformed', `the bundle of ${bundle.trustDomain} has a certificate that cannot be parsed`, { cause: error })
+      throw new SpiffeError(
+        'bundle_malformed', `the bundle of ${bundle.trustDomain} has a certificate that cannot be parsed`, { cause: error }
+      )
     }
   }
   return bundle

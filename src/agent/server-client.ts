@@ -55,7 +55,9 @@ export class ServerClient implements SvidSigner, JwtSigner, AsyncDisposable {
   /** `undefined` when the server has none. */
   async fetchFederatedBundle (trustDomain: TrustDomain, signal: AbortSignal): Promise<Bundle | undefined> {
     try {
-      return decodeBundle(await this.#channel.use(channel => channel.client(bundleService).getFederatedBundle({ trustDomain }, { signal, timeoutMs })))
+      return decodeBundle(await this.#channel.use(
+        channel => channel.client(bundleService).getFederatedBundle({ trustDomain }, { signal, timeoutMs })
+      ))
     } catch (error) {
       if (error instanceof RpcError && error.status === 'NOT_FOUND') return undefined
       throw error
@@ -73,7 +75,9 @@ export class ServerClient implements SvidSigner, JwtSigner, AsyncDisposable {
   }
 
   async signX509Svids (orders: readonly { readonly entryId: string, readonly csr: Uint8Array }[], signal: AbortSignal) {
-    const { results } = await this.#channel.use(channel => channel.client(svidService).batchNewX509SVID({ params: orders }, { signal, timeoutMs }))
+    const { results } = await this.#channel.use(
+      channel => channel.client(svidService).batchNewX509SVID({ params: orders }, { signal, timeoutMs })
+    )
     return orders.map((_order, index) => {
       const { status, svid } = results[index] ?? {}
       if (svid !== undefined && (status === undefined || status.code === 0)) return svid.certChain
@@ -83,7 +87,9 @@ export class ServerClient implements SvidSigner, JwtSigner, AsyncDisposable {
 
   async signJwtSvid (entryId: string, audience: readonly string[], signal: AbortSignal) {
     try {
-      const { svid } = await this.#channel.use(channel => channel.client(svidService).newJWTSVID({ entryId, audience }, { signal, timeoutMs }))
+      const { svid } = await this.#channel.use(
+        channel => channel.client(svidService).newJWTSVID({ entryId, audience }, { signal, timeoutMs })
+      )
       if (svid === undefined) throw new SpiffeError('jwt_svid_malformed', 'the server answered without a token')
       return { token: svid.token, issuedAt: fromUnix(svid.issuedAt), expiresAt: fromUnix(svid.expiresAt) }
     } catch (error) {

@@ -8,6 +8,7 @@ import type { Logger } from '../runtime/logger.ts'
 import { createCertificateRequest } from '../x509/certificate-request.ts'
 import { parseCertificate } from '../x509/certificate.ts'
 import type { EntryIndex } from './entry-index.ts'
+import { renewalTimeMs } from './renewal-time.ts'
 
 export type WorkloadKeyType = 'ec-p256' | 'ec-p384' | 'rsa-2048'
 
@@ -116,13 +117,8 @@ export class SvidCache {
       return
     }
     this.#failed.delete(entry.id)
-    this.#byEntry.set(entry.id, { entry, svid, renewAtMs: this.#renewalTime(svid) })
+    this.#byEntry.set(entry.id, { entry, svid, renewAtMs: renewalTimeMs(svid, 0.05, this.#options.random(), this.#clock.now()) })
     this.#log.debug({ entry: entry.id, spiffeId: svid.id, expires: svid.notAfter.toISOString() }, 'X509-SVID issued')
-  }
-
-  /** Half of its life less up to a tenth, so that SVIDs fetched together are not renewed together. */
-  #renewalTime ({ notBefore, notAfter }: X509Svid): number {
-    return notBefore.getTime() + (notAfter.getTime() - notBefore.getTime()) * (0.5 - 0.05 * this.#options.random())
   }
 }
 
@@ -151,7 +147,9 @@ function readSvid (entry: Entry, key: KeyObject, chain: readonly Uint8Array[] | 
 }
 
 function exportKey (key: KeyObject): { privateKey: Buffer, publicKey: Buffer } {
-  return { privateKey: key.export({ format: 'der', type: 'pkcs8' }), publicKey: createPublicKey(key).export({ format: 'der', type: 'spki' }) }
+  return { privateKey: key.export(
+    { format: 'der', type: 'pkcs8' }
+  ), publicKey: createPublicKey(key).export({ format: 'der', type: 'spki' }) }
 }
 
 function asRefusal (error: unknown): SpiffeError {

@@ -29,8 +29,9 @@ const pageSize = 500
  * @param known by id, from the last time
  * @returns all entries; unchanged ones are the same objects as in `known`
  */
-export async function syncEntries (client: ClientOf<typeof entryService.methods>, known: ReadonlyMap<string, Entry>, agentId: SpiffeId, log: Logger,
-  options: CallOptions): Promise<Entry[]> {
+export async function syncEntries (
+  client: ClientOf<typeof entryService.methods>, known: ReadonlyMap<string, Entry>, agentId: SpiffeId, log: Logger, options: CallOptions
+): Promise<Entry[]> {
   const requests = new Mailbox<SyncAuthorizedEntriesRequestInit>()
   requests.put({ outputMask })
   const answers = client.syncAuthorizedEntries(requests, options)[Symbol.asyncIterator]()

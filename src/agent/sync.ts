@@ -60,8 +60,9 @@ export async function syncOnce ({ client, identities, trustDomain, onBundle, log
 }
 
 /** Gives `known` itself when nothing changed. */
-async function fetchFederated (client: ServerClient, domains: ReadonlySet<TrustDomain>, known: ReadonlyMap<TrustDomain, Bundle>, log: Logger,
-  signal: AbortSignal): Promise<ReadonlyMap<TrustDomain, Bundle>> {
+async function fetchFederated (
+  client: ServerClient, domains: ReadonlySet<TrustDomain>, known: ReadonlyMap<TrustDomain, Bundle>, log: Logger, signal: AbortSignal
+): Promise<ReadonlyMap<TrustDomain, Bundle>> {
   const found = new Map<TrustDomain, Bundle>()
   const wanted = [...domains].toSorted()
   for (let start = 0; start < wanted.length; start += 10) {

@@ -17,3 +17,6 @@ export function activateAt (lifetime: Lifetime): Date { return partOf(lifetime, 
 function partOf ({ notBefore, notAfter }: Lifetime, part: number): Date {
   return new Date(notBefore.getTime() + part * (notAfter.getTime() - notBefore.getTime()))
 }
+
+/** How long every SVID may live at the least, whenever it is issued: what is left of a CA that signs its last. */
+export function guaranteedTtlSeconds (caTtlSeconds: number): number { return caTtlSeconds * (1 - activateAfter) }

@@ -67,7 +67,7 @@ function checkSignature (parsed: ParsedToken, trustDomain: TrustDomain, bundleOf
   if (bundle.jwtAuthorities.length === 0) throw invalid('JWT-20', `the bundle of ${trustDomain} has no JWT authority`)
 
   const named = verificationKeysOf(bundle).filter(key => keyId === undefined || key.keyId === keyId)
-  if (named.length === 0) throw invalid('AMB-27', `the bundle of ${trustDomain} has no usable key${keyId === undefined ? '' : ` ${show(keyId)}`}`)
+  if (named.length === 0) throw invalid('AMB-27', `no usable key in the bundle of ${trustDomain} has key ID ${show(keyId ?? 'any')}`)
   const fitting = named.filter(key => fitsAlgorithm(algorithm, key.facts))
   if (fitting.length === 0) throw invalid('JWT-15', `no key of ${trustDomain} fits alg`)
   const verified = fitting.slice(0, maxKeysTried).find(({ key }) => verifyJws(algorithm, signingInput, signature, key))

@@ -12,5 +12,5 @@ export type AnyHandler = (request: never, context: CallContext) => unknown
 
 /** Ties handlers to their service; a method without one answers UNIMPLEMENTED. */
 export function bind<M extends Methods> (service: Service<M>, handlers: Partial<HandlersOf<M, CallContext>>): BoundService {
-  return { service, handlers: handlers as Readonly<Record<string, AnyHandler | undefined>> }
+  return { service, handlers: handlers }
 }

@@ -48,7 +48,8 @@ class GrpcChannel implements Channel {
   readonly #credentials: ChannelCredentials
   readonly #closed = new AbortController()
 
-  constructor (target: string, credentials: ChannelCredentials, { maxMessageBytes = 64 * 1024 * 1024, maxBackoffMs = 5000 }: ChannelLimits) {
+  constructor (target: string, credentials: ChannelCredentials, limits: ChannelLimits) {
+    const { maxMessageBytes = 64 * 1024 * 1024, maxBackoffMs = 5000 } = limits
     const options: ChannelOptions = {
       'grpc.enable_channelz': 0,
       'grpc.max_receive_message_length': maxMessageBytes,

@@ -22,7 +22,8 @@ export async function claimSocketPath (server: Server, path: string, mode: numbe
     folder = mkdtempSync(join(parent, '.s'))
     const temporary = join(folder, 's')
     if (Buffer.byteLength(path) > longestPath || Buffer.byteLength(temporary) > longestPath) {
-      throw new SpiffeError('file_unusable', `socket path ${path} is too long: ${longestPath} bytes at most, ${join('.s123456', 's').length} kept free in its folder`)
+      const most = `${longestPath} bytes, or its folder than ${longestPath - 11}`
+      throw new SpiffeError('file_unusable', `socket path ${path} is longer than ${most}`)
     }
     await listen(server, temporary, backlog)
     chmodSync(temporary, mode)

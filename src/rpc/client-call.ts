@@ -5,7 +5,7 @@ import { systemClock } from '../runtime/clock.ts'
 import type { SpiffeError } from '../spiffe/errors.ts'
 import { decodeMessage } from '../wire/decode-message.ts'
 import { encodeMessage } from '../wire/encode-message.ts'
-import type { AnyMethod } from '../wire/service.ts'
+import type { AnyMethod, MethodKind } from '../wire/service.ts'
 import { RpcError } from './rpc-error.ts'
 import { toRpcError } from './status.ts'
 
@@ -27,54 +27,50 @@ export interface CallTarget {
   readonly refusal: () => SpiffeError | undefined
 }
 
+type Answers = AsyncGenerator<unknown, void, undefined>
 type Cancellable = { cancel (): void }
 type AnyCall = (input: unknown, options?: CallOptions) => unknown
 
 /** The function behind one method of a client. */
 export function callMethod (target: CallTarget): AnyCall {
-  switch (target.method.kind) {
-    case 'unary': return (request, options) => callUnary(target, request, options)
-    case 'serverStream': return (request, options) => callServerStream(target, request, options)
-    case 'clientStream': return (requests, options) => callClientStream(target, requests as AsyncIterable<unknown>, options)
-    case 'bidi': return (requests, options) => callBidi(target, requests as AsyncIterable<unknown>, options)
+  const calls: Record<MethodKind, AnyCall> = {
+    unary: (request, options) => callUnary(target, request, options),
+    serverStream: (request, options) => callServerStream(target, request, options),
+    clientStream: (requests, options) => callClientStream(target, requests as AsyncIterable<unknown>, options),
+    bidi: (requests, options) => callBidi(target, requests as AsyncIterable<unknown>, options)
   }
+  return calls[target.method.kind]
 }
 
 function callUnary (target: CallTarget, request: unknown, options: CallOptions = {}): Promise<unknown> {
   return new Promise((resolve, reject) => {
     options.signal?.throwIfAborted()
-    const call = target.client.makeUnaryRequest(target.path, serialize(target), asIs, request, metadataOf(options), grpcOptions(options), (error, bytes) => {
-      release()
-      if (error !== null) reject(failureOf(error, target, options))
-      else settle(resolve, reject, () => decodeMessage(target.method.response, bytes as Uint8Array))
-    })
+    const answered = answeredOnce(target, options, resolve, reject, () => release())
+    const call = target.client.makeUnaryRequest(
+      target.path, serialize(target), asIs, request, metadataOf(options), grpcOptions(options), answered)
     const release = cancelWith(call, target, options)
   })
 }
 
-async function * callServerStream (target: CallTarget, request: unknown, options: CallOptions = {}): AsyncGenerator<unknown, void, undefined> {
+async function * callServerStream (target: CallTarget, request: unknown, options: CallOptions = {}): Answers {
   options.signal?.throwIfAborted()
-  const call = target.client.makeServerStreamRequest(target.path, serialize(target), asIs, request, metadataOf(options), grpcOptions(options))
+  const call = target.client.makeServerStreamRequest(
+    target.path, serialize(target), asIs, request, metadataOf(options), grpcOptions(options))
   yield * answersOf(call, target, options)
 }
 
-async function callClientStream (target: CallTarget, requests: AsyncIterable<unknown>, options: CallOptions = {}): Promise<unknown> {
-  let sent: Promise<void> | undefined
-  const answer = new Promise<unknown>((resolve, reject) => {
+function callClientStream (target: CallTarget, requests: AsyncIterable<unknown>, options: CallOptions = {}): Promise<unknown> {
+  return new Promise((resolve, reject) => {
     options.signal?.throwIfAborted()
-    const call = target.client.makeClientStreamRequest(target.path, serialize(target), asIs, metadataOf(options), grpcOptions(options), (error, bytes) => {
-      release()
-      if (error !== null) reject(failureOf(error, target, options))
-      else settle(resolve, reject, () => decodeMessage(target.method.response, bytes as Uint8Array))
-    })
+    const answered = answeredOnce(target, options, resolve, reject, () => release())
+    const call = target.client.makeClientStreamRequest(
+      target.path, serialize(target), asIs, metadataOf(options), grpcOptions(options), answered)
     const release = cancelWith(call, target, options)
-    sent = sendAll(call as unknown as Sink, requests)
-    sent.catch(error => { call.cancel(); reject(error as Error) })
+    sendAll(call, requests).catch(error => { call.cancel(); reject(error as Error) })
   })
-  return answer
 }
 
-async function * callBidi (target: CallTarget, requests: AsyncIterable<unknown>, options: CallOptions = {}): AsyncGenerator<unknown, void, undefined> {
+async function * callBidi (target: CallTarget, requests: AsyncIterable<unknown>, options: CallOptions = {}): Answers {
   options.signal?.throwIfAborted()
   const call = target.client.makeBidiStreamRequest(target.path, serialize(target), asIs, metadataOf(options), grpcOptions(options))
   let failure: { readonly error: unknown } | undefined
@@ -95,7 +91,7 @@ async function * callBidi (target: CallTarget, requests: AsyncIterable<unknown>,
 
 async function * answersOf (
   call: ClientReadableStream<Buffer> | ClientDuplexStream<unknown, Buffer>, target: CallTarget, options: CallOptions
-): AsyncGenerator<unknown, void, undefined> {
+): Answers {
   const release = cancelWith(call, target, options)
   // grpc-js reports some failures after the last reader has gone.
   call.on('error', () => undefined)
@@ -165,10 +161,17 @@ function isServiceError (error: unknown): error is ServiceError {
   return error instanceof Error && 'code' in error && typeof error.code === 'number' && 'details' in error
 }
 
-function settle<T> (resolve: (value: T) => void, reject: (error: unknown) => void, make: () => T): void {
-  try {
-    resolve(make())
-  } catch (error) {
-    reject(error)
+/** What grpc-js calls with the one answer of a call. */
+function answeredOnce (
+  target: CallTarget, options: CallOptions, resolve: (answer: unknown) => void, reject: (error: unknown) => void, release: () => void
+): (error: ServiceError | null, bytes?: Buffer) => void {
+  return (error, bytes) => {
+    release()
+    if (error !== null) return reject(failureOf(error, target, options))
+    try {
+      resolve(decodeMessage(target.method.response, bytes as Uint8Array))
+    } catch (error) {
+      reject(error)
+    }
   }
 }

@@ -10,7 +10,8 @@ import type { AnyMethod } from '../wire/service.ts'
 import type { AnyHandler } from './bound-service.ts'
 import type { CallContext, Caller } from './call.ts'
 import type { Connections } from './connections.ts'
-import { toStatus } from './status.ts'
+import { RpcError } from './rpc-error.ts'
+import { isPassedOn, toStatus } from './status.ts'
 
 /** What all calls of one server share. */
 export interface ServingDeps {
@@ -51,7 +52,8 @@ async function serveCall (served: ServedMethod, deps: ServingDeps, call: AnyCall
   const startedMs = deps.clock.monotonicMs()
   const { signal, release } = signalOf(call, deps, method.kind)
   let caller: Caller | undefined
-  let failure: { readonly error: unknown } | undefined
+  let failed = false
+  let failure: unknown
   try {
     caller = callerOf(call, deps.connections)
     const context = new ServedCall(served.path, requestId, caller, signal, call.metadata, deps.log)
@@ -70,12 +72,22 @@ async function serveCall (served: ServedMethod, deps: ServingDeps, call: AnyCall
       ;(call as Outgoing).end()
     }
   } catch (error) {
-    failure = { error }
+    failed = true
+    failure = error
     fail(error, requestId, call, respond)
   } finally {
     release()
   }
-  report(deps, served.path, requestId, caller, failure, deps.clock.monotonicMs() - startedMs)
+  report(deps, { method: served.path, requestId, caller, failed, error: failure, durationMs: deps.clock.monotonicMs() - startedMs })
+}
+
+interface EndedCall {
+  readonly method: string
+  readonly requestId: string
+  readonly caller: Caller | undefined
+  readonly failed: boolean
+  readonly error: unknown
+  readonly durationMs: number
 }
 
 class ServedCall implements CallContext {
@@ -199,17 +211,22 @@ function fail (error: unknown, requestId: string, call: AnyCall, respond: sendUn
   else if (!call.cancelled) call.emit('error', Object.assign(new Error(status.details), status))
 }
 
-function report (
-  deps: ServingDeps, method: string, requestId: string, caller: Caller | undefined, failure: { readonly error: unknown } | undefined, durationMs: number
-): void {
-  const facts = { method, requestId, caller: caller === undefined ? undefined : describe(caller), durationMs: Math.round(durationMs * 1000) / 1000 }
-  if (failure === undefined) {
-    deps.log[deps.callLevel]({ ...facts, status: 'OK' }, 'call')
-  } else if (failure.error instanceof SpiffeError) {
-    const { code, message, row, details, cause } = failure.error
-    deps.log[deps.callLevel]({ ...facts, status: row.status, code, reason: message, details, cause: cause instanceof Error ? cause.message : undefined }, 'call')
+/** One line per call, of which one may make an audit log. */
+function report ({ log, callLevel }: ServingDeps, ended: EndedCall): void {
+  if (!ended.failed && !log.isLevelEnabled(callLevel)) return
+  const { method, requestId, caller, durationMs } = ended
+  const who = caller === undefined ? undefined : describe(caller)
+  const facts = { method, requestId, caller: who, durationMs: Math.round(durationMs * 1000) / 1000 }
+  if (!ended.failed) {
+    log[callLevel]({ ...facts, status: 'OK' }, 'call')
+  } else if (ended.error instanceof SpiffeError) {
+    const { code, message, row, details, cause } = ended.error
+    const refusal = { status: row.status, code, reason: message, details, cause: cause instanceof Error ? cause.message : undefined }
+    log[callLevel]({ ...facts, ...refusal }, 'call')
+  } else if (ended.error instanceof RpcError && isPassedOn(ended.error)) {
+    log[callLevel]({ ...facts, status: ended.error.status, reason: ended.error.message, upstream: ended.error.method }, 'call')
   } else {
-    deps.log.error({ ...facts, status: 'INTERNAL', err: failure.error }, 'call failed: this is a bug')
+    log.error({ ...facts, status: 'INTERNAL', err: ended.error }, 'call failed: this is a bug')
   }
 }
 

@@ -93,7 +93,8 @@ class Server implements RpcServer {
 
   async listenUnix ({ path, mode = 0o770 }: UnixListenOptions): Promise<{ path: string }> {
     const adapter = openGrpcAdapter(this.#options.services, this.#deps, this.#limits, false)
-    this.#listeners.push(await openUnixListener(path, mode, { adapter, connections: this.#connections, limits: this.#limits, log: this.#options.log }))
+    const deps = { adapter, connections: this.#connections, limits: this.#limits, log: this.#options.log }
+    this.#listeners.push(await openUnixListener(path, mode, deps))
     return { path }
   }
 

@@ -42,7 +42,8 @@ function read (socket: Socket, name: number, bytes: number): Uint8Array<ArrayBuf
 
 /** The one private field we rely on: Node has no other way to a socket's descriptor. */
 function descriptorOf (socket: Socket): number {
-  const fd = (socket as unknown as { _handle?: { fd?: number } | null })._handle?.fd
+  const { _handle: handle } = socket as unknown as { _handle?: { fd?: number } | null }
+  const fd = handle?.fd
   if (fd === undefined || fd < 0) throw new Error('the connection has ended')
   return fd
 }

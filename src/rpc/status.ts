@@ -26,11 +26,15 @@ const deniedReasons: Partial<Record<ErrorCode, number>> = {
  */
 export function toStatus (error: unknown, requestId: string): StatusObject {
   if (error instanceof SpiffeError) return refusalStatus(error)
-  // A handler that passes on what another server answered.
-  if (error instanceof RpcError && (error.status === 'UNAVAILABLE' || error.status === 'DEADLINE_EXCEEDED')) {
-    return { code: grpcStatus[error.status], details: wellFormed(error.message), metadata: new Metadata() }
+  if (error instanceof RpcError && isPassedOn(error)) {
+    return { code: grpcStatus.UNAVAILABLE, details: wellFormed(error.message), metadata: new Metadata() }
   }
   return { code: grpcStatus.INTERNAL, details: `internal error (request ${requestId})`, metadata: new Metadata() }
+}
+
+/** Whether a handler that met this in its own call to another server may let it through: the caller, too, should come back later. */
+export function isPassedOn ({ status }: RpcError): boolean {
+  return status === 'UNAVAILABLE' || status === 'DEADLINE_EXCEEDED'
 }
 
 /** The numeric gRPC code and message of a refusal, for items of a batch (`spire.api.types.Status`). */
@@ -42,7 +46,7 @@ export function toItemStatus (error: SpiffeError): { code: number, message: stri
 export function toRpcError (error: ServiceError, method: string): RpcError {
   const name = grpcStatus[error.code] as RpcStatusName | undefined
   return new RpcError(name ?? 'UNKNOWN', error.details === '' ? error.message : error.details, {
-    method, details: readDetails(error.metadata as Metadata | undefined), cause: error.cause
+    method, details: readDetails(error.metadata), cause: error.cause
   })
 }
 

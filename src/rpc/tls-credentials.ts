@@ -43,9 +43,13 @@ export class PeerCheckingCredentials extends ChannelCredentials {
         try {
           verifyServer(peerChain(tlsSocket))
         } catch (error) {
-          this.refusal = error instanceof SpiffeError ? error : new SpiffeError('peer_unauthenticated', 'the server was refused', { cause: error })
-          log.warn({ address, code: this.refusal.code, reason: this.refusal.message, requirement: this.refusal.requirement }, 'server refused')
-          return fail(this.refusal)
+          const refusal = error instanceof SpiffeError
+            ? error
+            : new SpiffeError('peer_unauthenticated', 'the server could not be checked', { cause: error })
+          this.refusal = refusal
+          const { code, message, requirement, cause } = refusal
+          log.warn({ address, code, reason: message, requirement, err: cause }, 'server refused')
+          return fail(refusal)
         }
         if (tlsSocket.alpnProtocol !== 'h2') return fail(new Error('the server does not speak HTTP/2'))
         this.refusal = undefined

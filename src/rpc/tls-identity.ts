@@ -1,5 +1,5 @@
 import { constants } from 'node:crypto'
-import { createSecureContext, type SecureContext, type TLSSocket } from 'node:tls'
+import { createSecureContext, type SecureContext, type SecureContextOptions, type TLSSocket } from 'node:tls'
 import { encodePem } from '../x509/pem.ts'
 
 /** An X509-SVID as TLS presents it. */
@@ -18,8 +18,8 @@ const longestChain = 16
 export const tlsPolicy = { minVersion: 'TLSv1.2', secureOptions, rejectUnauthorized: false, ALPNProtocols: ['h2'] } as const
 
 /** `ca` is empty on purpose: the public web's roots have no say here, and loading them is slow. */
-export function contextOptions (identity: TlsIdentity | undefined): { ca: string[], cert?: string, key?: string, minVersion: 'TLSv1.2', secureOptions: number } {
-  const base = { ca: [], minVersion: tlsPolicy.minVersion, secureOptions }
+export function contextOptions (identity: TlsIdentity | undefined): SecureContextOptions {
+  const base: SecureContextOptions = { ca: [], minVersion: tlsPolicy.minVersion, secureOptions }
   return identity === undefined ? base : {
     ...base,
     cert: identity.chain.map(certificate => encodePem('CERTIFICATE', certificate)).join(''),

@@ -24,15 +24,22 @@ export interface TlsListenerDeps {
   readonly clock: Clock
 }
 
+export interface TlsListener {
+  readonly listener: Listener
+  readonly address: { readonly host: string, readonly port: number }
+}
+
 /**
  * Accepts mutual TLS. A client's chain is checked against the bundle of its own trust domain only; a client without a
  * certificate is let in as anonymous unless `clientRequired`. A bad certificate is answered UNAUTHENTICATED on each
  * call, and the connection cut soon after. A connection ends when the client's SVID expires.
  */
-export async function openTlsListener (options: TlsListenOptions, deps: TlsListenerDeps): Promise<{ listener: Listener, address: { host: string, port: number } }> {
+export async function openTlsListener (options: TlsListenOptions, deps: TlsListenerDeps): Promise<TlsListener> {
   const { adapter, connections, limits, log, clock } = deps
   const closed = new AbortController()
-  const server = createServer({ ...tlsPolicy, ...contextOptions(options.identity()), requestCert: true, handshakeTimeout: limits.handshakeTimeoutMs })
+  const server = createServer({
+    ...tlsPolicy, ...contextOptions(options.identity()), requestCert: true, handshakeTimeout: limits.handshakeTimeoutMs
+  })
   server.maxConnections = limits.maxConnections
   server.on('drop', () => log.warn({ limit: limits.maxConnections }, 'connection refused: too many are open'))
   server.on('tlsClientError', (error, socket) => {
@@ -67,7 +74,8 @@ export async function openTlsListener (options: TlsListenOptions, deps: TlsListe
 
   function identify (socket: TLSSocket, key: string, address: string): Identified {
     try {
-      return { caller: { kind: 'tls', connection: key, address, svid: verify(socket), drop: () => { socket.destroy() } } satisfies TlsCaller }
+      const caller: TlsCaller = { kind: 'tls', connection: key, address, svid: verify(socket), drop: () => { socket.destroy() } }
+      return { caller }
     } catch (error) {
       if (error instanceof SpiffeError) return { refusal: error }
       log.error({ err: error }, 'checking a client failed: this is a bug')
@@ -94,7 +102,9 @@ export async function openTlsListener (options: TlsListenOptions, deps: TlsListe
 
   function listen (): Promise<void> {
     return new Promise((resolve, reject) => {
-      server.once('error', error => reject(new SpiffeError('address_unusable', `cannot listen on ${options.host}:${options.port}: ${error.message}`, { cause: error })))
+      server.once('error', cause => {
+        reject(new SpiffeError('address_unusable', `cannot listen on ${options.host}:${options.port}: ${cause.message}`, { cause }))
+      })
       server.listen({ host: options.host, port: options.port, backlog }, () => { server.removeAllListeners('error'); resolve() })
     })
   }

@@ -23,7 +23,8 @@ export interface UnixListenerDeps {
  * Accepts on a Unix socket and pins the caller before anything it sends is read.
  * @throws {SpiffeError} `socket_in_use`, `file_unusable`
  */
-export async function openUnixListener (path: string, mode: number, { adapter, connections, limits, log }: UnixListenerDeps): Promise<Listener> {
+export async function openUnixListener (path: string, mode: number, deps: UnixListenerDeps): Promise<Listener> {
+  const { adapter, connections, limits, log } = deps
   loadSocketOptions()
   const perUser = new Map<number, number>()
   const exempt = new Set([0, process.getuid?.()])

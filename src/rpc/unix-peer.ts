@@ -10,7 +10,7 @@ export interface UnixPeer {
   readonly pid: number
   readonly uid: number
   readonly gid: number
-  /** `pidfd`: the process cannot be mistaken for another; `start-time`: the kernel is older than 6.5, recycled pids are told apart by start time. */
+  /** `pidfd`: cannot be mistaken for another; `start-time`: on a kernel before 6.5, recycled pids are told apart by start time. */
   readonly pinnedBy: 'pidfd' | 'start-time'
   /** False: /proc hides the peer's executable from us, so `check` cannot see it exec another program. */
   readonly executableKnown: boolean
@@ -50,8 +50,10 @@ class PinnedPeer implements UnixPeer {
     if (this.#closed) throw this.#gone('has disconnected')
     if (this.pid === 0) throw this.#gone('is not visible from this PID namespace')
     if (this.#startTime === undefined) throw this.#gone('ended while it connected')
-    if (this.#executable !== undefined && !sameExecutable(this.#executable, readExecutable(this.pid))) throw this.#gone('runs another program now')
     if (readStartTime(this.pid) !== this.#startTime) throw this.#gone('ended')
+    if (this.#executable !== undefined && !sameExecutable(this.#executable, readExecutable(this.pid))) {
+      throw this.#gone('runs another program now')
+    }
     // Last, so that all that was read above was about the pinned process.
     if (this.#pidfd !== undefined && readPidOf(this.#pidfd) !== this.pid) throw this.#gone('ended')
   }

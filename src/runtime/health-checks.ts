@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import type { Logger } from './logger.ts'
 
 /** What is asked of one part of the process; throws, or rejects, when it is not well. */
-export type Probe = () => Promise<unknown> | unknown
+export type Probe = () => unknown
 
 export interface HealthListenOptions {
   readonly host: string
@@ -16,7 +16,9 @@ export interface HealthListenOptions {
  * Answers an orchestrator's probes over HTTP until the signal aborts: 200 while all is well, 500 otherwise, with a JSON object of
  * subsystem → `ok` or what failed. The process answering at all is what "live" means.
  */
-export async function serveHealthChecks (probes: Readonly<Record<string, Probe>>, options: HealthListenOptions, log: Logger, signal: AbortSignal): Promise<void> {
+export async function serveHealthChecks (
+  probes: Readonly<Record<string, Probe>>, options: HealthListenOptions, log: Logger, signal: AbortSignal
+): Promise<void> {
   const server = createServer({ requestTimeout: 5000, headersTimeout: 5000, keepAliveTimeout: 1000 }, (request, response) => {
     const path = request.url?.split('?')[0]
     const answer = path === options.livePath ? Promise.resolve({}) : path === options.readyPath ? ask(probes) : undefined

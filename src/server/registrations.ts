@@ -13,8 +13,8 @@ import { InTurn } from './in-turn.ts'
 import { Registry } from './registry.ts'
 
 /**
- * All changes to entries, agents and federated bundles: stored first, then shown in the memory that answers agents. The stores alone are read
- * for listings; nothing else writes them.
+ * All changes to entries, agents and federated bundles: stored first, then shown in the memory that answers agents. Listings
+ * read the stores; nothing else writes them.
  */
 export class Registrations {
   readonly registry: Registry

@@ -1,5 +1,6 @@
 import { join } from 'node:path'
 import { z } from 'zod'
+import { guaranteedTtlSeconds } from '../ca/rotation-schedule.ts'
 import { formatProblems, readConfig, type ConfigSource } from '../runtime/config-file.ts'
 import {
   healthChecksSchema, logLevel, parsedBy, pluginsOf, port, telemetrySchema, text, wholeSeconds, type HealthChecks, type ListenAddress
@@ -91,7 +92,9 @@ const configSchema = z.strictObject({
   }
   const sql = dataStore?.sql?.plugin_data
   if (sql !== undefined && (sql.database_type === 'postgres') !== /^postgres(ql)?:\/\//.test(sql.connection_string)) {
-    refuse(['plugins', 'DataStore', 'sql', 'plugin_data', 'connection_string'], 'must be a postgres:// URL for postgres, a path for sqlite3')
+    refuse([
+      'plugins', 'DataStore', 'sql', 'plugin_data', 'connection_string'
+    ], 'must be a postgres:// URL for postgres, a path for sqlite3')
   }
 })
 
@@ -137,14 +140,14 @@ export function parseServerConfig (source: ConfigSource): ServerConfig {
 /** What is allowed but likely unwanted, a sentence each. */
 export function serverConfigWarnings (config: ServerConfig): string[] {
   const warnings = []
-  const guaranteed = Math.min(config.caTtlSeconds / 6, 7 * 86_400)
+  const guaranteed = guaranteedTtlSeconds(config.caTtlSeconds)
   for (const [key, seconds] of [
     ['default_x509_svid_ttl', config.defaultX509SvidTtlSeconds],
     ['default_jwt_svid_ttl', config.defaultJwtSvidTtlSeconds],
     ['agent_ttl', config.agentTtlSeconds]
   ] as const) {
     if (seconds <= guaranteed) continue
-    warnings.push(`${key} (${seconds}s) is longer than a sixth of ca_ttl (${guaranteed}s): SVIDs may end earlier; raise ca_ttl or lower it`)
+    warnings.push(`${key} (${seconds}s) is longer than 55 % of ca_ttl (${guaranteed}s): SVIDs may end earlier; raise ca_ttl or lower it`)
   }
   if (config.keyManager.kind === 'memory') warnings.push('the memory key manager loses all keys at restart: SVIDs must then be renewed')
   return warnings

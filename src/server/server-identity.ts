@@ -62,7 +62,9 @@ export interface ServerIdentityOptions {
   readonly clock: Clock
 }
 
-async function issue ({ authority, trustDomain, ttlSeconds, clock }: ServerIdentityOptions): Promise<TlsIdentity & { readonly renewAt: Date }> {
+async function issue (
+  { authority, trustDomain, ttlSeconds, clock }: ServerIdentityOptions
+): Promise<TlsIdentity & { readonly renewAt: Date }> {
   const { publicKey, privateKey } = generateKeyPairSync('ec', {
     namedCurve: 'P-256',
     publicKeyEncoding: { format: 'der', type: 'spki' },

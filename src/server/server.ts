@@ -14,6 +14,7 @@ import type { TrustDomain } from '../spiffe/trust-domain.ts'
 import type { Bundle } from '../spiffe/bundle.ts'
 import { SpiffeError } from '../spiffe/errors.ts'
 import { trustDomainOf } from '../spiffe/spiffe-id.ts'
+import { claimDatastore } from '../storage/claim-datastore.ts'
 import type { Datastore } from '../storage/datastore.ts'
 import { openDatastore } from '../storage/open-datastore.ts'
 import { agentService } from '../wire/generated/server-agent.ts'
@@ -51,8 +52,11 @@ export interface ServerReady {
  * admin socket and over TLS.
  * @throws {SpiffeError} `config_invalid`, `datastore_*`, `key_store_corrupt`, `file_unusable`
  */
-export async function runServer (config: ServerConfig, signal: AbortSignal, { log, clock = systemClock, onReady }: RunServerOptions): Promise<void> {
+export async function runServer (
+  config: ServerConfig, signal: AbortSignal, { log, clock = systemClock, onReady }: RunServerOptions
+): Promise<void> {
   await using scope = new AsyncDisposableStack()
+  const claim = scope.use(await claimDatastore(config.datastoreUrl, { clock, log }))
   const store = scope.use(await openDatastore(config.datastoreUrl, { clock, log }))
   const keys = scope.use(await openKeyManager(config, log))
   const authority = await CertificateAuthority.open(config, { keys, journal: store.authorities, bundles: store.bundles, clock, log })
@@ -84,6 +88,7 @@ export async function runServer (config: ServerConfig, signal: AbortSignal, { lo
   metrics.gauge({ name: 'registration_entries', help: 'Registration entries' }).collect(() => registrations.registry.size)
   metrics.gauge({ name: 'attested_agents', help: 'Attested agents' }).collect(() => registrations.agents.size)
   await runTasks(signal, [
+    signal => claim.keep(signal),
     signal => runChores({ authority, registrations, store, clock, log }, signal),
     signal => identity.run(() => rpc.refreshIdentity(), log, signal),
     async signal => { if (config.prometheus !== undefined) await serveMetrics(metrics, config.prometheus, log, signal) },

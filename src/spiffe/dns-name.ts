@@ -13,6 +13,18 @@ export function checkDnsName (name: string): string {
   throw new SpiffeError('entry_malformed', `${rule}: ${JSON.stringify(shown)}`)
 }
 
+/**
+ * Refuses a name that a wildcard beside it covers: one of the two is a mistake.
+ * @throws {SpiffeError} `entry_malformed`
+ */
+export function checkNoOverlap (names: readonly string[]): void {
+  const given = new Set(names)
+  for (const name of names) {
+    const covering = name.replace(/^[^.]+/, '*')
+    if (name !== covering && given.has(covering)) throw new SpiffeError('entry_malformed', `DNS name "${name}" overlaps with "${covering}"`)
+  }
+}
+
 function brokenRule (name: string): string | undefined {
   if (name.trim() === '') return 'empty or only whitespace'
   if (name.length > 253) return 'longer than 253 bytes'

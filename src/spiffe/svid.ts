@@ -26,7 +26,7 @@ export interface JwtSvid {
 
 /** Everything one workload may see, at one revision of its node's state. The default identity is `svids[0]` (WLAPI-35). */
 export interface WorkloadIdentity {
-  /** Ordered by entry (created, then id); empty when no entry matches. */
+  /** In the order of their entries' ids; empty when no entry matches. */
   readonly svids: readonly X509Svid[]
   readonly bundle: Bundle
   /** Only the foreign domains this workload's entries federate with. */

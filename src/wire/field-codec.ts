@@ -20,12 +20,11 @@ export interface FieldCodec {
 /** One codec per field, in field order, made on first use. */
 export function codecsOf (type: AnyMessageType): readonly FieldCodec[] {
   return type.codecs ??= type.fields.map(field => {
-    switch (field.presence) {
-      case 'implicit': return singleCodec(field, false)
-      case 'explicit': return field.type instanceof MessageType ? messageCodec(field, field.type, siblingsOf(type, field)) : singleCodec(field, true, siblingsOf(type, field))
-      case 'repeated': return repeatedCodec(field)
-      case 'map': return mapCodec(field)
-    }
+    if (field.presence === 'repeated') return repeatedCodec(field)
+    if (field.presence === 'map') return mapCodec(field)
+    const siblings = siblingsOf(type, field)
+    if (field.type instanceof MessageType) return messageCodec(field, field.type, siblings)
+    return singleCodec(field, field.presence === 'explicit', siblings)
   })
 }
 
@@ -234,5 +233,5 @@ function within (reader: WireReader, read: () => void): void {
 
 function valueCodec (type: FieldType): ValueCodec<unknown> {
   if (type instanceof MessageType) throw new TypeError(`${type.name} is no scalar`)
-  return (typeof type === 'string' ? scalarCodecs[type] : enumCodec) as ValueCodec<unknown>
+  return (typeof type === 'string' ? scalarCodecs[type] : enumCodec)
 }

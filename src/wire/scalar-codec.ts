@@ -67,7 +67,8 @@ function codec<T> (codec: ValueCodec<T>): ValueCodec<never> {
 }
 
 function number (
-  wireType: 0 | 1 | 5, write: (writer: BackwardWriter, value: number) => void, read: (reader: WireReader) => number, check: (value: number) => boolean
+  wireType: 0 | 1 | 5, write: (writer: BackwardWriter, value: number) => void, read: (reader: WireReader) => number,
+  check: (value: number) => boolean
 ): ValueCodec<never> {
   return codec<number>({
     wireType,

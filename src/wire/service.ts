@@ -26,11 +26,11 @@ export type Answer<M extends AnyMessageType> = Init<M> | Encoded<Decoded<M>>
 export type Handler<M extends AnyMethod, Context> =
   M extends Method<infer Kind, infer Request, infer Response>
     ? {
-        unary: (request: Decoded<Request>, context: Context) => Promise<Answer<Response>>
-        serverStream: (request: Decoded<Request>, context: Context) => AsyncIterable<Answer<Response>>
-        clientStream: (requests: AsyncIterable<Decoded<Request>>, context: Context) => Promise<Answer<Response>>
-        bidi: (requests: AsyncIterable<Decoded<Request>>, context: Context) => AsyncIterable<Answer<Response>>
-      }[Kind]
+      unary: (request: Decoded<Request>, context: Context) => Promise<Answer<Response>>
+      serverStream: (request: Decoded<Request>, context: Context) => AsyncIterable<Answer<Response>>
+      clientStream: (requests: AsyncIterable<Decoded<Request>>, context: Context) => Promise<Answer<Response>>
+      bidi: (requests: AsyncIterable<Decoded<Request>>, context: Context) => AsyncIterable<Answer<Response>>
+    }[Kind]
     : never
 
 export type HandlersOf<M extends Methods, Context> = { readonly [Name in keyof M]: Handler<M[Name], Context> }
@@ -38,11 +38,11 @@ export type HandlersOf<M extends Methods, Context> = { readonly [Name in keyof M
 export type Call<M extends AnyMethod, Options> =
   M extends Method<infer Kind, infer Request, infer Response>
     ? {
-        unary: (request: Init<Request>, options?: Options) => Promise<Decoded<Response>>
-        serverStream: (request: Init<Request>, options?: Options) => AsyncIterable<Decoded<Response>>
-        clientStream: (requests: AsyncIterable<Init<Request>>, options?: Options) => Promise<Decoded<Response>>
-        bidi: (requests: AsyncIterable<Init<Request>>, options?: Options) => AsyncIterable<Decoded<Response>>
-      }[Kind]
+      unary: (request: Init<Request>, options?: Options) => Promise<Decoded<Response>>
+      serverStream: (request: Init<Request>, options?: Options) => AsyncIterable<Decoded<Response>>
+      clientStream: (requests: AsyncIterable<Init<Request>>, options?: Options) => Promise<Decoded<Response>>
+      bidi: (requests: AsyncIterable<Init<Request>>, options?: Options) => AsyncIterable<Decoded<Response>>
+    }[Kind]
     : never
 
 export type CallsOf<M extends Methods, Options> = { readonly [Name in keyof M]: Call<M[Name], Options> }

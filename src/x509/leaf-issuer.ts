@@ -101,7 +101,7 @@ function compile (issuer: Certificate, signer: Signer): Template {
   const [uri] = issuer.uriSans
   return {
     issuer,
-    trustDomain: uri === undefined ? undefined : trustDomainOf(parseSpiffeId(uri)),
+    trustDomain: uri?.startsWith('spiffe://') === true ? trustDomainOf(parseSpiffeId(uri)) : undefined,
     algorithm,
     algorithmAndIssuer: Buffer.concat([algorithm, issuer.subjectDer]),
     authorityKeyId: issuer.subjectKeyId === undefined

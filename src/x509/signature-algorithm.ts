@@ -66,7 +66,8 @@ export function algorithmOid (der: Uint8Array): string {
 /**
  * Whether `signature` is one of `data` by this key. A key of another kind than the algorithm names never fits.
  */
-export function verifySignature (algorithm: SignatureAlgorithm, data: Uint8Array, signature: Uint8Array, { facts, key }: VerifyingKey): boolean {
+export function verifySignature (algorithm: SignatureAlgorithm, data: Uint8Array, signature: Uint8Array, verifying: VerifyingKey): boolean {
+  const { facts, key } = verifying
   if (algorithm.key !== facts.kind) return false
   const material = key instanceof Uint8Array
     ? { key: Buffer.from(key.buffer, key.byteOffset, key.byteLength), format: 'der' as const, type: 'spki' as const }

@@ -47,8 +47,12 @@ void t.test('an entry becomes an identity, follows its changes and goes with it'
   const stream = agent.workload.client(workloadService).fetchX509SVID({}, securityHeader)[Symbol.asyncIterator]()
   t.same(idsOf((await stream.next()).value), ['spiffe://example.org/web'], 'WLAPI-08: the state is there at once')
   await register(server, agent, '/second', { id: 'c' })
-  t.same(idsOf((await stream.next()).value), ['spiffe://example.org/web', 'spiffe://example.org/second'], 'WLAPI-07: the whole state; WLAPI-35: by entry id')
-  await server.admin.client(entryService).batchUpdateEntry({ entries: [{ id: first, spiffeId: id('/renamed') }], inputMask: { spiffeId: true } })
+  t.same(idsOf((await stream.next()).value), [
+    'spiffe://example.org/web', 'spiffe://example.org/second'
+  ], 'WLAPI-07: the whole state; WLAPI-35: by entry id')
+  await server.admin.client(entryService).batchUpdateEntry(
+    { entries: [{ id: first, spiffeId: id('/renamed') }], inputMask: { spiffeId: true } }
+  )
   t.same(idsOf((await stream.next()).value), ['spiffe://example.org/second'], 'the old ID is withdrawn before the new one is signed')
   t.same(idsOf((await stream.next()).value), ['spiffe://example.org/renamed', 'spiffe://example.org/second'])
   await server.admin.client(entryService).batchDeleteEntry({ ids: [first] })
@@ -70,7 +74,9 @@ void t.test('JWT-SVIDs are fetched, reused, and validated by the agent', async t
   const valid = await workload.validateJWTSVID({ audience: 'db', svid: first?.svid ?? '' }, securityHeader)
   t.equal(valid.spiffeId, 'spiffe://example.org/web')
   await t.rejects(workload.validateJWTSVID({ audience: 'other', svid: first?.svid ?? '' }, securityHeader), { name: 'RpcError' })
-  await t.rejects(workload.fetchJWTSVID({ audience: ['db'], spiffeId: 'spiffe://example.org/not-mine' }, securityHeader), { message: 'no identity issued' })
+  await t.rejects(workload.fetchJWTSVID(
+    { audience: ['db'], spiffeId: 'spiffe://example.org/not-mine' }, securityHeader
+  ), { message: 'no identity issued' })
 })
 
 void t.test('SVIDs are renewed at half-life, while streams stay open', async t => {

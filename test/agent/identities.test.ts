@@ -34,7 +34,9 @@ async function setUp (options: { maxIdle?: number, ttlMs?: number } = {}) {
         const { publicKey } = parseCertificateRequest(csr)
         state.signed.push(entryId)
         const notAfter = new Date(clock.now().getTime() + (options.ttlMs ?? 3_600_000))
-        return [await issuer.issue({ id: entry.spiffeId, publicKey, dnsNames: [], notBefore: new Date(clock.now().getTime() - 10_000), notAfter })]
+        return [await issuer.issue(
+          { id: entry.spiffeId, publicKey, dnsNames: [], notBefore: new Date(clock.now().getTime() - 10_000), notAfter }
+        )]
       }))
     }
   }
@@ -47,7 +49,9 @@ async function setUp (options: { maxIdle?: number, ttlMs?: number } = {}) {
     for (const entry of list) entries.set(entry.id, entry)
     identities.setEntries(new EntryIndex(list))
   }
-  return { clock, authority, identities, svids, state, set, async [Symbol.asyncDispose] () { stop.abort(new Error('over')); await running.catch(() => {}) } }
+  return { clock, authority, identities, svids, state, set, async [Symbol.asyncDispose] () {
+    stop.abort(new Error('over')); await running.catch(() => {})
+  } }
 }
 
 /** Follows one workload: the states seen so far, by their IDs. */
@@ -55,7 +59,9 @@ function follow (identities: NodeIdentities, selectors = web) {
   const stop = new AbortController()
   const seen: WorkloadIdentity[] = []
   const done = (async () => { for await (const identity of identities.watch(selectors, stop.signal)) seen.push(identity) })()
-  return { seen, ids: () => seen.map(({ svids }) => svids.map(svid => svid.id.replace('spiffe://example.org', '')).join(' ')), async [Symbol.asyncDispose] () { stop.abort(); await done } }
+  return { seen, ids: () => seen.map(({ svids }) => svids.map(
+    svid => svid.id.replace('spiffe://example.org', '')
+  ).join(' ')), async [Symbol.asyncDispose] () { stop.abort(); await done } }
 }
 
 /** Key generation runs on the thread pool: lets it finish. */
@@ -71,7 +77,9 @@ await t.test('nothing is said before the entries are known; then the whole state
   await using workload = follow(node.identities)
   await settle()
   t.same(workload.ids(), [])
-  node.set(makeEntry({ id: 'a', spiffeId: '/a', selectors: ['unix:uid:1'] }), makeEntry({ id: 'b', spiffeId: '/b', selectors: ['unix:uid:1'] }))
+  node.set(makeEntry({ id: 'a', spiffeId: '/a', selectors: ['unix:uid:1'] }), makeEntry(
+    { id: 'b', spiffeId: '/b', selectors: ['unix:uid:1'] }
+  ))
   await until(() => workload.seen.length > 0)
   t.same(workload.ids(), ['/a /b'], 'one state, with both')
 })
@@ -135,7 +143,9 @@ await t.test('SVIDs are renewed at half-life; when renewal fails the old one ser
 await t.test('one entry that cannot be signed does not hold back another workload', async t => {
   await using node = await setUp()
   node.state.refuse.add('bad')
-  node.set(makeEntry({ id: 'bad', spiffeId: '/bad', selectors: ['unix:uid:2'] }), makeEntry({ id: 'a', spiffeId: '/a', selectors: ['unix:uid:1'] }))
+  node.set(makeEntry({ id: 'bad', spiffeId: '/bad', selectors: ['unix:uid:2'] }), makeEntry(
+    { id: 'a', spiffeId: '/a', selectors: ['unix:uid:1'] }
+  ))
   await using workload = follow(node.identities)
   await until(() => workload.seen.length === 1)
   t.same(workload.ids(), ['/a'])

@@ -32,8 +32,10 @@ void t.test('server reflection', async t => {
       for await (const answer of channel.client(service).serverReflectionInfo(one(request))) return answer
       throw new Error('no answer')
     }
-    t.same((await ask({ listServices: '' })).listServicesResponse?.service.map(({ name }) => name), [
-      'SpiffeWorkloadAPI', 'envoy.service.secret.v3.SecretDiscoveryService', 'grpc.reflection.v1.ServerReflection', 'grpc.reflection.v1alpha.ServerReflection'
+    const listed = (await ask({ listServices: '' })).listServicesResponse?.service.map(({ name }) => name)
+    t.same(listed, [
+      'SpiffeWorkloadAPI', 'envoy.service.secret.v3.SecretDiscoveryService', 'grpc.reflection.v1.ServerReflection',
+      'grpc.reflection.v1alpha.ServerReflection'
     ], `WLE-19 ${service.name} lists the services`)
     const files = (await ask({ fileContainingSymbol: 'SpiffeWorkloadAPI.FetchX509SVID' })).fileDescriptorResponse?.fileDescriptorProto ?? []
     const { root } = read(files)
@@ -41,7 +43,8 @@ void t.test('server reflection', async t => {
     t.match(method, { requestStream: undefined, responseStream: true }, 'WLE-19 and describes them')
     t.equal(method?.resolvedResponseType?.fields['federated_bundles']?.id, 3)
     t.equal((await ask({ fileByFilename: 'workload.proto' })).fileDescriptorResponse?.fileDescriptorProto.length, files.length)
-    t.match(await ask({ fileContainingSymbol: 'no.Such' }), { errorResponse: { errorCode: 5 }, originalRequest: { fileContainingSymbol: 'no.Such' } })
+    t.match(await ask({ fileContainingSymbol: 'no.Such' }),
+      { errorResponse: { errorCode: 5 }, originalRequest: { fileContainingSymbol: 'no.Such' } })
     t.match(await ask({ fileContainingExtension: { containingType: 'x', extensionNumber: 1 } }), { errorResponse: { errorCode: 5 } })
   }
 })
@@ -75,7 +78,8 @@ function read (files: readonly Uint8Array[]): { root: protobuf.Root, names: stri
   const set = descriptor.lookupType('google.protobuf.FileDescriptorSet')
   const root = protobuf.Root.fromDescriptor(set.encode({ file: files.map(bytes => type.decode(bytes)) }).finish(), { keepCase: true })
   root.resolveAll()
-  return { root, names: decoded.map(file => String(file['name'])), imports: decoded.flatMap(file => (file['dependency'] ?? []) as string[]) }
+  return { root, names: decoded.map(file => String(file['name'])),
+    imports: decoded.flatMap(file => (file['dependency'] ?? []) as string[]) }
 }
 
 function typesIn (namespace: protobuf.NamespaceBase): protobuf.Type[] {
@@ -86,13 +90,15 @@ function typesIn (namespace: protobuf.NamespaceBase): protobuf.Type[] {
 
 function shapeOf (type: protobuf.Type): unknown {
   return type.fieldsArray.map(field => field.resolve()).toSorted((a, b) => a.id - b.id).map(field => [
-    field.name, field.id, field.resolvedType?.fullName ?? field.type, field.repeated, field.map, field instanceof protobuf.MapField ? field.keyType : '',
+    field.name, field.id, field.resolvedType?.fullName ?? field.type, field.repeated, field.map,
+    field instanceof protobuf.MapField ? field.keyType : '',
     field.partOf?.name
   ])
 }
 
 function methodsOf (service: protobuf.Service): unknown {
   return service.methodsArray.map(method => [
-    method.name, method.resolvedRequestType?.fullName, method.resolvedResponseType?.fullName, method.requestStream === true, method.responseStream === true
+    method.name, method.resolvedRequestType?.fullName, method.resolvedResponseType?.fullName,
+    method.requestStream === true, method.responseStream === true
   ])
 }

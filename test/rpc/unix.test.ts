@@ -51,8 +51,9 @@ void t.test('calls', async t => {
     'WLE-02 a unary call is answered over gRPC')
   t.same(seen[0]?.metadata.get('workload.spiffe.io'), ['true'], 'metadata has lower-case names')
   t.equal(seen[0]?.method, '/spire.api.server.entry.v1.Entry/CountEntries')
-  t.match(seen[0]?.caller, { kind: 'unix', connection: 'unix-1', peer: { pid: process.pid, uid: process.getuid?.(), gid: process.getgid?.(), executableKnown: true } },
-    'the caller is who the kernel says')
+  t.match(seen[0]?.caller, { kind: 'unix', connection: 'unix-1',
+    peer: { pid: process.pid, uid: process.getuid?.(), gid: process.getgid?.(), executableKnown: true } },
+  'the caller is who the kernel says')
   t.equal(seen[0]?.signal.aborted, false)
 
   t.same((await collect(channel.client(workloadService).fetchX509SVID({}))).map(({ svids }) => svids[0]?.spiffeId),
@@ -64,7 +65,8 @@ void t.test('calls', async t => {
   await t.rejects(client.getEntry({ id: 'x' }), { status: 'UNIMPLEMENTED', code: 'not_implemented' }, 'WLE-16 a method without a handler')
   const stranger = openUnixChannel(path)
   t.teardown(() => stranger[Symbol.asyncDispose]())
-  await t.rejects(stranger.client({ name: 'no.Such', methods: entryService.methods }).countEntries({}), { status: 'UNIMPLEMENTED', code: undefined },
+  await t.rejects(stranger.client({ name: 'no.Such', methods: entryService.methods }).countEntries({}),
+    { status: 'UNIMPLEMENTED', code: undefined },
     'WLE-16 a service that is not offered')
   await t.rejects(openUnixChannel(`${path}.none`).client(entryService).countEntries({}), { name: 'RpcError', status: 'UNAVAILABLE' })
 })
@@ -74,7 +76,8 @@ void t.test('errors', async t => {
   const fail = async (): Promise<never> => { throw thrown.error }
   const { log, lines } = capturedLog()
   const refuse = (context: CallContext) => {
-    if (context.method.endsWith('/GetEntry')) throw new SpiffeError('authorization_denied', `authorization denied for method ${context.method}`)
+    if (context.method.endsWith('/GetEntry')) throw new SpiffeError('authorization_denied',
+      `authorization denied for method ${context.method}`)
   }
   const { channel, path } = await serve(t, [
     bind(entryService, { countEntries: fail, getEntry: fail, async * syncAuthorizedEntries () { yield {}; await fail() } })
@@ -91,9 +94,11 @@ void t.test('errors', async t => {
 
   thrown.error = new SpiffeError('x509_svid_expired', 'expired: \ud800 ü %', { requirement: 'X509-19', cause: new Error('secret cause') })
   const refused = await failure()
-  t.match(refused, { status: 'UNAUTHENTICATED', code: 'x509_svid_expired', message: 'expired: \ufffd ü %', method: '/spire.api.server.entry.v1.Entry/CountEntries' })
+  t.match(refused, { status: 'UNAUTHENTICATED', code: 'x509_svid_expired', message: 'expired: \ufffd ü %',
+    method: '/spire.api.server.entry.v1.Entry/CountEntries' })
   t.notMatch(JSON.stringify(refused.details.map(({ value }) => Buffer.from(value).toString('latin1'))), 'secret', 'the cause stays here')
-  t.match(lines.at(-1), { level: 'debug', status: 'UNAUTHENTICATED', code: 'x509_svid_expired', method: refused.method, caller: { uid: process.getuid?.() } })
+  t.match(lines.at(-1), { level: 'debug', status: 'UNAUTHENTICATED', code: 'x509_svid_expired', method: refused.method,
+    caller: { uid: process.getuid?.() } })
   t.type(lines.at(-1)?.['durationMs'], 'number')
 
   thrown.error = new SpiffeError('agent_banned', 'authorization denied for method /x')
@@ -112,14 +117,17 @@ void t.test('errors', async t => {
   t.ok(bug.message.includes(String(logged[0]?.['requestId'])), 'under the request id that the caller got')
 
   thrown.error = new SpiffeError('no_identity_issued', 'no identity issued')
-  await t.rejects(collect(client.syncAuthorizedEntries(eachOf([]))), { status: 'PERMISSION_DENIED', code: 'no_identity_issued' }, 'a stream that fails late')
-  await t.rejects(client.getEntry({}), { code: 'authorization_denied', message: 'authorization denied for method /spire.api.server.entry.v1.Entry/GetEntry' },
-    'authorization runs before the handler')
+  await t.rejects(collect(client.syncAuthorizedEntries(eachOf([]))), { status: 'PERMISSION_DENIED', code: 'no_identity_issued' },
+    'a stream that fails late')
+  await t.rejects(client.getEntry({}), { code: 'authorization_denied',
+    message: 'authorization denied for method /spire.api.server.entry.v1.Entry/GetEntry' },
+  'authorization runs before the handler')
 
   const raw = new Client(`unix:${path}`, credentials.createInsecure())
   t.teardown(() => raw.close())
   const send = (bytes: Buffer) => new Promise<ServiceError | null>(resolve => {
-    raw.makeUnaryRequest('/spire.api.server.entry.v1.Entry/CountEntries', (b: Buffer) => b, (b: Buffer) => b, bytes, new Metadata(), error => resolve(error))
+    raw.makeUnaryRequest('/spire.api.server.entry.v1.Entry/CountEntries', (b: Buffer) => b, (b: Buffer) => b, bytes, new Metadata(),
+      error => resolve(error))
   })
   t.match(await send(Buffer.from('0aff', 'hex')), { code: grpcStatus.INTERNAL, details: 'the message ends inside a field' })
   t.match(await send(Buffer.alloc(4 * 1024 * 1024 + 1)), { code: grpcStatus.RESOURCE_EXHAUSTED }, 'an oversized message')
@@ -173,7 +181,8 @@ void t.test('the end of a call', async t => {
 
   const last = client.fetchX509SVID({})[Symbol.asyncIterator]()
   await last.next()
-  await Promise.all([server[Symbol.asyncDispose](), t.rejects(last.next(), { status: 'UNAVAILABLE', code: 'server_stopping' }, 'streams end when the server stops')])
+  await Promise.all([server[Symbol.asyncDispose](),
+    t.rejects(last.next(), { status: 'UNAVAILABLE', code: 'server_stopping' }, 'streams end when the server stops')])
   t.equal(handler.closed, 3)
 })
 
@@ -236,7 +245,8 @@ void t.test('back-pressure', async t => {
 })
 
 void t.test('many connections, and strange ones', async t => {
-  const { channel, path } = await serve(t, [bind(entryService, { countEntries: async () => ({ count: 1 }) })], { limits: { maxConnections: 1100 } })
+  const { channel, path } = await serve(t, [bind(entryService, { countEntries: async () => ({ count: 1 }) })],
+    { limits: { maxConnections: 1100 } })
   const pidfds = () => readdirSync('/proc/self/fd').filter(fd => linkOf(fd)?.includes('pidfd')).length
   const client = channel.client(entryService)
   await client.countEntries({})
@@ -251,14 +261,16 @@ void t.test('many connections, and strange ones', async t => {
   await eventually('every pidfd is closed with its connection', () => pidfds() === atRest)
 
   const preface = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n')
-  const garbage = [randomBytes(4096), Buffer.from('GET / HTTP/1.1\r\n\r\n'), Buffer.concat([preface, randomBytes(4096)]), preface.subarray(0, 5),
+  const garbage = [randomBytes(4096), Buffer.from('GET / HTTP/1.1\r\n\r\n'), Buffer.concat([preface, randomBytes(4096)]),
+    preface.subarray(0, 5),
     Buffer.concat([preface, Buffer.from('ffffff0400000000', 'hex')])]
   for (const bytes of garbage) {
     const socket = await connected(path)
     socket.end(bytes)
     socket.resume()
     await eventually('the connection ends', () => socket.destroyed)
-    t.same(await client.countEntries({}), { count: 1 }, `the listener survives ${bytes.subarray(0, 12).toString('latin1').replace(/[^ -~]/g, '.')}`)
+    t.same(await client.countEntries({}), { count: 1 },
+      `the listener survives ${bytes.subarray(0, 12).toString('latin1').replace(/[^ -~]/g, '.')}`)
   }
 })
 
@@ -312,9 +324,11 @@ os.execvp('sleep', ['sleep', '60'])`, [path])
   t.equal(peers[1]?.pid, exec.pid)
   t.equal(peers[1]?.executableKnown, true)
   t.doesNotThrow(() => peers[1]?.check())
+  const program = readlinkSync(`/proc/${exec.pid}/exe`)
   exec.stdin.write('\n')
-  await eventually('the program is another', () => readlinkSync(`/proc/${exec.pid}/exe`).includes('sleep') || readlinkSync(`/proc/${exec.pid}/exe`).includes('coreutils') || readlinkSync(`/proc/${exec.pid}/exe`).includes('busybox'))
-  t.throws(() => peers[1]?.check(), { ...gone, message: `process ${exec.pid} runs another program now` }, 'WLE-12 connect, exec, ask is refused')
+  await eventually('the program is another', () => readlinkSync(`/proc/${exec.pid}/exe`) !== program)
+  t.throws(() => peers[1]?.check(), { ...gone, message: `process ${exec.pid} runs another program now` },
+    'WLE-12 connect, exec, ask is refused')
 
   const fork = python(t, `
 s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1])
@@ -370,7 +384,7 @@ os.kill(os.getpid(), 9)`, [path])
   await t.rejects(open(join(folder, 'file')), { code: 'file_unusable' }, 'another kind of file is refused')
   t.ok(statSync(join(folder, 'file')).isFile(), 'and kept')
   await t.rejects(open(join(folder, 'file', 'x.sock')), { code: 'file_unusable' })
-  await t.rejects(open(join(folder, 'x'.repeat(120))), { code: 'file_unusable', message: /too long/ })
+  await t.rejects(open(join(folder, 'x'.repeat(120))), { code: 'file_unusable', message: /longer than 107 bytes/ })
   writeFileSync(join(folder, 'file'), 'still writable')
 })
 
@@ -420,7 +434,8 @@ function linkOf (fd: string): string | undefined {
 
 /** A process that can fork and exec with a socket open, which Node cannot. */
 function python (t: Test, code: string, args: string[], uid?: number): ChildProcessWithoutNullStreams {
-  const child = spawn('python3', ['-c', `import os, socket, sys, time${code}`, ...args], { cwd: '/', ...uid === undefined ? {} : { uid, gid: uid } })
+  const child = spawn('python3', ['-c', `import os, socket, sys, time${code}`, ...args],
+    { cwd: '/', ...uid === undefined ? {} : { uid, gid: uid } })
   child.stderr.on('data', (text: Buffer) => t.comment(text.toString()))
   t.teardown(() => { child.kill('SIGKILL') })
   return child

@@ -53,7 +53,7 @@ void t.test('what is missing in an attestation is named (spire-surface §1.3)', 
     ['malformed param: missing CSR', { params: { data: { type: 'join_token', payload: Buffer.from('x') }, params: {} } }]
   ]
   const send = async (message: object) => {
-    for await (const _answer of channel.client(agentService).attestAgent((async function * () { yield message })())) return
+    for await (const _ of channel.client(agentService).attestAgent((async function * () { yield message })())) return
   }
   for (const [message, request] of cases) t.match(await refusal(send(request)), { status: 'INVALID_ARGUMENT', message }, message)
   t.match(await refusal(send({ params: { data: { type: 'tpm', payload: Buffer.from('x') }, params: { csr } } })),
@@ -69,7 +69,9 @@ void t.test('renewal: the new SVID takes over at its first use; then the old one
   t.ok(await old.client(entryService).getAuthorizedEntries({}), 'the old one works until then')
   await using renewed = openServerChannel(server, identityOf(svid?.certChain ?? [], key))
   t.ok(await renewed.client(entryService).getAuthorizedEntries({}))
-  t.match(await refusal(old.client(entryService).getAuthorizedEntries({})), { status: 'PERMISSION_DENIED', reason: Reason.AGENT_NOT_ACTIVE })
+  t.match(await refusal(
+    old.client(entryService).getAuthorizedEntries({})
+  ), { status: 'PERMISSION_DENIED', reason: Reason.AGENT_NOT_ACTIVE })
 })
 
 void t.test('ban and eviction take effect at the next call', async t => {
@@ -115,9 +117,13 @@ void t.test('CreateJoinToken checks what it is given, and makes the alias', asyn
   const agents = server.admin.client(agentService)
   t.match(await refusal(agents.createJoinToken({})), { status: 'INVALID_ARGUMENT', message: 'ttl is required, you must provide one' })
   await agents.createJoinToken({ ttl: 60, token: 'mine' })
-  t.match(await refusal(agents.createJoinToken({ ttl: 60, token: 'mine' })), { status: 'INTERNAL' }, 'a duplicate is INTERNAL, as SPIRE has it')
+  t.match(await refusal(
+    agents.createJoinToken({ ttl: 60, token: 'mine' })
+  ), { status: 'INTERNAL' }, 'a duplicate is INTERNAL, as SPIRE has it')
   t.match(await refusal(agents.createJoinToken({ ttl: 60, token: 'a/b' })), { status: 'INVALID_ARGUMENT' })
-  t.match(await refusal(agents.createJoinToken({ ttl: 60, agentId: { trustDomain: 'example.org', path: '/spire/server' } })), { status: 'INVALID_ARGUMENT' })
+  t.match(await refusal(agents.createJoinToken(
+    { ttl: 60, agentId: { trustDomain: 'example.org', path: '/spire/server' } }
+  )), { status: 'INVALID_ARGUMENT' })
   const token = await createJoinToken(server, { trustDomain: 'example.org', path: '/node/one' })
   const { entries } = await server.admin.client(entryService).listEntries({})
   const nodeId = `spiffe://example.org/spire/agent/join_token/${token}`

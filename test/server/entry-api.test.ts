@@ -37,15 +37,23 @@ void t.test('a batch answers item by item, in order (spire-surface §1.5)', asyn
 void t.test('updates replace what the mask names and nothing else', async t => {
   await using server = await startTestServer()
   const entries = server.admin.client(entryService)
-  const [made] = await create(server, [{ spiffeId: id('/web'), parentId: id('/node'), selectors: [unix(1)], hint: 'a', x509SvidTtl: 60, dnsNames: ['a.test'] }])
+  const [made] = await create(server, [
+    { spiffeId: id('/web'), parentId: id('/node'), selectors: [unix(1)], hint: 'a', x509SvidTtl: 60, dnsNames: ['a.test'] }
+  ])
   const entry = made?.entry as NonNullable<typeof made>['entry'] & {}
-  const { results: masked } = await entries.batchUpdateEntry({ entries: [{ id: entry.id, hint: 'b', admin: true }], inputMask: { hint: true } })
-  t.match(masked[0], { status: { code: 0 }, entry: { hint: 'b', admin: false, x509SvidTtl: 60, dnsNames: ['a.test'], revisionNumber: 1n, createdAt: entry.createdAt } })
+  const { results: masked } = await entries.batchUpdateEntry(
+    { entries: [{ id: entry.id, hint: 'b', admin: true }], inputMask: { hint: true } }
+  )
+  t.match(masked[0], { status: { code: 0 }, entry: {
+    hint: 'b', admin: false, x509SvidTtl: 60, dnsNames: ['a.test'], revisionNumber: 1n, createdAt: entry.createdAt
+  } })
   const { results: whole } = await entries.batchUpdateEntry({
     entries: [{ id: entry.id, spiffeId: id('/web'), parentId: id('/node'), selectors: [unix(2)], revisionNumber: 77, createdAt: 1 }]
   })
   t.match(whole[0]?.entry, { hint: '', x509SvidTtl: 0, dnsNames: [], revisionNumber: 2n, createdAt: entry.createdAt, selectors: [unix(2)] })
-  const { results: bad } = await entries.batchUpdateEntry({ entries: [{ id: 'nobody', hint: 'x' }, { id: '' }, { id: entry.id, spiffeId: id('') }], inputMask: { hint: true, spiffeId: true } })
+  const { results: bad } = await entries.batchUpdateEntry(
+    { entries: [{ id: 'nobody', hint: 'x' }, { id: '' }, { id: entry.id, spiffeId: id('') }], inputMask: { hint: true, spiffeId: true } }
+  )
   t.same(bad.map(result => result.status?.code), [5, 3, 3])
 })
 
@@ -66,7 +74,9 @@ void t.test('masks keep the id; deletes and look-ups say what is missing', async
 void t.test('paging walks all rows and ends with an empty token', async t => {
   await using server = await startTestServer()
   const entries = server.admin.client(entryService)
-  await create(server, Array.from({ length: 7 }, (_, index) => ({ spiffeId: id(`/w${index}`), parentId: id('/node'), selectors: [unix(1)] })))
+  await create(server, Array.from({ length: 7 }, (_, index) => (
+    { spiffeId: id(`/w${index}`), parentId: id('/node'), selectors: [unix(1)] }
+  )))
   const seen: string[] = []
   let pageToken = ''
   do {
@@ -76,7 +86,9 @@ void t.test('paging walks all rows and ends with an empty token', async t => {
   } while (pageToken !== '')
   t.same(seen, ['/w0', '/w1', '/w2', '/w3', '/w4', '/w5', '/w6'])
   await t.rejects(entries.listEntries({ pageSize: 3, pageToken: 'x' }), { status: 'INTERNAL', message: /could not parse token/ })
-  await t.rejects(entries.listEntries({ filter: { bySelectors: { selectors: [], match: 0 } } }), { name: 'RpcError', status: 'INVALID_ARGUMENT' })
+  await t.rejects(entries.listEntries(
+    { filter: { bySelectors: { selectors: [], match: 0 } } }
+  ), { name: 'RpcError', status: 'INVALID_ARGUMENT' })
 })
 
 void t.test('an agent synchronises 1 200 entries by revision, then only what changed (spire-surface §2.3)', async t => {
@@ -113,7 +125,9 @@ void t.test('an agent synchronises 1 200 entries by revision, then only what cha
   ask.shift()?.(undefined)
   t.same((await answers.next()).done, true)
 
-  const first = async (message: object) => { for await (const _ of client.syncAuthorizedEntries((async function * () { yield message })())) return }
+  const first = async (message: object) => { for await (
+    const _ of client.syncAuthorizedEntries((async function * () { yield message })())
+  ) return }
   await t.rejects(first({ ids: ['x'] }), { name: 'RpcError', status: 'INVALID_ARGUMENT' })
   await t.rejects(first({ outputMask: { spiffeId: true } }), { name: 'RpcError', status: 'INVALID_ARGUMENT' })
 })

@@ -17,7 +17,8 @@ const malformed = { code: 'message_malformed' }
 
 void t.test('integers of 64 bits', async t => {
   for (const sequenceNumber of [0n, 1n, 2n ** 53n + 1n, 2n ** 63n - 1n, 2n ** 63n, 2n ** 64n - 1n]) {
-    t.equal(decodeMessage(Bundle, encodeMessage(Bundle, { sequenceNumber })).sequenceNumber, sequenceNumber, `TS-04 uint64 ${sequenceNumber} keeps its digits`)
+    t.equal(decodeMessage(Bundle, encodeMessage(Bundle, { sequenceNumber })).sequenceNumber, sequenceNumber,
+      `TS-04 uint64 ${sequenceNumber} keeps its digits`)
   }
   for (const createdAt of [-(2n ** 63n), -1n, 0n, 2n ** 31n, 2n ** 53n + 1n, 2n ** 63n - 1n]) {
     t.equal(decodeMessage(Entry, encodeMessage(Entry, { createdAt })).createdAt, createdAt, `TS-04 int64 ${createdAt} keeps its digits`)
@@ -30,13 +31,16 @@ void t.test('integers of 64 bits', async t => {
 })
 
 void t.test('maps', async t => {
-  const federatedBundles = Object.fromEntries([['__proto__', new Uint8Array([1])], ['constructor', new Uint8Array([2])], ['', new Uint8Array([3])]])
+  const federatedBundles = Object.fromEntries([['__proto__', new Uint8Array([1])], ['constructor', new Uint8Array([2])],
+    ['', new Uint8Array([3])]])
   const decoded = decodeMessage(X509SVIDResponse, encodeMessage(X509SVIDResponse, { federatedBundles })).federatedBundles
   t.same(Object.entries(decoded), Object.entries(federatedBundles), '__proto__ and constructor are keys as any other')
   t.equal(Object.getPrototypeOf(decoded), null, 'no key is inherited')
   t.equal(encodeMessage(X509SVIDResponse, { federatedBundles: new Map([['a', new Uint8Array([1])]]) }).length, 8, 'a Map will do')
-  t.same({ ...decodeMessage(X509SVIDResponse, bytes('1a00')).federatedBundles }, { '': new Uint8Array() }, 'an entry without key and value has their defaults')
-  t.same({ ...decodeMessage(Struct, bytes('0a030a0161')).fields }.a?.stringValue, undefined, 'an entry without value holds an empty message')
+  t.same({ ...decodeMessage(X509SVIDResponse, bytes('1a00')).federatedBundles }, { '': new Uint8Array() },
+    'an entry without key and value has their defaults')
+  t.same({ ...decodeMessage(Struct, bytes('0a030a0161')).fields }.a?.stringValue, undefined,
+    'an entry without value holds an empty message')
 })
 
 void t.test('presence', async t => {
@@ -44,16 +48,20 @@ void t.test('presence', async t => {
   t.same(decodeMessage(JWTSVIDRequest, new Uint8Array()), { audience: [], spiffeId: '' }, 'and are there when decoded')
   t.equal(decodeMessage(Entry, new Uint8Array()).spiffeId, undefined, 'an absent message is undefined')
   t.same(decodeMessage(Entry, encodeMessage(Entry, { spiffeId: {} })).spiffeId, { trustDomain: '', path: '' }, 'an empty one is not absent')
-  t.equal(decodeMessage(DataSource, encodeMessage(DataSource, { inlineString: '' })).inlineString, '', 'a oneof member is sent even if empty')
-  const both = Buffer.concat([encodeMessage(FederationRelationship, { httpsWeb: {} }), encodeMessage(FederationRelationship, { httpsSpiffe: {} })])
+  t.equal(decodeMessage(DataSource, encodeMessage(DataSource, { inlineString: '' })).inlineString, '',
+    'a oneof member is sent even if empty')
+  const both = Buffer.concat([encodeMessage(FederationRelationship, { httpsWeb: {} }),
+    encodeMessage(FederationRelationship, { httpsSpiffe: {} })])
   const decoded = decodeMessage(FederationRelationship, both)
   t.same([decoded.httpsWeb, decoded.httpsSpiffe], [undefined, { endpointSpiffeId: '' }], 'of a oneof the last one wins')
-  const merged = Buffer.concat([encodeMessage(Entry, { spiffeId: { trustDomain: 'a' } }), encodeMessage(Entry, { spiffeId: { path: '/b' } })])
+  const merged = Buffer.concat([encodeMessage(Entry, { spiffeId: { trustDomain: 'a' } }),
+    encodeMessage(Entry, { spiffeId: { path: '/b' } })])
   t.same(decodeMessage(Entry, merged).spiffeId, { trustDomain: 'a', path: '/b' }, 'a message sent in two pieces is merged')
 })
 
 void t.test('strictness', async t => {
-  const whole = encodeMessage(Entry, { id: 'x', spiffeId: { trustDomain: 'example.org', path: '/a' }, createdAt: 2n ** 40n, selectors: [{ type: 'a', value: 'b' }] })
+  const whole = encodeMessage(Entry, { id: 'x', spiffeId: { trustDomain: 'example.org', path: '/a' }, createdAt: 2n ** 40n,
+    selectors: [{ type: 'a', value: 'b' }] })
   const complete = new Set([0, ...prefixes(whole)])
   for (let end = 0; end < whole.length; end++) {
     if (!complete.has(end)) t.throws(() => decodeMessage(Entry, whole.subarray(0, end)), malformed, `cut off after ${end} bytes`)
@@ -141,7 +149,8 @@ void t.test('the generated types, against protobufjs', async t => {
   const root = loadProtos(['spire/api/types/entry.proto'])
   const theirs = root.lookupType('spire.api.types.Entry')
   const init = {
-    id: 'abc', spiffeId: { trustDomain: 'example.org', path: '/ü' }, selectors: [{ type: 'unix', value: 'uid:0' }, { type: 'k8s', value: 'ns:x' }],
+    id: 'abc', spiffeId: { trustDomain: 'example.org', path: '/ü' }, selectors: [{ type: 'unix', value: 'uid:0' },
+      { type: 'k8s', value: 'ns:x' }],
     x509SvidTtl: -1, federatesWith: ['b.test', ''], admin: true, expiresAt: 5n, additionalAttributes: { jwtSvidIncludeJti: true }
   }
   const encoded = encodeMessage(Entry, init)
@@ -153,7 +162,8 @@ void t.test('the generated types, against protobufjs', async t => {
 })
 
 void t.test('speed', async t => {
-  const message = { svids: [{ spiffeId: 'spiffe://example.org/web', x509Svid: new Uint8Array(2400), x509SvidKey: new Uint8Array(140), bundle: new Uint8Array(1400) }] }
+  const message = { svids: [{ spiffeId: 'spiffe://example.org/web', x509Svid: new Uint8Array(2400), x509SvidKey: new Uint8Array(140),
+    bundle: new Uint8Array(1400) }] }
   const run = (count: number) => { for (let i = 0; i < count; i++) encodeMessage(X509SVIDResponse, message) }
   run(2000)
   const before = process.cpuUsage()
@@ -177,7 +187,8 @@ function everyType (): { ours: AnyMessageType, theirs: protobuf.Type } {
   const ours: AnyMessageType = new MessageType('Every', () => [
     ...scalars.map((type, i) => field(i + 1, type, type)),
     ...scalars.map((type, i) => repeated(i + 101, `${type}s`, type)),
-    optional(201, 'maybe', 'int32'), oneof('one', 202, 'either', 'string'), oneof('one', 203, 'or', 'bool'), map(3000, 'byNumber', 'int64', 'string')
+    optional(201, 'maybe', 'int32'), oneof('one', 202, 'either', 'string'), oneof('one', 203, 'or', 'bool'), map(3000, 'byNumber', 'int64',
+      'string')
   ])
   const source = [
     'syntax = "proto3"; message Every {',

@@ -56,7 +56,8 @@ const enumDescriptor = new MessageType<unknown, EnumDescriptor>('EnumDescriptorP
 
 const fieldDescriptor = new MessageType<unknown, FieldDescriptor>('FieldDescriptorProto', () => [
   optional(1, 'name', 'string'), optional(3, 'number', 'int32'), optional(4, 'label', 'int32'), optional(5, 'type', 'int32'),
-  optional(6, 'typeName', 'string'), optional(9, 'oneofIndex', 'int32'), optional(10, 'jsonName', 'string'), optional(17, 'proto3Optional', 'bool')
+  optional(6, 'typeName', 'string'), optional(9, 'oneofIndex', 'int32'), optional(10, 'jsonName', 'string'),
+  optional(17, 'proto3Optional', 'bool')
 ])
 
 const messageOptions = new MessageType<unknown, { readonly mapEntry: boolean }>('MessageOptions', () => [optional(7, 'mapEntry', 'bool')])
@@ -76,6 +77,7 @@ const serviceDescriptor = new MessageType<unknown, ServiceDescriptor>('ServiceDe
 ])
 
 export const fileDescriptorType = new MessageType<unknown, FileDescriptor>('FileDescriptorProto', () => [
-  optional(1, 'name', 'string'), optional(2, 'package', 'string'), repeated(3, 'dependency', 'string'), repeated(4, 'messageType', messageDescriptor),
-  repeated(5, 'enumType', enumDescriptor), repeated(6, 'service', serviceDescriptor), optional(12, 'syntax', 'string')
+  optional(1, 'name', 'string'), optional(2, 'package', 'string'), repeated(3, 'dependency', 'string'),
+  repeated(4, 'messageType', messageDescriptor), repeated(5, 'enumType', enumDescriptor), repeated(6, 'service', serviceDescriptor),
+  optional(12, 'syntax', 'string')
 ])

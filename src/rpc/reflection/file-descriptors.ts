@@ -2,7 +2,9 @@ import { encodeMessage } from '../../wire/encode-message.ts'
 import { MessageType, type AnyMessageType, type EnumType } from '../../wire/message-type.ts'
 import type { Methods, Service } from '../../wire/service.ts'
 import { describeFields } from './describe-message.ts'
-import { fileDescriptorType, type EnumDescriptor, type FileDescriptor, type MessageDescriptor, type ServiceDescriptor } from './descriptor-types.ts'
+import {
+  fileDescriptorType, type EnumDescriptor, type FileDescriptor, type MessageDescriptor, type ServiceDescriptor
+} from './descriptor-types.ts'
 
 /** The protos behind some services, one file per package, with just what the services reach. */
 export interface FileDescriptors {
@@ -131,6 +133,7 @@ function fileOf (name: string): string {
   const pack = packageOf(name)
   if (pack !== 'google.protobuf') return `${pack === '' ? 'workload' : pack.replaceAll('.', '/')}.proto`
   const [type = ''] = name.slice(pack.length + 1).split('.')
-  const file = ['Struct', 'Value', 'ListValue', 'NullValue'].includes(type) ? 'struct' : type.endsWith('Value') ? 'wrappers' : type.toLowerCase()
+  const inStruct = ['Struct', 'Value', 'ListValue', 'NullValue'].includes(type)
+  const file = inStruct ? 'struct' : type.endsWith('Value') ? 'wrappers' : type.toLowerCase()
   return `google/protobuf/${file}.proto`
 }

@@ -1,5 +1,7 @@
 import { status as grpcStatus } from '@grpc/grpc-js'
-import { reflectionService as v1, type ServerReflectionRequest, type ServerReflectionResponseInit } from '../../wire/generated/reflection.ts'
+import {
+  reflectionService as v1, type ServerReflectionRequest, type ServerReflectionResponseInit
+} from '../../wire/generated/reflection.ts'
 import { reflectionAlphaService as v1alpha } from '../../wire/generated/reflection-alpha.ts'
 import { bind, type BoundService } from '../bound-service.ts'
 import { describeServices, type FileDescriptors } from './file-descriptors.ts'
@@ -13,7 +15,9 @@ export function reflectionServices (offered: readonly BoundService[]): BoundServ
     async * serverReflectionInfo (requests: AsyncIterable<ServerReflectionRequest>) {
       // Built when first asked for: hardly any server ever is.
       described ??= describeServices(services)
-      for await (const request of requests) yield { validHost: request.host, originalRequest: request, ...answer(request, names, described) }
+      for await (const request of requests) {
+        yield { validHost: request.host, originalRequest: request, ...answer(request, names, described) }
+      }
     }
   }
   return [bind(v1, handlers), bind(v1alpha, handlers)]

@@ -17,7 +17,9 @@ AsyncGenerator<AttestAgentResponseInit> {
   await deps.limits.attestation(context, 1)
   const { type, payload, csr } = await readParams(requests)
   log.debug({ attestor: type, payloadBytes: payload.length }, 'attestation received')
-  if (type !== 'join_token') throw new SpiffeError('attestor_unknown', `could not find node attestor type ${JSON.stringify(type.slice(0, 64))}`)
+  if (type !== 'join_token') throw new SpiffeError(
+    'attestor_unknown', `could not find node attestor type ${JSON.stringify(type.slice(0, 64))}`
+  )
 
   const { publicKey } = parseCertificateRequest(csr)
   log.debug('certificate request is well formed and signed by its key')

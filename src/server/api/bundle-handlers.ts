@@ -86,7 +86,9 @@ export function bundleHandlers (deps: BundleDeps): Partial<BundleHandlers<CallCo
 /** @throws {SpiffeError} `argument_invalid` for the own domain, `trust_domain_malformed` */
 function foreignDomain (name: string, own: TrustDomain): TrustDomain {
   const parsed = decodeTrustDomain(name)
-  if (parsed === own) throw new SpiffeError('argument_invalid', `getting a federated bundle for the server's own trust domain is not allowed`)
+  if (parsed === own) throw new SpiffeError(
+    'argument_invalid', 'getting a federated bundle for the server\'s own trust domain is not allowed'
+  )
   return parsed
 }
 
@@ -109,7 +111,9 @@ function merged (current: Bundle, given: Bundle, mask: BundleMask | undefined): 
   return { ...content, sequenceNumber: mask.sequenceNumber ? given.sequenceNumber : current.sequenceNumber }
 }
 
-async function eachBundle (messages: readonly BundleMessage[], mask: BundleMask | undefined, change: (message: BundleMessage) => Promise<Bundle>) {
+async function eachBundle (
+  messages: readonly BundleMessage[], mask: BundleMask | undefined, change: (message: BundleMessage) => Promise<Bundle>
+) {
   const results = []
   for (const message of messages) {
     try {
@@ -128,7 +132,9 @@ async function deleteBundles ({ trustDomains, mode }: BatchDeleteFederatedBundle
   for (const name of trustDomains) {
     try {
       const domain = decodeTrustDomain(name)
-      if (domain === trustDomain) throw new SpiffeError('argument_invalid', 'removing the bundle for the server trust domain is not allowed')
+      if (domain === trustDomain) throw new SpiffeError(
+        'argument_invalid', 'removing the bundle for the server trust domain is not allowed'
+      )
       await registrations.deleteBundle(domain, deleteMode)
       results.push({ trustDomain: name, status: itemOk })
     } catch (error) {

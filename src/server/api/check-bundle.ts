@@ -38,7 +38,9 @@ export function checkBundleContent<T extends Pick<Bundle, 'x509Authorities' | 'j
     try {
       createPublicKey({ key: Buffer.from(publicKey), format: 'der', type: 'spki' })
     } catch (error) {
-      throw new SpiffeError('bundle_malformed', `unable to parse the public key of JWT authority ${JSON.stringify(keyId)}`, { cause: error })
+      throw new SpiffeError(
+        'bundle_malformed', `unable to parse the public key of JWT authority ${JSON.stringify(keyId)}`, { cause: error }
+      )
     }
   }
   return bundle

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import type { CertificateAuthority, X509SvidOrder } from '../../ca/certificate-authority.ts'
-import { checkDnsName } from '../../spiffe/dns-name.ts'
+import { checkDnsName, checkNoOverlap } from '../../spiffe/dns-name.ts'
 import type { Entry } from '../../spiffe/entry.ts'
 import { SpiffeError } from '../../spiffe/errors.ts'
 import { checkWorkloadId } from '../../spiffe/member-id.ts'
@@ -40,6 +40,7 @@ export function svidHandlers (deps: SvidDeps): Partial<SVIDHandlers<CallContext>
       if (uriSans.length !== 1) throw new SpiffeError('csr_malformed', `CSR has ${uriSans.length} URI SANs where exactly one is needed`)
       const id = checkWorkloadId(parseSpiffeId(uriSans[0] as string), trustDomain)
       for (const name of dnsSans) checkDnsName(name)
+      checkNoOverlap(dnsSans)
       const svid = await authority.issueX509Svid({
         id, publicKey, dnsNames: dnsSans, ttlSeconds: ttlOf(ttl, deps.defaultX509SvidTtlSeconds),
         ...(hasNames(subjectDer) ? { subject: subjectDer } : {})

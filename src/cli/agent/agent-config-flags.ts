@@ -1,0 +1,44 @@
+import { parseAgentConfig, type AgentConfig } from '../../agent/agent-config.ts'
+import { readConfigSource } from '../config-flags.ts'
+import { numberFlag, pathFlag, switchFlag, textFlag, type FlagValues } from '../flag.ts'
+import type { Terminal } from '../terminal.ts'
+
+const defaultFile = 'conf/agent/agent.yaml'
+
+/** Flags of `agent run` and `agent validate`; each wins over its key in the file. */
+export const agentConfigFlags = {
+  config: pathFlag('configuration file, YAML or JSON', { defaultText: `${defaultFile}, if it is there` }),
+  expandEnv: switchFlag('replace $NAME and ${NAME} in the file from the environment'),
+  trustDomain: textFlag('trust domain of this agent', { placeholder: 'NAME' }),
+  serverAddress: textFlag('where the server is', { placeholder: 'HOST' }),
+  serverPort: numberFlag('the server\'s port', { minimum: 1, placeholder: 'PORT' }),
+  trustBundle: pathFlag('the server\'s bundle, to know it by at first contact'),
+  trustBundleFormat: textFlag('pem or spiffe', { placeholder: 'FORMAT' }),
+  insecureBootstrap: switchFlag('trust whoever answers at first contact', { orUnset: true }),
+  joinToken: textFlag('token to join with; visible to other users in the process list: prefer -joinTokenFile', { placeholder: 'TOKEN' }),
+  joinTokenFile: pathFlag('file that holds the token to join with'),
+  dataDir: pathFlag('folder for this agent\'s key and cache', { placeholder: 'DIR' }),
+  socketPath: pathFlag('where to make the socket for workloads and Envoy', { placeholder: 'PATH' }),
+  allowUnauthenticatedVerifiers: switchFlag('give the bundle to callers without an identity too', { orUnset: true }),
+  logLevel: textFlag('DEBUG, INFO, WARN or ERROR', { placeholder: 'LEVEL' }),
+  logFile: pathFlag('append the log to this file instead of standard error')
+}
+
+/** @throws {SpiffeError} `file_unusable`, `config_invalid` */
+export async function readAgentConfig (flags: FlagValues<typeof agentConfigFlags>, terminal: Terminal): Promise<AgentConfig> {
+  return parseAgentConfig(await readConfigSource(flags, terminal, defaultFile, {
+    trustDomain: ['agent', 'trust_domain'],
+    serverAddress: ['agent', 'server_address'],
+    serverPort: ['agent', 'server_port'],
+    trustBundle: ['agent', 'trust_bundle_path'],
+    trustBundleFormat: ['agent', 'trust_bundle_format'],
+    insecureBootstrap: ['agent', 'insecure_bootstrap'],
+    joinToken: ['agent', 'join_token'],
+    joinTokenFile: ['agent', 'join_token_file'],
+    dataDir: ['agent', 'data_dir'],
+    socketPath: ['agent', 'socket_path'],
+    allowUnauthenticatedVerifiers: ['agent', 'allow_unauthenticated_verifiers'],
+    logLevel: ['agent', 'log_level'],
+    logFile: ['agent', 'log_file']
+  }))
+}

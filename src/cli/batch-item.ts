@@ -1,0 +1,18 @@
+import type { Status } from '../wire/generated/types.ts'
+import { statusCodeName } from './status-code.ts'
+
+/** The one item of a batch that failed, told like any other refusal of the server. */
+class ItemRefusal extends Error {
+  readonly status: string
+
+  constructor ({ code, message }: Status) {
+    super(message)
+    this.name = 'RpcError'
+    this.status = statusCodeName(code).replace(/(?<=[a-z])[A-Z]/g, letter => `_${letter}`).toUpperCase()
+  }
+}
+
+/** Throws unless the item's status is OK (or missing: some servers leave it out). */
+export function refuseFailedItem (status: Status | undefined): void {
+  if (status !== undefined && status.code !== 0) throw new ItemRefusal(status)
+}

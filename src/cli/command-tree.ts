@@ -1,0 +1,199 @@
+import type { CommandGroup } from './command.ts'
+
+/** Every command. Each is loaded when it is called: importing the tree costs nothing but itself. */
+export const commandTree: CommandGroup = {
+  summary: 'Assay gives every workload a SPIFFE identity: server, node agent, Envoy SDS and the tools around them.',
+  commands: {
+    server: {
+      summary: 'Run and check a server',
+      commands: {
+        run: {
+          summary: 'Run the server until SIGINT or SIGTERM',
+          load: async () => (await import('./server/server-run.ts')).serverRun
+        },
+        healthcheck: {
+          summary: 'Ask a running server whether it is healthy',
+          load: async () => (await import('./server/server-healthcheck.ts')).serverHealthcheck
+        },
+        validate: {
+          summary: 'Check a server configuration without running it',
+          load: async () => (await import('./server/server-validate.ts')).serverValidate
+        }
+      }
+    },
+    agent: {
+      summary: 'Run and check a node agent; see and remove attested agents',
+      commands: {
+        run: {
+          summary: 'Run the node agent until SIGINT or SIGTERM',
+          load: async () => (await import('./agent/agent-run.ts')).agentRun
+        },
+        healthcheck: {
+          summary: 'Ask a running agent whether it is healthy',
+          load: async () => (await import('./agent/agent-healthcheck.ts')).agentHealthcheck
+        },
+        validate: {
+          summary: 'Check an agent configuration without running it',
+          load: async () => (await import('./agent/agent-validate.ts')).agentValidate
+        },
+        list: {
+          summary: 'List attested agents',
+          load: async () => (await import('./agent/agent-list.ts')).agentList
+        },
+        show: {
+          summary: 'Show one attested agent with its selectors',
+          load: async () => (await import('./agent/agent-show.ts')).agentShow
+        },
+        count: {
+          summary: 'Count attested agents',
+          load: async () => (await import('./agent/agent-count.ts')).agentCount
+        },
+        ban: {
+          summary: 'Refuse an agent for good, until it is evicted',
+          load: async () => (await import('./agent/agent-ban.ts')).agentBan
+        },
+        evict: {
+          summary: 'Forget an agent: it must attest again',
+          load: async () => (await import('./agent/agent-evict.ts')).agentEvict
+        },
+        purge: {
+          summary: 'Evict agents that expired long ago',
+          load: async () => (await import('./agent/agent-purge.ts')).agentPurge
+        }
+      }
+    },
+    token: {
+      summary: 'Make join tokens',
+      commands: {
+        generate: {
+          summary: 'Make a one-use token that attests one node',
+          load: async () => (await import('./token/token-generate.ts')).tokenGenerate
+        }
+      }
+    },
+    entry: {
+      summary: 'Registration entries: which workload gets which SPIFFE ID',
+      commands: {
+        create: {
+          summary: 'Create entries',
+          load: async () => (await import('./entry/entry-create.ts')).entryCreate
+        },
+        show: {
+          summary: 'Show entries',
+          load: async () => (await import('./entry/entry-show.ts')).entryShow
+        },
+        update: {
+          summary: 'Replace entries',
+          load: async () => (await import('./entry/entry-update.ts')).entryUpdate
+        },
+        delete: {
+          summary: 'Delete entries',
+          load: async () => (await import('./entry/entry-delete.ts')).entryDelete
+        },
+        count: {
+          summary: 'Count entries',
+          load: async () => (await import('./entry/entry-count.ts')).entryCount
+        }
+      }
+    },
+    bundle: {
+      summary: 'Bundles: the public keys of this and of federated trust domains',
+      commands: {
+        show: {
+          summary: 'Print this trust domain\'s bundle',
+          load: async () => (await import('./bundle/bundle-show.ts')).bundleShow
+        },
+        list: {
+          summary: 'Print federated bundles',
+          load: async () => (await import('./bundle/bundle-list.ts')).bundleList
+        },
+        count: {
+          summary: 'Count bundles, this trust domain\'s own among them',
+          load: async () => (await import('./bundle/bundle-count.ts')).bundleCount
+        },
+        set: {
+          summary: 'Store a federated bundle',
+          load: async () => (await import('./bundle/bundle-set.ts')).bundleSet
+        },
+        delete: {
+          summary: 'Delete a federated bundle',
+          load: async () => (await import('./bundle/bundle-delete.ts')).bundleDelete
+        }
+      }
+    },
+    x509: {
+      summary: 'X509-SVIDs from the server, without an agent',
+      commands: {
+        mint: {
+          summary: 'Make a key and an X509-SVID for it',
+          load: async () => (await import('./mint/x509-mint.ts')).x509Mint
+        }
+      }
+    },
+    jwt: {
+      summary: 'JWT-SVIDs from the server, without an agent',
+      commands: {
+        mint: {
+          summary: 'Make a JWT-SVID',
+          load: async () => (await import('./mint/jwt-mint.ts')).jwtMint
+        }
+      }
+    },
+    api: {
+      summary: 'Call the Workload API as a workload does',
+      commands: {
+        fetch: {
+          summary: 'Fetch this process\'s own SVIDs',
+          commands: {
+            x509: {
+              summary: 'Fetch X509-SVIDs and bundles',
+              load: async () => (await import('./api/fetch-x509.ts')).fetchX509
+            },
+            jwt: {
+              summary: 'Fetch JWT-SVIDs and JWT bundles',
+              load: async () => (await import('./api/fetch-jwt.ts')).fetchJwt
+            }
+          }
+        },
+        watch: {
+          summary: 'Print X509-SVIDs and each update until Ctrl-C',
+          load: async () => (await import('./api/api-watch.ts')).apiWatch
+        },
+        validate: {
+          summary: 'Have the agent check a token',
+          commands: {
+            jwt: {
+              summary: 'Check a JWT-SVID for an audience',
+              load: async () => (await import('./api/validate-jwt.ts')).validateJwt
+            }
+          }
+        }
+      }
+    },
+    svid: {
+      summary: 'Look at and verify SVIDs in files; needs no server',
+      commands: {
+        inspect: {
+          summary: 'Tell what an SVID says, without judging it',
+          load: async () => (await import('./svid/svid-inspect.ts')).svidInspect
+        },
+        verify: {
+          summary: 'Judge an SVID by a bundle',
+          load: async () => (await import('./svid/svid-verify.ts')).svidVerify
+        }
+      }
+    },
+    errors: {
+      summary: 'Explain error codes',
+      load: async () => (await import('./explain-errors.ts')).explainErrors
+    },
+    completion: {
+      summary: 'Print a completion script for a shell',
+      load: async () => (await import('./completion.ts')).completion
+    },
+    demo: {
+      summary: 'Show two workloads talking mTLS through stock Envoys',
+      load: async () => (await import('./demo-command.ts')).demo
+    }
+  }
+}

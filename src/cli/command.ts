@@ -1,0 +1,45 @@
+import type { Flags, FlagValues } from './flag.ts'
+import type { Terminal } from './terminal.ts'
+
+/** 0 done; 1 refused or failed; 2 unusable input: wrong usage, unreadable files. */
+export type ExitCode = 0 | 1 | 2
+
+export interface Call<F extends Flags> {
+  readonly flags: FlagValues<F>
+  /** The argument that is no flag; always there when the command names one that is not optional. */
+  readonly argument: string
+  readonly terminal: Terminal
+}
+
+export interface Command<F extends Flags = Flags> {
+  readonly flags: F
+  /** The one argument that is no flag, e.g. `FILE`. */
+  readonly argument?: { readonly name: string, readonly optional?: boolean, readonly choices?: readonly string[] }
+  /** What the summary leaves unsaid; whole sentences. */
+  readonly details?: string
+  /** At least one; each begins with `assay`. */
+  readonly examples: readonly string[]
+  run (call: Call<F>): Promise<ExitCode>
+}
+
+/** Infers the types of the flags for `run`. */
+export function defineCommand<const F extends Flags> (command: Command<F>): Command {
+  return command
+}
+
+/** Loaded only when called, so that each command pays for its own imports alone. */
+export interface CommandLeaf {
+  readonly summary: string
+  readonly load: () => Promise<Command>
+}
+
+export interface CommandGroup {
+  readonly summary: string
+  readonly commands: Readonly<Record<string, CommandNode>>
+}
+
+export type CommandNode = CommandLeaf | CommandGroup
+
+export function isGroup (node: CommandNode): node is CommandGroup {
+  return 'commands' in node
+}

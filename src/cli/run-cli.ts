@@ -1,0 +1,50 @@
+import { readFile } from 'node:fs/promises'
+import { isGroup, type CommandGroup, type ExitCode } from './command.ts'
+import { findCommand, unknownCommand } from './find-command.ts'
+import { formatCommandHelp, formatGroupHelp } from './help.ts'
+import { asksForHelp, parseFlags, usage } from './parse-flags.ts'
+import { tellFailure } from './refusal.ts'
+import type { Terminal } from './terminal.ts'
+
+/** Runs one command line to its end. @param words without node and the script */
+export async function runCli (root: CommandGroup, words: readonly string[], terminal: Terminal): Promise<ExitCode | 130> {
+  let path: readonly string[] = ['assay']
+  try {
+    if (/^--?version$/.test(words[0] ?? '')) {
+      terminal.out(`assay ${await readVersion()}\n`)
+      return 0
+    }
+    const [asked, plain] = words[0] === 'help' ? [true, words.slice(1)] : [asksForHelp(words), words]
+    const found = findCommand(root, plain)
+    path = found.path
+    if (isGroup(found.node)) {
+      const [word] = found.rest
+      if (word !== undefined && !word.startsWith('-')) throw unknownCommand(path, word, found.node)
+      if (word !== undefined && !asked) throw usage(`${path.join(' ')} needs a command before ${word}`)
+      const help = formatGroupHelp(path, found.node)
+      if (asked) terminal.out(help)
+      else terminal.err(help)
+      return asked ? 0 : 2
+    }
+    const command = await found.node.load()
+    if (asked) {
+      terminal.out(formatCommandHelp(path, found.node.summary, command))
+      return 0
+    }
+    const { values, argument } = parseFlags(command, found.rest)
+    return await command.run({ flags: values, argument: argument ?? '', terminal })
+  } catch (error) {
+    if (terminal.signal.aborted) return 130
+    return tellFailure(terminal, error, wantsJson(words) ? 'json' : 'pretty', path)
+  }
+}
+
+/** Read from the words themselves, so that wrong usage too is told in the form asked for. */
+function wantsJson (words: readonly string[]): boolean {
+  return words.some((word, index) => /^--?output=json$/.test(word) || (/^--?output$/.test(word) && words[index + 1] === 'json'))
+}
+
+async function readVersion (): Promise<string> {
+  const { version } = JSON.parse(await readFile(new URL('../../package.json', import.meta.url), 'utf8')) as { version: string }
+  return version
+}

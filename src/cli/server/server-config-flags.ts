@@ -1,0 +1,34 @@
+import type { ConfigSource } from '../../runtime/config-file.ts'
+import { parseServerConfig, type ServerConfig } from '../../server/server-config.ts'
+import { readConfigSource } from '../config-flags.ts'
+import { numberFlag, pathFlag, switchFlag, textFlag, type FlagValues } from '../flag.ts'
+import type { Terminal } from '../terminal.ts'
+
+const defaultFile = 'conf/server/server.yaml'
+
+/** Flags of `server run` and `server validate`; each wins over its key in the file. */
+export const serverConfigFlags = {
+  config: pathFlag('configuration file, YAML or JSON', { defaultText: `${defaultFile}, if it is there` }),
+  expandEnv: switchFlag('replace $NAME and ${NAME} in the file from the environment'),
+  trustDomain: textFlag('trust domain of this server', { placeholder: 'NAME' }),
+  bindAddress: textFlag('address to listen on for agents', { placeholder: 'HOST' }),
+  serverPort: numberFlag('port to listen on for agents', { minimum: 0, placeholder: 'PORT' }),
+  socketPath: pathFlag('where to make the admin socket', { placeholder: 'PATH' }),
+  dataDir: pathFlag('folder for keys and the embedded database', { placeholder: 'DIR' }),
+  logLevel: textFlag('DEBUG, INFO, WARN or ERROR', { placeholder: 'LEVEL' }),
+  logFile: pathFlag('append the log to this file instead of standard error')
+}
+
+/** @throws {SpiffeError} `file_unusable`, `config_invalid` */
+export async function readServerConfig (flags: FlagValues<typeof serverConfigFlags>, terminal: Terminal): Promise<ServerConfig> {
+  const source: ConfigSource = await readConfigSource(flags, terminal, defaultFile, {
+    trustDomain: ['server', 'trust_domain'],
+    bindAddress: ['server', 'bind_address'],
+    serverPort: ['server', 'bind_port'],
+    socketPath: ['server', 'socket_path'],
+    dataDir: ['server', 'data_dir'],
+    logLevel: ['server', 'log_level'],
+    logFile: ['server', 'log_file']
+  })
+  return parseServerConfig(source)
+}

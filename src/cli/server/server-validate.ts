@@ -1,0 +1,14 @@
+import { serverConfigWarnings } from '../../server/server-config.ts'
+import { defineCommand } from '../command.ts'
+import { readServerConfig, serverConfigFlags } from './server-config-flags.ts'
+
+export const serverValidate = defineCommand({
+  flags: serverConfigFlags,
+  examples: ['assay server validate -config server.yaml'],
+  async run ({ flags, terminal }) {
+    const config = await readServerConfig(flags, terminal)
+    for (const warning of serverConfigWarnings(config)) terminal.err(`Warning: ${warning}\n`)
+    terminal.out('Assay server configuration file is valid.\n')
+    return 0
+  }
+})

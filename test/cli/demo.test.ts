@@ -1,0 +1,120 @@
+import { spawn, type ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdir, mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import t from 'tap'
+import { findEnvoy } from '../fakes/envoy.ts'
+import { eventually } from '../fakes/eventually.ts'
+
+const skip = findEnvoy() === undefined ? 'there is no Envoy here; `npm test` brings one' : false
+const program = join(import.meta.dirname, '../../src/cli/main.ts')
+
+/** `assay demo` with a folder for temporary files of its own, by which all it starts can be told. */
+class Demo implements AsyncDisposable {
+  readonly folder: string
+  readonly #child: ChildProcess
+  readonly #closed: Promise<unknown>
+  output = ''
+
+  constructor (folder: string, ...flags: string[]) {
+    this.folder = folder
+    this.#child = spawn(process.execPath, [program, 'demo', ...flags], {
+      env: { ...process.env, TMPDIR: folder }, stdio: ['ignore', 'pipe', 'pipe']
+    })
+    for (const stream of [this.#child.stdout, this.#child.stderr]) stream?.setEncoding('utf8').on('data', text => { this.output += text })
+    this.#closed = once(this.#child, 'close')
+  }
+
+  async says (text: string): Promise<void> {
+    await eventually(`"${text}" in\n${this.output}`, () => {
+      if (this.#child.exitCode !== null && !this.output.includes(text)) throw new Error(`the demo ended:\n${this.output}`)
+      return this.output.includes(text)
+    }, 60_000)
+  }
+
+  async exit (signal?: NodeJS.Signals): Promise<number | null> {
+    if (signal !== undefined) this.#child.kill(signal)
+    await this.#closed
+    return this.#child.exitCode
+  }
+
+  /** PIDs of all it started, itself included. */
+  async processes (): Promise<string[]> {
+    const all = (await readdir('/proc')).filter(name => /^\d+$/.test(name) && Number(name) !== process.pid)
+    const environments = await Promise.all(all.map(pid => readFile(`/proc/${pid}/environ`, 'latin1').catch(() => '')))
+    return all.filter((_, index) => environments[index]?.split('\0').includes(`TMPDIR=${this.folder}`))
+  }
+
+  async [Symbol.asyncDispose] (): Promise<void> {
+    if (this.#child.exitCode === null && this.#child.signalCode === null) await this.exit('SIGKILL')
+  }
+}
+
+async function openFolder (scope: AsyncDisposableStack): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), 'demo-test-'))
+  scope.defer(() => rm(folder, { recursive: true, force: true }))
+  return folder
+}
+
+for (const [place, flags] of [['the best nodes there can be', []], ['loopback addresses', ['--no-namespaces']]] as const) {
+  await t.test(`demo --once on ${place}`, { skip, timeout: 90_000 }, async t => {
+    await using scope = new AsyncDisposableStack()
+    const demo = scope.use(new Demo(await openFolder(scope), '--once', ...flags))
+    t.equal(await demo.exit(), 0, 'exit code')
+    const says = (pattern: RegExp, fact: string) => t.match(demo.output, pattern, fact)
+    says(/server's Envoy saw +spiffe:\/\/example\.org\/web +spiffe:\/\/example\.org\/batch/, 'the clients\' IDs as the server\'s side saw them')
+    says(/client's Envoy saw +spiffe:\/\/example\.org\/backend +spiffe:\/\/example\.org\/backend/, 'the server\'s ID as the client\'s side saw it')
+    says(/TLS version +TLSv1\.3 +TLSv1\.3/, 'TLS version')
+    says(/key exchange +X25519MLKEM768 +X25519MLKEM768/, 'key exchange')
+    says(/cipher +TLS_AES_\w+ +TLS_AES_\w+/, 'cipher')
+    says(/decision +allowed by RBAC \(200\) +refused by RBAC \(403\)/, 'the decisions')
+    says(/workload saw +URI=spiffe:\/\/example\.org\/web +nothing/, 'the workload knows its caller without TLS')
+    const serials = [...demo.output.matchAll(/ serial +([\da-f]+…[\da-f]+) +([\da-f]+…[\da-f]+)/g)].flatMap(match => match.slice(1))
+    t.equal(new Set(serials).size, 3, 'serials: two clients\', one server\'s')
+    for (const id of ['web', 'backend']) {
+      const [, before, after] = new RegExp(`example.org/${id}: serial (\\S+) -> (\\S+)`).exec(demo.output) ?? []
+      t.ok(serials.includes(before ?? ''), `${id} rotates from the serial that was shown`)
+      t.not(after, before, `${id} rotates to another one`)
+    }
+    const requests = Number(/(\d+) requests meanwhile, 0 failed/.exec(demo.output)?.[1])
+    t.ok(requests > 50, `0 of ${requests} requests fail during the rotation`)
+    t.strictSame(await readdir(demo.folder), [], 'no file or socket is left')
+    t.strictSame(await demo.processes(), [], 'no process, hence no namespace is left')
+  })
+}
+
+await t.test('however the demo ends, nothing stays', { skip, timeout: 180_000 }, async t => {
+  await using scope = new AsyncDisposableStack()
+  const folder = await openFolder(scope)
+  const killed = scope.use(new Demo(folder, '--no-namespaces'))
+  await killed.says('everything stays up until Ctrl-C')
+  t.ok((await killed.processes()).length >= 9, 'server, two agents, two Envoys, three workloads and the demo run')
+  await killed.exit('SIGKILL')
+  await eventually('all children to end with it', async () => (await killed.processes()).length === 0)
+  t.equal((await readdir(folder)).length, 1, 'a killed demo cannot remove its folder')
+
+  const stopped = scope.use(new Demo(folder))
+  await stopped.says('everything stays up until Ctrl-C')
+  t.equal((await readdir(folder)).length, 1, 'the next one removes it')
+  t.equal(await stopped.exit('SIGINT'), 0, 'Ctrl-C is its ordinary end')
+  t.strictSame([await readdir(folder), await stopped.processes()], [[], []], 'and leaves nothing')
+
+  const interrupted = scope.use(new Demo(folder))
+  await interrupted.says('starting an agent on each node')
+  t.equal(await interrupted.exit('SIGINT'), 130, 'Ctrl-C on the way')
+  t.strictSame([await readdir(folder), await interrupted.processes()], [[], []], 'leaves nothing either')
+})
+
+await t.test('a step that fails is named, with the place of the logs', { skip, timeout: 60_000 }, async t => {
+  await using scope = new AsyncDisposableStack()
+  // No Unix socket can have a path that long.
+  const folder = join(await openFolder(scope), 'x'.repeat(100))
+  await mkdir(folder)
+  const demo = scope.use(new Demo(folder, '--once', '--no-namespaces'))
+  t.equal(await demo.exit(), 1)
+  t.match(demo.output, /^failed: starting the server[^:]*: server ended \(exit code \d\)/m, 'the step')
+  const logs = /^ +logs: (\S+)$/m.exec(demo.output)?.[1] ?? ''
+  t.match(await readFile(join(logs, 'server.log'), 'utf8'), /sock/, 'the log tells why')
+  t.strictSame(await demo.processes(), [], 'no process is left')
+})

@@ -1,0 +1,56 @@
+import t from 'tap'
+import { spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdir, mkdtemp, rm, symlink } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { bind } from '../../src/rpc/server.ts'
+import { workloadService } from '../../src/wire/generated/workload.ts'
+import { serveServices } from '../fakes/serve-services.ts'
+
+const bin = join(import.meta.dirname, '..', '..', 'bin', 'assay')
+
+void t.test('bin/assay runs from anywhere', async t => {
+  const folder = await mkdtemp(join(tmpdir(), 'assay-bin-'))
+  t.teardown(() => rm(folder, { recursive: true }))
+  await mkdir(join(folder, 'with space'))
+  await symlink(bin, join(folder, 'with space', 'first'))
+  await symlink('with space/first', join(folder, 'second'))
+  for (const command of [bin, join(folder, 'with space', 'first'), join(folder, 'second')]) {
+    const { status, stdout, stderr } = spawnSync(command, ['--version'], { cwd: folder, encoding: 'utf8', env: { PATH: '/usr/bin:/bin' } })
+    t.match({ status, stdout, stderr }, { status: 0, stdout: /^assay \d/, stderr: '' }, command)
+  }
+  const script = `"${bin}" errors | head -1; "${bin}" errors nonsense-xyz; echo $?`
+  const piped = spawnSync('/bin/sh', ['-c', script], { encoding: 'utf8' })
+  t.match(piped, { stdout: 'trust_domain_malformed\n2\n', stderr: /^Error: no error has the code/ }, 'a reader may stop early')
+})
+
+void t.test('signals', async t => {
+  const socket = await serveServices(t, [bind(workloadService, {
+    async * fetchX509SVID (_request, { signal }) {
+      yield { svids: [] }
+      await new Promise<void>(resolve => {
+        if (signal.aborted) resolve()
+        signal.addEventListener('abort', () => resolve())
+      })
+    }
+  })])
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+    const child = spawn(bin, ['api', 'watch', '-socketPath', socket], { stdio: ['ignore', 'pipe', 'inherit'] })
+    await once(child.stdout, 'data')
+    child.kill(signal)
+    t.same(await once(child, 'exit'), [0, null], `${signal} ends a watch well`)
+  }
+  const script = `
+    import { openTerminal } from ${JSON.stringify(new URL('../../src/cli/terminal.ts', import.meta.url).href)}
+    const { signal } = openTerminal()
+    signal.addEventListener('abort', () => console.log('stopping'))
+    setInterval(() => {}, 1000)
+    console.log('ready')`
+  const stubborn = spawn(process.execPath, ['--input-type=module', '-e', script], { stdio: ['ignore', 'pipe', 'inherit'] })
+  await once(stubborn.stdout, 'data')
+  stubborn.kill('SIGTERM')
+  t.match(String((await once(stubborn.stdout, 'data'))[0]), 'stopping')
+  stubborn.kill('SIGINT')
+  t.same(await once(stubborn, 'exit'), [130, null], 'the second signal ends the process at once')
+})

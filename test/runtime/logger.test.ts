@@ -1,0 +1,41 @@
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t from 'tap'
+import { createLogger, silentLogger } from '../../src/runtime/logger.ts'
+
+void t.test('JSON lines with level, time and message', async t => {
+  const file = join(t.testdir({}), 'deep', 'log')
+  const log = createLogger({ level: 'info', file })
+  log.info({ agent: 'spiffe://example.org/spire/agent/x' }, 'agent has its identity')
+  log.debug('not at this level')
+  log.child({ request: '7' }).warn({ err: new Error('reason') }, 'refused')
+  const lines = readFileSync(file, 'utf8').trim().split('\n').map(line => JSON.parse(line) as Record<string, unknown>)
+  t.match(lines, [
+    { level: 'info', time: /^\d{4}-\d\d-\d\dT.*Z$/, agent: 'spiffe://example.org/spire/agent/x', msg: 'agent has its identity' },
+    { level: 'warn', request: '7', err: { message: 'reason', stack: /logger\.test/ }, msg: 'refused' }
+  ])
+  t.equal(lines.length, 2)
+  t.notOk('pid' in (lines[0] as object) || 'hostname' in (lines[0] as object), 'what every line would repeat is left out')
+  createLogger({ level: 'info', file }).info('again')
+  t.equal(readFileSync(file, 'utf8').trim().split('\n').length, 3, 'an existing file is appended to')
+  createLogger({ level: 'silent', file }).fatal('nothing')
+  silentLogger.fatal('nothing')
+  t.equal(readFileSync(file, 'utf8').trim().split('\n').length, 3)
+})
+
+void t.test('a secret never reaches a log', async t => {
+  const file = join(t.testdir({}), 'log')
+  const log = createLogger({ level: 'trace', file })
+  const secret = 'c2VjcmV0LXZhbHVl'
+  const names = ['privateKey', 'private_key', 'token', 'joinToken', 'join_token', 'svidKey', 'password', 'authorization', 'secret']
+  for (const name of names) {
+    log.info({ [name]: secret }, 'at the top')
+    log.info({ request: { [name]: secret } }, 'inside')
+    log.child({ [name]: secret }).info('in a child')
+    log.child({ svid: { [name]: secret } }).info({ config: { [name]: secret } }, 'inside a child')
+  }
+  const text = readFileSync(file, 'utf8')
+  t.equal(text.trim().split('\n').length, names.length * 4)
+  t.notMatch(text, secret)
+  t.equal(text.split('[secret]').length - 1, names.length * 5, 'each is marked as left out')
+})
