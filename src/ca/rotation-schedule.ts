@@ -19,4 +19,4 @@ function partOf ({ notBefore, notAfter }: Lifetime, part: number): Date {
 }
 
 /** How long every SVID may live at the least, whenever it is issued: what is left of a CA that signs its last. */
-export function guaranteedTtlSeconds (caTtlSeconds: number): number { return caTtlSeconds * (1 - activateAfter) }
+export function guaranteedTtlSeconds (caTtlSeconds: number): number { return Math.floor(caTtlSeconds * (1 - activateAfter)) }
