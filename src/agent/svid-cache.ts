@@ -147,9 +147,10 @@ function readSvid (entry: Entry, key: KeyObject, chain: readonly Uint8Array[] | 
 }
 
 function exportKey (key: KeyObject): { privateKey: Buffer, publicKey: Buffer } {
-  return { privateKey: key.export(
-    { format: 'der', type: 'pkcs8' }
-  ), publicKey: createPublicKey(key).export({ format: 'der', type: 'spki' }) }
+  return {
+    privateKey: key.export({ format: 'der', type: 'pkcs8' }),
+    publicKey: createPublicKey(key).export({ format: 'der', type: 'spki' })
+  }
 }
 
 function asRefusal (error: unknown): SpiffeError {
