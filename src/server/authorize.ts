@@ -4,7 +4,7 @@ import type { SpiffeId } from '../spiffe/spiffe-id.ts'
 import type { CallContext, TlsCaller } from '../rpc/call.ts'
 import type { Clock } from '../runtime/clock.ts'
 import type { AgentDirectory } from './agent-directory.ts'
-import { authorizationPolicy, type CallerClass } from './authorization-policy.ts'
+import { serverApiPolicy } from '../authz/server-api-policy.ts'
 import type { Registry } from './registry.ts'
 
 export interface AuthorizeDeps {
@@ -26,7 +26,7 @@ export class Authorizer {
    * @throws {SpiffeError} `authorization_denied`, or the agent's own refusal where only the agent check failed
    */
   async authorize (context: CallContext): Promise<void> {
-    const allowed = authorizationPolicy.get(context.method) ?? []
+    const allowed = serverApiPolicy.get(context.method) ?? []
     if (allowed.includes('anyone')) return
     const { caller } = context
     if (caller.kind === 'unix') {
@@ -61,11 +61,6 @@ export class Authorizer {
   #isAdmin (id: SpiffeId): boolean {
     return this.#deps.adminIds.has(id) || this.#deps.registry.someEntry(id, entry => entry.admin)
   }
-}
-
-/** Which callers a method has; for the documentation and its test. */
-export function callersOf (method: string): readonly CallerClass[] {
-  return authorizationPolicy.get(method) ?? []
 }
 
 function denied (context: CallContext): SpiffeError {

@@ -10,7 +10,7 @@ const anyone: readonly CallerClass[] = ['anyone']
 const server = '/spire.api.server'
 
 /** Every method of the server's API with its callers (spire-surface §1.3 to §1.9). A method that is not here is refused. */
-export const authorizationPolicy: ReadonlyMap<string, readonly CallerClass[]> = new Map([
+export const serverApiPolicy: ReadonlyMap<string, readonly CallerClass[]> = new Map([
   ...rows(`${server}.agent.v1.Agent`, operator, ['CountAgents', 'ListAgents', 'GetAgent', 'DeleteAgent', 'BanAgent', 'CreateJoinToken']),
   ...rows(`${server}.agent.v1.Agent`, anyone, ['AttestAgent']),
   ...rows(`${server}.agent.v1.Agent`, agent, ['RenewAgent', 'PostStatus']),
