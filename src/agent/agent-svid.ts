@@ -63,7 +63,8 @@ export class AgentSvid {
       if (this.#leaf.notAfter.getTime() <= now) throw new SpiffeError(
         'agent_expired', 'the agent\'s SVID expired before it could be renewed'
       )
-      if (now < this.#renewAtMs) {
+      // One from the future, after the clock was set back, is renewed while the connection made with it lasts.
+      if (now < this.#renewAtMs && this.#leaf.notBefore.getTime() <= now) {
         await clock.sleep(Math.min(checkEveryMs, this.#renewAtMs - now), signal)
         continue
       }

@@ -37,7 +37,9 @@ export class JwtCache {
     if (entry.additionalAttributes.jwtSvidIncludeJti) return { ...await sign(entry, audience, signer, signal), hint: entry.hint }
     const key = cacheKey(entry, audience)
     const cached = this.#tokens.get(key)
-    if (cached !== undefined && cached.renewAtMs > this.#clock.now().getTime()) return this.#use(key, cached, entry)
+    const now = this.#clock.now()
+    // One from the future, after the clock was set back, is refused by those who look at `iat`.
+    if (cached !== undefined && cached.renewAtMs > now.getTime() && cached.svid.issuedAt <= now) return this.#use(key, cached, entry)
     try {
       const svid = await this.#signOnce(key, entry, audience, signer, signal)
       const fresh = { svid, renewAtMs: (svid.issuedAt.getTime() + svid.expiresAt.getTime()) / 2 }

@@ -74,7 +74,8 @@ export class SvidCache {
       const failed = this.#failed.get(entry.id)
       if (failed !== undefined && sameRevision(failed.entry, entry) && failed.againAtMs > now) return false
       const cached = this.#byEntry.get(entry.id)
-      return cached === undefined || !sameRevision(cached.entry, entry) || cached.renewAtMs <= now
+      // From the future: the clock was set back, and nobody accepts it for now.
+      return cached === undefined || !sameRevision(cached.entry, entry) || cached.renewAtMs <= now || cached.svid.notBefore.getTime() > now
     }
     const due = [...watched].filter(isDue)
     let room = this.#options.maxIdle - watched.size

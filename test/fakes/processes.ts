@@ -119,7 +119,7 @@ export class RunningServer extends Running {
 /** `assay server run` in a process of its own; returns once it serves. Rate limits are off unless the configuration says otherwise. */
 export async function startServer (options: StartServerOptions = {}): Promise<RunningServer> {
   const { process, folder, socket, trustDomain } = await spawnServer(options)
-  const { address } = await ready(process, 'server is running')
+  const { address } = await ready(process, 'server is running', options.folder === undefined ? folder : undefined)
   const bound = /:(\d+)$/.exec(String(address))?.[1]
   return new RunningServer({ process, folder, ownsFolder: options.folder === undefined }, trustDomain, socket, Number(bound))
 }
@@ -190,7 +190,7 @@ export async function startAgent ({ server, folder, config = {}, plugins }: Star
     ...plugins === undefined ? {} : { plugins }
   })
   const process = new RunningProcess(['agent', 'run', '-config', file])
-  await ready(process, 'agent is serving')
+  await ready(process, 'agent is serving', folder === undefined ? home : undefined)
   return new RunningAgent({ process, folder: home, ownsFolder: folder === undefined }, socket)
 }
 
@@ -201,11 +201,13 @@ async function prepareJoin (server: RunningServer, bundleFile: string): Promise<
   return (await channel.client(agentService).createJoinToken({ ttl: 600 })).value
 }
 
-async function ready (process: RunningProcess, message: string): Promise<Record<string, unknown>> {
+/** @param ownFolder to remove when the process does not come up */
+async function ready (process: RunningProcess, message: string, ownFolder: string | undefined): Promise<Record<string, unknown>> {
   try {
     return await process.logged(message)
   } catch (error) {
     await process.kill9()
+    if (ownFolder !== undefined) await rm(ownFolder, { recursive: true, force: true })
     throw error
   }
 }

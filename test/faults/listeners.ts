@@ -1,0 +1,126 @@
+import { randomBytes } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import { connect as connectHttp2, constants, type ClientHttp2Session } from 'node:http2'
+import { createConnection, type Socket } from 'node:net'
+import { connect as connectTls } from 'node:tls'
+
+/** A way to open one connection to a listener, up to the point where bytes of our choice go out. */
+export interface Target { readonly name: string, open (): Promise<Socket> }
+
+export function unixTarget (name: string, path: string): Target {
+  return { name, open: () => opened(createConnection({ path }), 'connect') }
+}
+
+/** The port before any handshake. */
+export function tcpTarget (name: string, port: number): Target {
+  return { name, open: () => opened(createConnection({ host: '127.0.0.1', port }), 'connect') }
+}
+
+/** The port after an anonymous handshake. */
+export function tlsTarget (name: string, port: number): Target {
+  return {
+    name,
+    open: () => opened(connectTls({ host: '127.0.0.1', port, rejectUnauthorized: false, ALPNProtocols: ['h2'], minVersion: 'TLSv1.2' }), 'secureConnect')
+  }
+}
+
+function opened (socket: Socket, event: string): Promise<Socket> {
+  return new Promise((resolve, reject) => {
+    socket.once('error', reject)
+    socket.once(event, () => {
+      socket.off('error', reject)
+      socket.on('error', () => undefined)
+      resolve(socket)
+    })
+  })
+}
+
+const preface = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n')
+
+function frame (type: number, flags: number, stream: number, payload: Uint8Array): Buffer {
+  const header = Buffer.alloc(9)
+  header.writeUIntBE(payload.length, 0, 3)
+  header.writeUInt8(type, 3)
+  header.writeUInt8(flags, 4)
+  header.writeUInt32BE(stream, 5)
+  return Buffer.concat([header, payload])
+}
+
+const settings = frame(4, 0, 0, new Uint8Array())
+
+/** Bytes that no well-behaved client sends, by what they are. */
+export const garbage: Readonly<Record<string, Buffer>> = {
+  'random bytes': randomBytes(65_536),
+  'zeroes': Buffer.alloc(65_536),
+  'an HTTP/1.1 request': Buffer.from('GET / HTTP/1.1\r\nHost: localhost\r\n\r\n'),
+  'half a preface': preface.subarray(0, 10),
+  'random bytes after the preface': Buffer.concat([preface, randomBytes(65_536)]),
+  'random frames': Buffer.concat([preface, settings, ...Array.from({ length: 200 }, () => frame(randomBytes(1)[0] ?? 0, randomBytes(1)[0] ?? 0, 1, randomBytes(100)))]),
+  'a frame longer than allowed': Buffer.concat([preface, settings, frame(0, 0, 1, Buffer.alloc(1_000_000))]),
+  'headers that are no HPACK': Buffer.concat([preface, settings, frame(1, 4, 1, randomBytes(500))]),
+  '10 000 settings': Buffer.concat([preface, ...Array.from({ length: 10_000 }, () => settings)]),
+  '10 000 pings': Buffer.concat([preface, settings, ...Array.from({ length: 10_000 }, () => frame(6, 0, 0, Buffer.alloc(8)))]),
+  '5 000 continuations': Buffer.concat([preface, settings, frame(1, 0, 1, Buffer.of(0x82)), ...Array.from({ length: 5000 }, () => frame(9, 0, 1, Buffer.alloc(1000, 0x40)))])
+}
+
+/** Sends bytes and waits until the other side ends the connection, or has had a while to choke on them. */
+export async function throwAt (target: Target, bytes: Buffer): Promise<void> {
+  const socket = await target.open()
+  socket.resume()
+  const closed = new Promise<void>(resolve => socket.once('close', () => resolve()))
+  socket.write(bytes)
+  await Promise.race([closed, new Promise<void>(resolve => setTimeout(resolve, 200))])
+  socket.destroy()
+  await closed
+}
+
+export interface GrpcAnswer { readonly status: string | undefined, readonly message: string | undefined }
+
+/** One raw gRPC call. @param body as sent, with the length prefix */
+export async function rawCall (target: Target, path: string, body: Buffer, headers: Readonly<Record<string, string>> = {}): Promise<GrpcAnswer> {
+  const session = await openSession(target)
+  try {
+    return await new Promise((resolve, reject) => {
+      const call = session.request({ ':method': 'POST', ':path': path, 'content-type': 'application/grpc', 'te': 'trailers', ...headers })
+      const read = (sent: Record<string, unknown>) => {
+        if (sent['grpc-status'] !== undefined) resolve({ status: String(sent['grpc-status']), message: sent['grpc-message'] as string | undefined })
+      }
+      call.on('response', read).on('trailers', read).on('error', reject).on('close', () => resolve({ status: undefined, message: undefined }))
+      call.resume()
+      call.end(body)
+    })
+  } finally {
+    session.destroy()
+  }
+}
+
+/** Opens streams and resets each at once. */
+export async function resetRapidly (target: Target, path: string, times: number): Promise<void> {
+  const session = await openSession(target)
+  for (let done = 0; done < times && !session.destroyed; done++) {
+    const call = session.request({ ':method': 'POST', ':path': path, 'content-type': 'application/grpc', 'te': 'trailers' })
+    call.on('error', () => undefined)
+    call.close(constants.NGHTTP2_CANCEL)
+    if (done % 100 === 0) await new Promise(resolve => setImmediate(resolve))
+  }
+  session.destroy()
+}
+
+/** A gRPC message with its prefix. @param length what the prefix says, if not the truth */
+export function grpcMessage (bytes: Uint8Array, length = bytes.length): Buffer {
+  const prefix = Buffer.alloc(5)
+  prefix.writeUInt32BE(length, 1)
+  return Buffer.concat([prefix, bytes])
+}
+
+/** Resident memory of a process, MiB. */
+export function residentMiB (pid: number): number {
+  return Number(/^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]) / 1024
+}
+
+async function openSession (target: Target): Promise<ClientHttp2Session> {
+  const socket = await target.open()
+  const session = connectHttp2('http://localhost', { createConnection: () => socket })
+  session.on('error', () => undefined)
+  return session
+}

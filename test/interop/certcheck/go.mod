@@ -1,0 +1,3 @@
+module assay.test/certcheck
+
+go 1.21

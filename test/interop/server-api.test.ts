@@ -1,0 +1,25 @@
+import t, { type Test } from 'tap'
+import { startServer } from '../fakes/processes.ts'
+import { buildGoPrograms, runGoProgram, withoutGo, type ProgramRun } from './go-programs.ts'
+
+if (withoutGo === false) await buildGoPrograms()
+
+t.test('an administrator that speaks spire-api-sdk (spire-surface §1.3 to §1.6)', { skip: withoutGo }, async t => {
+  await using server = await startServer()
+  tell(t, await runGoProgram('admin-client', ['-socket', server.adminSocket, '-trust-domain', server.trustDomain]), 150)
+})
+
+t.test('an agent that speaks spire-api-sdk, from join token to eviction (spire-surface §2)', { skip: withoutGo }, async t => {
+  await using server = await startServer()
+  const run = await runGoProgram('fake-agent', ['-socket', server.adminSocket, '-address', server.address, '-trust-domain', server.trustDomain])
+  tell(t, run, 60)
+  t.notMatch(server.log(), /"level":"error"/, 'no refusal is a bug')
+})
+
+/** @param least how many checks the program makes at least: a scenario cut short must not pass */
+function tell (t: Test, { checks, done }: ProgramRun, least: number): void {
+  for (const { check, ok, detail } of checks) t.ok(ok, check, ok ? {} : { detail })
+  t.ok(done, 'the scenario ran to its end')
+  t.ok(checks.length >= least, `${checks.length} checks`)
+}
+
