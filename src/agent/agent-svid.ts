@@ -10,7 +10,7 @@ import { parseCertificate, type Certificate } from '../x509/certificate.ts'
 import { createCertificateRequest } from '../x509/certificate-request.ts'
 import type { AgentState, AgentStateFile } from './agent-state.ts'
 import { endsAgent } from './ends-agent.ts'
-import { renewalTimeMs } from './renewal-time.ts'
+import { renewalTimeMs, wasSetBack } from './renewal-time.ts'
 
 export interface AgentSvidDeps {
   /** Absent with the memory key manager: nothing is kept then. */
@@ -31,6 +31,8 @@ export class AgentSvid {
   #state: AgentState
   #leaf: Certificate
   #renewAtMs: number
+  /** Of one that was stored: when it became valid. */
+  #receivedAtMs: number
   #kept: Promise<void> = Promise.resolve()
 
   constructor (state: AgentState, deps: AgentSvidDeps) {
@@ -38,6 +40,7 @@ export class AgentSvid {
     this.#state = state
     this.#leaf = leafOf(state)
     this.#renewAtMs = renewalTimeMs(this.#leaf, 0.1, deps.random())
+    this.#receivedAtMs = this.#leaf.notBefore.getTime()
   }
 
   get id (): SpiffeId { return parseSpiffeId(this.#leaf.uriSans[0] ?? '') }
@@ -63,8 +66,7 @@ export class AgentSvid {
       if (this.#leaf.notAfter.getTime() <= now) throw new SpiffeError(
         'agent_expired', 'the agent\'s SVID expired before it could be renewed'
       )
-      // One from the future, after the clock was set back, is renewed while the connection made with it lasts.
-      if (now < this.#renewAtMs && this.#leaf.notBefore.getTime() <= now) {
+      if (now < this.#renewAtMs && !wasSetBack(this.#receivedAtMs, now)) {
         await clock.sleep(Math.min(checkEveryMs, this.#renewAtMs - now), signal)
         continue
       }
@@ -86,7 +88,9 @@ export class AgentSvid {
     const chain = await renew(createCertificateRequest(key), signal)
     await this.#keep(state => agentState(chain, key, state))
     this.#leaf = leafOf(this.#state)
-    this.#renewAtMs = renewalTimeMs(this.#leaf, 0.1, this.#deps.random(), this.#deps.clock.now())
+    const now = this.#deps.clock.now()
+    this.#renewAtMs = renewalTimeMs(this.#leaf, 0.1, this.#deps.random(), now)
+    this.#receivedAtMs = now.getTime()
     this.#deps.log.info({ agent: this.id, expires: this.notAfter.toISOString() }, 'agent SVID renewed')
   }
 

@@ -10,6 +10,9 @@ export interface JwtSigner {
   Promise<{ readonly token: string, readonly issuedAt: Date, readonly expiresAt: Date }>
 }
 
+/** What validators commonly allow; a token of the farther future was signed before the clock was set back, and is refused. */
+const iatLeewayMs = 60_000
+
 interface Cached { readonly svid: Omit<JwtSvid, 'hint'>, readonly renewAtMs: number }
 
 /**
@@ -37,9 +40,8 @@ export class JwtCache {
     if (entry.additionalAttributes.jwtSvidIncludeJti) return { ...await sign(entry, audience, signer, signal), hint: entry.hint }
     const key = cacheKey(entry, audience)
     const cached = this.#tokens.get(key)
-    const now = this.#clock.now()
-    // One from the future, after the clock was set back, is refused by those who look at `iat`.
-    if (cached !== undefined && cached.renewAtMs > now.getTime() && cached.svid.issuedAt <= now) return this.#use(key, cached, entry)
+    const now = this.#clock.now().getTime()
+    if (cached !== undefined && cached.renewAtMs > now && cached.svid.issuedAt.getTime() < now + iatLeewayMs) return this.#use(key, cached, entry)
     try {
       const svid = await this.#signOnce(key, entry, audience, signer, signal)
       const fresh = { svid, renewAtMs: (svid.issuedAt.getTime() + svid.expiresAt.getTime()) / 2 }

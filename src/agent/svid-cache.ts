@@ -8,7 +8,7 @@ import type { Logger } from '../runtime/logger.ts'
 import { createCertificateRequest } from '../x509/certificate-request.ts'
 import { parseCertificate } from '../x509/certificate.ts'
 import type { EntryIndex } from './entry-index.ts'
-import { renewalTimeMs } from './renewal-time.ts'
+import { renewalTimeMs, wasSetBack } from './renewal-time.ts'
 
 export type WorkloadKeyType = 'ec-p256' | 'ec-p384' | 'rsa-2048'
 
@@ -18,7 +18,7 @@ export interface SvidSigner {
   Promise<readonly (readonly Uint8Array[] | SpiffeError)[]>
 }
 
-interface Cached { readonly entry: Entry, readonly svid: X509Svid, readonly renewAtMs: number }
+interface Cached { readonly entry: Entry, readonly svid: X509Svid, readonly receivedAtMs: number, readonly renewAtMs: number }
 
 export interface SvidCacheOptions {
   readonly keyType: WorkloadKeyType
@@ -74,8 +74,7 @@ export class SvidCache {
       const failed = this.#failed.get(entry.id)
       if (failed !== undefined && sameRevision(failed.entry, entry) && failed.againAtMs > now) return false
       const cached = this.#byEntry.get(entry.id)
-      // From the future: the clock was set back, and nobody accepts it for now.
-      return cached === undefined || !sameRevision(cached.entry, entry) || cached.renewAtMs <= now || cached.svid.notBefore.getTime() > now
+      return cached === undefined || !sameRevision(cached.entry, entry) || cached.renewAtMs <= now || wasSetBack(cached.receivedAtMs, now)
     }
     const due = [...watched].filter(isDue)
     let room = this.#options.maxIdle - watched.size
@@ -118,7 +117,8 @@ export class SvidCache {
       return
     }
     this.#failed.delete(entry.id)
-    this.#byEntry.set(entry.id, { entry, svid, renewAtMs: renewalTimeMs(svid, 0.05, this.#options.random(), this.#clock.now()) })
+    const now = this.#clock.now()
+    this.#byEntry.set(entry.id, { entry, svid, receivedAtMs: now.getTime(), renewAtMs: renewalTimeMs(svid, 0.05, this.#options.random(), now) })
     this.#log.debug({ entry: entry.id, spiffeId: svid.id, expires: svid.notAfter.toISOString() }, 'X509-SVID issued')
   }
 }

@@ -13,6 +13,8 @@ export interface TlsIdentity {
   readonly privateKey: Uint8Array
 }
 
+interface IssuedIdentity extends TlsIdentity { readonly issuedAt: Date, readonly renewAt: Date }
+
 const checkEveryMs = 5000
 
 /** The server's own X509-SVID, `spiffe://<td>/spire/server`, renewed at half-life with a fresh key that never leaves memory (ID-15). */
@@ -21,9 +23,9 @@ export class ServerIdentity {
   readonly #trustDomain: TrustDomain
   readonly #ttlSeconds: number
   readonly #clock: Clock
-  #current: TlsIdentity & { readonly renewAt: Date }
+  #current: IssuedIdentity
 
-  private constructor (options: ServerIdentityOptions, first: TlsIdentity & { readonly renewAt: Date }) {
+  private constructor (options: ServerIdentityOptions, first: IssuedIdentity) {
     this.#authority = options.authority
     this.#trustDomain = options.trustDomain
     this.#ttlSeconds = options.ttlSeconds
@@ -41,7 +43,9 @@ export class ServerIdentity {
   async run (onRenewed: () => void, log: Logger, signal: AbortSignal): Promise<void> {
     for (;;) {
       await this.#clock.sleep(checkEveryMs, signal)
-      if (this.#current.renewAt > this.#clock.now()) continue
+      const now = this.#clock.now()
+      // Issued in the future: the clock was set back, and for now no agent accepts it.
+      if (this.#current.renewAt > now && this.#current.issuedAt <= now) continue
       try {
         this.#current = await issue({
           authority: this.#authority, trustDomain: this.#trustDomain, ttlSeconds: this.#ttlSeconds, clock: this.#clock
@@ -62,14 +66,13 @@ export interface ServerIdentityOptions {
   readonly clock: Clock
 }
 
-async function issue (
-  { authority, trustDomain, ttlSeconds, clock }: ServerIdentityOptions
-): Promise<TlsIdentity & { readonly renewAt: Date }> {
+async function issue ({ authority, trustDomain, ttlSeconds, clock }: ServerIdentityOptions): Promise<IssuedIdentity> {
   const { publicKey, privateKey } = generateKeyPairSync('ec', {
     namedCurve: 'P-256',
     publicKeyEncoding: { format: 'der', type: 'spki' },
     privateKeyEncoding: { format: 'der', type: 'pkcs8' }
   })
   const { chain, notAfter } = await authority.issueX509Svid({ id: serverIdOf(trustDomain), publicKey, dnsNames: [], ttlSeconds })
-  return { chain, privateKey, renewAt: new Date((clock.now().getTime() + notAfter.getTime()) / 2) }
+  const issuedAt = clock.now()
+  return { chain, privateKey, issuedAt, renewAt: new Date((issuedAt.getTime() + notAfter.getTime()) / 2) }
 }

@@ -87,14 +87,14 @@ for (const [place, flags] of [['the best nodes there can be', []], ['loopback ad
 await t.test('however the demo ends, nothing stays', { skip, timeout: 180_000 }, async t => {
   await using scope = new AsyncDisposableStack()
   const folder = await openFolder(scope)
-  const killed = scope.use(new Demo(folder, '--no-namespaces'))
+  const killed = scope.use(new Demo(folder))
   await killed.says('everything stays up until Ctrl-C')
-  t.ok((await killed.processes()).length >= 9, 'server, two agents, two Envoys, three workloads and the demo run')
+  t.ok((await killed.processes()).length >= 9, 'server, two agents, two Envoys, three workloads and the demo run; as root two namespaces too')
   await killed.exit('SIGKILL')
   await eventually('all children to end with it', async () => (await killed.processes()).length === 0)
   t.equal((await readdir(folder)).length, 1, 'a killed demo cannot remove its folder')
 
-  const stopped = scope.use(new Demo(folder))
+  const stopped = scope.use(new Demo(folder, '--no-namespaces'))
   await stopped.says('everything stays up until Ctrl-C')
   t.equal((await readdir(folder)).length, 1, 'the next one removes it')
   t.equal(await stopped.exit('SIGINT'), 0, 'Ctrl-C is its ordinary end')
@@ -115,6 +115,7 @@ await t.test('a step that fails is named, with the place of the logs', { skip, t
   t.equal(await demo.exit(), 1)
   t.match(demo.output, /^failed: starting the server[^:]*: server ended \(exit code \d\)/m, 'the step')
   const logs = /^ +logs: (\S+)$/m.exec(demo.output)?.[1] ?? ''
-  t.match(await readFile(join(logs, 'server.log'), 'utf8'), /sock/, 'the log tells why')
+  t.match(demo.output, /^ {2}Error: .*sock/m, 'what it said last')
+  t.match(await readFile(join(logs, 'server.log'), 'utf8'), /sock/, 'the log tells the same')
   t.strictSame(await demo.processes(), [], 'no process is left')
 })

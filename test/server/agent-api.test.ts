@@ -6,6 +6,7 @@ import { PermissionDeniedDetails, PermissionDeniedDetails_Reason as Reason } fro
 import { parseCertificate } from '../../src/x509/certificate.ts'
 import { createCertificateRequest } from '../../src/x509/certificate-request.ts'
 import { attest, createJoinToken, identityOf, newKey, openServerChannel } from '../fakes/agent-client.ts'
+import { capturedLog } from '../fakes/captured-log.ts'
 import { ManualClock } from '../fakes/clock.ts'
 import { startTestServer } from '../fakes/server.ts'
 
@@ -128,4 +129,25 @@ void t.test('CreateJoinToken checks what it is given, and makes the alias', asyn
   const { entries } = await server.admin.client(entryService).listEntries({})
   const nodeId = `spiffe://example.org/spire/agent/join_token/${token}`
   t.match(entries[0], { spiffeId: { path: '/node/one' }, selectors: [{ type: 'spiffe_id', value: nodeId }] })
+})
+
+void t.test('an operator can follow an attestation in the log, and see why one failed; the token is in none of it', async t => {
+  const { log, lines } = capturedLog()
+  await using server = await startTestServer({ log })
+  const token = await createJoinToken(server)
+  await attest(server, token)
+  const steps = lines.filter(line => line['method'] === '/spire.api.server.agent.v1.Agent/AttestAgent')
+  t.match(steps, [
+    { level: 'debug', msg: 'attestation received', attestor: 'join_token' },
+    { level: 'debug', msg: 'certificate request is well formed and signed by its key' },
+    { level: 'debug', msg: 'join token is valid' },
+    { level: 'info', msg: 'agent attested', agent: `spiffe://example.org/spire/agent/join_token/${token}` },
+    { level: 'debug', msg: 'call', status: 'OK' }
+  ])
+  t.equal(new Set(steps.map(line => line['requestId'])).size, 1, 'one request number runs through it')
+  const unused = await createJoinToken(server)
+  await attest(server, 'wrong-token').catch(() => {})
+  t.match(lines.findLast(line => line['msg'] === 'attestation refused'), { level: 'warn', code: 'join_token_invalid', reason: /token/ })
+  t.notMatch(JSON.stringify(lines), unused, 'a token that may still be used is not in the log')
+  t.notMatch(JSON.stringify(lines), 'wrong-token')
 })

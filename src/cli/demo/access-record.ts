@@ -1,4 +1,5 @@
 import { X509Certificate } from 'node:crypto'
+import { readJsonLine } from './read-json-line.ts'
 
 /** What a node's Envoy saw of the other side of one request; the access log of `envoy-configs/*-node.yaml`. */
 export interface AccessRecord {
@@ -16,9 +17,11 @@ export interface AccessRecord {
 
 /** @returns `undefined` for a line that is no access record */
 export function parseAccessRecord (line: string): AccessRecord | undefined {
-  if (!line.startsWith('{')) return undefined
-  const record = JSON.parse(line) as Record<string, string | number | null>
-  const text = (key: string) => record[key] === null || record[key] === undefined ? '-' : String(record[key])
+  const record = readJsonLine(line)
+  const text = (key: string) => {
+    const value = record?.[key]
+    return typeof value === 'string' || typeof value === 'number' ? String(value) : '-'
+  }
   if (text('request_id') === '-') return undefined
   return {
     requestId: text('request_id'),
@@ -28,7 +31,7 @@ export function parseAccessRecord (line: string): AccessRecord | undefined {
     tlsVersion: text('tls_version'),
     keyExchange: text('tls_group'),
     cipher: text('tls_cipher'),
-    status: Number(record['status']),
+    status: Number(text('status')),
     details: text('details')
   }
 }

@@ -1,4 +1,5 @@
 import type { ManagedProcess } from './managed-process.ts'
+import { readJsonLine } from './read-json-line.ts'
 
 export interface Answer { readonly id: string, readonly status: number, readonly body: string }
 export interface LoopResult { readonly requests: number, readonly failures: number, readonly firstFailure?: string }
@@ -15,9 +16,7 @@ export class CallerClient {
   async stopLoop (): Promise<LoopResult> { return await this.#ask('stop', 'loop') as LoopResult }
 
   async #ask (order: string, fact: string): Promise<unknown> {
-    const answer = this.#process.line(`what came of "${order}"`, line => {
-      return line.startsWith('{') ? (JSON.parse(line) as Record<string, unknown>)[fact] : undefined
-    })
+    const answer = this.#process.line(`what came of "${order}"`, line => readJsonLine(line)?.[fact])
     this.#process.send(order)
     return await answer
   }

@@ -16,7 +16,7 @@ export interface ManagedProcessOptions {
 }
 
 const patienceMs = 5_000
-const linesToShow = 15
+const linesToShow = 8
 
 /** A child that ends with this process, however that ends. It is out of reach of the terminal's Ctrl-C: its owner decides when it stops. */
 export class ManagedProcess implements AsyncDisposable {
@@ -85,7 +85,8 @@ export class ManagedProcess implements AsyncDisposable {
   async ended (): Promise<never> {
     await this.#gone
     const { exitCode, signalCode } = this.#child
-    throw new Error(`${this.name} ended (${this.#failure?.message ?? signalCode ?? `exit code ${exitCode}`})`)
+    const last = this.#tail.map(line => `\n  ${line}`).join('')
+    throw new Error(`${this.name} ended (${this.#failure?.message ?? signalCode ?? `exit code ${exitCode}`})${last}`)
   }
 
   kill (): void { if (this.running) this.#child.kill('SIGKILL') }

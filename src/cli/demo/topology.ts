@@ -11,6 +11,7 @@ import { DemoOperator } from './demo-operator.ts'
 import { ManagedProcess } from './managed-process.ts'
 import type { DemoNetwork, DemoNode } from './network.ts'
 import { placeEnvoyConfig, type Placement, type SocketAddress } from './place-envoy-config.ts'
+import { readJsonLine } from './read-json-line.ts'
 import { until } from './until.ts'
 import type { Workspace } from './workspace.ts'
 
@@ -155,7 +156,7 @@ function workload (name: string, ...words: string[]): string[] {
 }
 
 function logged (message: string): (line: string) => true | undefined {
-  return line => line.startsWith('{') && (JSON.parse(line) as { msg?: string }).msg === message ? true : undefined
+  return line => readJsonLine(line)?.['msg'] === message ? true : undefined
 }
 
 async function writeJson (folder: string, name: string, value: object): Promise<string> {

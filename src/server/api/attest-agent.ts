@@ -13,7 +13,16 @@ import { encodeX509Svid } from './encode-svid.ts'
  */
 export async function * attestAgent (requests: AsyncIterable<AttestAgentRequest>, context: CallContext, deps: AgentDeps):
 AsyncGenerator<AttestAgentResponseInit> {
-  const log = context.log.child({ attestation: context.requestId })
+  try {
+    yield await attest(requests, context, deps)
+  } catch (error) {
+    if (error instanceof SpiffeError) context.log.warn({ code: error.code, reason: error.message }, 'attestation refused')
+    throw error
+  }
+}
+
+async function attest (requests: AsyncIterable<AttestAgentRequest>, context: CallContext, deps: AgentDeps): Promise<AttestAgentResponseInit> {
+  const { log } = context
   await deps.limits.attestation(context, 1)
   const { type, payload, csr } = await readParams(requests)
   log.debug({ attestor: type, payloadBytes: payload.length }, 'attestation received')
@@ -43,7 +52,7 @@ AsyncGenerator<AttestAgentResponseInit> {
   }
   await deps.registrations.attestAgent(agent, token)
   log.info({ agent: id, expires: svid.notAfter.toISOString() }, 'agent attested')
-  yield { result: { svid: encodeX509Svid(svid), reattestable: false } }
+  return { result: { svid: encodeX509Svid(svid), reattestable: false } }
 }
 
 async function readParams (requests: AsyncIterable<AttestAgentRequest>): Promise<{ type: string, payload: Uint8Array, csr: Uint8Array }> {
