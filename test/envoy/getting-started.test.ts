@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
@@ -8,7 +8,10 @@ import t from 'tap'
 
 const root = join(import.meta.dirname, '../..')
 const envoy = '.assay-tools/envoy-1.40.0/envoy/_bin/envoy'
-const missing = existsSync(join(root, envoy)) ? [] : ['the Envoy that set-up brings']
+const missing = [
+  ...existsSync(join(root, envoy)) ? [] : ['the Envoy that set-up brings'],
+  ...['bash', 'curl', 'python3'].filter(program => spawnSync(program, ['--version'], { stdio: 'ignore' }).status !== 0)
+]
 
 await t.test('docs/getting-started.md does what it says', {
   skip: missing.length > 0 ? `not here: ${missing.join(', ')}` : false, timeout: 120_000

@@ -24,6 +24,14 @@ for (const api of apis) {
     await until('Envoy to find no agent', async () => Number((await server.stats(down)).get(down)) > 0)
     t.notOk(await server.isReady(), 'start-up with the agent down: Envoy waits')
     await mesh.startAgent()
+    if (api === 'DELTA_GRPC') {
+      await server.ready()
+      t.strictSame(await serialsHeld(server, backend), [], 'no entry yet: "removed" is an answer, Envoy is live without a certificate')
+    } else {
+      const asked = 'cluster.agent.upstream_rq_total'
+      await until('a few refusals', async () => Number((await server.stats(asked)).get(asked)) > 4)
+      t.notOk(await server.isReady(), 'no entry yet: the agent refuses, Envoy waits on')
+    }
     await mesh.register(backend, { ttlSeconds: 600 })
     await until('the first secret', async () => (await serialsHeld(server, backend)).length === 1)
     await server.ready()
