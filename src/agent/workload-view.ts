@@ -50,9 +50,10 @@ export class WorkloadView {
     if (ready.length < pairs.length && !withdrawn) return
     const svids = ready.map(pair => pair.svid)
     const federatedBundles = federatedOf(this.#wanted, state.federatedBundles)
-    if (last?.bundle === state.bundle && sameItems(last.svids, svids) && sameMaps(last.federatedBundles, federatedBundles)) return
+    const awaitsSvids = svids.length === 0 && this.#wanted.length > 0
     this.#shownEntries = ready.map(pair => pair.entry)
-    this.#shown.set({ svids, bundle: state.bundle, federatedBundles, revision })
+    const next = { svids, bundle: state.bundle, federatedBundles, awaitsSvids, revision }
+    if (last === undefined || !sameContent(last, next)) this.#shown.set(next)
   }
 
   /** Whole states, the current one first; waits for the first. */
@@ -73,6 +74,10 @@ function federatedOf (entries: readonly Entry[], bundles: ReadonlyMap<TrustDomai
     if (bundle !== undefined) found.set(trustDomain, bundle)
   }
   return found
+}
+
+function sameContent (a: WorkloadIdentity, b: WorkloadIdentity): boolean {
+  return a.bundle === b.bundle && a.awaitsSvids === b.awaitsSvids && sameItems(a.svids, b.svids) && sameMaps(a.federatedBundles, b.federatedBundles)
 }
 
 function sameItems<T> (a: readonly T[], b: readonly T[]): boolean {

@@ -37,3 +37,11 @@ export interface TlsCaller {
   readonly svid: VerifiedX509Svid | undefined
   drop (): void
 }
+
+/**
+ * Looks again at who calls, before each answer on a long stream: a local caller must still be the process it was.
+ * @throws {SpiffeError} `caller_gone`
+ */
+export function checkCaller ({ caller }: CallContext): void {
+  if (caller.kind === 'unix') caller.peer.check()
+}

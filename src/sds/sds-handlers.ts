@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
-import type { CallContext } from '../rpc/call.ts'
+import { checkCaller, type CallContext } from '../rpc/call.ts'
 import type { Clock } from '../runtime/clock.ts'
+import { firstOf } from '../runtime/first-of.ts'
 import { SpiffeError } from '../spiffe/errors.ts'
 import type { WorkloadIdentity } from '../spiffe/svid.ts'
 import type { DeltaDiscoveryResponseInit, DiscoveryResponseInit, SecretDiscoveryServiceHandlers } from '../wire/generated/envoy-sds.ts'
@@ -16,7 +17,7 @@ import { defaultAliases, type SdsAliases } from './resource-names.ts'
 import type { SdsDelivery, SdsKind, SdsMetrics } from './sds-events.ts'
 import type { SecretResource } from './secret-resource.ts'
 import { selectSecrets } from './select-secrets.ts'
-import { checkCaller, serveStream } from './serve-stream.ts'
+import { serveStream } from './serve-stream.ts'
 import { type SotwAnswer, SotwSession } from './sotw-session.ts'
 
 export interface SdsDeps {
@@ -77,6 +78,7 @@ export function sdsHandlers (deps: SdsDeps): SecretDiscoveryServiceHandlers<Call
       deps.admit?.(context)
       checkNames(request.resourceNames)
       const identity = await firstOf(identities.watch(await deps.attestWorkload(context), context.signal))
+      if (identity === undefined) throw new SpiffeError('cancelled', 'the call ended before the identities were there')
       const node = request.node === undefined ? unknownNode : readNode(request.node)
       const held = selectSecrets(viewOf(identity, node), request.resourceNames, aliases, clock.now())
       const events = eventsOf('fetch', context)
@@ -109,9 +111,4 @@ function encodeDeltaAnswer ({ nonce, resource, removed }: DeltaAnswer, typeUrl: 
 
 function toAny (resource: SecretResource): { typeUrl: string, value: Uint8Array } {
   return { typeUrl: secretTypeUrl, value: resource.value }
-}
-
-async function firstOf<T> (states: AsyncIterable<T>): Promise<T> {
-  for await (const state of states) return state
-  throw new SpiffeError('cancelled', 'the call ended before the identities were there')
 }

@@ -1,4 +1,4 @@
-import type { CallContext } from '../rpc/call.ts'
+import { checkCaller, type CallContext } from '../rpc/call.ts'
 import type { Clock } from '../runtime/clock.ts'
 import type { WorkloadIdentity } from '../spiffe/svid.ts'
 import type { Node } from '../wire/generated/envoy-core.ts'
@@ -76,9 +76,4 @@ export async function * serveStream<Wire extends WireRequest, Request, Answer, R
   } finally {
     stop.abort()
   }
-}
-
-/** @throws {SpiffeError} `caller_gone` */
-export function checkCaller ({ caller }: CallContext): void {
-  if (caller.kind === 'unix') caller.peer.check()
 }

@@ -48,6 +48,7 @@ export const errorCatalogue = {
   jwt_disabled: { status: 'UNIMPLEMENTED', retry: false, next: 'JWT-SVIDs are switched off on this server (disable_jwt_svids)' },
   // Callers
   no_identity_issued: { status: 'PERMISSION_DENIED', retry: true, next: 'register the workload: `assay entry create`' },
+  svid_unavailable: { status: 'UNAVAILABLE', retry: true, next: 'the agent is having it signed; see its log if that lasts' },
   workload_attestation_failed: { status: 'UNAVAILABLE', retry: true, next: 'see the agent\'s log for the attestor that failed' },
   secret_not_authorized: { status: 'INVALID_ARGUMENT', retry: true, next: 'register the proxy for the IDs that its configuration names' },
   sds_validator_unsupported: { status: 'INTERNAL', retry: false, next: 'use Envoy 1.18 or newer, or name one bundle instead of all' },

@@ -31,6 +31,8 @@ export interface WorkloadIdentity {
   readonly bundle: Bundle
   /** Only the foreign domains this workload's entries federate with. */
   readonly federatedBundles: ReadonlyMap<TrustDomain, Bundle>
+  /** There are entries, but no SVID for any of them is valid at present: the server cannot be reached, or the clock jumped. */
+  readonly awaitsSvids?: boolean | undefined
   /** Grows with each change on this node. */
   readonly revision: number
 }

@@ -1,7 +1,8 @@
 import { checkAudience } from '../jwt/audience.ts'
 import { validateJwtSvid } from '../jwt/validate-jwt-svid.ts'
-import type { CallContext } from '../rpc/call.ts'
+import { checkCaller, type CallContext } from '../rpc/call.ts'
 import type { Clock } from '../runtime/clock.ts'
+import { firstOf } from '../runtime/first-of.ts'
 import type { Bundle } from '../spiffe/bundle.ts'
 import { SpiffeError } from '../spiffe/errors.ts'
 import { parseSpiffeId, trustDomainOf } from '../spiffe/spiffe-id.ts'
@@ -50,7 +51,7 @@ export function workloadHandlers (deps: WorkloadApiDeps): WorkloadHandlers {
     const selectors = await identify(context)
     let last: Uint8Array | undefined
     for await (const identity of identities.watch(selectors, context.signal)) {
-      if (identity.svids.length === 0 && !mayBeUnknown) throw noIdentity()
+      if (identity.svids.length === 0 && !mayBeUnknown) throw identity.awaitsSvids === true ? notYetSigned() : noIdentity()
       const response = encode(identity)
       if (last !== undefined && (last === response.bytes || Buffer.compare(last, response.bytes) === 0)) continue
       last = response.bytes
@@ -81,6 +82,7 @@ export function workloadHandlers (deps: WorkloadApiDeps): WorkloadHandlers {
       if (audience === '') throw new SpiffeError('argument_invalid', 'audience must be specified', { requirement: 'WLAPI-28' })
       if (svid === '') throw new SpiffeError('argument_invalid', 'svid must be specified', { requirement: 'WLAPI-28' })
       const identity = await firstOf(identities.watch(await identify(context), context.signal))
+      if (identity === undefined) throw new SpiffeError('cancelled', 'the call ended before the identities were there')
       const own = identity.bundle.trustDomain
       const bundleOf = (trustDomain: TrustDomain): Bundle | undefined =>
         trustDomain === own ? identity.bundle : identity.federatedBundles.get(trustDomain)
@@ -105,16 +107,11 @@ function validated (svid: string, audience: string, bundleOf: (trustDomain: Trus
   }
 }
 
-/** @throws {SpiffeError} `caller_gone` */
-function checkCaller ({ caller }: CallContext): void {
-  if (caller.kind === 'unix') caller.peer.check()
-}
-
 function noIdentity (): SpiffeError {
   return new SpiffeError('no_identity_issued', 'no identity issued', { requirement: 'WLAPI-16' })
 }
 
-async function firstOf<T> (states: AsyncIterable<T>): Promise<T> {
-  for await (const state of states) return state
-  throw new SpiffeError('cancelled', 'the call ended before the identities were there')
+/** Not `no_identity_issued`, which tells clients to drop what they have (WLAPI-17). */
+function notYetSigned (): SpiffeError {
+  return new SpiffeError('svid_unavailable', 'the workload has an identity, but no valid SVID for it at present')
 }

@@ -138,6 +138,7 @@ await t.test('SVIDs are renewed at half-life; when renewal fails the old one ser
   for (let step = 0; step < 6; step++) await node.clock.advance(5000)
   await until(() => workload.seen.length === 3)
   t.same(workload.ids().at(-1), '', 'expired: withdrawn')
+  t.equal(workload.seen.at(-1)?.awaitsSvids, true, 'but not for lack of an entry')
 })
 
 await t.test('one entry that cannot be signed does not hold back another workload', async t => {

@@ -1,8 +1,11 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { z } from 'zod'
+import { agentCatalog } from '../../src/agent/agent-catalog.ts'
 import type { AgentConfig } from '../../src/agent/agent-config.ts'
 import { runAgent } from '../../src/agent/agent.ts'
+import { pluginSchemas } from '../../src/plugins/catalog.ts'
 import { openUnixChannel, type Channel } from '../../src/rpc/channel.ts'
 import type { Clock } from '../../src/runtime/clock.ts'
 import { silentLogger, type Logger } from '../../src/runtime/logger.ts'
@@ -58,8 +61,7 @@ export async function startTestAgent (server: TestServer, options: TestAgentOpti
     jwtSvidCacheMaxSize: 1000,
     syncIntervalSeconds: 0.05,
     sds: { defaultSvidName: 'default', defaultBundleName: 'ROOTCA', defaultAllBundlesName: 'ALL', disableSpiffeCertValidation: false },
-    workloadAttestors: { unix: { discoverWorkloadPath: false, workloadSizeLimit: 0 } },
-    keyManager: { kind: 'disk', directory: folder },
+    plugins: z.strictObject(pluginSchemas(agentCatalog)).parse({}),
     logLevel: 'info',
     logFile: undefined,
     prometheus: undefined,

@@ -35,14 +35,16 @@ export class RunningProcess {
     for (;;) {
       const line = this.lines().find(line => line['msg'] === message)
       if (line !== undefined) return line
-      if (!this.running) throw new Error(`the process ended (${this.exitCode ?? this.#child.signalCode}) before it logged "${message}":\n${this.#log}`)
+      const how = this.exitCode ?? this.#child.signalCode
+      if (how !== null) throw new Error(`the process ended (${how}) before it logged "${message}":\n${this.#log}`)
       if (Date.now() > end) throw new Error(`waited ${startTimeoutMs} ms for "${message}" in:\n${this.#log}`)
       await new Promise(resolve => setTimeout(resolve, 20))
     }
   }
 
   lines (): Array<Record<string, unknown>> {
-    return this.#log.split('\n').filter(line => line.startsWith('{') && line.endsWith('}')).map(line => JSON.parse(line) as Record<string, unknown>)
+    const whole = this.#log.split('\n').filter(line => line.startsWith('{') && line.endsWith('}'))
+    return whole.map(line => JSON.parse(line) as Record<string, unknown>)
   }
 
   /** As an operator stops it. @returns its exit code */

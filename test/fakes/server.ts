@@ -1,9 +1,12 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { z } from 'zod'
+import { pluginSchemas } from '../../src/plugins/catalog.ts'
 import { openUnixChannel, type Channel } from '../../src/rpc/channel.ts'
 import type { Clock } from '../../src/runtime/clock.ts'
 import { silentLogger, type Logger } from '../../src/runtime/logger.ts'
+import { serverCatalog } from '../../src/server/server-catalog.ts'
 import { runServer, type ServerReady } from '../../src/server/server.ts'
 import type { ServerConfig } from '../../src/server/server-config.ts'
 import { parseTrustDomain } from '../../src/spiffe/trust-domain.ts'
@@ -66,7 +69,7 @@ export function testServerConfig (folder: string): ServerConfig {
     jwtIssuer: undefined,
     disableJwtSvids: false,
     adminIds: [],
-    keyManager: { kind: 'disk', keysPath: join(folder, 'keys.json') },
+    plugins: z.strictObject(pluginSchemas(serverCatalog)).parse({}),
     caSubject: { country: ['US'], organization: ['SPIFFE'], commonName: '' },
     ratelimit: { attestation: false, signing: false },
     logLevel: 'info',

@@ -18,7 +18,7 @@ async function connect (path: string): Promise<void> {
   // What the agent says first is for the heir to read.
   socket.pause()
   await once(socket, 'connect')
-  const { fd } = (socket as unknown as { _handle: { fd: number } })._handle
+  const { _handle: { fd } } = socket as unknown as { _handle: { fd: number } }
   process.once('SIGUSR2', () => execute())
   const heir = spawn(process.execPath, [import.meta.filename, 'heir', mode, program], {
     stdio: ['ignore', 'inherit', 'inherit', fd], env: { ...process.env, CALLER: String(process.pid) }, detached: true
@@ -61,7 +61,8 @@ async function inherit (mode: string): Promise<void> {
 async function ask (enough: () => Promise<boolean>): Promise<void> {
   const session = connectHttp2('http://localhost', { createConnection: () => new Socket({ fd: 3 }) })
   const call = session.request({
-    ':method': 'POST', ':path': '/SpiffeWorkloadAPI/FetchX509SVID', 'content-type': 'application/grpc', 'te': 'trailers', 'workload.spiffe.io': 'true'
+    ':method': 'POST', ':path': '/SpiffeWorkloadAPI/FetchX509SVID', 'workload.spiffe.io': 'true',
+    'content-type': 'application/grpc', 'te': 'trailers'
   })
   call.end(Buffer.alloc(5))
   let status: Record<string, unknown> = {}
@@ -78,7 +79,7 @@ async function ask (enough: () => Promise<boolean>): Promise<void> {
       if (await enough()) return
     }
   }
-  const details = Buffer.from(String(status['grpc-status-details-bin'] ?? ''), 'base64').toString('latin1')
+  const details = Buffer.from(status['grpc-status-details-bin'] as string | undefined ?? '', 'base64').toString('latin1')
   tell({ refused: Number(status['grpc-status']), code: /caller_gone|no_identity_issued/.exec(details)?.[0] ?? null })
 }
 

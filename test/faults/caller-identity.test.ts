@@ -15,9 +15,11 @@ const entitled = realpathSync('/bin/sleep')
 
 t.test('callers that are not what they were (real agent, unix:path)', async t => {
   await using server = await startServer()
-  await using agent = await startAgent({ server, plugins: { WorkloadAttestor: { unix: { plugin_data: { discover_workload_path: true } } } } })
+  const plugins = { WorkloadAttestor: { unix: { plugin_data: { discover_workload_path: true } } } }
+  await using agent = await startAgent({ server, plugins })
+  const runsNode = [{ type: 'unix', value: `path:${realpathSync(process.execPath)}` }]
   await using admin = new Administrator(server)
-  await admin.register('spiffe://example.org/node', agent.id, { selectors: [{ type: 'unix', value: `path:${realpathSync(process.execPath)}` }] })
+  await admin.register('spiffe://example.org/node', agent.id, { selectors: runsNode })
   await admin.register('spiffe://example.org/entitled', agent.id, { selectors: [{ type: 'unix', value: `path:${entitled}` }] })
 
   // Until the agent knows the entries, it refuses honest callers too.
@@ -40,8 +42,9 @@ t.test('callers that are not what they were (real agent, unix:path)', async t =>
     await using caller = start(agent.socket, 'exec-later', entitled)
     t.match(await caller.answer(), { granted: ['spiffe://example.org/node'] })
     t.match(await caller.answer(), { executed: entitled })
-    const extra = await admin.register('spiffe://example.org/more', agent.id, { selectors: [{ type: 'unix', value: `path:${realpathSync(process.execPath)}` }] })
-    t.match(await caller.answer(), { refused: 7, code: 'caller_gone' }, 'WLAPI-39 is refused, as the caller is checked again before each push')
+    const extra = await admin.register('spiffe://example.org/more', agent.id, { selectors: runsNode })
+    const answer = await caller.answer()
+    t.match(answer, { refused: 7, code: 'caller_gone' }, 'WLAPI-39 is refused, as the caller is checked again before each push')
     await admin.unregister(extra)
   })
 
@@ -80,7 +83,7 @@ function start (socket: string, ...words: string[]): Started {
     async answer () {
       const { value, done } = await lines.next()
       if (done === true) throw new Error('the caller ended without an answer')
-      const line = JSON.parse(value as string) as { heir?: number }
+      const line = JSON.parse(value) as { heir?: number }
       if (line.heir !== undefined) heir = line.heir
       return line
     },

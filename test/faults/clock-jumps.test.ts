@@ -34,17 +34,19 @@ t.test('the time of day jumps under a server and its agent', async t => {
   const pushed: Array<{ leaf: Certificate, at: Date }> = []
   const watching = follow(workload, stop.signal, state => pushed.push({ leaf: leafOf(state), at: clock.now() }))
   await eventually('the first state', () => pushed.length > 0)
-  const token = await workload.fetchJwt('db')
+  const token = await workload.fetchJwt(id, 'db')
 
-  for (const [name, ms] of Object.entries({ 'forward, beyond the end of every SVID but the agent\'s': 2 * hour, 'back by an hour': -hour })) {
+  const jumps = { 'forward, beyond the end of every SVID but the agent\'s': 2 * hour, 'back by an hour': -hour }
+  for (const [name, ms] of Object.entries(jumps)) {
     await t.test(name, async t => {
       clock.jump(ms)
-      const isValid = (leaf: Certificate) => leaf.notBefore <= clock.now() && leaf.notAfter > clock.now()
-      await eventually('a valid SVID on the open stream', () => { const last = pushed.at(-1); return last !== undefined && isValid(last.leaf) }, 20_000)
+      const isValid = (leaf: Certificate | undefined) => leaf !== undefined && leaf.notBefore <= clock.now() && leaf.notAfter > clock.now()
+      await eventually('a valid SVID is pushed', () => isValid(pushed.at(-1)?.leaf), 20_000)
       t.ok(isValid(leafOf(await workload.granted(id))), 'a new stream gets a valid one')
-      const fresh = await workload.fetchJwt('db')
+      const fresh = await workload.fetchJwt(id, 'db')
       const bundle = decodeBundle(await admin.bundles.getBundle({}))
-      const validated = await validateJwtSvid(fresh, { bundleOf: name => name === bundle.trustDomain ? bundle : undefined, audience: ['db'], at: clock.now() })
+      const bundleOf = (trustDomain: string) => trustDomain === bundle.trustDomain ? bundle : undefined
+      const validated = validateJwtSvid(fresh, { bundleOf, audience: ['db'], at: clock.now() })
       t.equal(validated.id, id, 'a JWT-SVID is valid')
       const claims = JSON.parse(Buffer.from(fresh.split('.')[1] ?? '', 'base64url').toString()) as { iat: number }
       t.ok(claims.iat * 1000 <= clock.now().getTime(), 'and not from the future')
@@ -74,7 +76,8 @@ async function added (admin: Administrator, parent: string, name: string): Promi
 }
 
 async function connects (port: number, clock: JumpingClock, bundle: ReturnType<typeof decodeBundle>): Promise<boolean> {
-  await using channel = openTlsChannel({ address: `127.0.0.1:${port}`, verifyServer: verifyServerWith(() => bundle, clock), log: silentLogger })
+  const verifyServer = verifyServerWith(() => bundle, clock)
+  await using channel = openTlsChannel({ address: `127.0.0.1:${port}`, verifyServer, log: silentLogger })
   try {
     return (await channel.client(bundleService).getBundle({}, { timeoutMs: 5000 })).trustDomain === parseTrustDomain('example.org')
   } catch {
@@ -82,14 +85,14 @@ async function connects (port: number, clock: JumpingClock, bundle: ReturnType<t
   }
 }
 
-/** As clients do, opens the stream again when it ends: an agent whose SVIDs have all expired has no identity to give for a moment. */
+/** As clients do, opens the stream again when it ends: an agent whose SVIDs have all expired is UNAVAILABLE for a moment. */
 async function follow (workload: Workload, signal: AbortSignal, see: (state: X509SVIDResponse) => void): Promise<void> {
   while (!signal.aborted) {
     try {
       for await (const state of workload.watch(signal)) see(state)
     } catch (error) {
       if (signal.aborted) return
-      if (!(error instanceof RpcError) || error.status !== 'PERMISSION_DENIED') throw error
+      if (!(error instanceof RpcError) || error.code !== 'svid_unavailable') throw error
     }
     await new Promise(resolve => setTimeout(resolve, 50))
   }

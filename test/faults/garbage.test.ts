@@ -1,7 +1,9 @@
 import t, { type Test } from 'tap'
 import { startAgent, startServer, type RunningAgent, type RunningServer } from '../fakes/processes.ts'
 import { Administrator } from '../interop/administrator.ts'
-import { garbage, grpcMessage, rawCall, residentMiB, resetRapidly, tcpTarget, throwAt, tlsTarget, unixTarget, type Target } from './listeners.ts'
+import {
+  garbage, grpcMessage, rawCall, residentMiB, resetRapidly, tcpTarget, throwAt, tlsTarget, unixTarget, type Target
+} from './listeners.ts'
 import { leafOf, securityHeader, Workload } from './workload.ts'
 
 const maxGrowthMiB = 200
@@ -52,9 +54,11 @@ async function hostileMessages (t: Test, target: Target, method: string): Promis
   t.equal((await call(grpcMessage(Buffer.alloc(5 * 1024 * 1024)))).status, '8', 'a message of 5 MiB: RESOURCE_EXHAUSTED')
   t.equal((await call(grpcMessage(Buffer.alloc(10), 0xffffffff))).status, '8', 'a prefix that promises 4 GiB: RESOURCE_EXHAUSTED')
   t.not((await call(grpcMessage(Buffer.alloc(10), 1000))).status, '0', 'a message cut short is not taken')
-  t.equal((await call(grpcMessage(Buffer.from('0affffffffff7f', 'hex')))).status, '13', 'a field that promises more than there is: INTERNAL')
+  const greedy = grpcMessage(Buffer.from('0affffffffff7f', 'hex'))
+  t.equal((await call(greedy)).status, '13', 'a field that promises more than there is: INTERNAL')
   t.equal((await call(grpcMessage(Buffer.from('0b'.repeat(100_000), 'hex')))).status, '13', 'groups within groups: INTERNAL')
-  t.equal((await rawCall(target, '/no.such/Method', grpcMessage(new Uint8Array()))).status, '12', 'WLE-16 a method that is not there: UNIMPLEMENTED')
+  const { status } = await rawCall(target, '/no.such/Method', grpcMessage(new Uint8Array()))
+  t.equal(status, '12', 'WLE-16 a method that is not there: UNIMPLEMENTED')
 }
 
 async function idleConnections (t: Test, target: Target, server: RunningServer, agent: RunningAgent): Promise<void> {

@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto'
+import { randomBytes, randomInt } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { connect as connectHttp2, constants, type ClientHttp2Session } from 'node:http2'
 import { createConnection, type Socket } from 'node:net'
@@ -18,10 +18,8 @@ export function tcpTarget (name: string, port: number): Target {
 
 /** The port after an anonymous handshake. */
 export function tlsTarget (name: string, port: number): Target {
-  return {
-    name,
-    open: () => opened(connectTls({ host: '127.0.0.1', port, rejectUnauthorized: false, ALPNProtocols: ['h2'], minVersion: 'TLSv1.2' }), 'secureConnect')
-  }
+  const options = { host: '127.0.0.1', port, rejectUnauthorized: false, ALPNProtocols: ['h2'] }
+  return { name, open: () => opened(connectTls(options), 'secureConnect') }
 }
 
 function opened (socket: Socket, event: string): Promise<Socket> {
@@ -55,13 +53,17 @@ export const garbage: Readonly<Record<string, Buffer>> = {
   'an HTTP/1.1 request': Buffer.from('GET / HTTP/1.1\r\nHost: localhost\r\n\r\n'),
   'half a preface': preface.subarray(0, 10),
   'random bytes after the preface': Buffer.concat([preface, randomBytes(65_536)]),
-  'random frames': Buffer.concat([preface, settings, ...Array.from({ length: 200 }, () => frame(randomBytes(1)[0] ?? 0, randomBytes(1)[0] ?? 0, 1, randomBytes(100)))]),
+  'random frames': Buffer.concat([preface, settings, ...repeat(200, () => frame(randomInt(256), randomInt(256), 1, randomBytes(100)))]),
   'a frame longer than allowed': Buffer.concat([preface, settings, frame(0, 0, 1, Buffer.alloc(1_000_000))]),
   'headers that are no HPACK': Buffer.concat([preface, settings, frame(1, 4, 1, randomBytes(500))]),
-  '10 000 settings': Buffer.concat([preface, ...Array.from({ length: 10_000 }, () => settings)]),
-  '10 000 pings': Buffer.concat([preface, settings, ...Array.from({ length: 10_000 }, () => frame(6, 0, 0, Buffer.alloc(8)))]),
-  '5 000 continuations': Buffer.concat([preface, settings, frame(1, 0, 1, Buffer.of(0x82)), ...Array.from({ length: 5000 }, () => frame(9, 0, 1, Buffer.alloc(1000, 0x40)))])
+  '10 000 settings': Buffer.concat([preface, ...repeat(10_000, () => settings)]),
+  '10 000 pings': Buffer.concat([preface, settings, ...repeat(10_000, () => frame(6, 0, 0, Buffer.alloc(8)))]),
+  '5 000 continuations': Buffer.concat([
+    preface, settings, frame(1, 0, 1, Buffer.of(0x82)), ...repeat(5000, () => frame(9, 0, 1, Buffer.alloc(1000, 0x40)))
+  ])
 }
+
+function repeat (times: number, make: () => Buffer): Buffer[] { return Array.from({ length: times }, make) }
 
 /** Sends bytes and waits until the other side ends the connection, or has had a while to choke on them. */
 export async function throwAt (target: Target, bytes: Buffer): Promise<void> {
@@ -74,18 +76,21 @@ export async function throwAt (target: Target, bytes: Buffer): Promise<void> {
   await closed
 }
 
-export interface GrpcAnswer { readonly status: string | undefined, readonly message: string | undefined }
+/** `status` is undefined when the connection ended without one. */
+export interface GrpcAnswer { readonly status: string | undefined }
 
 /** One raw gRPC call. @param body as sent, with the length prefix */
-export async function rawCall (target: Target, path: string, body: Buffer, headers: Readonly<Record<string, string>> = {}): Promise<GrpcAnswer> {
+export async function rawCall (
+  target: Target, path: string, body: Buffer, headers: Readonly<Record<string, string>> = {}
+): Promise<GrpcAnswer> {
   const session = await openSession(target)
   try {
     return await new Promise((resolve, reject) => {
       const call = session.request({ ':method': 'POST', ':path': path, 'content-type': 'application/grpc', 'te': 'trailers', ...headers })
       const read = (sent: Record<string, unknown>) => {
-        if (sent['grpc-status'] !== undefined) resolve({ status: String(sent['grpc-status']), message: sent['grpc-message'] as string | undefined })
+        if (typeof sent['grpc-status'] === 'string') resolve({ status: sent['grpc-status'] })
       }
-      call.on('response', read).on('trailers', read).on('error', reject).on('close', () => resolve({ status: undefined, message: undefined }))
+      call.on('response', read).on('trailers', read).on('error', reject).on('close', () => resolve({ status: undefined }))
       call.resume()
       call.end(body)
     })

@@ -33,13 +33,20 @@ const caSubject = { country: ['DE'], organization: ['Same'], common_name: 'Same 
 // certificate has example.org's name to the byte.
 t.test('two trust domains whose CAs have the same subject', async t => {
   await using own = await startServer({ trustDomain: 'example.org', config: { ca_subject: caSubject } })
-  await using partner = await startServer({ trustDomain: 'partner.test', config: { ca_subject: caSubject, admin_ids: ['spiffe://example.org/admin'] } })
+  await using partner = await startServer({
+    trustDomain: 'partner.test', config: { ca_subject: caSubject, admin_ids: ['spiffe://example.org/admin'] }
+  })
   await using ownAdmin = new Administrator(own)
   await using partnerAdmin = new Administrator(partner)
   const ownBundle = decodeBundle(await ownAdmin.bundles.getBundle({}))
   const ownCa = parseCertificate(ownBundle.x509Authorities[0]?.certificate ?? new Uint8Array())
   const hostile = await createTestAuthority('partner.test', {
-    subject: { country: caSubject.country, organization: caSubject.organization, commonName: caSubject.common_name, serialNumber: BigInt(`0x${ownCa.serialNumber}`).toString() }
+    subject: {
+      country: caSubject.country,
+      organization: caSubject.organization,
+      commonName: caSubject.common_name,
+      serialNumber: BigInt(`0x${ownCa.serialNumber}`).toString()
+    }
   })
   t.same(Buffer.from(hostile.certificate.subjectDer), Buffer.from(ownCa.subjectDer), 'the CA names are equal')
   const partnerBundle = joined(decodeBundle(await partnerAdmin.bundles.getBundle({})), hostile.bundle)
@@ -60,11 +67,12 @@ t.test('two trust domains whose CAs have the same subject', async t => {
   })
 
   await t.test('in an agent that looks for its server', async t => {
-    await t.rejects(startAgent({ server: own, config: { server_port: partner.port } }), /bootstrap_untrusted/, 'the partner\'s server is refused')
+    const join = (port: number) => startAgent({ server: own, config: { server_port: port } })
+    await t.rejects(join(partner.port), /bootstrap_untrusted/, 'the partner\'s server is refused')
     for (const [how, identity] of Object.entries(await forge('spiffe://example.org/spire/server', hostile, ownCa))) {
       await using impostor = openRpcServer({ services: [], log: silentLogger, clock: systemClock })
       const { port } = await impostor.listenTls({ host: '127.0.0.1', port: 0, identity: () => identity, bundleOf: () => undefined })
-      await t.rejects(startAgent({ server: own, config: { server_port: port } }), /bootstrap_untrusted/, `X509-21 an impostor is refused, ${how}`)
+      await t.rejects(join(port), /bootstrap_untrusted/, `X509-21 an impostor is refused, ${how}`)
     }
   })
 
@@ -80,8 +88,10 @@ t.test('two trust domains whose CAs have the same subject', async t => {
         return (error as { status: string }).status
       }
     }
-    t.equal(await validate(await mintJwt(ownAdmin, 'spiffe://example.org/web')), 'spiffe://example.org/web', 'a token of the own domain is valid')
-    t.equal(await validate(await mintJwt(partnerAdmin, 'spiffe://partner.test/web')), 'spiffe://partner.test/web', 'one of the partner too')
+    const ownToken = await mintJwt(ownAdmin, 'spiffe://example.org/web')
+    t.equal(await validate(ownToken), 'spiffe://example.org/web', 'a token of the own domain is valid')
+    const partnerToken = await mintJwt(partnerAdmin, 'spiffe://partner.test/web')
+    t.equal(await validate(partnerToken), 'spiffe://partner.test/web', 'one of the partner too')
     for (const [how, token] of Object.entries(await forgeTokens('spiffe://example.org/web', hostile, ownBundle))) {
       t.equal(await validate(token), 'INVALID_ARGUMENT', `WLAPI-31 an ID of the own domain signed by the partner is refused, ${how}`)
     }
@@ -112,7 +122,8 @@ async function forge (id: string, hostile: TestAuthority, victim: Certificate): 
     // Our own issuer refuses such an order; told that the CA is the victim's, it signs.
     const issuer = prepareLeafIssuer({ ...hostile.certificate, uriSans: victim.uriSans, subjectKeyId }, hostile.signer)
     const { publicKey } = signerOf(privateKey)
-    return await issuer.issue({ id: parseSpiffeId(id), publicKey, dnsNames: [], notBefore: new Date(Date.now() - 10_000), notAfter: new Date(Date.now() + 600_000) })
+    const [notBefore, notAfter] = [new Date(Date.now() - 10_000), new Date(Date.now() + 600_000)]
+    return await issuer.issue({ id: parseSpiffeId(id), publicKey, dnsNames: [], notBefore, notAfter })
   }
   const key = privateKey.export({ format: 'der', type: 'pkcs8' })
   const plain = await sign(hostile.certificate.subjectKeyId)
@@ -136,7 +147,8 @@ async function forgeTokens (id: string, hostile: TestAuthority, victim: Bundle):
 
 /** Makes an administrator's call with an SVID. @returns OK or the status */
 async function callAs (server: RunningServer, identity: Identity): Promise<string> {
-  await using channel = openTlsChannel({ address: server.address, identity: () => identity, verifyServer: () => undefined, log: silentLogger })
+  const options = { identity: () => identity, verifyServer: () => undefined, log: silentLogger }
+  await using channel = openTlsChannel({ address: server.address, ...options })
   try {
     await channel.client(entryService).countEntries({}, { timeoutMs: 10_000 })
     return 'OK'
@@ -170,7 +182,7 @@ async function verifierOf (t: Test) {
     const [svidFile, bundleFile] = [join(folder, 'svid'), join(folder, 'bundle.json')]
     await writeFile(svidFile, svid)
     await writeFile(bundleFile, formatBundleDocument(bundle))
-    const { code } = await runAssay(['svid', 'verify', svidFile, '--bundle', bundleFile, '--trust-domain', bundle.trustDomain, ...audience === undefined ? [] : ['--audience', audience]])
-    return code
+    const forWhom = audience === undefined ? [] : ['--audience', audience]
+    return (await runAssay(['svid', 'verify', svidFile, '--bundle', bundleFile, '--trust-domain', bundle.trustDomain, ...forWhom])).code
   }
 }

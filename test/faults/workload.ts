@@ -43,8 +43,8 @@ export class Workload implements AsyncDisposable {
     return this.api.fetchX509SVID({}, { signal, metadata: securityHeader })
   }
 
-  async fetchJwt (audience: string): Promise<string> {
-    const { svids } = await this.api.fetchJWTSVID({ audience: [audience] }, { metadata: securityHeader, timeoutMs: 20_000 })
+  async fetchJwt (spiffeId: string, audience: string): Promise<string> {
+    const { svids } = await this.api.fetchJWTSVID({ spiffeId, audience: [audience] }, { metadata: securityHeader, timeoutMs: 20_000 })
     return svids[0]?.svid ?? ''
   }
 

@@ -64,7 +64,7 @@ export async function runGoProgram (program: GoProgram, words: readonly string[]
   }
 }
 
-/** A program that runs until it is disposed of, with what it has printed so far: lines that begin their `event` with the name of a stream. */
+/** A program that runs until it is disposed of, with what it has printed so far: lines whose `event` begins with the name of a stream. */
 export class GoWatcher implements AsyncDisposable {
   readonly #child: ChildProcess
   readonly #lines: Line[] = []
@@ -90,7 +90,7 @@ export class GoWatcher implements AsyncDisposable {
         const line = this.#lines[at] as Line
         if (String(line['event']).startsWith(stream) && fits(line)) return line
       }
-      if (Date.now() > end) throw new Error(`waited ${timeoutMs} ms for ${what}; the last lines were ${JSON.stringify(this.#lines.slice(-5))}`)
+      if (Date.now() > end) throw new Error(`waited ${timeoutMs} ms for ${what}; last seen: ${JSON.stringify(this.#lines.slice(-5))}`)
       await new Promise(resolve => setTimeout(resolve, 10))
     }
   }
@@ -114,7 +114,7 @@ function hasGo (): boolean {
 
 function sourceHash (): string {
   const hash = createHash('sha256')
-  for (const file of globSync(['go.mod', 'go.sum', 'report/*.go', 'cmd/**/*.go'], { cwd: import.meta.dirname }).sort()) {
+  for (const file of globSync(['go.mod', 'go.sum', 'report/*.go', 'cmd/**/*.go'], { cwd: import.meta.dirname }).toSorted()) {
     hash.update(file).update('\0').update(readFileSync(join(import.meta.dirname, file))).update('\0')
   }
   return hash.digest('hex').slice(0, 16)

@@ -6,13 +6,13 @@ if (withoutGo === false) await buildGoPrograms()
 
 t.test('an administrator that speaks spire-api-sdk (spire-surface §1.3 to §1.6)', { skip: withoutGo }, async t => {
   await using server = await startServer()
-  tell(t, await runGoProgram('admin-client', ['-socket', server.adminSocket, '-trust-domain', server.trustDomain]), 150)
+  tell(t, await runGoProgram('admin-client', ['-socket', server.adminSocket, '-trust-domain', server.trustDomain]), 195)
 })
 
 t.test('an agent that speaks spire-api-sdk, from join token to eviction (spire-surface §2)', { skip: withoutGo }, async t => {
   await using server = await startServer()
-  const run = await runGoProgram('fake-agent', ['-socket', server.adminSocket, '-address', server.address, '-trust-domain', server.trustDomain])
-  tell(t, run, 60)
+  const { adminSocket, address, trustDomain } = server
+  tell(t, await runGoProgram('fake-agent', ['-socket', adminSocket, '-address', address, '-trust-domain', trustDomain]), 75)
   t.notMatch(server.log(), /"level":"error"/, 'no refusal is a bug')
 })
 

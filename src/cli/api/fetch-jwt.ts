@@ -1,3 +1,4 @@
+import { firstOf } from '../../runtime/first-of.ts'
 import { SpiffeError } from '../../spiffe/errors.ts'
 import { workloadService, type JWTBundlesResponse, type JWTSVIDResponse } from '../../wire/generated/workload.ts'
 import { withAgent } from '../channel-call.ts'
@@ -25,7 +26,9 @@ export const fetchJwt = defineCommand({
     const [svids, bundles] = await withAgent(call, async channel => {
       const client = channel.client(workloadService)
       const options = workloadCallOptions(terminal, flags.timeout)
-      return Promise.all([client.fetchJWTSVID(request, options), firstOf(client.fetchJWTBundles({}, options))])
+      const [svids, bundles] = await Promise.all([client.fetchJWTSVID(request, options), firstOf(client.fetchJWTBundles({}, options))])
+      if (bundles === undefined) throw new SpiffeError('server_unreachable', 'the agent ended the stream without an answer')
+      return [svids, bundles] as const
     })
     terminal.out(flags.output === 'json'
       ? `${formatJson([svids, { bundles: new Map(Object.entries(bundles.bundles)) }])}\n`
@@ -43,9 +46,4 @@ function formatJwtResponses ({ svids }: JWTSVIDResponse, { bundles }: JWTBundles
 
 function item (kind: string, whose: string, value: string): string {
   return `${kind}(${printable(whose)}):\n\t${printable(value)}\n`
-}
-
-async function firstOf<T> (stream: AsyncIterable<T>): Promise<T> {
-  for await (const value of stream) return value
-  throw new SpiffeError('server_unreachable', 'the agent ended the stream without an answer')
 }
