@@ -1,12 +1,14 @@
 import { z } from 'zod'
+import { pluginSchemas, type ConfiguredPlugins } from '../plugins/catalog.ts'
 import { formatProblems, readConfig, type ConfigSource } from '../runtime/config-file.ts'
 import {
-  durationSeconds, healthChecksSchema, logLevel, parsedBy, pluginsOf, port, telemetrySchema, text, type HealthChecks, type ListenAddress
+  durationSeconds, healthChecksSchema, logLevel, parsedBy, port, telemetrySchema, text, type HealthChecks, type ListenAddress
 } from '../runtime/config-schema.ts'
 import type { LogLevel } from '../runtime/logger.ts'
 import { SpiffeError } from '../spiffe/errors.ts'
 import { parseTrustDomain, type TrustDomain } from '../spiffe/trust-domain.ts'
 import type { KeyType } from '../x509/key-type.ts'
+import { agentCatalog, type AgentPlugins } from './agent-catalog.ts'
 
 /** What `runAgent` needs; every default is filled in. */
 export interface AgentConfig {
@@ -31,8 +33,7 @@ export interface AgentConfig {
   /** May have a fraction: `200ms` is 0.2. */
   readonly syncIntervalSeconds: number
   readonly sds: SdsConfig
-  readonly workloadAttestors: { readonly unix: UnixAttestorConfig }
-  readonly keyManager: { readonly kind: 'disk', readonly directory: string } | { readonly kind: 'memory' }
+  readonly plugins: ConfiguredPlugins<AgentPlugins>
   readonly logLevel: LogLevel
   readonly logFile: string | undefined
   readonly prometheus: ListenAddress | undefined
@@ -45,13 +46,6 @@ export interface SdsConfig {
   readonly defaultBundleName: string
   readonly defaultAllBundlesName: string
   readonly disableSpiffeCertValidation: boolean
-}
-
-export interface UnixAttestorConfig {
-  /** Adds the selectors `unix:path` and `unix:sha256`. */
-  readonly discoverWorkloadPath: boolean
-  /** Bytes above which no `unix:sha256` is made; 0: no limit; negative: never hash. */
-  readonly workloadSizeLimit: number
 }
 
 const cacheSize = z.int().min(1, 'must be at least 1').default(1_000)
@@ -83,20 +77,12 @@ const agentSchema = z.strictObject({
   experimental: z.strictObject({ sync_interval: durationSeconds(10).default(5) }).prefault({})
 })
 
-const pluginsSchema = z.strictObject({
-  KeyManager: pluginsOf({ disk: z.strictObject({ directory: text }), memory: z.strictObject({}).nullish() }).optional(),
-  NodeAttestor: pluginsOf({ join_token: z.strictObject({}).nullish() }).optional(),
-  WorkloadAttestor: pluginsOf({
-    unix: z.strictObject({ discover_workload_path: z.boolean().default(false), workload_size_limit: z.int().default(0) }).nullish()
-  }).optional()
-})
-
 const configSchema = z.strictObject({
   agent: z.preprocess(value => value ?? {}, agentSchema),
-  plugins: pluginsSchema.nullish().transform(plugins => plugins ?? {}),
+  plugins: z.preprocess(value => value ?? {}, z.strictObject(pluginSchemas(agentCatalog))),
   telemetry: telemetrySchema.nullish(),
   health_checks: healthChecksSchema.nullish()
-}).check(({ value: { agent, plugins }, issues }) => {
+}).check(({ value: { agent }, issues }) => {
   const refuse = (path: string[], message: string) => issues.push({ code: 'custom', path, message, input: undefined })
   if (agent.trust_bundle_path === undefined && !agent.insecure_bootstrap) {
     refuse(['agent', 'trust_bundle_path'], 'is required unless insecure_bootstrap is true')
@@ -109,9 +95,6 @@ const configSchema = z.strictObject({
   }
   const { default_svid_name: svid, default_bundle_name: bundle, default_all_bundles_name: all } = agent.sds
   if (new Set([svid, bundle, all]).size < 3) refuse(['agent', 'sds'], 'must give three different default names')
-  if (Object.values(plugins.KeyManager ?? {}).filter(block => block !== undefined).length > 1) {
-    refuse(['plugins', 'KeyManager'], 'must name one key manager, disk or memory')
-  }
 })
 
 /** @throws {SpiffeError} `config_invalid`, one line for each problem; `details.problems` holds them apart */
@@ -121,7 +104,6 @@ export function parseAgentConfig (source: ConfigSource): AgentConfig {
     throw new SpiffeError('config_invalid', formatProblems(reading.problems), { details: { problems: reading.problems } })
   }
   const { agent, plugins } = reading.value
-  const unix = plugins.WorkloadAttestor?.unix?.plugin_data
   return {
     trustDomain: agent.trust_domain,
     serverAddress: agent.server_address,
@@ -145,12 +127,7 @@ export function parseAgentConfig (source: ConfigSource): AgentConfig {
       defaultAllBundlesName: agent.sds.default_all_bundles_name,
       disableSpiffeCertValidation: agent.sds.disable_spiffe_cert_validation
     },
-    workloadAttestors: {
-      unix: { discoverWorkloadPath: unix?.discover_workload_path ?? false, workloadSizeLimit: unix?.workload_size_limit ?? 0 }
-    },
-    keyManager: plugins.KeyManager?.memory !== undefined
-      ? { kind: 'memory' }
-      : { kind: 'disk', directory: plugins.KeyManager?.disk?.plugin_data.directory ?? agent.data_dir },
+    plugins,
     logLevel: agent.log_level,
     logFile: agent.log_file,
     prometheus: reading.value.telemetry?.Prometheus,

@@ -23,8 +23,17 @@ const fileSchema = z.strictObject({
   bundle: z.string()
 })
 
+/** Where an agent's state stays while the agent does not run. */
+export interface AgentStateStore {
+  /** At the start, before the first write. @throws {SpiffeError} `file_unusable`, `key_store_corrupt` */
+  read (): Promise<AgentState | undefined>
+  write (state: AgentState): Promise<void>
+  /** After a ban or an eviction: the next start attests afresh. */
+  remove (): Promise<void>
+}
+
 /** The state file in the agent's data folder; replaced as a whole, private to the agent's user. */
-export class AgentStateFile {
+export class AgentStateFile implements AgentStateStore, AsyncDisposable {
   readonly #path: string
   readonly #trustDomain: TrustDomain
 
@@ -33,10 +42,7 @@ export class AgentStateFile {
     this.#trustDomain = trustDomain
   }
 
-  /**
-   * At the start, before the first write: clears away what a killed agent left half-written.
-   * @throws {SpiffeError} `file_unusable`; `key_store_corrupt` when the file is there and unreadable
-   */
+  /** Clears away what a killed agent left half-written. */
   async read (): Promise<AgentState | undefined> {
     let text: string
     try {
@@ -69,6 +75,7 @@ export class AgentStateFile {
     await writeFileAtomically(this.#path, JSON.stringify(file), { mode: 0o600 })
   }
 
-  /** After a ban or an eviction: the next start attests afresh. */
   async remove (): Promise<void> { await rm(this.#path, { force: true }) }
+
+  async [Symbol.asyncDispose] (): Promise<void> {}
 }

@@ -8,13 +8,12 @@ import { SpiffeError } from '../spiffe/errors.ts'
 import { parseSpiffeId } from '../spiffe/spiffe-id.ts'
 import { parseCertificate, type Certificate } from '../x509/certificate.ts'
 import { createCertificateRequest } from '../x509/certificate-request.ts'
-import type { AgentState, AgentStateFile } from './agent-state.ts'
+import type { AgentState, AgentStateStore } from './agent-state.ts'
 import { endsAgent } from './ends-agent.ts'
 import { renewalTimeMs, wasSetBack } from './renewal-time.ts'
 
 export interface AgentSvidDeps {
-  /** Absent with the memory key manager: nothing is kept then. */
-  readonly file: AgentStateFile | undefined
+  readonly store: AgentStateStore
   readonly clock: Clock
   readonly log: Logger
   /** 0 to 1. */
@@ -98,7 +97,7 @@ export class AgentSvid {
   #keep (change: (state: AgentState) => AgentState): Promise<void> {
     const kept = this.#kept.then(async () => {
       const state = change(this.#state)
-      await this.#deps.file?.write(state)
+      await this.#deps.store.write(state)
       this.#state = state
     })
     this.#kept = kept.catch(() => {})

@@ -1,16 +1,14 @@
-import { mkdir } from 'node:fs/promises'
-import { join } from 'node:path'
 import { attestWorkload } from '../attestation/workload/attest-workload.ts'
 import { attestationMetrics } from '../attestation/workload/attestation-metrics.ts'
-import { createUnixAttestor } from '../attestation/workload/unix/unix-attestor.ts'
+import { startPlugins } from '../plugins/catalog.ts'
 import type { CallContext } from '../rpc/call.ts'
 import { healthService } from '../rpc/health.ts'
 import { reflectionServices } from '../rpc/reflection/reflection-service.ts'
+import { serveDiagnostics } from '../rpc/serve-diagnostics.ts'
 import { bind, openRpcServer, type BoundService } from '../rpc/server.ts'
 import { systemClock, type Clock } from '../runtime/clock.ts'
 import type { Logger } from '../runtime/logger.ts'
-import { serveHealthChecks } from '../runtime/health-checks.ts'
-import { createMetrics, serveMetrics } from '../runtime/metrics.ts'
+import { createMetrics } from '../runtime/metrics.ts'
 import { runTasks } from '../runtime/tasks.ts'
 import { sdsHandlers } from '../sds/sds-handlers.ts'
 import { SpiffeError } from '../spiffe/errors.ts'
@@ -18,13 +16,14 @@ import type { Selector } from '../spiffe/selector.ts'
 import { secretDiscoveryService } from '../wire/generated/envoy-sds.ts'
 import { workloadService } from '../wire/generated/workload.ts'
 import { workloadHandlers } from '../workloadapi/workload-handlers.ts'
+import { agentCatalog } from './agent-catalog.ts'
 import type { AgentConfig } from './agent-config.ts'
-import { AgentStateFile, type AgentState } from './agent-state.ts'
+import type { AgentState, AgentStateStore } from './agent-state.ts'
 import { AgentSvid } from './agent-svid.ts'
 import { agentMetrics } from './agent-metrics.ts'
 import { asEnding, endsAgent } from './ends-agent.ts'
 import { identitySource } from './identity-source.ts'
-import { joinTrustDomain } from './join.ts'
+import { joinTrustDomain, readJoinToken } from './join.ts'
 import { JwtCache } from './jwt-cache.ts'
 import { NodeIdentities } from './node-identities.ts'
 import { ServerClient } from './server-client.ts'
@@ -45,15 +44,19 @@ export interface RunAgentOptions {
  * Runs a node's agent until the signal aborts: joins if it has no identity yet, keeps entries, bundles and SVIDs in step with
  * the server, and serves the Workload API and SDS.
  * @throws {SpiffeError} `agent_banned`, `agent_not_attested`, … when the server ends it (its stored SVID is then removed);
- * `config_invalid`, `bootstrap_untrusted`, `join_token_invalid`, `socket_in_use`
+ * `config_invalid`, `bootstrap_untrusted`, `join_token_invalid`, `socket_in_use`, `address_unusable`
  */
 export async function runAgent (config: AgentConfig, signal: AbortSignal, options: RunAgentOptions): Promise<void> {
   const { log, clock = systemClock, random = Math.random, onReady } = options
   await using scope = new AsyncDisposableStack()
-  const kept = await openStateFile(config)
-  const state = await storedState(kept, clock, log) ?? await joinTrustDomain(config, { clock, log }, signal)
-  await kept?.write(state)
-  const svid = new AgentSvid(state, { file: kept, clock, log, random })
+  const { dataDir, trustDomain } = config
+  const host = { clock, log, dataDir, trustDomain, readJoinToken: () => readJoinToken(config) }
+  const plugins = scope.use(await startPlugins(agentCatalog, config.plugins, host, signal))
+  const kept = plugins.only('KeyManager')
+  const state = await storedState(kept, clock, log) ??
+    await joinTrustDomain(config, { attestor: plugins.only('NodeAttestor'), clock, log }, signal)
+  await kept.write(state)
+  const svid = new AgentSvid(state, { store: kept, clock, log, random })
   log.info({ agent: svid.id, expires: svid.notAfter.toISOString() }, 'agent has its identity')
 
   const svids = new SvidCache({ keyType: config.workloadKeyType, maxIdle: config.x509SvidCacheMaxSize, random }, clock, log)
@@ -70,10 +73,10 @@ export async function runAgent (config: AgentConfig, signal: AbortSignal, option
   const attested = attestationMetrics(metrics)
   const jwts = new JwtCache(config.jwtSvidCacheMaxSize, clock)
   const source = identitySource(identities, jwts, client)
-  const attestor = createUnixAttestor(config.workloadAttestors.unix, { clock, log })
+  const attestors = plugins.all('WorkloadAttestor')
   const attest = async (context: CallContext): Promise<readonly Selector[]> => {
     if (context.caller.kind !== 'unix') throw new SpiffeError('workload_attestation_failed', 'the caller is not a local process')
-    return await attestWorkload(context.caller.peer, { attestors: [attestor], clock, log: context.log, metrics: attested }, context.signal)
+    return await attestWorkload(context.caller.peer, { attestors, clock, log: context.log, metrics: attested }, context.signal)
   }
 
   const ready = async () => {
@@ -112,7 +115,7 @@ export async function runAgent (config: AgentConfig, signal: AbortSignal, option
       signal => runSync({
         client,
         identities,
-        trustDomain: config.trustDomain,
+        trustDomain,
         intervalMs: config.syncIntervalSeconds * 1000,
         onBundle: bundle => svid.setBundle(bundle),
         onSynced: () => {
@@ -127,29 +130,21 @@ export async function runAgent (config: AgentConfig, signal: AbortSignal, option
         log,
         random
       }, signal),
-      async signal => { if (config.prometheus !== undefined) await serveMetrics(metrics, config.prometheus, log, signal) },
-      async signal => { if (config.healthChecks !== undefined) await serveHealthChecks({ agent: ready }, config.healthChecks, log, signal) }
+      signal => serveDiagnostics(config, { metrics, probes: { agent: ready }, log }, signal)
     ])
   } catch (error) {
     if (!endsAgent(error)) throw error
-    await kept?.remove()
+    await kept.remove()
     throw asEnding(error)
   }
   log.info('agent is stopping')
 }
 
-/** SVID and key in one file, in the key manager's folder; none with the memory key manager. */
-async function openStateFile ({ keyManager, trustDomain }: AgentConfig): Promise<AgentStateFile | undefined> {
-  if (keyManager.kind === 'memory') return undefined
-  await mkdir(keyManager.directory, { recursive: true, mode: 0o700 })
-  return new AgentStateFile(join(keyManager.directory, 'agent-data.json'), trustDomain)
-}
-
 /** What an earlier run left, if it is still good; an expired SVID is of no use any more. */
-async function storedState (file: AgentStateFile | undefined, clock: Clock, log: Logger): Promise<AgentState | undefined> {
-  const state = await file?.read()
+async function storedState (store: AgentStateStore, clock: Clock, log: Logger): Promise<AgentState | undefined> {
+  const state = await store.read()
   if (state === undefined) return undefined
-  const { notAfter } = new AgentSvid(state, { file: undefined, clock, log, random: () => 0 })
+  const { notAfter } = new AgentSvid(state, { store, clock, log, random: () => 0 })
   if (notAfter > clock.now()) return state
   log.warn({ expired: notAfter.toISOString() }, 'the stored agent SVID has expired; attesting again')
   return undefined

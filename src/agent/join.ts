@@ -1,4 +1,5 @@
 import { readFile } from 'node:fs/promises'
+import type { NodeAttestor } from '../attestation/node/node-attestor.ts'
 import type { Bundle } from '../spiffe/bundle.ts'
 import { parseBundleDocument } from '../spiffe/bundle-document.ts'
 import { SpiffeError } from '../spiffe/errors.ts'
@@ -16,24 +17,28 @@ import { attestNode } from './attest-node.ts'
 import { ownBundleOf } from './own-bundle.ts'
 import { verifyServerIdOnly, verifyServerWith, type VerifyServer } from './verify-server.ts'
 
-export interface JoinDeps { readonly clock: Clock, readonly log: Logger }
+export interface JoinDeps {
+  readonly attestor: NodeAttestor
+  readonly clock: Clock
+  readonly log: Logger
+}
 
 const firstRetryMs = 1000
 const longestRetryMs = 30_000
 
 /**
- * Makes this node an agent: attests with the join token, under the pinned bundle, again and again while the server cannot be reached.
- * @throws {SpiffeError} `config_invalid` (no token), `bootstrap_untrusted`, `file_unusable`, and what the server refused with
+ * Makes this node an agent: attests it under the pinned bundle, again and again while the server cannot be reached.
+ * @throws {SpiffeError} `bootstrap_untrusted`, `file_unusable`, what the attestor threw, and what the server refused with
  */
-export async function joinTrustDomain (config: AgentConfig, { clock, log }: JoinDeps, signal: AbortSignal): Promise<AgentState> {
-  const token = await readJoinToken(config)
-  const verifyServer = await bootstrapVerifier(config, { clock, log })
+export async function joinTrustDomain (config: AgentConfig, deps: JoinDeps, signal: AbortSignal): Promise<AgentState> {
+  const { attestor, clock, log } = deps
+  const verifyServer = await bootstrapVerifier(config, deps)
   const key = newAgentKey()
   const attestation = {
     address: `${config.serverAddress}:${config.serverPort}`,
     trustDomain: config.trustDomain,
     verifyServer,
-    evidence: { type: 'join_token', payload: Buffer.from(token) },
+    attestor,
     csr: createCertificateRequest(key),
     log
   }
@@ -50,7 +55,8 @@ export async function joinTrustDomain (config: AgentConfig, { clock, log }: Join
   }
 }
 
-async function readJoinToken ({ joinToken, joinTokenFile }: AgentConfig): Promise<string> {
+/** @throws {SpiffeError} `config_invalid` when there is none; `file_unusable` */
+export async function readJoinToken ({ joinToken, joinTokenFile }: AgentConfig): Promise<string> {
   const token = joinToken ?? (joinTokenFile === undefined ? '' : (await readText(joinTokenFile)).trim())
   if (token !== '') return token
   throw new SpiffeError(
@@ -58,7 +64,7 @@ async function readJoinToken ({ joinToken, joinTokenFile }: AgentConfig): Promis
   )
 }
 
-async function bootstrapVerifier (config: AgentConfig, { clock, log }: JoinDeps): Promise<VerifyServer> {
+async function bootstrapVerifier (config: AgentConfig, { clock, log }: Pick<JoinDeps, 'clock' | 'log'>): Promise<VerifyServer> {
   if (config.insecureBootstrap) {
     log.warn('insecure_bootstrap: the server is not verified at first contact; whoever answers now is trusted from now on')
     return verifyServerIdOnly(config.trustDomain)

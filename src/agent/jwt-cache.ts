@@ -33,15 +33,14 @@ export class JwtCache {
 
   get size (): number { return this.#tokens.size }
 
-  clear (): void { this.#tokens.clear() }
-
   /** @throws {SpiffeError} what the signer throws, when no valid token is left */
   async fetch (entry: Entry, audience: readonly string[], signer: JwtSigner, signal: AbortSignal): Promise<JwtSvid> {
     if (entry.additionalAttributes.jwtSvidIncludeJti) return { ...await sign(entry, audience, signer, signal), hint: entry.hint }
     const key = cacheKey(entry, audience)
     const cached = this.#tokens.get(key)
     const now = this.#clock.now().getTime()
-    if (cached !== undefined && cached.renewAtMs > now && cached.svid.issuedAt.getTime() < now + iatLeewayMs) return this.#use(key, cached, entry)
+    const isGood = cached !== undefined && cached.renewAtMs > now && cached.svid.issuedAt.getTime() < now + iatLeewayMs
+    if (isGood) return this.#use(key, cached, entry)
     try {
       const svid = await this.#signOnce(key, entry, audience, signer, signal)
       const fresh = { svid, renewAtMs: (svid.issuedAt.getTime() + svid.expiresAt.getTime()) / 2 }

@@ -1,5 +1,6 @@
 import type { Bundle } from '../spiffe/bundle.ts'
 import { SpiffeError } from '../spiffe/errors.ts'
+import { formatPublicJwk } from '../spiffe/json-web-key.ts'
 import type { TrustDomain } from '../spiffe/trust-domain.ts'
 import { parseCertificate } from '../x509/certificate.ts'
 
@@ -16,7 +17,10 @@ export function ownBundleOf (bundle: Bundle, trustDomain: TrustDomain): Bundle {
   return usableBundle(bundle)
 }
 
-/** @throws {SpiffeError} `bundle_malformed` when a certificate cannot be parsed */
+/**
+ * A bundle fit to be handed on: JWT keys that no validator could use are left out, since one of them would spoil the whole set.
+ * @throws {SpiffeError} `bundle_malformed` when a certificate cannot be parsed
+ */
 export function usableBundle (bundle: Bundle): Bundle {
   for (const { certificate } of bundle.x509Authorities) {
     try {
@@ -27,5 +31,14 @@ export function usableBundle (bundle: Bundle): Bundle {
       )
     }
   }
-  return bundle
+  return { ...bundle, jwtAuthorities: bundle.jwtAuthorities.filter(({ publicKey }) => isUsableKey(publicKey)) }
+}
+
+function isUsableKey (publicKey: Uint8Array): boolean {
+  try {
+    formatPublicJwk(publicKey)
+    return true
+  } catch {
+    return false
+  }
 }

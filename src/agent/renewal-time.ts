@@ -14,8 +14,8 @@ export function renewalTimeMs ({ notBefore, notAfter }: Lifetime, spread: number
 }
 
 /**
- * Whether the clock was set back since an SVID was received: then it may not be valid yet for anybody, and is renewed at once. Told from the
- * time of receipt, since a server whose clock runs ahead issues every SVID a little in the future. Servers backdate by 10 s.
+ * Whether the clock was set back since an SVID was received: then it may not be valid yet for anybody, and is renewed at once. Told
+ * from the time of receipt, since a server whose clock runs ahead issues every SVID a little in the future. Servers backdate by 10 s.
  */
 export function wasSetBack (receivedAtMs: number, nowMs: number): boolean {
   return nowMs < receivedAtMs - 10_000

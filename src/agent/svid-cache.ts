@@ -62,11 +62,6 @@ export class SvidCache {
     for (const id of this.#failed.keys()) if (entries.get(id) === undefined) this.#failed.delete(id)
   }
 
-  /** Makes every SVID due for renewal at once; after an authority was tainted, or the server changed. */
-  expireAll (): void {
-    for (const [id, cached] of this.#byEntry) this.#byEntry.set(id, { ...cached, renewAtMs: 0 })
-  }
-
   /** Entries that need signing now: watched ones first, then ahead of need up to the limit. */
   due (watched: ReadonlySet<Entry>, entries: EntryIndex): Entry[] {
     const now = this.#clock.now().getTime()
@@ -118,7 +113,8 @@ export class SvidCache {
     }
     this.#failed.delete(entry.id)
     const now = this.#clock.now()
-    this.#byEntry.set(entry.id, { entry, svid, receivedAtMs: now.getTime(), renewAtMs: renewalTimeMs(svid, 0.05, this.#options.random(), now) })
+    const renewAtMs = renewalTimeMs(svid, 0.05, this.#options.random(), now)
+    this.#byEntry.set(entry.id, { entry, svid, receivedAtMs: now.getTime(), renewAtMs })
     this.#log.debug({ entry: entry.id, spiffeId: svid.id, expires: svid.notAfter.toISOString() }, 'X509-SVID issued')
   }
 }

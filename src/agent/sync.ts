@@ -9,8 +9,11 @@ import type { NodeIdentities } from './node-identities.ts'
 import { ownBundleOf, usableBundle } from './own-bundle.ts'
 import type { ServerClient } from './server-client.ts'
 
+/** The calls a synchronisation makes. */
+export type SyncClient = Pick<ServerClient, 'fetchEntries' | 'fetchBundle' | 'fetchFederatedBundle'>
+
 export interface SyncDeps {
-  readonly client: ServerClient
+  readonly client: SyncClient
   readonly identities: NodeIdentities
   readonly trustDomain: TrustDomain
   readonly intervalMs: number
@@ -61,7 +64,7 @@ export async function syncOnce ({ client, identities, trustDomain, onBundle, log
 
 /** Gives `known` itself when nothing changed. */
 async function fetchFederated (
-  client: ServerClient, domains: ReadonlySet<TrustDomain>, known: ReadonlyMap<TrustDomain, Bundle>, log: Logger, signal: AbortSignal
+  client: SyncClient, domains: ReadonlySet<TrustDomain>, known: ReadonlyMap<TrustDomain, Bundle>, log: Logger, signal: AbortSignal
 ): Promise<ReadonlyMap<TrustDomain, Bundle>> {
   const found = new Map<TrustDomain, Bundle>()
   const wanted = [...domains].toSorted()
@@ -73,11 +76,22 @@ async function fetchFederated (
         return
       }
       const before = known.get(trustDomain)
-      found.set(trustDomain, before !== undefined && sameContent(before, bundle) ? before : usableBundle(bundle))
+      const usable = unlessBroken(bundle, log) ?? before
+      if (usable !== undefined) found.set(trustDomain, before !== undefined && sameContent(before, usable) ? before : usable)
     }))
   }
   const unchanged = found.size === known.size && [...found].every(([trustDomain, bundle]) => known.get(trustDomain) === bundle)
   return unchanged ? known : found
+}
+
+/** One partner's broken bundle costs that partner its update, and nobody else anything. */
+function unlessBroken (bundle: Bundle, log: Logger): Bundle | undefined {
+  try {
+    return usableBundle(bundle)
+  } catch (error) {
+    log.warn({ trustDomain: bundle.trustDomain, err: error }, 'a federated bundle cannot be used; the last good one stays')
+    return undefined
+  }
 }
 
 /** Sequence numbers alone do not tell: a foreign bundle may carry none. */

@@ -1,15 +1,18 @@
 import { join } from 'node:path'
 import { z } from 'zod'
 import { guaranteedTtlSeconds } from '../ca/rotation-schedule.ts'
+import { pluginSchemas, type ConfiguredPlugins } from '../plugins/catalog.ts'
+import { pluginBlocks } from '../plugins/plugin-blocks.ts'
 import { formatProblems, readConfig, type ConfigSource } from '../runtime/config-file.ts'
 import {
-  healthChecksSchema, logLevel, parsedBy, pluginsOf, port, telemetrySchema, text, wholeSeconds, type HealthChecks, type ListenAddress
+  healthChecksSchema, logLevel, parsedBy, port, telemetrySchema, text, wholeSeconds, type HealthChecks, type ListenAddress
 } from '../runtime/config-schema.ts'
 import type { LogLevel } from '../runtime/logger.ts'
 import { SpiffeError } from '../spiffe/errors.ts'
 import { parseSpiffeId, type SpiffeId } from '../spiffe/spiffe-id.ts'
 import { parseTrustDomain, type TrustDomain } from '../spiffe/trust-domain.ts'
 import type { KeyType } from '../x509/key-type.ts'
+import { serverCatalog, type ServerPlugins } from './server-catalog.ts'
 
 /** What `runServer` needs; every default is filled in. */
 export interface ServerConfig {
@@ -31,7 +34,7 @@ export interface ServerConfig {
   readonly jwtIssuer: string | undefined
   readonly disableJwtSvids: boolean
   readonly adminIds: readonly SpiffeId[]
-  readonly keyManager: { readonly kind: 'disk', readonly keysPath: string } | { readonly kind: 'memory' }
+  readonly plugins: ConfiguredPlugins<ServerPlugins>
   readonly caSubject: { readonly country: readonly string[], readonly organization: readonly string[], readonly commonName: string }
   readonly ratelimit: { readonly attestation: boolean, readonly signing: boolean }
   readonly logLevel: LogLevel
@@ -69,28 +72,23 @@ const serverSchema = z.strictObject({
 })
 
 const pluginsSchema = z.strictObject({
-  KeyManager: pluginsOf({ disk: z.strictObject({ keys_path: text }), memory: z.strictObject({}).nullish() }).optional(),
-  DataStore: pluginsOf({
-    sql: z.strictObject({ database_type: z.enum(['sqlite3', 'postgres']), connection_string: text })
-  }).optional(),
-  NodeAttestor: pluginsOf({ join_token: z.strictObject({}).nullish() }).optional()
+  ...pluginSchemas(serverCatalog),
+  DataStore: pluginBlocks({ sql: z.strictObject({ database_type: z.enum(['sqlite3', 'postgres']), connection_string: text }) }),
+  /** May be named, as in SPIRE's configurations; join tokens are the API's own and always on. */
+  NodeAttestor: pluginBlocks({ join_token: z.strictObject({}) })
 })
 
 const configSchema = z.strictObject({
   server: z.preprocess(value => value ?? {}, serverSchema),
-  plugins: pluginsSchema.nullish().transform(plugins => plugins ?? {}),
+  plugins: z.preprocess(value => value ?? {}, pluginsSchema),
   telemetry: telemetrySchema.nullish(),
   health_checks: healthChecksSchema.nullish()
 }).check(({ value, issues }) => {
   const refuse = (path: string[], message: string) => issues.push({ code: 'custom', path, message, input: undefined })
-  const { KeyManager: keyManager = {}, DataStore: dataStore } = value.plugins
-  if (Object.values(keyManager).filter(block => block !== undefined).length > 1) {
-    refuse(['plugins', 'KeyManager'], 'must name one key manager, disk or memory')
-  }
-  if (dataStore?.sql !== undefined && value.server.datastore_url !== undefined) {
+  const { sql } = value.plugins.DataStore
+  if (sql !== undefined && value.server.datastore_url !== undefined) {
     refuse(['server', 'datastore_url'], 'is set beside plugins.DataStore; keep one of them')
   }
-  const sql = dataStore?.sql?.plugin_data
   if (sql !== undefined && (sql.database_type === 'postgres') !== /^postgres(ql)?:\/\//.test(sql.connection_string)) {
     refuse([
       'plugins', 'DataStore', 'sql', 'plugin_data', 'connection_string'
@@ -104,9 +102,8 @@ export function parseServerConfig (source: ConfigSource): ServerConfig {
   if (reading.value === undefined) {
     throw new SpiffeError('config_invalid', formatProblems(reading.problems), { details: { problems: reading.problems } })
   }
-  const { server, plugins } = reading.value
+  const { server, plugins: { KeyManager, DataStore: { sql } } } = reading.value
   const { ca_subject: subject } = server
-  const sql = plugins.DataStore?.sql?.plugin_data
   return {
     trustDomain: server.trust_domain,
     bindAddress: server.bind_address,
@@ -123,9 +120,7 @@ export function parseServerConfig (source: ConfigSource): ServerConfig {
     jwtIssuer: server.jwt_issuer,
     disableJwtSvids: server.disable_jwt_svids,
     adminIds: server.admin_ids,
-    keyManager: plugins.KeyManager?.memory !== undefined
-      ? { kind: 'memory' }
-      : { kind: 'disk', keysPath: plugins.KeyManager?.disk?.plugin_data.keys_path ?? join(server.data_dir, 'keys.json') },
+    plugins: { KeyManager },
     caSubject: subject === undefined
       ? { country: ['US'], organization: ['SPIFFE'], commonName: '' }
       : { country: subject.country, organization: subject.organization, commonName: subject.common_name },
@@ -149,6 +144,8 @@ export function serverConfigWarnings (config: ServerConfig): string[] {
     if (seconds <= guaranteed) continue
     warnings.push(`${key} (${seconds}s) is longer than 55 % of ca_ttl (${guaranteed}s): SVIDs may end earlier; raise ca_ttl or lower it`)
   }
-  if (config.keyManager.kind === 'memory') warnings.push('the memory key manager loses all keys at restart: SVIDs must then be renewed')
+  if (config.plugins.KeyManager.some(({ name }) => name === 'memory')) {
+    warnings.push('the memory key manager loses all keys at restart: SVIDs must then be renewed')
+  }
   return warnings
 }

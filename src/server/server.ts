@@ -1,14 +1,12 @@
 import { CertificateAuthority } from '../ca/certificate-authority.ts'
-import { openDiskKeyManager } from '../keys/disk/disk-key-manager.ts'
-import type { KeyManager } from '../keys/key-manager.ts'
-import { createMemoryKeyManager } from '../keys/memory/memory-key-manager.ts'
+import { startPlugins } from '../plugins/catalog.ts'
 import { healthService } from '../rpc/health.ts'
 import { bind, openRpcServer, type BoundService } from '../rpc/server.ts'
 import { reflectionServices } from '../rpc/reflection/reflection-service.ts'
+import { serveDiagnostics } from '../rpc/serve-diagnostics.ts'
 import { systemClock, type Clock } from '../runtime/clock.ts'
 import type { Logger } from '../runtime/logger.ts'
-import { serveHealthChecks } from '../runtime/health-checks.ts'
-import { createMetrics, serveMetrics } from '../runtime/metrics.ts'
+import { createMetrics } from '../runtime/metrics.ts'
 import { runTasks } from '../runtime/tasks.ts'
 import type { TrustDomain } from '../spiffe/trust-domain.ts'
 import type { Bundle } from '../spiffe/bundle.ts'
@@ -30,6 +28,7 @@ import { svidHandlers } from './api/svid-handlers.ts'
 import { Authorizer } from './authorize.ts'
 import { runChores } from './chores.ts'
 import { Registrations } from './registrations.ts'
+import { serverCatalog } from './server-catalog.ts'
 import type { ServerConfig } from './server-config.ts'
 import { ServerIdentity } from './server-identity.ts'
 
@@ -50,7 +49,7 @@ export interface ServerReady {
 /**
  * Runs a server until the signal aborts: opens storage and keys, makes authorities where there are none, and serves the API on the
  * admin socket and over TLS.
- * @throws {SpiffeError} `config_invalid`, `datastore_*`, `key_store_corrupt`, `file_unusable`
+ * @throws {SpiffeError} `config_invalid`, `datastore_*`, `key_store_corrupt`, `file_unusable`, `address_unusable`
  */
 export async function runServer (
   config: ServerConfig, signal: AbortSignal, { log, clock = systemClock, onReady }: RunServerOptions
@@ -58,7 +57,8 @@ export async function runServer (
   await using scope = new AsyncDisposableStack()
   const claim = scope.use(await claimDatastore(config.datastoreUrl, { clock, log }))
   const store = scope.use(await openDatastore(config.datastoreUrl, { clock, log }))
-  const keys = scope.use(await openKeyManager(config, log))
+  const plugins = scope.use(await startPlugins(serverCatalog, config.plugins, { log, dataDir: config.dataDir }, signal))
+  const keys = plugins.only('KeyManager')
   const authority = await CertificateAuthority.open(config, { keys, journal: store.authorities, bundles: store.bundles, clock, log })
   const registrations = await Registrations.open(store, config.trustDomain)
   const identity = await ServerIdentity.open({
@@ -91,10 +91,7 @@ export async function runServer (
     signal => claim.keep(signal),
     signal => runChores({ authority, registrations, store, clock, log }, signal),
     signal => identity.run(() => rpc.refreshIdentity(), log, signal),
-    async signal => { if (config.prometheus !== undefined) await serveMetrics(metrics, config.prometheus, log, signal) },
-    async signal => {
-      if (config.healthChecks !== undefined) await serveHealthChecks({ datastore: () => store.ping() }, config.healthChecks, log, signal)
-    }
+    signal => serveDiagnostics(config, { metrics, probes: { datastore: () => store.ping() }, log }, signal)
   ])
   log.info('server is stopping')
 }
@@ -124,10 +121,6 @@ function bindServices (config: ServerConfig, { authority, registrations, store, 
     })),
     healthService(() => store.ping())
   ]
-}
-
-async function openKeyManager ({ keyManager }: ServerConfig, log: Logger): Promise<KeyManager> {
-  return keyManager.kind === 'disk' ? await openDiskKeyManager(keyManager.keysPath, { log }) : createMemoryKeyManager()
 }
 
 /** A client is of the own trust domain, or an admin of another one that the configuration names (spire-surface §1.1). */

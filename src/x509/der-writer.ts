@@ -22,8 +22,6 @@ export function encodeSequence (...parts: readonly Uint8Array[]): Buffer { retur
 export function encodeSet (...parts: readonly Uint8Array[]): Buffer { return encodeDer(derTag.set, ...parts) }
 export function encodeOctetString (content: Uint8Array): Buffer { return encodeDer(derTag.octetString, content) }
 export function encodeBoolean (value: boolean): Buffer { return encodeDer(derTag.boolean, Buffer.of(value ? 0xff : 0)) }
-export function encodeNull (): Buffer { return encodeDer(derTag.null) }
-
 /** A bit string of whole octets. */
 export function encodeBitString (octets: Uint8Array): Buffer { return encodeDer(derTag.bitString, Buffer.of(0), octets) }
 

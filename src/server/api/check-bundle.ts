@@ -1,6 +1,6 @@
-import { createPublicKey } from 'node:crypto'
 import type { Bundle, X509Authority } from '../../spiffe/bundle.ts'
 import { SpiffeError } from '../../spiffe/errors.ts'
+import { formatPublicJwk } from '../../spiffe/json-web-key.ts'
 import { parseCertificate, splitCertificates } from '../../x509/certificate.ts'
 
 const maxAuthorities = 1000
@@ -36,7 +36,7 @@ export function checkBundleContent<T extends Pick<Bundle, 'x509Authorities' | 'j
     if (seen.has(keyId)) throw new SpiffeError('bundle_malformed', `key ID ${JSON.stringify(keyId)} is there twice`)
     seen.add(keyId)
     try {
-      createPublicKey({ key: Buffer.from(publicKey), format: 'der', type: 'spki' })
+      formatPublicJwk(publicKey)
     } catch (error) {
       throw new SpiffeError(
         'bundle_malformed', `unable to parse the public key of JWT authority ${JSON.stringify(keyId)}`, { cause: error }

@@ -1,0 +1,32 @@
+import { joinTokenPlugin } from '../attestation/node/join-token/join-token-plugin.ts'
+import type { NodeAttestor } from '../attestation/node/node-attestor.ts'
+import { unixPlugin } from '../attestation/workload/unix/unix-plugin.ts'
+import type { WorkloadAttestor } from '../attestation/workload/workload-attestor.ts'
+import type { Catalog } from '../plugins/catalog.ts'
+import type { Clock } from '../runtime/clock.ts'
+import type { Logger } from '../runtime/logger.ts'
+import type { TrustDomain } from '../spiffe/trust-domain.ts'
+import type { AgentStateStore } from './agent-state.ts'
+import { diskStatePlugin, memoryStatePlugin } from './agent-state-plugins.ts'
+
+export interface AgentPlugins {
+  /** Under SPIRE's name; it keeps the agent's SVID and bundle beside its key (docs/adr/0004). */
+  readonly KeyManager: AgentStateStore & AsyncDisposable
+  readonly NodeAttestor: NodeAttestor & AsyncDisposable
+  readonly WorkloadAttestor: WorkloadAttestor & AsyncDisposable
+}
+
+export interface AgentPluginHost {
+  readonly clock: Clock
+  readonly log: Logger
+  readonly dataDir: string
+  readonly trustDomain: TrustDomain
+  /** @throws {SpiffeError} `config_invalid` when the agent was given none; `file_unusable` */
+  readonly readJoinToken: () => Promise<string>
+}
+
+export const agentCatalog: Catalog<AgentPlugins, AgentPluginHost> = {
+  KeyManager: { use: 'one', plugins: [diskStatePlugin, memoryStatePlugin] },
+  NodeAttestor: { use: 'one', plugins: [joinTokenPlugin] },
+  WorkloadAttestor: { use: 'several', plugins: [unixPlugin] }
+}

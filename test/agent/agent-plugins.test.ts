@@ -1,0 +1,72 @@
+import { once } from 'node:events'
+import { existsSync, realpathSync } from 'node:fs'
+import { createServer, type AddressInfo } from 'node:net'
+import { join } from 'node:path'
+import t from 'tap'
+import { z } from 'zod'
+import { agentCatalog } from '../../src/agent/agent-catalog.ts'
+import { pluginSchemas } from '../../src/plugins/catalog.ts'
+import { entryService } from '../../src/wire/generated/server-entry.ts'
+import { workloadService } from '../../src/wire/generated/workload.ts'
+import { securityHeader, startTestAgent } from '../fakes/agent.ts'
+import { startTestServer } from '../fakes/server.ts'
+
+const pluginsOf = (section: unknown) => z.strictObject(pluginSchemas(agentCatalog)).parse(section)
+
+await t.test('the workload attestor does as it is configured', async t => {
+  await using server = await startTestServer()
+  const plugins = pluginsOf({ WorkloadAttestor: { unix: { plugin_data: { discover_workload_path: true } } } })
+  await using agent = await startTestAgent(server, { config: { plugins } })
+  const trustDomain = 'example.org'
+  const { results } = await server.admin.client(entryService).batchCreateEntry({
+    entries: [{
+      spiffeId: { trustDomain, path: '/by-path' },
+      parentId: { trustDomain, path: agent.path },
+      selectors: [{ type: 'unix', value: `path:${realpathSync('/proc/self/exe')}` }]
+    }]
+  })
+  t.equal(results[0]?.status?.code, 0)
+  t.equal(await firstId(agent.workload), 'spiffe://example.org/by-path')
+})
+
+await t.test('the key manager says whether and where the agent\'s identity stays', async t => {
+  await using server = await startTestServer()
+  const directory = join(t.testdir({}), 'made', 'for', 'it')
+  const disk = pluginsOf({ KeyManager: { disk: { plugin_data: { directory } } } })
+  await using kept = await startTestAgent(server, { config: { plugins: disk } })
+  t.ok(existsSync(join(directory, 'agent-data.json')))
+  t.notOk(existsSync(join(kept.folder, 'agent-data.json')))
+  await using forgotten = await startTestAgent(server, { config: { plugins: pluginsOf({ KeyManager: { memory: {} } }) } })
+  t.notOk(existsSync(join(forgotten.folder, 'agent-data.json')))
+  const notFolder = pluginsOf({ KeyManager: { disk: { plugin_data: { directory: join(directory, 'agent-data.json', 'x') } } } })
+  await t.rejects(startTestAgent(server, { config: { plugins: notFolder } }), { code: 'file_unusable', message: /^KeyManager "disk": / })
+})
+
+await t.test('without a token there is no way to join', async t => {
+  await using server = await startTestServer()
+  await t.rejects(startTestAgent(server, { config: { joinToken: undefined } }), { code: 'config_invalid', message: /no join token/ })
+  const joinTokenFile = join(t.testdir({}), 'absent')
+  await t.rejects(startTestAgent(server, { config: { joinToken: undefined, joinTokenFile } }), { code: 'file_unusable' })
+})
+
+await t.test('a taken metrics port ends the agent with the reason', async t => {
+  const taken = createServer().listen(0, '127.0.0.1')
+  await once(taken, 'listening')
+  t.teardown(() => taken.close())
+  await using server = await startTestServer()
+  const { port } = taken.address() as AddressInfo
+  await using agent = await startTestAgent(server, { config: { prometheus: { host: '127.0.0.1', port } } })
+  await t.rejects(agent.ended, { code: 'address_unusable', message: new RegExp(`^cannot serve metrics on 127\\.0\\.0\\.1:${port}: `) })
+})
+
+/** Asks again, as clients do, until the entry has reached the agent. */
+async function firstId (workload: Awaited<ReturnType<typeof startTestAgent>>['workload']): Promise<string | undefined> {
+  for (;;) {
+    try {
+      for await (const { svids } of workload.client(workloadService).fetchX509SVID({}, securityHeader)) return svids[0]?.spiffeId
+    } catch (error) {
+      if ((error as { status?: string }).status !== 'PERMISSION_DENIED') throw error
+      await new Promise(resolve => setTimeout(resolve, 20))
+    }
+  }
+}

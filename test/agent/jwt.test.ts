@@ -1,0 +1,124 @@
+import t from 'tap'
+import { EntryIndex } from '../../src/agent/entry-index.ts'
+import { identitySource } from '../../src/agent/identity-source.ts'
+import { JwtCache, type JwtSigner } from '../../src/agent/jwt-cache.ts'
+import { NodeIdentities } from '../../src/agent/node-identities.ts'
+import { SvidCache } from '../../src/agent/svid-cache.ts'
+import { silentLogger } from '../../src/runtime/logger.ts'
+import { SpiffeError, type ErrorCode } from '../../src/spiffe/errors.ts'
+import { parseSelector } from '../../src/spiffe/selector.ts'
+import { createTestAuthority } from '../fakes/authority.ts'
+import { ManualClock } from '../fakes/clock.ts'
+import { idOf, makeEntry } from '../fakes/entries.ts'
+
+const never = new AbortController().signal
+
+/** Signs tokens of five minutes, numbered; fails with a code when told to. */
+function fakeSigner (clock: ManualClock) {
+  const state = { signed: 0, failure: undefined as ErrorCode | undefined, failFor: undefined as string | undefined }
+  const signer: JwtSigner = {
+    async signJwtSvid (entryId) {
+      if (state.failure !== undefined && (state.failFor ?? entryId) === entryId) throw new SpiffeError(state.failure, 'refused')
+      const issuedAt = clock.now()
+      return { token: `${entryId}-${++state.signed}`, issuedAt, expiresAt: new Date(issuedAt.getTime() + 300_000) }
+    }
+  }
+  return { state, signer }
+}
+
+t.test('a token is reused until half of its life, whatever the order of audiences', async t => {
+  const clock = new ManualClock()
+  const { signer } = fakeSigner(clock)
+  const cache = new JwtCache(10, clock)
+  const entry = makeEntry({ id: 'a' })
+  const fetch = async (...audience: string[]) => (await cache.fetch(entry, audience, signer, never)).token
+  t.equal(await fetch('x', 'y'), 'a-1')
+  t.equal(await fetch('y', 'x', 'y'), 'a-1')
+  t.equal(await fetch('x'), 'a-2', 'another set of audiences is another token')
+  await clock.advance(149_000)
+  t.equal(await fetch('x', 'y'), 'a-1')
+  await clock.advance(2_000)
+  t.equal(await fetch('x', 'y'), 'a-3')
+})
+
+t.test('while the server cannot sign, a valid token is served, and not longer', async t => {
+  const clock = new ManualClock()
+  const { signer, state } = fakeSigner(clock)
+  const cache = new JwtCache(10, clock)
+  const entry = makeEntry({ id: 'a' })
+  await cache.fetch(entry, ['x'], signer, never)
+  state.failure = 'server_unreachable'
+  await clock.advance(200_000)
+  t.equal((await cache.fetch(entry, ['x'], signer, never)).token, 'a-1', 'past half of its life, but valid')
+  await clock.advance(101_000)
+  await t.rejects(cache.fetch(entry, ['x'], signer, never), { code: 'server_unreachable' })
+})
+
+t.test('a token is not served once the server says that the entry is gone', async t => {
+  const clock = new ManualClock()
+  const { signer, state } = fakeSigner(clock)
+  const cache = new JwtCache(10, clock)
+  const entry = makeEntry({ id: 'a' })
+  await cache.fetch(entry, ['x'], signer, never)
+  state.failure = 'entry_not_authorized'
+  await clock.advance(200_000)
+  await t.rejects(cache.fetch(entry, ['x'], signer, never), { code: 'entry_not_authorized' })
+})
+
+t.test('callers that want the same token at once share one signature; one that gives up takes it from nobody', async t => {
+  const clock = new ManualClock()
+  const { signer, state } = fakeSigner(clock)
+  const cache = new JwtCache(10, clock)
+  const entry = makeEntry({ id: 'a' })
+  const impatient = new AbortController()
+  const first = cache.fetch(entry, ['x'], signer, impatient.signal)
+  const others = Array.from({ length: 20 }, () => cache.fetch(entry, ['x'], signer, never))
+  impatient.abort(new Error('gone'))
+  await t.rejects(first, { message: 'gone' })
+  t.same(new Set((await Promise.all(others)).map(svid => svid.token)), new Set(['a-1']))
+  t.equal(state.signed, 1)
+})
+
+t.test('the cache is bounded; the least recently used goes first', async t => {
+  const clock = new ManualClock()
+  const { signer } = fakeSigner(clock)
+  const cache = new JwtCache(2, clock)
+  const entry = makeEntry({ id: 'a' })
+  for (const audience of ['x', 'y', 'x', 'z']) await cache.fetch(entry, [audience], signer, never)
+  t.equal(cache.size, 2)
+  t.equal((await cache.fetch(entry, ['x'], signer, never)).token, 'a-1', 'x was used after y')
+  t.equal((await cache.fetch(entry, ['y'], signer, never)).token, 'a-4', 'y was dropped')
+})
+
+t.test('an entry that asks for a jti gets a token of its own each time', async t => {
+  const clock = new ManualClock()
+  const { signer } = fakeSigner(clock)
+  const cache = new JwtCache(10, clock)
+  const entry = makeEntry({ id: 'a', additionalAttributes: { disableX509SvidPrefetch: false, jwtSvidIncludeJti: true } })
+  t.equal((await cache.fetch(entry, ['x'], signer, never)).token, 'a-1')
+  t.equal((await cache.fetch(entry, ['x'], signer, never)).token, 'a-2')
+  t.equal(cache.size, 0)
+})
+
+t.test('a caller gets tokens for its identities, without those the server has taken away (WLAPI-22 WLAPI-24)', async t => {
+  const clock = new ManualClock()
+  const { signer, state } = fakeSigner(clock)
+  const { bundle } = await createTestAuthority('example.org')
+  const svids = new SvidCache({ keyType: 'ec-p256', maxIdle: 0, random: () => 0 }, clock, silentLogger)
+  const identities = new NodeIdentities(bundle, svids, clock)
+  const source = identitySource(identities, new JwtCache(10, clock), signer)
+  const fetch = (id?: string) => source.fetchJwtSvids([parseSelector('unix:uid:1')], ['x'], id === undefined ? undefined : idOf(id), never)
+  await t.rejects(fetch(), { code: 'server_initializing' }, 'before the first synchronisation nobody knows')
+  identities.setEntries(new EntryIndex([
+    makeEntry({ id: 'a', spiffeId: '/a', hint: 'first', selectors: ['unix:uid:1'] }),
+    makeEntry({ id: 'b', spiffeId: '/b', selectors: ['unix:uid:1'] }),
+    makeEntry({ id: 'c', spiffeId: '/c', selectors: ['unix:uid:2'] })
+  ]))
+  t.same((await fetch()).map(({ id, hint }) => [id, hint]), [[idOf('/a'), 'first'], [idOf('/b'), '']])
+  t.same((await fetch('/b')).map(({ id }) => id), [idOf('/b')])
+  await t.rejects(fetch('/c'), { code: 'no_identity_issued' }, 'somebody else\'s identity')
+  await clock.advance(200_000)
+  Object.assign(state, { failure: 'entry_not_authorized', failFor: 'a' })
+  t.same((await fetch()).map(({ id }) => id), [idOf('/b')])
+  await t.rejects(fetch('/a'), { code: 'no_identity_issued' })
+})
