@@ -77,7 +77,8 @@ function federatedOf (entries: readonly Entry[], bundles: ReadonlyMap<TrustDomai
 }
 
 function sameContent (a: WorkloadIdentity, b: WorkloadIdentity): boolean {
-  return a.bundle === b.bundle && a.awaitsSvids === b.awaitsSvids && sameItems(a.svids, b.svids) && sameMaps(a.federatedBundles, b.federatedBundles)
+  return a.bundle === b.bundle && a.awaitsSvids === b.awaitsSvids &&
+    sameItems(a.svids, b.svids) && sameMaps(a.federatedBundles, b.federatedBundles)
 }
 
 function sameItems<T> (a: readonly T[], b: readonly T[]): boolean {

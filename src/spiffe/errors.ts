@@ -92,7 +92,7 @@ export const errorCatalogue = {
   config_invalid: { status: 'INVALID_ARGUMENT', retry: false, next: 'correct the named key; see docs/configuration.md' },
   file_unusable: { status: 'INVALID_ARGUMENT', retry: false, next: 'check the path and its permissions' },
   socket_in_use: { status: 'FAILED_PRECONDITION', retry: false, next: 'stop the process that listens there, or choose another path' },
-  address_unusable: { status: 'FAILED_PRECONDITION', retry: false, next: 'choose another address or port, or stop the process that has it' },
+  address_unusable: { status: 'FAILED_PRECONDITION', retry: false, next: 'choose another address or port, or stop what listens there' },
   bootstrap_untrusted: { status: 'UNAUTHENTICATED', retry: false, next: 'give the output of `assay bundle show` as trust_bundle_path' }
 } as const satisfies Record<string, CatalogueRow>
 

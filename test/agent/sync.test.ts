@@ -20,7 +20,8 @@ async function setUp () {
   const { bundle } = await createTestAuthority(domain)
   const foreign = (await createTestAuthority(partner)).bundle
   const server = {
-    entries: [] as Entry[], bundle: { ...bundle, sequenceNumber: 1n } as Bundle, foreign: foreign as Bundle | undefined, down: false, calls: 0
+    entries: [] as Entry[], bundle: { ...bundle, sequenceNumber: 1n } as Bundle, foreign: foreign as Bundle | undefined,
+    down: false, calls: 0
   }
   const client: SyncClient = {
     async fetchEntries () {
@@ -35,7 +36,8 @@ async function setUp () {
   const identities = new NodeIdentities(server.bundle, svids, clock)
   const kept: Bundle[] = []
   const deps = {
-    client, identities, trustDomain: domain, intervalMs: 5000, onBundle: async (bundle: Bundle) => { kept.push(bundle) }, onSynced: () => {},
+    client, identities, trustDomain: domain, intervalMs: 5000,
+    onBundle: async (bundle: Bundle) => { kept.push(bundle) }, onSynced: () => {},
     clock, log: silentLogger, random: () => 0.5
   }
   return { clock, server, identities, kept, deps, foreign }
@@ -51,7 +53,9 @@ t.test('a round takes entries and bundles over, and keeps the objects of what di
   server.bundle = { ...server.bundle, x509Authorities: [...server.bundle.x509Authorities] }
   server.foreign = { ...foreign }
   await syncOnce(deps, never)
-  t.same([identities.entries, identities.bundle, identities.federatedBundles].map((one, index) => one === before[index]), [true, true, true])
+  t.same([identities.entries, identities.bundle, identities.federatedBundles].map(
+    (one, index) => one === before[index]
+  ), [true, true, true])
   server.bundle = { ...server.bundle, sequenceNumber: 2n, x509Authorities: [...server.bundle.x509Authorities, ...foreign.x509Authorities] }
   await syncOnce(deps, never)
   t.equal(kept.at(-1)?.sequenceNumber, 2n, 'a new own bundle is kept through restarts')

@@ -21,7 +21,9 @@ AsyncGenerator<AttestAgentResponseInit> {
   }
 }
 
-async function attest (requests: AsyncIterable<AttestAgentRequest>, context: CallContext, deps: AgentDeps): Promise<AttestAgentResponseInit> {
+async function attest (
+  requests: AsyncIterable<AttestAgentRequest>, context: CallContext, deps: AgentDeps
+): Promise<AttestAgentResponseInit> {
   const { log } = context
   await deps.limits.attestation(context, 1)
   const { type, payload, csr } = await readParams(requests)

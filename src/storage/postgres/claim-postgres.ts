@@ -10,7 +10,9 @@ const lockKey = '7021800506338076018'
 const retryMs = 1000
 
 /** A session-level advisory lock on a connection of its own: gone when this process is, whatever ends it. */
-export async function claimPostgres (url: string, { clock, log }: { readonly clock: Clock, readonly log: Logger }): Promise<DatastoreClaim> {
+export async function claimPostgres (
+  url: string, { clock, log }: { readonly clock: Clock, readonly log: Logger }
+): Promise<DatastoreClaim> {
   let client = await claim(url)
   return {
     async keep (signal) {
