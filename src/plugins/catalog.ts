@@ -1,126 +1,90 @@
-import { nearestWord } from '../runtime/nearest-word.ts'
 import { SpiffeError } from '../spiffe/errors.ts'
+import { pluginBlocks } from './plugin-blocks.ts'
 import type { Plugin } from './plugin.ts'
 
 /** Plugin types (SPIRE's names, e.g. `KeyManager`) and what a plugin of each type gives. */
 export type PluginApis<Apis> = { readonly [Type in keyof Apis]: AsyncDisposable }
 
-/** The plugins there are, per type. */
-export type Catalog<Apis extends PluginApis<Apis>, Host> = {
-  readonly [Type in keyof Apis]: readonly Plugin<Apis[Type], unknown, Host>[]
+/** The plugins there are. */
+export type Catalog<Apis extends PluginApis<Apis>, Host> = { readonly [Type in keyof Apis]: PluginType<Apis[Type], Host> }
+
+export interface PluginType<Api extends AsyncDisposable, Host> {
+  /** Whether a configuration may name several. */
+  readonly use: 'one' | 'several'
+  /** The first is used, with its defaults, where a configuration names none. */
+  readonly plugins: readonly [Plugin<Api, unknown, Host>, ...Plugin<Api, unknown, Host>[]]
 }
 
-/** Plugins that a configuration names, each with its configuration read; in the configuration's order. */
-export interface ConfiguredPlugins<Apis extends PluginApis<Apis>, Host> {
-  readonly types: readonly (keyof Apis & string)[]
-  readonly plugins: readonly ConfiguredPlugin<Host>[]
-}
+/** What a configuration chose, at least one per type, in the catalog's order. */
+export type ConfiguredPlugins<Apis> = { readonly [Type in keyof Apis]: readonly ConfiguredPlugin[] }
 
-interface ConfiguredPlugin<Host> {
-  readonly type: string
+export interface ConfiguredPlugin {
   readonly name: string
-  readonly start: (host: Host, signal: AbortSignal) => Promise<AsyncDisposable>
+  /** As the plugin's `config` has read it. */
+  readonly config: unknown
 }
 
-export interface StartedPlugins<Apis extends PluginApis<Apis>> extends AsyncDisposable {
-  /** By name, in the configuration's order. */
-  of<Type extends keyof Apis> (type: Type): ReadonlyMap<string, Apis[Type]>
+export interface StartedPlugins<Apis> extends AsyncDisposable {
+  all<Type extends keyof Apis> (type: Type): readonly Apis[Type][]
+  /** For types of which a configuration may name one. */
+  only<Type extends keyof Apis> (type: Type): Apis[Type]
 }
 
-/**
- * Reads the section `plugins`: `{<type>: {<name>: {plugin_data: {…}}}}`, where a type may also hold a list of maps of one name each, as
- * SPIRE's JSON has it. Nothing is started.
- * @throws {SpiffeError} `config_invalid`, one line per problem, each beginning with the key at fault
- */
-export function configurePlugins<Apis extends PluginApis<Apis>, Host> (
-  catalog: Catalog<Apis, Host>, section: unknown
-): ConfiguredPlugins<Apis, Host> {
-  const problems: string[] = []
-  const types = Object.keys(catalog) as (keyof Apis & string)[]
-  const plugins: ConfiguredPlugin<Host>[] = []
-  for (const [type, blocks] of mapEntries(section ?? {}, 'plugins', problems)) {
-    const key = `plugins.${type}`
-    const known = types.find(candidate => candidate === type)
-    if (known === undefined) {
-      problems.push(`${key}: unknown plugin type${suggestion(type, types)}`)
-      continue
-    }
-    const seen = new Set<string>()
-    for (const [name, block] of blockEntries(blocks ?? {}, key, problems)) {
-      if (seen.has(name)) problems.push(`${key}.${name}: the same plugin twice`)
-      seen.add(name)
-      const plugin = catalog[known].find(candidate => candidate.name === name)
-      if (plugin === undefined) problems.push(`${key}.${name}: unknown plugin${suggestion(name, catalog[known].map(({ name }) => name))}`)
-      else plugins.push(...configure(plugin, type, block, problems))
-    }
-  }
-  if (problems.length > 0) throw new SpiffeError('config_invalid', problems.join('\n'), { details: { problems } })
-  return { types, plugins }
+/** Reads the section `plugins`, per type; nothing is started. */
+export function pluginSchemas<Apis extends PluginApis<Apis>, Host> (catalog: Catalog<Apis, Host>) {
+  type Schemas = { [Type in keyof Apis]: ReturnType<typeof typeSchema> }
+  const types = Object.entries<PluginType<AsyncDisposable, Host>>(catalog)
+  return Object.fromEntries(types.map(([name, type]) => [name, typeSchema(type)])) as Schemas
+}
+
+function typeSchema<Host> ({ use, plugins }: PluginType<AsyncDisposable, Host>) {
+  const blocks = pluginBlocks(Object.fromEntries(plugins.map(({ name, config }) => [name, config])))
+  return blocks.transform((blocks, context): readonly ConfiguredPlugin[] => {
+    const chosen = plugins.filter(({ name }) => Object.hasOwn(blocks, name)).map(({ name }) => ({ name, config: blocks[name] }))
+    if (use === 'one' && chosen.length > 1) context.addIssue(`must name one of ${plugins.map(({ name }) => name).join(', ')}`)
+    const [{ name, config }] = plugins
+    return chosen.length > 0 ? chosen : [{ name, config: config.parse({}) }]
+  })
 }
 
 /**
- * Starts one after the other; disposing closes them in reverse, and so does a failed start.
+ * Starts one after the other, in the catalog's order; disposing closes them in reverse, and so does a failed start.
  * @throws {SpiffeError} what the plugin refused with, the plugin named
  */
 export async function startPlugins<Apis extends PluginApis<Apis>, Host> (
-  { types, plugins }: ConfiguredPlugins<Apis, Host>, host: Host, signal: AbortSignal
+  catalog: Catalog<Apis, Host>, configured: ConfiguredPlugins<Apis>, host: Host, signal: AbortSignal
 ): Promise<StartedPlugins<Apis>> {
   await using scope = new AsyncDisposableStack()
-  const started = new Map<keyof Apis, Map<string, AsyncDisposable>>(types.map(type => [type, new Map<string, AsyncDisposable>()]))
-  for (const { type, name, start } of plugins) {
-    signal.throwIfAborted()
-    try {
-      started.get(type as keyof Apis)?.set(name, scope.use(await start(host, signal)))
-    } catch (error) {
-      if (!(error instanceof SpiffeError)) throw error
-      const { code, message, requirement, details } = error
-      throw new SpiffeError(code, `${type} "${name}": ${message}`, { cause: error, requirement, details })
+  const started = new Map<keyof Apis, AsyncDisposable[]>()
+  for (const type of Object.keys(catalog) as (keyof Apis & string)[]) {
+    const apis: AsyncDisposable[] = []
+    started.set(type, apis)
+    for (const { name, config } of configured[type]) {
+      signal.throwIfAborted()
+      const plugin = catalog[type].plugins.find(plugin => plugin.name === name)
+      if (plugin === undefined) throw new TypeError(`no plugin ${type} "${name}"`)
+      apis.push(scope.use(await naming(`${type} "${name}"`, plugin.start(config, host, signal))))
     }
   }
   const open = scope.move()
+  const all = <Type extends keyof Apis>(type: Type) => started.get(type) as unknown as readonly Apis[Type][]
   return {
-    of: <Type extends keyof Apis>(type: Type) => started.get(type) as unknown as ReadonlyMap<string, Apis[Type]>,
+    all,
+    only (type) {
+      const [api, ...others] = all(type)
+      if (api === undefined || others.length > 0) throw new TypeError(`not one plugin of type ${String(type)}`)
+      return api
+    },
     [Symbol.asyncDispose]: () => open.disposeAsync()
   }
 }
 
-function configure<Host> (
-  plugin: Plugin<AsyncDisposable, unknown, Host>, type: string, block: unknown, problems: string[]
-): ConfiguredPlugin<Host>[] {
-  const key = `plugins.${type}.${plugin.name}`
-  const members = new Map(mapEntries(block ?? {}, key, problems))
-  for (const member of members.keys()) if (member !== 'plugin_data') problems.push(`${key}.${member}: ${unknownMember(member)}`)
+async function naming<T> (plugin: string, start: Promise<T>): Promise<T> {
   try {
-    const config = plugin.parseConfig(members.get('plugin_data'))
-    return [{ type, name: plugin.name, start: (host, signal) => plugin.start(config, host, signal) }]
+    return await start
   } catch (error) {
-    if (!(error instanceof SpiffeError) || error.code !== 'config_invalid') throw error
-    problems.push(...error.message.split('\n').map(line => `${key}.plugin_data${line.includes(': ') ? '.' : ': '}${line}`))
-    return []
+    if (!(error instanceof SpiffeError)) throw error
+    const { code, message, requirement, details } = error
+    throw new SpiffeError(code, `${plugin}: ${message}`, { cause: error, requirement, details })
   }
-}
-
-function unknownMember (member: string): string {
-  if (member === 'plugin_cmd') return 'external plugins are not offered'
-  return `unknown key${suggestion(member, ['plugin_data'])}`
-}
-
-function blockEntries (blocks: unknown, key: string, problems: string[]): [string, unknown][] {
-  if (!Array.isArray(blocks)) return mapEntries(blocks, key, problems)
-  return blocks.flatMap((item: unknown, index) => {
-    const entries = mapEntries(item, `${key}[${index}]`, problems)
-    if (entries.length > 1) problems.push(`${key}[${index}]: must name one plugin`)
-    return entries
-  })
-}
-
-function mapEntries (value: unknown, key: string, problems: string[]): [string, unknown][] {
-  if (typeof value === 'object' && value !== null && !Array.isArray(value)) return Object.entries(value)
-  problems.push(`${key}: must be a map`)
-  return []
-}
-
-function suggestion (word: string, candidates: readonly string[]): string {
-  const nearest = nearestWord(word, candidates)
-  return nearest === undefined ? `; known here: ${candidates.join(', ')}` : `; did you mean ${nearest}?`
 }

@@ -49,10 +49,10 @@ export function readConfig<Schema extends z.ZodType> (schema: Schema, source: Co
   const raw = rawOf(document)
   if (raw === undefined) return { problems: [{ where: name, key: '', rule: 'has aliases that expand too far' }] }
   for (const { path, value } of source.overrides ?? []) assign(raw, path, value)
-  const result = schema.safeParse(raw)
+  const result = schema.safeParse(raw, { reportInput: true })
   if (result.success) return { value: result.data }
   const where = (path: readonly PropertyKey[]) => placeOf(path, source, document, lines)
-  const problems = result.error.issues.flatMap(issue => problemsOf(issue, raw, schema, where))
+  const problems = result.error.issues.flatMap(issue => problemsOf(issue, schema, where))
   return { problems: problems.toSorted((a, b) => lineOf(a) - lineOf(b)) }
 }
 
@@ -92,8 +92,8 @@ function assign (target: Record<string, unknown>, [first, ...rest]: readonly str
 
 type Where = (path: readonly PropertyKey[]) => string
 
-function problemsOf (issue: z.core.$ZodIssue, raw: unknown, schema: z.ZodType, where: Where): ConfigProblem[] {
-  if (issue.code !== 'unrecognized_keys') return [{ where: where(issue.path), key: issue.path.join('.'), rule: ruleOf(issue, raw) }]
+function problemsOf (issue: z.core.$ZodIssue, schema: z.ZodType, where: Where): ConfigProblem[] {
+  if (issue.code !== 'unrecognized_keys') return [{ where: where(issue.path), key: issue.path.join('.'), rule: ruleOf(issue) }]
   const known = keysAt(schema, issue.path)
   return issue.keys.map(key => {
     const nearest = nearestWord(key, known)
@@ -103,9 +103,8 @@ function problemsOf (issue: z.core.$ZodIssue, raw: unknown, schema: z.ZodType, w
 }
 
 /** Our own wording where zod's would start with a capital or show the value. */
-function ruleOf (issue: z.core.$ZodIssue, raw: unknown): string {
-  const missing = issue.path.reduce<unknown>((value, key) => (value as Record<PropertyKey, unknown> | null)?.[key], raw) === undefined
-  if (missing && (issue.code === 'invalid_type' || issue.code === 'invalid_value')) return 'is required'
+function ruleOf (issue: z.core.$ZodIssue): string {
+  if (issue.input === undefined && (issue.code === 'invalid_type' || issue.code === 'invalid_value')) return 'is required'
   if (issue.code === 'invalid_type' && issue.message.startsWith('Invalid input')) return `must be ${article(issue.expected)}`
   if (issue.code === 'invalid_value') return `must be one of ${issue.values.join(', ')}`
   return issue.message.charAt(0).toLowerCase() + issue.message.slice(1)

@@ -69,17 +69,3 @@ export const healthChecksSchema = z.strictObject({
   ready_path: urlPath.default('/ready')
 }).transform(({ listener_enabled: enabled, bind_address: host, bind_port: port, live_path: livePath, ready_path: readyPath }) =>
   enabled ? { host, port, livePath, readyPath } satisfies HealthChecks : undefined)
-
-/** `name: { plugin_data: {…} }`; also SPIRE's JSON spelling, a list of maps of one name each. */
-export function pluginsOf<Shape extends Record<string, z.ZodType>> (pluginData: Shape) {
-  type Blocks = { [Name in keyof Shape]: z.ZodOptional<z.ZodObject<{ plugin_data: Shape[Name] }>> }
-  const blocks = Object.entries(pluginData).map(([name, data]) => [name, z.strictObject({ plugin_data: data }).optional()])
-  return z.preprocess(flattenList, z.strictObject(Object.fromEntries(blocks) as Blocks))
-}
-
-function flattenList (raw: unknown): unknown {
-  if (!Array.isArray(raw)) return raw
-  const entries = raw.flatMap((item: unknown) => typeof item === 'object' && item !== null ? Object.entries(item) : [['', item]])
-  const repeated = new Set(entries.map(([name]) => name as string)).size < entries.length
-  return repeated ? raw : Object.fromEntries(entries)
-}

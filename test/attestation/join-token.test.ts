@@ -1,5 +1,5 @@
 import t from 'tap'
-import { createJoinTokenAttestor } from '../../src/attestation/node/join-token/join-token-agent.ts'
+import { createJoinTokenAttestor } from '../../src/attestation/node/join-token/join-token-attestor.ts'
 
 void t.test('shows the token once and answers no challenge', async t => {
   const attestor = createJoinTokenAttestor(async () => 'a-token')

@@ -31,7 +31,7 @@ void t.test('a server configuration has SPIRE\'s defaults', async t => {
     jwtIssuer: undefined,
     disableJwtSvids: false,
     adminIds: [],
-    keyManager: { kind: 'disk', keysPath: '/data/keys.json' },
+    plugins: { KeyManager: [{ name: 'disk', config: {} }] },
     caSubject: { country: ['US'], organization: ['SPIFFE'], commonName: '' },
     ratelimit: { attestation: true, signing: true },
     logLevel: 'info',
@@ -84,7 +84,7 @@ health_checks: { listener_enabled: true, bind_port: 8080, live_path: /up }
     ratelimit: { attestation: false, signing: true },
     logLevel: 'debug',
     logFile: '/var/log/assay.log',
-    keyManager: { kind: 'memory' },
+    plugins: { KeyManager: [{ name: 'memory', config: {} }] },
     prometheus: { host: 'localhost', port: 9988 },
     healthChecks: { host: 'localhost', port: 8080, livePath: '/up', readyPath: '/ready' }
   })
@@ -92,9 +92,13 @@ health_checks: { listener_enabled: true, bind_port: 8080, live_path: /up }
   t.match(serverConfigWarnings(server(`${serverBase}  ca_ttl: 1h`)), [
     /default_x509_svid_ttl \(3600s\) is longer than 55 % of ca_ttl \(1980s\)/, /agent_ttl/
   ])
-  t.equal(
-    server('{"server":{"trust_domain":"a","data_dir":"b"},"plugins":{"KeyManager":[{"memory":{"plugin_data":{}}}]}}').keyManager.kind,
-    'memory', 'SPIRE\'s JSON form, with lists of plugins'
+  t.same(
+    server('{"server":{"trust_domain":"a","data_dir":"b"},"plugins":{"KeyManager":[{"memory":{"plugin_data":{}}}]}}').plugins,
+    { KeyManager: [{ name: 'memory', config: {} }] }, 'SPIRE\'s JSON form, with lists of plugins'
+  )
+  t.same(
+    server(`${serverBase}plugins: { KeyManager: { disk: { plugin_data: { keys_path: /keys } } } }`).plugins,
+    { KeyManager: [{ name: 'disk', config: { keys_path: '/keys' } }] }
   )
 })
 
@@ -117,8 +121,11 @@ void t.test('each key of an agent configuration is read', async t => {
     jwtSvidCacheMaxSize: 1_000,
     syncIntervalSeconds: 5,
     sds: { defaultSvidName: 'default', defaultBundleName: 'ROOTCA', defaultAllBundlesName: 'ALL', disableSpiffeCertValidation: false },
-    workloadAttestors: { unix: { discoverWorkloadPath: false, workloadSizeLimit: 0 } },
-    keyManager: { kind: 'disk', directory: '.' },
+    plugins: {
+      KeyManager: [{ name: 'disk', config: {} }],
+      NodeAttestor: [{ name: 'join_token', config: {} }],
+      WorkloadAttestor: [{ name: 'unix', config: { discoverWorkloadPath: false, workloadSizeLimit: 0 } }]
+    },
     logLevel: 'info',
     logFile: undefined,
     prometheus: undefined,
@@ -136,6 +143,8 @@ void t.test('each key of an agent configuration is read', async t => {
   sds: { default_svid_name: mine }
   experimental: { sync_interval: 200ms }
 plugins:
+  KeyManager: { disk: { plugin_data: { directory: /keys } } }
+  NodeAttestor: { join_token: }
   WorkloadAttestor: { unix: { plugin_data: { discover_workload_path: true, workload_size_limit: -1 } } }
 `), {
     trustBundlePath: 'bundle.json',
@@ -147,8 +156,11 @@ plugins:
     x509SvidCacheMaxSize: 7,
     syncIntervalSeconds: 0.2,
     sds: { defaultSvidName: 'mine', defaultBundleName: 'ROOTCA' },
-    workloadAttestors: { unix: { discoverWorkloadPath: true, workloadSizeLimit: -1 } },
-    keyManager: { kind: 'disk', directory: '/data' }
+    plugins: {
+      KeyManager: [{ name: 'disk', config: { directory: '/keys' } }],
+      NodeAttestor: [{ name: 'join_token', config: {} }],
+      WorkloadAttestor: [{ name: 'unix', config: { discoverWorkloadPath: true, workloadSizeLimit: -1 } }]
+    }
   })
 })
 
@@ -193,7 +205,21 @@ void t.test('a configuration is refused with file, line, key and rule', async t 
       'server.yaml:6: server.admin_ids.1: invalid SPIFFE ID "nonsense": the scheme is not spiffe://'],
     'two key managers': [
       () => server(`${serverBase}plugins:\n  KeyManager:\n    memory: { plugin_data: {} }\n    disk: { plugin_data: { keys_path: k } }`),
-      'server.yaml:5: plugins.KeyManager: must name one key manager, disk or memory'
+      'server.yaml:5: plugins.KeyManager: must name one of disk, memory'
+    ],
+    'unknown key of a plugin, with the nearest': [
+      () => server(`${serverBase}plugins:\n  KeyManager:\n    disk:\n      plugin_data:\n        keys_pth: k`),
+      'server.yaml:8: plugins.KeyManager.disk.plugin_data.keys_pth: unknown key; did you mean keys_path?'
+    ],
+    'unknown plugin of a kind that is only named': [
+      () => server(`${serverBase}plugins: { NodeAttestor: { x509pop: {} } }`),
+      'server.yaml:4: plugins.NodeAttestor.x509pop: unknown key; known here: join_token'
+    ],
+    'value of a plugin': [
+      () => agent(
+        `${agentBase}  insecure_bootstrap: true\nplugins:\n  WorkloadAttestor:\n  - unix: { plugin_data: { workload_size_limit: 1.5 } }`
+      ),
+      'agent.yaml:7: plugins.WorkloadAttestor.unix.plugin_data.workload_size_limit: must be a whole number'
     ],
     'database type and URL disagree': [
       () => server(`${serverBase}plugins: { DataStore: { sql: { plugin_data: { database_type: postgres, connection_string: a.db } } } }`),

@@ -239,15 +239,17 @@ void t.test('kill -9 while keys are written: never half a key, none lost', async
 })
 
 void t.test('as plugins', async t => {
-  const folder = t.testdir({})
-  const config = diskKeyManagerPlugin.parseConfig({ keys_path: join(folder, 'keys.json') })
-  await using disk = await diskKeyManagerPlugin.start(config, { log: silentLogger }, new AbortController().signal)
-  await disk.generateKey('a', 'ec-p256')
-  t.strictSame(readdirSync(folder), ['keys.json'])
-  t.throws(() => diskKeyManagerPlugin.parseConfig({}), { code: 'config_invalid', message: 'keys_path: is required' })
-  const mistyped = { keys_path: 'x', key_path: 'y' }
-  t.throws(() => diskKeyManagerPlugin.parseConfig(mistyped), { message: 'key_path: unknown key; did you mean keys_path?' })
-  t.throws(() => memoryKeyManagerPlugin.parseConfig({ keys_path: 'x' }), { code: 'config_invalid' })
+  const dataDir = t.testdir({})
+  const host = { log: silentLogger, dataDir }
+  for (const [raw, file] of [[{}, 'keys.json'], [{ keys_path: join(dataDir, 'elsewhere.json') }, 'elsewhere.json']] as const) {
+    await using disk = await diskKeyManagerPlugin.start(diskKeyManagerPlugin.config.parse(raw), host, new AbortController().signal)
+    await disk.generateKey('a', 'ec-p256')
+    t.ok(readdirSync(dataDir).includes(file), file)
+  }
+  for (const refused of [{ keys_path: '' }, { keys_path: 'x', key_path: 'y' }]) {
+    t.notOk(diskKeyManagerPlugin.config.safeParse(refused).success, JSON.stringify(refused))
+  }
+  t.notOk(memoryKeyManagerPlugin.config.safeParse({ keys_path: 'x' }).success)
   await using memory = await memoryKeyManagerPlugin.start({}, undefined, new AbortController().signal)
   t.ok(await memory.generateKey('a', 'ec-p256'))
 })

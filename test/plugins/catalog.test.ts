@@ -1,18 +1,18 @@
 import t from 'tap'
 import { z } from 'zod'
-import { configurePlugins, startPlugins, type Catalog } from '../../src/plugins/catalog.ts'
-import { parsePluginConfig } from '../../src/plugins/parse-plugin-config.ts'
+import { pluginSchemas, startPlugins, type Catalog, type ConfiguredPlugins } from '../../src/plugins/catalog.ts'
 import type { Plugin } from '../../src/plugins/plugin.ts'
+import { readConfig } from '../../src/runtime/config-file.ts'
 import { SpiffeError } from '../../src/spiffe/errors.ts'
 
 interface Started extends AsyncDisposable { readonly config: unknown }
 interface Host { readonly events: string[] }
-type Apis = { KeyManager: Started, WorkloadAttestor: Started }
+type Apis = { readonly KeyManager: Started, readonly WorkloadAttestor: Started }
 
 function plugin (name: string, start?: () => Promise<void>): Plugin<Started, { path: string, limit: number }, Host> {
   return {
     name,
-    parseConfig: raw => parsePluginConfig(z.strictObject({ path: z.string(), limit: z.int().default(0) }), raw),
+    config: z.strictObject({ path: z.string().default('/default'), limit: z.int().default(0) }),
     async start (config, { events }) {
       await start?.()
       events.push(`start ${name}`)
@@ -24,88 +24,100 @@ function plugin (name: string, start?: () => Promise<void>): Plugin<Started, { p
 const failing = plugin('failing', async () => { throw new SpiffeError('file_unusable', 'no such file') })
 const buggy = plugin('buggy', async () => { throw new TypeError('a bug') })
 const catalog: Catalog<Apis, Host> = {
-  KeyManager: [plugin('disk'), plugin('memory')],
-  WorkloadAttestor: [plugin('unix'), plugin('k8s'), failing, buggy]
+  KeyManager: { use: 'one', plugins: [plugin('disk'), plugin('memory')] },
+  WorkloadAttestor: { use: 'several', plugins: [plugin('unix'), failing, buggy, plugin('k8s')] }
 }
+const schema = z.strictObject({ plugins: z.strictObject(pluginSchemas(catalog)) })
 const data = { plugin_data: { path: '/x' } }
 const signal = new AbortController().signal
 
-function problemsOf (section: unknown): unknown {
-  try {
-    configurePlugins(catalog, section)
-    return []
-  } catch (error) {
-    t.match(error, { code: 'config_invalid' })
-    return (error as SpiffeError).message.split('\n')
-  }
+function read (section: unknown) {
+  return readConfig(schema, { file: { name: 'f', text: JSON.stringify({ plugins: section }) } })
 }
 
-void t.test('starts in the configuration\'s order and closes in reverse', async t => {
+function configure (section: unknown): ConfiguredPlugins<Apis> {
+  const { value } = read(section)
+  if (value === undefined) throw new Error('the configuration is refused')
+  return value.plugins
+}
+
+function problemsOf (section: unknown): string[] {
+  const reading = read(section)
+  return reading.value === undefined ? reading.problems.map(({ key, rule }) => `${key}: ${rule}`) : []
+}
+
+void t.test('starts in the catalog\'s order and closes in reverse', async t => {
   const host = { events: [] as string[] }
-  const configured = configurePlugins(catalog, {
+  const configured = configure({
     WorkloadAttestor: { k8s: { plugin_data: { path: '/k', limit: 5 } }, unix: data },
     KeyManager: { memory: data }
   })
   t.strictSame(host.events, [], 'reading a configuration starts nothing')
   {
-    await using started = await startPlugins(configured, host, signal)
-    t.strictSame([...started.of('WorkloadAttestor').keys()], ['k8s', 'unix'])
-    t.strictSame(started.of('WorkloadAttestor').get('k8s')?.config, { path: '/k', limit: 5 })
-    t.strictSame(started.of('KeyManager').get('memory')?.config, { path: '/x', limit: 0 }, 'defaults are filled in')
+    await using started = await startPlugins(catalog, configured, host, signal)
+    t.strictSame(started.all('WorkloadAttestor').map(({ config }) => config), [{ path: '/x', limit: 0 }, { path: '/k', limit: 5 }])
+    t.strictSame(started.only('KeyManager').config, { path: '/x', limit: 0 }, 'defaults are filled in')
+    t.throws(() => started.only('WorkloadAttestor'), TypeError, 'several are never silently one')
   }
-  t.strictSame(host.events, ['start k8s', 'start unix', 'start memory', 'close memory', 'close unix', 'close k8s'])
+  t.strictSame(host.events, ['start memory', 'start unix', 'start k8s', 'close k8s', 'close unix', 'close memory'])
 })
 
 void t.test('a list of maps, as SPIRE\'s JSON has it', async t => {
-  const configured = configurePlugins(catalog, { WorkloadAttestor: [{ unix: data }, { k8s: data }] })
-  const started = await startPlugins(configured, { events: [] }, signal)
-  t.strictSame([...started.of('WorkloadAttestor').keys()], ['unix', 'k8s'])
-  t.equal(started.of('KeyManager').size, 0, 'a type that is not configured has none')
-})
-
-void t.test('nothing configured is nothing started', async t => {
-  for (const section of [undefined, null, {}, { KeyManager: null }, { KeyManager: {} }, { KeyManager: [] }]) {
-    const started = await startPlugins(configurePlugins(catalog, section), { events: [] }, signal)
-    t.equal(started.of('KeyManager').size, 0)
+  t.strictSame(configure({ WorkloadAttestor: [{ k8s: data }, { unix: data }] }), configure({ WorkloadAttestor: { unix: data, k8s: data } }))
+  t.strictSame(problemsOf({ KeyManager: [{ disk: data }, { disk: data }] }), ['plugins.KeyManager.1: names disk again'])
+  for (const item of [{ disk: data, memory: data }, {}, 1, null, ['disk']]) {
+    t.strictSame(problemsOf({ KeyManager: [item] }), ['plugins.KeyManager.0: must be a map of one plugin'], JSON.stringify(item))
   }
 })
 
+void t.test('where nothing is named, the first of the type is used', async t => {
+  const config = { path: '/default', limit: 0 }
+  const defaults = { KeyManager: [{ name: 'disk', config }], WorkloadAttestor: [{ name: 'unix', config }] }
+  for (const section of [{}, { KeyManager: null }, { KeyManager: {} }, { KeyManager: [] }, { KeyManager: { disk: null } }]) {
+    t.strictSame(configure(section), defaults, JSON.stringify(section))
+  }
+  t.strictSame(configure({ KeyManager: { memory: {} } }).KeyManager, [{ name: 'memory', config }])
+})
+
 void t.test('refusals name the key', async t => {
-  t.strictSame(problemsOf({ KeyManger: {} }), ['plugins.KeyManger: unknown plugin type; did you mean KeyManager?'])
-  t.strictSame(problemsOf({ Sorcerer: {} }), ['plugins.Sorcerer: unknown plugin type; known here: KeyManager, WorkloadAttestor'])
-  t.strictSame(problemsOf({ KeyManager: { memroy: data } }), ['plugins.KeyManager.memroy: unknown plugin; did you mean memory?'])
-  t.strictSame(problemsOf({ KeyManager: { aws_kms: data } }), ['plugins.KeyManager.aws_kms: unknown plugin; known here: disk, memory'])
-  t.strictSame(problemsOf({ KeyManager: [{ disk: data }, { disk: data }] }), ['plugins.KeyManager.disk: the same plugin twice'])
-  t.strictSame(problemsOf({ KeyManager: [{ disk: data, memory: data }] }), ['plugins.KeyManager[0]: must name one plugin'])
-  t.strictSame(problemsOf({ KeyManager: { disk: { plugin_cmd: '/bin/x', ...data } } }),
-    ['plugins.KeyManager.disk.plugin_cmd: external plugins are not offered'])
-  t.strictSame(problemsOf({ KeyManager: { disk: { plugin_dta: {}, ...data } } }),
-    ['plugins.KeyManager.disk.plugin_dta: unknown key; did you mean plugin_data?'])
-  t.strictSame(problemsOf({ KeyManager: { disk: { plugin_data: { path: '/x', limt: 1 } } } }),
-    ['plugins.KeyManager.disk.plugin_data.limt: unknown key; did you mean limit?'])
+  const refused: Record<string, unknown> = {
+    'plugins.KeyManger: unknown key; did you mean KeyManager?': { KeyManger: {} },
+    'plugins.Sorcerer: unknown key; known here: KeyManager, WorkloadAttestor': { Sorcerer: {} },
+    'plugins.KeyManager.memroy: unknown key; did you mean memory?': { KeyManager: { memroy: data } },
+    'plugins.KeyManager.aws_kms: unknown key; known here: disk, memory': { KeyManager: { aws_kms: data } },
+    'plugins.KeyManager: must name one of disk, memory': { KeyManager: { disk: data, memory: data } },
+    'plugins.KeyManager.disk.plugin_cmd: external plugins are not offered': { KeyManager: { disk: { plugin_cmd: '/bin/x', ...data } } },
+    'plugins.KeyManager.disk.plugin_dta: unknown key; did you mean plugin_data?': { KeyManager: { disk: { plugin_dta: {}, ...data } } },
+    'plugins.KeyManager.disk.plugin_data.limt: unknown key; did you mean limit?': { KeyManager: { disk: { plugin_data: { limt: 1 } } } },
+    'plugins.KeyManager.disk.plugin_data: must be a map': { KeyManager: { disk: { plugin_data: 'text' } } },
+    'plugins.KeyManager.disk: must be a map': { KeyManager: { disk: 5 } },
+    'plugins.KeyManager: must be a map': { KeyManager: 'disk' }
+  }
+  for (const [problem, section] of Object.entries(refused)) t.strictSame(problemsOf(section), [problem])
   t.strictSame(problemsOf({ KeyManager: { disk: { plugin_data: { path: 'secret-value', limit: 'secret-value' } } } }),
-    ['plugins.KeyManager.disk.plugin_data.limit: must be of type number'], 'and never show a value')
-  t.strictSame(problemsOf({ KeyManager: { disk: { plugin_data: 'text' } } }),
-    ['plugins.KeyManager.disk.plugin_data: must be of type object'])
-  t.strictSame(problemsOf({ KeyManager: { disk: null }, WorkloadAttestor: { unix: {}, nuix: {} } }), [
-    'plugins.KeyManager.disk.plugin_data.path: is required',
-    'plugins.WorkloadAttestor.unix.plugin_data.path: is required',
-    'plugins.WorkloadAttestor.nuix: unknown plugin; did you mean unix?'
+    ['plugins.KeyManager.disk.plugin_data.limit: must be a number'], 'and never show a value')
+  t.strictSame(problemsOf({
+    KeyManager: { disk: { plugin_data: { path: 1 } } },
+    WorkloadAttestor: { unix: { plugin_data: { limit: 1.5 } }, nuix: {} }
+  }), [
+    'plugins.KeyManager.disk.plugin_data.path: must be a string',
+    'plugins.WorkloadAttestor.unix.plugin_data.limit: must be a whole number',
+    'plugins.WorkloadAttestor.nuix: unknown key; did you mean unix?'
   ], 'all problems at once')
-  for (const section of ['text', 1, []]) t.strictSame(problemsOf(section), ['plugins: must be a map'])
-  t.strictSame(problemsOf({ KeyManager: 'disk' }), ['plugins.KeyManager: must be a map'])
-  t.strictSame(problemsOf(JSON.parse('{"__proto__":{},"constructor":{}}')), [
-    'plugins.__proto__: unknown plugin type; known here: KeyManager, WorkloadAttestor',
-    'plugins.constructor: unknown plugin type; known here: KeyManager, WorkloadAttestor'
-  ])
+  t.strictSame(problemsOf({ KeyManager: JSON.parse('{"__proto__":{},"constructor":{}}') as unknown }), [
+    'plugins.KeyManager.__proto__: unknown key; known here: disk, memory',
+    'plugins.KeyManager.constructor: unknown key; known here: disk, memory'
+  ], 'names that every object has')
 })
 
 void t.test('a start that fails closes what was started', async t => {
   const host = { events: [] as string[] }
-  const configured = configurePlugins(catalog, { KeyManager: { disk: data }, WorkloadAttestor: { unix: data, failing: data, k8s: data } })
-  await t.rejects(startPlugins(configured, host, signal), { code: 'file_unusable', message: 'WorkloadAttestor "failing": no such file' })
+  const configured = configure({ WorkloadAttestor: { unix: data, failing: data, k8s: data } })
+  await t.rejects(startPlugins(catalog, configured, host, signal), {
+    code: 'file_unusable', message: 'WorkloadAttestor "failing": no such file'
+  })
   t.strictSame(host.events, ['start disk', 'start unix', 'close unix', 'close disk'])
-  const withBug = configurePlugins(catalog, { WorkloadAttestor: { buggy: data } })
-  await t.rejects(startPlugins(withBug, host, signal), TypeError, 'a bug stays a bug')
-  await t.rejects(startPlugins(configured, host, AbortSignal.abort(new Error('enough'))), { message: 'enough' })
+  const withBug = configure({ WorkloadAttestor: { buggy: data } })
+  await t.rejects(startPlugins(catalog, withBug, host, signal), { name: 'TypeError', message: 'a bug' }, 'a bug stays a bug')
+  await t.rejects(startPlugins(catalog, configured, host, AbortSignal.abort(new Error('enough'))), { message: 'enough' })
 })

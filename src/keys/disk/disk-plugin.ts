@@ -1,14 +1,15 @@
+import { join } from 'node:path'
 import { z } from 'zod'
-import { parsePluginConfig } from '../../plugins/parse-plugin-config.ts'
 import type { Plugin } from '../../plugins/plugin.ts'
 import type { Logger } from '../../runtime/logger.ts'
 import type { KeyManager } from '../key-manager.ts'
 import { openDiskKeyManager } from './disk-key-manager.ts'
 
-const schema = z.strictObject({ keys_path: z.string().min(1, 'must not be empty') })
+const schema = z.strictObject({ keys_path: z.string().min(1, 'must not be empty').optional() })
 
-export const diskKeyManagerPlugin: Plugin<KeyManager, z.output<typeof schema>, { readonly log: Logger }> = {
+/** Keys are in `keys.json` in the process's data folder unless `keys_path` says where. */
+export const diskKeyManagerPlugin: Plugin<KeyManager, z.output<typeof schema>, { readonly log: Logger, readonly dataDir: string }> = {
   name: 'disk',
-  parseConfig: raw => parsePluginConfig(schema, raw),
-  start: ({ keys_path: path }, { log }) => openDiskKeyManager(path, { log })
+  config: schema,
+  start: ({ keys_path: path }, { log, dataDir }) => openDiskKeyManager(path ?? join(dataDir, 'keys.json'), { log })
 }

@@ -1,12 +1,12 @@
 import { SpiffeError } from '../../../spiffe/errors.ts'
-import type { NodeAttestorAgent } from '../node-attestor.ts'
+import type { NodeAttestor } from '../node-attestor.ts'
 
 /**
  * Shows a token that the server made. Its server half is the server's join token store itself: the token must be used up in the same
  * transaction that records the agent.
  * @param readToken called for each attestation; a token serves once
  */
-export function createJoinTokenAttestor (readToken: () => Promise<string>): NodeAttestorAgent {
+export function createJoinTokenAttestor (readToken: () => Promise<string>): NodeAttestor {
   return {
     name: 'join_token',
     async * attest () {
