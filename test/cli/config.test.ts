@@ -40,6 +40,7 @@ void t.test('a server configuration has SPIRE\'s defaults', async t => {
     healthChecks: undefined
   })
   t.same(serverConfigWarnings(server(serverBase)), [])
+  t.ok(server(serverBase).defaultJwtSvidTtlSeconds <= 300, 'JWT-12: a JWT-SVID lives for minutes unless an operator wants otherwise')
 })
 
 void t.test('each key of a server configuration is read', async t => {
