@@ -8,8 +8,6 @@ export interface JwsAlgorithm {
   readonly key: 'ec' | 'rsa'
   /** ECDSA: the curve that goes with it (JWT-15). */
   readonly curve?: string
-  /** ECDSA: of r and s together. */
-  readonly signatureBytes?: number
   readonly isPss: boolean
 }
 
@@ -17,9 +15,9 @@ const algorithms: ReadonlyMap<string, JwsAlgorithm> = new Map<string, JwsAlgorit
   ['RS256', { digest: 'sha256', key: 'rsa', isPss: false }],
   ['RS384', { digest: 'sha384', key: 'rsa', isPss: false }],
   ['RS512', { digest: 'sha512', key: 'rsa', isPss: false }],
-  ['ES256', { digest: 'sha256', key: 'ec', curve: 'P-256', signatureBytes: 64, isPss: false }],
-  ['ES384', { digest: 'sha384', key: 'ec', curve: 'P-384', signatureBytes: 96, isPss: false }],
-  ['ES512', { digest: 'sha512', key: 'ec', curve: 'P-521', signatureBytes: 132, isPss: false }],
+  ['ES256', { digest: 'sha256', key: 'ec', curve: 'P-256', isPss: false }],
+  ['ES384', { digest: 'sha384', key: 'ec', curve: 'P-384', isPss: false }],
+  ['ES512', { digest: 'sha512', key: 'ec', curve: 'P-521', isPss: false }],
   ['PS256', { digest: 'sha256', key: 'rsa', isPss: true }],
   ['PS384', { digest: 'sha384', key: 'rsa', isPss: true }],
   ['PS512', { digest: 'sha512', key: 'rsa', isPss: true }]
@@ -38,8 +36,8 @@ export function fitsAlgorithm (algorithm: JwsAlgorithm, key: PublicKey): boolean
   return algorithm.key === key.kind && (algorithm.curve === undefined || algorithm.curve === key.name)
 }
 
+/** An ECDSA signature of another length than r and s have together (RFC 7518 §3.4) does not verify. */
 export function verifyJws (algorithm: JwsAlgorithm, signingInput: Uint8Array, signature: Uint8Array, key: KeyObject): boolean {
-  if (algorithm.signatureBytes !== undefined && signature.length !== algorithm.signatureBytes) return false
   const pss = algorithm.isPss ? { padding: constants.RSA_PKCS1_PSS_PADDING, saltLength: constants.RSA_PSS_SALTLEN_DIGEST } : {}
   return verify(algorithm.digest, signingInput, { key, dsaEncoding: 'ieee-p1363', ...pss }, signature)
 }

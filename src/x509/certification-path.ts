@@ -23,7 +23,7 @@ export function findPath (leaf: Certificate, others: readonly Certificate[], bun
   const search = new PathSearch(others, trustAnchorsOf(bundle), at)
   const path = search.extend([leaf])
   if (path !== undefined) return path
-  throw search.failure ?? refused('x509_chain_untrusted', 'X509-21', `no authority of ${bundle.trustDomain} signed this chain`)
+  throw search.failure ?? untrusted('X509-21', `no authority of ${bundle.trustDomain} signed this chain`)
 }
 
 class PathSearch {
@@ -66,13 +66,14 @@ class PathSearch {
   #accepts (path: readonly Certificate[], { certificate: issuer, facts, key }: IssuerCandidate, isAnchor: boolean): boolean {
     const signed = path.at(-1) as Certificate
     if (this.#checksLeft-- <= 0) {
-      this.#note(path, refused('x509_chain_untrusted', 'X509-19', `more than ${maxSignatureChecks} signatures would have to be checked`))
+      const error = untrusted('X509-19', `more than ${maxSignatureChecks} signatures would have to be checked`)
+      this.#failure = { error, depth: Infinity }
       return false
     }
     try {
       const { signature, tbs } = signed
       if (!verifySignature(checkStrength(signed), tbs, signature, { facts, key })) {
-        throw refused('x509_chain_untrusted', 'X509-19', 'a signature is not of the key of the issuer that is named')
+        throw untrusted('X509-19', 'a signature is not of the key of the issuer that is named')
       }
     } catch (error) {
       this.#note(path, error)

@@ -1,7 +1,9 @@
 import { derTag } from './der-tag.ts'
 
 /** Bytes that are no DER, or not the structure asked for. Parsers turn it into a refusal of their own. */
-export class DerError extends Error {}
+export class DerError extends Error {
+  override readonly name = 'DerError'
+}
 
 /**
  * Reads DER (X.690 §10) front to back without copying: what it returns are views of the input. Strict: definite lengths in

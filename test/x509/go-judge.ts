@@ -46,7 +46,9 @@ export function judgeWithGo (cases: readonly CertificateCase[], requests: readon
 { readonly cases: readonly JudgedCertificate[], readonly requests: readonly JudgedRequest[] } {
   const base64 = (der: Uint8Array) => Buffer.from(der).toString('base64')
   const input = JSON.stringify({
-    cases: cases.map(({ chain, roots, at }) => ({ chain: chain.map(base64), roots: roots.map(base64), at: Math.floor(at.getTime() / 1000) })),
+    cases: cases.map(({ chain, roots, at }) => ({
+      chain: chain.map(base64), roots: roots.map(base64), at: Math.floor(at.getTime() / 1000)
+    })),
     requests: requests.map(base64)
   })
   return JSON.parse(execFileSync(build(), { input, encoding: 'utf8', maxBuffer: 64 * 1024 * 1024 })) as ReturnType<typeof judgeWithGo>
@@ -59,7 +61,8 @@ function build (): string {
   if (existsSync(program)) return program
   mkdirSync(cache, { recursive: true })
   const unfinished = `${program}.${process.pid}`
-  execFileSync('go', ['build', '-o', unfinished, '.'], { cwd: source, env: { ...process.env, GOFLAGS: '', GOTOOLCHAIN: 'local', GOWORK: 'off' } })
+  const env = { ...process.env, GOFLAGS: '', GOTOOLCHAIN: 'local', GOWORK: 'off' }
+  execFileSync('go', ['build', '-o', unfinished, '.'], { cwd: source, env })
   renameSync(unfinished, program)
   return program
 }
