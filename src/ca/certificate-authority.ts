@@ -58,8 +58,11 @@ export interface IssuedJwtSvid {
   readonly expiresAt: Date
 }
 
-/** Below this many leaves at once, a hop to the thread pool costs more than signing right here. */
-const signHereBelow = 8
+/**
+ * Leaves of one batch that are signed on this thread. A P-256 leaf takes some 40 us here, and more by way of the thread pool, so only
+ * batches that would hold up other calls for milliseconds go there; with other keys every signature does.
+ */
+const signHereUpTo: Readonly<Partial<Record<KeyType, number>>> = { 'ec-p256': 64 }
 /** A retired key stays published this long after its end, for validators whose clock runs behind. */
 const pruneGraceSeconds = 600
 
@@ -107,11 +110,12 @@ export class CertificateAuthority {
     const issuer = this.#x509.active
     const now = this.#deps.clock.now().getTime()
     const notBefore = new Date(now - backdateSeconds * 1000)
+    const signHere = issuer.issueSync !== undefined && orders.length <= (signHereUpTo[this.#options.caKeyType] ?? 0)
     return Promise.all(orders.map(async ({ id, publicKey, dnsNames, ttlSeconds, subject }) => {
       const notAfter = earlier(new Date(now + ttlSeconds * 1000), issuer.issuer.notAfter)
       const serialNumber = randomBytes(16)
       const request = { id, publicKey, dnsNames, notBefore, notAfter, serialNumber, ...(subject === undefined ? {} : { subject }) }
-      const leaf = issuer.issueSync !== undefined && orders.length < signHereBelow ? issuer.issueSync(request) : await issuer.issue(request)
+      const leaf = signHere && issuer.issueSync !== undefined ? issuer.issueSync(request) : await issuer.issue(request)
       return { id, chain: [leaf], notAfter: wholeSeconds(notAfter), serialNumber: serialNumber.toString('hex').replace(/^0+/, '') }
     }))
   }
