@@ -29,7 +29,7 @@ export function openGrpcAdapter (services: readonly BoundService[], deps: Servin
         responseStream: method.kind === 'serverStream' || method.kind === 'bidi',
         // Bytes both ways: what cannot be decoded is a refusal of ours, and what is encoded already is not encoded again.
         requestSerialize: asBuffer,
-        requestDeserialize: (bytes: Buffer) => bytes,
+        requestDeserialize: method.kind === 'serverStream' ? ownCopy : (bytes: Buffer) => bytes,
         responseSerialize: asBuffer,
         responseDeserialize: (bytes: Buffer) => bytes
       }])),
@@ -58,4 +58,9 @@ function ageOptions (limits: RpcLimits): ServerOptions {
 
 function asBuffer (bytes: Uint8Array): Buffer {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+}
+
+/** grpc-js keeps the request for as long as the stream lasts; as a view it would keep the 64 KiB of the socket's read with it. */
+function ownCopy (bytes: Buffer): Buffer {
+  return asBuffer(new Uint8Array(bytes))
 }

@@ -1,6 +1,7 @@
 import { constants, verify, type KeyObject } from 'node:crypto'
 import { DerReader } from './der-reader.ts'
 import { derTag } from './der-tag.ts'
+import { encodePem } from './pem.ts'
 import type { PublicKey } from './public-key.ts'
 import type { KeyType } from './key-type.ts'
 
@@ -69,14 +70,17 @@ export function algorithmOid (der: Uint8Array): string {
 export function verifySignature (algorithm: SignatureAlgorithm, data: Uint8Array, signature: Uint8Array, verifying: VerifyingKey): boolean {
   const { facts, key } = verifying
   if (algorithm.key !== facts.kind) return false
-  const material = key instanceof Uint8Array
-    ? { key: Buffer.from(key.buffer, key.byteOffset, key.byteLength), format: 'der' as const, type: 'spki' as const }
-    : { key }
-  const padding = algorithm.isPss ? { padding: constants.RSA_PKCS1_PSS_PADDING, saltLength: constants.RSA_PSS_SALTLEN_DIGEST } : {}
+  // As text: Node finds out whether an object is a key by catching errors, which takes longer than reading PEM.
+  const material = key instanceof Uint8Array ? encodePem('PUBLIC KEY', key) : key
   try {
-    return verify(algorithm.digest, data, { ...material, ...padding }, signature)
+    return verify(algorithm.digest, data, algorithm.isPss ? withPss(material) : material, signature)
   } catch {
     // OpenSSL throws for keys it cannot load, such as a point that is not on its curve.
     return false
   }
+}
+
+function withPss (key: KeyObject | string) {
+  const options = { padding: constants.RSA_PKCS1_PSS_PADDING, saltLength: constants.RSA_PSS_SALTLEN_DIGEST }
+  return typeof key === 'string' ? { key, ...options } : { key, ...options }
 }

@@ -1,0 +1,3 @@
+module assay.example/bench
+
+go 1.24

@@ -1,0 +1,63 @@
+import { join } from 'node:path'
+import { parseArgs } from 'node:util'
+import { currentLoad, describeConditions } from './measure/conditions.ts'
+import { goVersion } from './measure/go-version.ts'
+import { runEntries } from './entries/entries.ts'
+import { recordRun } from './report/record.ts'
+import { formatSection } from './report/table.ts'
+import { runSds } from './sds/sds.ts'
+import { runSign } from './sign/sign.ts'
+import type { Section, Suite } from './suite.ts'
+
+const usage = `usage: npm run bench -- [sign|entries|sds|all] [--quick] [--record] [--profile FOLDER]
+
+  sign      server CPU per X509-SVID, JWT-SVID and attestation, beside Go's and OpenSSL's floor
+  entries   entries created and read at 1,000, 10,000 and 100,000 stored, on SQLite and, if there is one, PostgreSQL
+  sds       1,000 SDS and 1,000 Workload API streams on one agent: time, CPU and memory to open and to update them all
+  all       one after the other (the default)
+
+  --quick           small sizes and two rounds: shows that the programs work, measures nothing
+  --record          puts the result into bench/RESULTS.md
+  --profile FOLDER  server and agent write CPU profiles there (for Chrome's DevTools); makes everything slower
+`
+
+const suites: Readonly<Record<string, Suite>> = { sign: runSign, entries: runEntries, sds: runSds }
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    quick: { type: 'boolean', default: false },
+    record: { type: 'boolean', default: false },
+    profile: { type: 'string' },
+    help: { type: 'boolean', short: 'h', default: false }
+  }
+})
+const wanted = positionals.length === 0 || positionals.includes('all') ? Object.keys(suites) : positionals
+const unknown = wanted.find(name => !Object.hasOwn(suites, name))
+if (values.help) {
+  process.stdout.write(usage)
+} else if (unknown !== undefined) {
+  process.stderr.write(`no bench is called ${JSON.stringify(unknown)}\n\n${usage}`)
+  process.exitCode = 2
+} else {
+  // As bin/assay starts it: type-stripped code comes from the cache.
+  process.env['NODE_COMPILE_CACHE'] ??= join(import.meta.dirname, '../node_modules/.cache/assay/compile')
+  if (values.profile !== undefined) process.env['NODE_OPTIONS'] = `--cpu-prof --cpu-prof-dir=${values.profile}`
+  for (const name of wanted) await runSuite(name, suites[name] as Suite)
+}
+
+async function runSuite (name: string, suite: Suite): Promise<void> {
+  const load = currentLoad()
+  process.stderr.write(`${name} (load average ${load.toFixed(2)})\n`)
+  const measured = await suite({ quick: values.quick, progress: text => process.stderr.write(`  ${text}\n`) })
+  const sections = values.quick ? measured.map(withoutComparison) : measured
+  const conditions = `Conditions: ${describeConditions(load, goVersion())}${values.quick ? '; --quick: not a measurement' : ''}.`
+  const text = [conditions, '', ...sections.map(formatSection)].join('\n')
+  process.stdout.write(`\n${text}\n`)
+  if (values.record) recordRun(name, text)
+}
+
+/** Small sizes say nothing about SPIRE's figures or our budgets. */
+function withoutComparison (section: Section): Section {
+  return { ...section, rows: section.rows.map(({ what, unit, values }) => ({ what, unit, values })), notes: [] }
+}

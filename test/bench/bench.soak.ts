@@ -1,0 +1,56 @@
+import { execFile } from 'node:child_process'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import t from 'tap'
+import { formatSection, verdictOf } from '../../bench/report/table.ts'
+import { replaceRun } from '../../bench/report/record.ts'
+
+const main = join(import.meta.dirname, '../../bench/main.ts')
+
+async function bench (...words: string[]): Promise<{ code: number, stdout: string, stderr: string }> {
+  try {
+    const { stdout, stderr } = await promisify(execFile)(process.execPath, [main, ...words], { timeout: 300_000, maxBuffer: 1 << 24 })
+    return { code: 0, stdout, stderr }
+  } catch (error) {
+    const { code, stdout, stderr } = error as { code: number, stdout: string, stderr: string }
+    return { code, stdout, stderr }
+  }
+}
+
+await t.test('each bench still runs', { timeout: 900_000 }, async t => {
+  const rows = {
+    sign: ['X509-SVID, 50 per call, 8 callers', 'JWT-SVID, 1 caller', 'attestation by join token', 'node:crypto, P-256 verify'],
+    entries: ['### Entries on SQLite', 'created at 600', 'ListEntries, all pages of 500, at 600', 'poll of an agent at 600: server CPU'],
+    sds: ['entry changed: first to last SDS stream', 'CA appended to the bundle: to all streams', 'agent RSS after the changes']
+  }
+  for (const [name, expected] of Object.entries(rows)) {
+    const { code, stdout, stderr } = await bench(name, '--quick')
+    t.equal(code, 0, `${name} ends well: ${stderr.slice(-500)}`)
+    for (const text of expected) t.ok(stdout.includes(text), `${name}: ${text}`)
+    t.notMatch(stdout, /NaN|Infinity|undefined/, `${name}: every figure is a number`)
+    t.match(stdout, /--quick: not a measurement/)
+  }
+})
+
+await t.test('usage', async t => {
+  t.match(await bench('--help'), { code: 0, stdout: /usage: npm run bench/ })
+  t.match(await bench('singing'), { code: 2, stderr: /no bench is called "singing"/ })
+})
+
+await t.test('a verdict follows the median', async t => {
+  const row = { what: 'x', unit: 'ms', values: [1, 2, 9], budget: [2, 3] } as const
+  t.equal(verdictOf(row), 'met')
+  t.equal(verdictOf({ ...row, values: [1, 3, 9] }), 'nearly')
+  t.equal(verdictOf({ ...row, values: [1, 4, 9] }), 'MISSED')
+  t.equal(verdictOf({ ...row, budget: [2000, 2000], values: [1500], better: 'higher' }), 'MISSED')
+  t.equal(verdictOf({ ...row, budget: [2000, 2000], values: [2500], better: 'higher' }), 'met')
+  const plain = formatSection({ title: 'x', rows: [{ what: 'x', unit: 'ms', values: [1] }], notes: [] })
+  t.notMatch(plain, /SPIRE/, 'empty columns are left out')
+})
+
+await t.test('a recorded run takes the place of the one before, and nothing else', async t => {
+  const once = replaceRun('# Results\n\nRead me.\n', 'sign', 'first')
+  const twice = replaceRun(`${once}\nWhy: because.\n`, 'sign', 'second')
+  t.match(twice, /Read me\.[^]*second[^]*Why: because\./)
+  t.notMatch(twice, /first/)
+})
