@@ -51,7 +51,6 @@ export class AgentSvid {
 
   /** Remembers the trust domain's newest bundle. */
   async setBundle (bundle: Bundle): Promise<void> {
-    if (bundle.sequenceNumber === this.#state.bundle.sequenceNumber) return
     await this.#keep(state => ({ ...state, bundle }))
   }
 

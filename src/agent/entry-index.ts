@@ -1,7 +1,10 @@
 import type { Entry } from '../spiffe/entry.ts'
 import { formatSelector, isSubset } from '../spiffe/selector.ts'
 
-/** The agent's entries, found by what a workload is: an entry applies when its selectors are among the workload's. */
+/**
+ * The agent's entries, found by what a workload is: an entry applies when its selectors are among the workload's. Entries whose SVIDs go
+ * to a secret store are known here and served to nobody (spire-surface §3.1).
+ */
 export class EntryIndex {
   readonly #byId: ReadonlyMap<string, Entry>
   /** By the first selector: a matching entry's first selector is among the workload's, so no other entry needs a look. */
@@ -12,7 +15,7 @@ export class EntryIndex {
     for (const entry of entries) {
       byId.set(entry.id, entry)
       const first = entry.selectors[0]
-      if (first === undefined) continue
+      if (first === undefined || entry.storeSvid) continue
       const key = formatSelector(first)
       const group = this.#bySelector.get(key)
       if (group === undefined) this.#bySelector.set(key, [entry])

@@ -11,6 +11,7 @@ import { agentService } from '../wire/generated/server-agent.ts'
 import { bundleService } from '../wire/generated/server-bundle.ts'
 import { entryService } from '../wire/generated/server-entry.ts'
 import { svidService } from '../wire/generated/server-svid.ts'
+import { endingOf } from './ends-agent.ts'
 import type { JwtSigner } from './jwt-cache.ts'
 import { RetiringChannel } from './retiring-channel.ts'
 import { syncEntries } from './sync-entries.ts'
@@ -36,7 +37,9 @@ export class ServerClient implements SvidSigner, JwtSigner, AsyncDisposable {
   constructor (options: ServerClientOptions) {
     this.#options = options
     const { address, identity, verifyServer, log } = options
-    this.#channel = new RetiringChannel(() => openTlsChannel({ address, identity, verifyServer, log }))
+    this.#channel = new RetiringChannel(
+      () => openTlsChannel({ address, identity, verifyServer, log }), error => endingOf(error) === 'agent_not_active'
+    )
   }
 
   /** After the agent's SVID was renewed: later calls use it; calls under way end on the old connection. */

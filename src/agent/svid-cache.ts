@@ -62,30 +62,49 @@ export class SvidCache {
     for (const id of this.#failed.keys()) if (entries.get(id) === undefined) this.#failed.delete(id)
   }
 
-  /** Entries that need signing now: watched ones first, then ahead of need up to the limit. */
+  /** Entries that need signing now: watched ones first, then ahead of need up to the limit. What nobody wants is not kept for long. */
   due (watched: ReadonlySet<Entry>, entries: EntryIndex): Entry[] {
     const now = this.#clock.now().getTime()
-    const isDue = (entry: Entry) => {
-      const failed = this.#failed.get(entry.id)
-      if (failed !== undefined && sameRevision(failed.entry, entry) && failed.againAtMs > now) return false
-      const cached = this.#byEntry.get(entry.id)
-      return cached === undefined || !sameRevision(cached.entry, entry) || cached.renewAtMs <= now || wasSetBack(cached.receivedAtMs, now)
-    }
-    const due = [...watched].filter(isDue)
-    let room = this.#options.maxIdle - watched.size
+    const wanted = this.#wanted(watched, entries)
+    this.#dropUnwanted(new Set(wanted.map(entry => entry.id)), now)
+    return wanted.filter(entry => this.#isDue(entry, now))
+  }
+
+  #wanted (watched: ReadonlySet<Entry>, entries: EntryIndex): Entry[] {
+    const wanted = [...watched]
+    const room = this.#options.maxIdle
     for (const entry of entries.values()) {
-      if (room <= 0) break
+      if (wanted.length >= room) break
       if (watched.has(entry) || entry.additionalAttributes.disableX509SvidPrefetch || entry.storeSvid) continue
-      room--
-      if (isDue(entry)) due.push(entry)
+      wanted.push(entry)
     }
-    return due
+    return wanted
+  }
+
+  /** An SVID nobody watches stays until it would be renewed, for who comes back soon; above the limit it goes at once. */
+  #dropUnwanted (wanted: ReadonlySet<string>, now: number): void {
+    for (const [id, { renewAtMs }] of this.#byEntry) {
+      if (!wanted.has(id) && (renewAtMs <= now || this.#byEntry.size > this.#options.maxIdle)) this.#byEntry.delete(id)
+    }
+    for (const id of this.#failed.keys()) if (!wanted.has(id)) this.#failed.delete(id)
+  }
+
+  #isDue (entry: Entry, now: number): boolean {
+    const failed = this.#failed.get(entry.id)
+    if (failed !== undefined && sameRevision(failed.entry, entry) && failed.againAtMs > now) return false
+    const cached = this.#byEntry.get(entry.id)
+    return cached === undefined || !sameRevision(cached.entry, entry) || cached.renewAtMs <= now || wasSetBack(cached.receivedAtMs, now)
   }
 
   /** When `due` can first have something again, as Unix milliseconds. */
   nextDueMs (): number {
+    const now = this.#clock.now().getTime()
     let next = Number.POSITIVE_INFINITY
-    for (const { renewAtMs, svid } of this.#byEntry.values()) next = Math.min(next, renewAtMs, svid.notAfter.getTime())
+    for (const [id, { renewAtMs, svid: { notAfter } }] of this.#byEntry) {
+      if (!this.#failed.has(id)) next = Math.min(next, renewAtMs)
+      // Its end is an event too: it is withdrawn then. Once.
+      if (notAfter.getTime() > now) next = Math.min(next, notAfter.getTime())
+    }
     for (const { againAtMs } of this.#failed.values()) next = Math.min(next, againAtMs)
     return next
   }
@@ -96,19 +115,24 @@ export class SvidCache {
       const batch = due.slice(start, start + batchSize)
       const keys = await Promise.all(batch.map(() => generateWorkloadKey(this.#options.keyType)))
       const orders = batch.map((entry, index) => ({ entryId: entry.id, csr: createCertificateRequest(keys[index] as KeyObject) }))
-      const outcomes = await signer.signX509Svids(orders, signal).catch((error: unknown) => batch.map(() => asRefusal(error)))
-      batch.forEach((entry, index) => this.#keep(entry, keys[index] as KeyObject, outcomes[index]))
-      onBatch()
+      try {
+        const outcomes = await signer.signX509Svids(orders, signal)
+        batch.forEach((entry, index) => this.#keep(entry, keys[index] as KeyObject, outcomes[index]))
+      } catch (error) {
+        // The server is away: asking for the others as well would only take longer to learn it.
+        this.#postpone(due.slice(start), error)
+        return
+      } finally {
+        onBatch()
+      }
     }
   }
 
   #keep (entry: Entry, key: KeyObject, outcome: readonly Uint8Array[] | SpiffeError | undefined): void {
     const svid = outcome instanceof SpiffeError ? outcome : readSvid(entry, key, outcome)
     if (svid instanceof SpiffeError) {
-      const times = (this.#failed.get(entry.id)?.times ?? 0) + 1
-      const waitMs = Math.min(retryMaxMs, retryBaseMs * 2 ** (times - 1))
-      this.#failed.set(entry.id, { entry, times, againAtMs: this.#clock.now().getTime() + waitMs })
-      this.#log.warn({ entry: entry.id, spiffeId: entry.spiffeId, err: svid, retryInMs: waitMs }, 'no X509-SVID for this entry')
+      const retryInMs = this.#fail(entry)
+      this.#log.warn({ entry: entry.id, spiffeId: entry.spiffeId, err: svid, retryInMs }, 'no X509-SVID for this entry')
       return
     }
     this.#failed.delete(entry.id)
@@ -116,6 +140,19 @@ export class SvidCache {
     const renewAtMs = renewalTimeMs(svid, 0.05, this.#options.random(), now)
     this.#byEntry.set(entry.id, { entry, svid, receivedAtMs: now.getTime(), renewAtMs })
     this.#log.debug({ entry: entry.id, spiffeId: svid.id, expires: svid.notAfter.toISOString() }, 'X509-SVID issued')
+  }
+
+  #postpone (entries: readonly Entry[], error: unknown): void {
+    const retryInMs = Math.min(...entries.map(entry => this.#fail(entry)))
+    this.#log.warn({ entries: entries.length, err: asRefusal(error), retryInMs }, 'no X509-SVIDs: the server did not sign')
+  }
+
+  /** @returns the pause before the next attempt, milliseconds */
+  #fail (entry: Entry): number {
+    const times = (this.#failed.get(entry.id)?.times ?? 0) + 1
+    const waitMs = Math.min(retryMaxMs, retryBaseMs * 2 ** (times - 1))
+    this.#failed.set(entry.id, { entry, times, againAtMs: this.#clock.now().getTime() + waitMs })
+    return waitMs
   }
 }
 

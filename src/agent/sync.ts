@@ -1,4 +1,5 @@
 import type { Bundle } from '../spiffe/bundle.ts'
+import { codeOf, SpiffeError } from '../spiffe/errors.ts'
 import type { TrustDomain } from '../spiffe/trust-domain.ts'
 import type { Clock } from '../runtime/clock.ts'
 import type { Logger } from '../runtime/logger.ts'
@@ -52,12 +53,9 @@ export async function syncOnce ({ client, identities, trustDomain, onBundle, log
   const own = ownBundleOf(bundle, trustDomain)
   const domains = new Set(entries.flatMap(entry => entry.federatesWith))
   const federated = await fetchFederated(client, domains, identities.federatedBundles, log, signal)
-  if (sameContent(own, identities.bundle) && federated === identities.federatedBundles) {
-    identities.setBundles(identities.bundle, federated)
-  } else {
-    await onBundle(own)
-    identities.setBundles(sameContent(own, identities.bundle) ? identities.bundle : own, federated)
-  }
+  const unchangedOwn = sameContent(own, identities.bundle)
+  if (!unchangedOwn) await onBundle(own)
+  identities.setBundles(unchangedOwn ? identities.bundle : own, federated)
   const unchanged = entries.length === known.size && entries.every(entry => known.get(entry.id) === entry)
   if (!unchanged || !identities.synced) identities.setEntries(new EntryIndex(entries))
 }
@@ -70,13 +68,8 @@ async function fetchFederated (
   const wanted = [...domains].toSorted()
   for (let start = 0; start < wanted.length; start += 10) {
     await Promise.all(wanted.slice(start, start + 10).map(async trustDomain => {
-      const bundle = await client.fetchFederatedBundle(trustDomain, signal)
-      if (bundle === undefined) {
-        log.warn({ trustDomain }, 'the server has no bundle for a federated trust domain')
-        return
-      }
       const before = known.get(trustDomain)
-      const usable = unlessBroken(bundle, log) ?? before
+      const usable = await unlessBroken(() => fetchPartner(client, trustDomain, log, signal), before, trustDomain, log)
       if (usable !== undefined) found.set(trustDomain, before !== undefined && sameContent(before, usable) ? before : usable)
     }))
   }
@@ -84,13 +77,28 @@ async function fetchFederated (
   return unchanged ? known : found
 }
 
-/** One partner's broken bundle costs that partner its update, and nobody else anything. */
-function unlessBroken (bundle: Bundle, log: Logger): Bundle | undefined {
-  try {
-    return usableBundle(bundle)
-  } catch (error) {
-    log.warn({ trustDomain: bundle.trustDomain, err: error }, 'a federated bundle cannot be used; the last good one stays')
+async function fetchPartner (client: SyncClient, trustDomain: TrustDomain, log: Logger, signal: AbortSignal): Promise<Bundle | undefined> {
+  const bundle = await client.fetchFederatedBundle(trustDomain, signal)
+  if (bundle === undefined) {
+    log.warn({ trustDomain }, 'the server has no bundle for a federated trust domain')
     return undefined
+  }
+  if (bundle.trustDomain !== trustDomain) {
+    throw new SpiffeError('bundle_malformed', `the server sent the bundle of ${bundle.trustDomain} instead of ${trustDomain}`)
+  }
+  return usableBundle(bundle)
+}
+
+/** One partner's broken bundle costs that partner its update, and nobody else anything. */
+async function unlessBroken (
+  fetch: () => Promise<Bundle | undefined>, before: Bundle | undefined, trustDomain: TrustDomain, log: Logger
+): Promise<Bundle | undefined> {
+  try {
+    return await fetch()
+  } catch (error) {
+    if (codeOf(error) === undefined) throw error
+    log.warn({ trustDomain, err: error }, 'a federated bundle cannot be used; the last good one stays')
+    return before
   }
 }
 

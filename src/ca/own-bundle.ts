@@ -33,7 +33,8 @@ export class OwnBundle {
   /** Applies a pure change in one transaction; the sequence number grows only when the content changed (TDB-06). */
   async update (change: (current: Bundle) => Bundle): Promise<Bundle> {
     const stored = await this.#journal.update(this.#trustDomain, current => change(current ?? emptyBundle(this.#trustDomain)))
-    if (stored.sequenceNumber !== this.#state.value.sequenceNumber) this.#state.set(stored)
+    // Answers of the store may come out of order; the newest bundle is shown.
+    if ((stored.sequenceNumber ?? 0n) > (this.#state.value.sequenceNumber ?? 0n)) this.#state.set(stored)
     return stored
   }
 }

@@ -48,7 +48,8 @@ export class Registrations {
   createEntries (drafts: readonly EntryDraft[]): Promise<readonly CreateOutcome[]> {
     return this.#writes.run(async () => {
       const outcomes = await this.#store.entries.createMany(drafts)
-      this.registry.put(outcomes.flatMap(outcome => outcome.kind === 'created' ? [outcome.entry] : []))
+      // Also what is there already: an earlier attempt may have stored it and lost its answer.
+      this.registry.put(outcomes.flatMap(outcome => outcome.kind === 'refused' ? [] : [outcome.entry]))
       return outcomes
     })
   }
@@ -64,7 +65,8 @@ export class Registrations {
   deleteEntries (ids: readonly string[]): Promise<ReadonlyArray<Entry | SpiffeError>> {
     return this.#writes.run(async () => {
       const outcomes = await this.#store.entries.deleteMany(ids)
-      this.registry.remove(outcomes.flatMap(outcome => outcome instanceof SpiffeError ? [] : [outcome.id]))
+      // Also what is not there any more, for the same reason.
+      this.registry.remove(ids)
       return outcomes
     })
   }

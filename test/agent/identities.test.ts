@@ -2,7 +2,6 @@ import t from 'tap'
 import { EntryIndex } from '../../src/agent/entry-index.ts'
 import { NodeIdentities } from '../../src/agent/node-identities.ts'
 import { SvidCache, type SvidSigner } from '../../src/agent/svid-cache.ts'
-import { silentLogger } from '../../src/runtime/logger.ts'
 import type { Bundle } from '../../src/spiffe/bundle.ts'
 import type { Entry } from '../../src/spiffe/entry.ts'
 import { SpiffeError } from '../../src/spiffe/errors.ts'
@@ -12,6 +11,7 @@ import { parseTrustDomain, type TrustDomain } from '../../src/spiffe/trust-domai
 import { prepareLeafIssuer } from '../../src/x509/leaf-issuer.ts'
 import { parseCertificateRequest } from '../../src/x509/certificate-request.ts'
 import { createTestAuthority } from '../fakes/authority.ts'
+import { capturedLog } from '../fakes/captured-log.ts'
 import { ManualClock, settle } from '../fakes/clock.ts'
 import { makeEntry } from '../fakes/entries.ts'
 
@@ -24,9 +24,11 @@ async function setUp (options: { maxIdle?: number, ttlMs?: number } = {}) {
   const authority = await createTestAuthority(domain, { notBefore: new Date('2026-01-01'), notAfter: new Date('2027-01-01') })
   const issuer = prepareLeafIssuer(authority.certificate, authority.signer)
   const entries = new Map<string, Entry>()
-  const state = { signed: [] as string[], refuse: new Set<string>(), down: false }
+  const state = { signed: [] as string[], refuse: new Set<string>(), down: false, calls: 0, rounds: 0 }
+  const { log, lines } = capturedLog()
   const signer: SvidSigner = {
     async signX509Svids (orders) {
+      state.calls++
       if (state.down) throw new SpiffeError('server_unreachable', 'down')
       return await Promise.all(orders.map(async ({ entryId, csr }) => {
         if (state.refuse.has(entryId)) return new SpiffeError('entry_not_authorized', 'no')
@@ -40,7 +42,9 @@ async function setUp (options: { maxIdle?: number, ttlMs?: number } = {}) {
       }))
     }
   }
-  const svids = new SvidCache({ keyType: 'ec-p256', maxIdle: options.maxIdle ?? 1000, random: () => 0 }, clock, silentLogger)
+  const svids = new SvidCache({ keyType: 'ec-p256', maxIdle: options.maxIdle ?? 1000, random: () => 0 }, clock, log)
+  const due = svids.due.bind(svids)
+  svids.due = (...asked) => { state.rounds++; return due(...asked) }
   const identities = new NodeIdentities(authority.bundle, svids, clock)
   const stop = new AbortController()
   const running = identities.run(signer, stop.signal)
@@ -49,7 +53,7 @@ async function setUp (options: { maxIdle?: number, ttlMs?: number } = {}) {
     for (const entry of list) entries.set(entry.id, entry)
     identities.setEntries(new EntryIndex(list))
   }
-  return { clock, authority, identities, svids, state, set, async [Symbol.asyncDispose] () {
+  return { clock, authority, identities, svids, state, lines, set, async [Symbol.asyncDispose] () {
     stop.abort(new Error('over')); await running.catch(() => {})
   } }
 }
@@ -188,4 +192,67 @@ await t.test('federated bundles appear only for entries that name them, and vani
   node.identities.setBundles(node.authority.bundle, new Map([[other, bundles.get(other) as Bundle]]))
   await until(() => workload.seen.length === 2)
   t.equal(workload.seen[1]?.federatedBundles.size, 0, 'WLAPI-15')
+})
+
+await t.test('an SVID that nobody wants any more is dropped instead of being looked at again and again', async t => {
+  await using node = await setUp({ ttlMs: 100_000 })
+  const attributes = { disableX509SvidPrefetch: true, jwtSvidIncludeJti: false }
+  node.state.refuse.add('bad')
+  node.set(
+    makeEntry({ id: 'a', spiffeId: '/a', selectors: ['unix:uid:1'], additionalAttributes: attributes }),
+    makeEntry({ id: 'bad', spiffeId: '/bad', selectors: ['unix:uid:2'], additionalAttributes: attributes })
+  )
+  {
+    await using workload = follow(node.identities)
+    await using refused = follow(node.identities, ['unix:uid:2'].map(parseSelector))
+    await until(() => workload.seen.length === 1)
+    t.same(refused.ids(), [])
+  }
+  await node.clock.advance(40_000)
+  t.equal(node.svids.size, 1, 'one that comes back soon finds it')
+  await node.clock.advance(20_000)
+  t.equal(node.svids.size, 0, 'nobody renews it, nobody keeps its key')
+  const before = node.state.rounds
+  await node.clock.advance(60_000)
+  t.ok(node.state.rounds - before <= 13, `${node.state.rounds - before} looks in a minute`)
+})
+
+await t.test('above the limit, an SVID goes with its last watcher', async t => {
+  await using node = await setUp({ maxIdle: 1 })
+  node.set(...[1, 2, 3].map(n => makeEntry({ id: `${n}`, spiffeId: `/w${n}`, selectors: [`unix:uid:${n}`] })))
+  {
+    await using workload = follow(node.identities, ['unix:uid:3'].map(parseSelector))
+    await until(() => workload.seen.length === 1)
+  }
+  await node.clock.advance(5000)
+  await until(() => node.svids.size === 1)
+  t.same(node.state.signed.toSorted(), ['1', '3'], 'the one fetched ahead stays')
+})
+
+await t.test('while the server is away, one call asks for all and one line says so, and nothing spins', async t => {
+  await using node = await setUp({ ttlMs: 100_000 })
+  node.state.down = true
+  node.set(...Array.from({ length: 501 }, (_, n) => makeEntry({ id: `${n}`, spiffeId: `/w${n}`, selectors: [`unix:uid:${n}`] })))
+  await until(() => node.lines.some(line => line.level === 'warn'))
+  await settle()
+  t.equal(node.state.calls, 1)
+  t.same(node.lines.filter(line => line.level === 'warn').map(line => line.entries), [501])
+  node.state.down = false
+  node.set(makeEntry({ id: 'a', spiffeId: '/a', selectors: ['unix:uid:1'] }))
+  await using workload = follow(node.identities)
+  await until(() => workload.seen.length === 1)
+  await node.clock.advance(45_000)
+  node.state.down = true
+  const before = node.state.rounds
+  await node.clock.advance(40_000)
+  t.ok(node.state.rounds - before < 30, `${node.state.rounds - before} looks in 40 s, at an SVID that cannot be renewed`)
+})
+
+await t.test('an entry for a secret store is not served to workloads (spire-surface §3.1)', async t => {
+  await using node = await setUp()
+  node.set(makeEntry({ id: 'a', spiffeId: '/a', selectors: ['unix:uid:1'], storeSvid: true }))
+  await using workload = follow(node.identities)
+  await until(() => workload.seen.length > 0)
+  t.same(workload.ids(), [''])
+  t.same(node.identities.entriesFor(web), [], 'neither are its JWT-SVIDs')
 })

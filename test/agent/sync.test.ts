@@ -6,6 +6,7 @@ import { RpcError } from '../../src/rpc/rpc-error.ts'
 import { silentLogger } from '../../src/runtime/logger.ts'
 import type { Bundle } from '../../src/spiffe/bundle.ts'
 import type { Entry } from '../../src/spiffe/entry.ts'
+import { SpiffeError } from '../../src/spiffe/errors.ts'
 import { parseTrustDomain } from '../../src/spiffe/trust-domain.ts'
 import { createTestAuthority } from '../fakes/authority.ts'
 import { ManualClock } from '../fakes/clock.ts'
@@ -71,9 +72,27 @@ t.test('a partner\'s broken bundle leaves its last good one and everybody else a
   await syncOnce(deps, never)
   t.equal(identities.entries.size, 2)
   t.same(identities.federatedBundles.get(partner)?.x509Authorities, foreign.x509Authorities)
-  server.foreign = undefined
+  deps.client.fetchFederatedBundle = async () => { throw new SpiffeError('bundle_malformed', 'missing key ID') }
+  server.entries = [...server.entries, makeEntry({ id: 'c' })]
+  await syncOnce(deps, never)
+  t.equal(identities.entries.size, 3, 'nor does one that cannot even be decoded')
+  t.ok(identities.federatedBundles.has(partner))
+  deps.client.fetchFederatedBundle = async () => ({ ...server.bundle })
+  await syncOnce(deps, never)
+  t.same(identities.federatedBundles.get(partner)?.x509Authorities, foreign.x509Authorities, 'nor the bundle of another domain')
+  deps.client.fetchFederatedBundle = async () => undefined
   await syncOnce(deps, never)
   t.notOk(identities.federatedBundles.has(partner), 'a bundle the server took away goes')
+})
+
+t.test('the own bundle is kept when its content differs, and only then', async t => {
+  const { server, kept, deps, foreign } = await setUp()
+  server.entries = [makeEntry({ id: 'a', federatesWith: [partner] })]
+  await syncOnce(deps, never)
+  t.same(kept, [], 'a new partner changes nothing in it')
+  server.bundle = { ...server.bundle, x509Authorities: foreign.x509Authorities }
+  await syncOnce(deps, never)
+  t.same(kept, [server.bundle], 'a server that was restored may use a sequence number again')
 })
 
 t.test('an own bundle that trusts nobody, or belongs to another domain, is not taken over', async t => {

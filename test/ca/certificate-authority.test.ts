@@ -1,10 +1,11 @@
 import t from 'tap'
 import { CertificateAuthority, type CertificateAuthorityOptions } from '../../src/ca/certificate-authority.ts'
 import type { AuthorityJournal, AuthorityRecord } from '../../src/ca/authority-record.ts'
-import type { BundleJournal } from '../../src/ca/own-bundle.ts'
+import { OwnBundle, type BundleJournal } from '../../src/ca/own-bundle.ts'
 import { createMemoryKeyManager } from '../../src/keys/memory/memory-key-manager.ts'
 import type { KeyManager } from '../../src/keys/key-manager.ts'
 import { silentLogger } from '../../src/runtime/logger.ts'
+import { withContent } from '../../src/spiffe/bundle-change.ts'
 import type { Bundle } from '../../src/spiffe/bundle.ts'
 import { parseTrustDomain, type TrustDomain } from '../../src/spiffe/trust-domain.ts'
 import { trustDomainId } from '../../src/spiffe/spiffe-id.ts'
@@ -185,4 +186,22 @@ await t.test('an expired authority signs nothing', async t => {
   await t.rejects(authority.issueX509Svid(order()), { code: 'server_initializing' })
   await authority.rotateIfDue()
   t.ok(await authority.issueX509Svid(order()), 'until the next look at the clock')
+})
+
+await t.test('answers of the store that arrive out of order do not bring an older bundle back', async t => {
+  const journals = memoryJournals()
+  const bundle = await OwnBundle.open(domain, journals.bundles)
+  const held = Promise.withResolvers<void>()
+  const update = journals.bundles.update.bind(journals.bundles)
+  journals.bundles.update = async (...given) => {
+    journals.bundles.update = update
+    const stored = await update(...given)
+    await held.promise
+    return stored
+  }
+  const first = bundle.update(current => withContent(current, { refreshHintSeconds: 1 }))
+  await bundle.update(current => withContent(current, { refreshHintSeconds: 2 }))
+  held.resolve()
+  await first
+  t.match(bundle.value, { refreshHintSeconds: 2, sequenceNumber: 2n })
 })

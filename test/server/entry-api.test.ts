@@ -1,5 +1,6 @@
 import t from 'tap'
 import { entryService } from '../../src/wire/generated/server-entry.ts'
+import { svidService } from '../../src/wire/generated/server-svid.ts'
 import type { EntryInit } from '../../src/wire/generated/types.ts'
 import { attest, createJoinToken, openServerChannel } from '../fakes/agent-client.ts'
 import { startTestServer, type TestServer } from '../fakes/server.ts'
@@ -69,6 +70,15 @@ void t.test('masks keep the id; deletes and look-ups say what is missing', async
   const { results } = await entries.batchDeleteEntry({ ids: ['', 'nobody', entryId] })
   t.same(results.map(result => [result.id, result.status?.code]), [['', 3], ['nobody', 5], [entryId, 0]])
   t.equal((await entries.countEntries({})).count, 0)
+})
+
+void t.test('an SVID for an entry that is not named: INVALID_ARGUMENT for X.509, NOT_FOUND for JWT (spire-surface §1.6)', async t => {
+  await using server = await startTestServer()
+  await using agent = openServerChannel(server, await attest(server))
+  const svids = agent.client(svidService)
+  const { results } = await svids.batchNewX509SVID({ params: [{}] })
+  t.match(results[0]?.status, { code: 3, message: 'missing entry ID' })
+  await t.rejects(svids.newJWTSVID({ audience: ['a'] }), { status: 'NOT_FOUND', message: 'entry not found or not authorized' })
 })
 
 void t.test('paging walks all rows and ends with an empty token', async t => {

@@ -1,9 +1,16 @@
+import { join } from 'node:path'
 import fc from 'fast-check'
 import t from 'tap'
+import { silentLogger } from '../../src/runtime/logger.ts'
+import { Registrations } from '../../src/server/registrations.ts'
 import { Registry } from '../../src/server/registry.ts'
 import type { Entry } from '../../src/spiffe/entry.ts'
+import { SpiffeError } from '../../src/spiffe/errors.ts'
 import { parseTrustDomain } from '../../src/spiffe/trust-domain.ts'
-import { idOf, makeEntry } from '../fakes/entries.ts'
+import type { Datastore } from '../../src/storage/datastore.ts'
+import { openDatastore } from '../../src/storage/open-datastore.ts'
+import { ManualClock } from '../fakes/clock.ts'
+import { idOf, makeDraft, makeEntry } from '../fakes/entries.ts'
 
 const domain = parseTrustDomain('example.org')
 const node = { id: idOf('/spire/agent/join_token/node'), selectors: [{ type: 'x', value: 'a' }, { type: 'x', value: 'b' }] }
@@ -92,3 +99,37 @@ void t.test('climbing and crawling agree, and so do removals, for any forest', a
   }), { numRuns: 300 })
   t.pass('300 histories')
 })
+
+void t.test('a write whose acknowledgement was lost is made good when the caller tries again', async t => {
+  await using store = await openDatastore(join(t.testdir(), 'datastore.sqlite3'), { clock: new ManualClock(), log: silentLogger })
+  const registrations = await Registrations.open(losingAnswers(store), domain)
+  const { registry } = registrations
+  const draft = makeDraft()
+  await t.rejects(registrations.createEntries([draft]), { code: 'datastore_unavailable' })
+  const [created] = await registrations.createEntries([draft])
+  t.equal(created?.kind, 'similar', 'the first attempt stored it')
+  const id = created?.kind === 'similar' ? created.entry.id : ''
+  t.equal(registry.get(id)?.id, id, 'so it is shown')
+  await t.rejects(registrations.deleteEntries([id]), { code: 'datastore_unavailable' })
+  const [deleted] = await registrations.deleteEntries([id])
+  t.match(deleted, { code: 'entry_not_found' })
+  t.equal(registry.get(id), undefined, 'gone from the store, so no agent gets it')
+})
+
+/** A store that does what it is told and, every first time, loses the connection before it can say so. */
+function losingAnswers (store: Datastore): Datastore {
+  const lost = new Set<string>()
+  const entries = new Proxy(store.entries, {
+    get (target, name) {
+      const method = Reflect.get(target, name) as (...given: unknown[]) => unknown
+      if (name !== 'createMany' && name !== 'deleteMany') return method.bind(target)
+      return async (...given: unknown[]) => {
+        const answer = await method.apply(target, given)
+        if (lost.has(name)) return answer
+        lost.add(name)
+        throw new SpiffeError('datastore_unavailable', 'connection lost')
+      }
+    }
+  })
+  return { ...store, kind: store.kind, agents: store.agents, bundles: store.bundles, entries }
+}

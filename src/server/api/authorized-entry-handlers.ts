@@ -40,8 +40,12 @@ export function authorizedEntryHandlers ({ registry, authorizer }: AuthorizedEnt
         return
       }
       yield * revisionPages(entries)
-      const byId = new Map(entries.map(entry => [entry.id, entry]))
-      for (let next = await stream.next(); next.done !== true; next = await stream.next()) yield * entryPages(next.value, byId, mask)
+      // Most agents know everything already and ask for nothing.
+      let byId: ReadonlyMap<string, Entry> | undefined
+      for (let next = await stream.next(); next.done !== true; next = await stream.next()) {
+        byId ??= new Map(entries.map(entry => [entry.id, entry]))
+        yield * entryPages(next.value, byId, mask)
+      }
     }
   }
 }

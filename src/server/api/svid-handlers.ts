@@ -95,6 +95,7 @@ async function newX509Svids ({ params }: BatchNewX509SVIDRequest, agent: AgentVi
 function orderOf ({ entryId, csr }: NewX509SVIDParams, agent: AgentView, registry: Registry, defaultTtlSeconds: number):
 X509SvidOrder | SpiffeError {
   try {
+    if (entryId === '') throw new SpiffeError('argument_invalid', 'missing entry ID')
     const entry = authorizedEntry(entryId, agent, registry)
     if (csr.length === 0) throw new SpiffeError('csr_malformed', 'missing CSR')
     const { publicKey } = parseCertificateRequest(csr)
@@ -105,9 +106,8 @@ X509SvidOrder | SpiffeError {
   }
 }
 
-/** @throws {SpiffeError} `argument_invalid`, `entry_not_authorized` */
+/** @throws {SpiffeError} `entry_not_authorized` */
 function authorizedEntry (entryId: string, agent: AgentView, registry: Registry): Entry {
-  if (entryId === '') throw new SpiffeError('argument_invalid', 'missing entry ID')
   const entry = registry.get(entryId)
   if (entry === undefined || !registry.isAuthorized(agent, entry)) {
     throw new SpiffeError('entry_not_authorized', 'entry not found or not authorized')
