@@ -3,24 +3,11 @@ import { SpiffeError } from '../spiffe/errors.ts'
 import type { SpiffeId } from '../spiffe/spiffe-id.ts'
 import type { Logger } from '../runtime/logger.ts'
 import type { CallOptions, ClientOf } from '../rpc/channel.ts'
-import { decodeEntry } from '../wire/entry-codec.ts'
+import { agentEntryMask, decodeEntry } from '../wire/entry-codec.ts'
 import type { entryService, EntryRevision, SyncAuthorizedEntriesRequestInit } from '../wire/generated/server-entry.ts'
 import type { Entry as EntryMessage } from '../wire/generated/types.ts'
 import { Mailbox } from './mailbox.ts'
 
-/** What an agent needs of an entry (spire-surface §2.3); parent, DNS names and lifetimes are the server's business. */
-const outputMask = {
-  spiffeId: true,
-  selectors: true,
-  federatesWith: true,
-  admin: true,
-  downstream: true,
-  revisionNumber: true,
-  storeSvid: true,
-  hint: true,
-  additionalAttributes: true,
-  createdAt: true
-}
 const pageSize = 500
 
 /**
@@ -33,7 +20,7 @@ export async function syncEntries (
   client: ClientOf<typeof entryService.methods>, known: ReadonlyMap<string, Entry>, agentId: SpiffeId, log: Logger, options: CallOptions
 ): Promise<Entry[]> {
   const requests = new Mailbox<SyncAuthorizedEntriesRequestInit>()
-  requests.put({ outputMask })
+  requests.put({ outputMask: agentEntryMask })
   const answers = client.syncAuthorizedEntries(requests, options)[Symbol.asyncIterator]()
   try {
     const first = await next()

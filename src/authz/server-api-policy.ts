@@ -9,7 +9,7 @@ const anyone: readonly CallerClass[] = ['anyone']
 
 const server = '/spire.api.server'
 
-/** Every method of the server's API with its callers (spire-surface §1.3 to §1.9). A method that is not here is refused. */
+/** Every method of the server's API with its callers (spire-surface §1.3 to §1.9) and our own. A method that is not here is refused. */
 export const serverApiPolicy: ReadonlyMap<string, readonly CallerClass[]> = new Map([
   ...rows(`${server}.agent.v1.Agent`, operator, ['CountAgents', 'ListAgents', 'GetAgent', 'DeleteAgent', 'BanAgent', 'CreateJoinToken']),
   ...rows(`${server}.agent.v1.Agent`, anyone, ['AttestAgent']),
@@ -27,6 +27,12 @@ export const serverApiPolicy: ReadonlyMap<string, readonly CallerClass[]> = new 
   ...rows(`${server}.svid.v1.SVID`, downstream, ['NewDownstreamX509CA']),
   ...rows(`${server}.debug.v1.Debug`, local, ['GetInfo']),
   ...rows(`${server}.logger.v1.Logger`, local, ['GetLogger', 'SetLogLevel', 'ResetLogLevel']),
+  ...rows(`${server}.localauthority.v1.LocalAuthority`, operator, ['GetJWTAuthorityState', 'PrepareJWTAuthority', 'ActivateJWTAuthority',
+    'TaintJWTAuthority', 'RevokeJWTAuthority', 'GetX509AuthorityState', 'PrepareX509Authority', 'ActivateX509Authority',
+    'TaintX509Authority', 'TaintX509UpstreamAuthority', 'RevokeX509Authority', 'RevokeX509UpstreamAuthority', 'GetWITAuthorityState',
+    'PrepareWITAuthority', 'ActivateWITAuthority', 'TaintWITAuthority', 'RevokeWITAuthority']),
+  ...rows('/assay.agent.v1.AgentSync', agent, ['Sync']),
+  ...rows('/assay.server.v1.Cluster', operator, ['GetStatus', 'WatchConvergence']),
   ...rows('/grpc.health.v1.Health', local, ['Check', 'List', 'Watch']),
   ...rows('/grpc.reflection.v1.ServerReflection', local, ['ServerReflectionInfo']),
   ...rows('/grpc.reflection.v1alpha.ServerReflection', local, ['ServerReflectionInfo'])

@@ -1,10 +1,14 @@
+import type { KeyManager } from '../keys/key-manager.ts'
+import type { Bundle } from '../spiffe/bundle.ts'
+
 /** X.509 CAs sign X509-SVIDs, JWT keys sign JWT-SVIDs. */
 export type AuthorityKind = 'x509' | 'jwt'
 
 /** Two key slots per kind, so that the next key exists before the present one goes. */
 export type Slot = 'A' | 'B'
 
-export type AuthorityState = 'prepared' | 'active' | 'old'
+/** Prepared before it signs, old afterwards; a tainted one's SVIDs are replaced, a revoked one is in no bundle any more. */
+export type AuthorityState = 'prepared' | 'active' | 'old' | 'tainted' | 'revoked'
 
 /** One row of the journal: what a restart needs in order to go on with the same authorities. */
 export interface AuthorityRecord {
@@ -21,8 +25,20 @@ export interface AuthorityRecord {
   readonly notAfter: Date
 }
 
-/** What the authorities need of storage: rows kept through restarts, a set of rows saved in one transaction. */
+/** What the authorities need of storage: rows kept through restarts. */
 export interface AuthorityJournal {
+  /** In the order in which they were first saved. */
   list (kind: AuthorityKind): Promise<readonly AuthorityRecord[]>
-  save (records: readonly AuthorityRecord[]): Promise<void>
+  /**
+   * Saves rows and what they mean for the trust domain's bundle in one transaction.
+   * @param publish pure; gives its argument back when nothing is to change
+   * @returns the bundle as it is stored now
+   */
+  save (records: readonly AuthorityRecord[], publish: (bundle: Bundle) => Bundle): Promise<Bundle>
+}
+
+/** How authorities are written: where replicas share them, by who holds the lease, or not at all. */
+export interface AuthorityWriter {
+  readonly journal: AuthorityJournal
+  readonly keys: KeyManager
 }

@@ -1,10 +1,10 @@
 import type { Logger } from '../runtime/logger.ts'
 import type { Clock } from '../runtime/clock.ts'
-import type { KeyManager, ManagedKey } from '../keys/key-manager.ts'
+import type { ManagedKey, KeyManager } from '../keys/key-manager.ts'
 import type { Bundle } from '../spiffe/bundle.ts'
 import { SpiffeError } from '../spiffe/errors.ts'
 import type { KeyType } from '../x509/key-type.ts'
-import type { AuthorityJournal, AuthorityKind, AuthorityRecord, Slot } from './authority-record.ts'
+import type { AuthorityJournal, AuthorityKind, AuthorityRecord, AuthorityState, AuthorityWriter, Slot } from './authority-record.ts'
 import type { OwnBundle } from './own-bundle.ts'
 import { activateAt, prepareAt } from './rotation-schedule.ts'
 
@@ -17,9 +17,12 @@ export interface AuthorityProfile<Held> {
   create (key: ManagedKey, slot: Slot, now: Date): Promise<AuthorityRecord>
   hold (record: AuthorityRecord, key: ManagedKey): Held
   publish (bundle: Bundle, record: AuthorityRecord): Bundle
+  taint (bundle: Bundle, record: AuthorityRecord): Bundle
+  withdraw (bundle: Bundle, record: AuthorityRecord): Bundle
 }
 
 export interface AuthorityDeps {
+  /** Read here; written by `AuthorityWriter`s. */
   readonly keys: KeyManager
   readonly journal: AuthorityJournal
   readonly bundle: OwnBundle
@@ -27,91 +30,163 @@ export interface AuthorityDeps {
   readonly log: Logger
 }
 
+export interface AuthorityRecords {
+  readonly active: AuthorityRecord | undefined
+  readonly prepared: AuthorityRecord | undefined
+  /** The one before the active one, tainted or not, until it is revoked or has expired. */
+  readonly old: AuthorityRecord | undefined
+}
+
 interface Usable<Held> { readonly record: AuthorityRecord, readonly held: Held }
 
 /**
- * The life of one kind of authority: prepared → active → old, in two key slots, kept through restarts.
- * An authority is in the published bundle before it is recorded as prepared, so nothing is ever signed before what verifies it is out.
+ * The life of one kind of authority: prepared → active → old, in two key slots, kept through restarts. An authority is published and
+ * recorded as prepared in one transaction, so nothing is ever signed before what verifies it is out.
  */
 export class AuthoritySlots<Held> {
   readonly #profile: AuthorityProfile<Held>
   readonly #deps: AuthorityDeps
   #active: Usable<Held> | undefined
   #prepared: Usable<Held> | undefined
+  #old: AuthorityRecord | undefined
 
   private constructor (profile: AuthorityProfile<Held>, deps: AuthorityDeps) {
     this.#profile = profile
     this.#deps = deps
   }
 
-  /** Takes over what the journal and the key manager still hold, and makes a first authority where nothing usable is left. */
+  /** Takes over what the journal and the key manager still hold. */
   static async open<Held> (profile: AuthorityProfile<Held>, deps: AuthorityDeps): Promise<AuthoritySlots<Held>> {
     const slots = new AuthoritySlots(profile, deps)
-    for (const record of await deps.journal.list(profile.kind)) {
-      if (record.state === 'active') slots.#active = slots.#usable(record)
-      if (record.state === 'prepared') slots.#prepared = slots.#usable(record)
-    }
-    await slots.#publishAgain()
-    await slots.rotateIfDue()
+    await slots.reload()
     return slots
   }
 
   /** What signs now. @throws {SpiffeError} `server_initializing` when the active authority has expired and none could be made */
   get active (): Held {
     if (this.#active === undefined || this.#active.record.notAfter <= this.#deps.clock.now()) {
-      throw new SpiffeError('server_initializing', `there is no valid ${this.#profile.kind} authority`)
+      throw new SpiffeError('server_initializing', 'server is initializing', { details: { missing: this.#profile.kind } })
     }
     return this.#active.held
   }
 
-  get activeRecord (): AuthorityRecord | undefined { return this.#active?.record }
-  get preparedRecord (): AuthorityRecord | undefined { return this.#prepared?.record }
+  get records (): AuthorityRecords {
+    return { active: this.#active?.record, prepared: this.#prepared?.record, old: this.#old }
+  }
 
-  /** One look at the clock: prepares and activates what is due. Safe to repeat after any failure. */
-  async rotateIfDue (): Promise<void> {
+  /** Reads the journal again: another replica may have written it. */
+  async reload (): Promise<void> {
+    const records = await this.#deps.journal.list(this.#profile.kind)
+    const newest = (...states: AuthorityState[]) => records.findLast(({ state }) => states.includes(state))
+    this.#active = this.#usable(newest('active'), this.#active)
+    this.#prepared = this.#usable(newest('prepared'), this.#prepared)
+    this.#old = newest('old', 'tainted')
+  }
+
+  /** One look at the clock: prepares and activates what is due, publishes again what a restored bundle lacks. Safe to repeat. */
+  async rotateIfDue (writer: AuthorityWriter): Promise<void> {
     const now = this.#deps.clock.now()
     if (this.#active !== undefined && this.#active.record.notAfter <= now) this.#active = undefined
     if (this.#prepared !== undefined && this.#prepared.record.notAfter <= now) this.#prepared = undefined
-    if (this.#prepared === undefined && (this.#active === undefined || prepareAt(this.#active.record) <= now)) await this.#prepare(now)
-    if (this.#active === undefined || activateAt(this.#active.record) <= now) await this.#activate()
+    await this.#publishAgain(writer)
+    if (this.#prepared === undefined && (this.#active === undefined || prepareAt(this.#active.record) <= now)) await this.prepare(writer)
+    if (this.#active === undefined || activateAt(this.#active.record) <= now) await this.#activate(writer)
   }
 
-  async #prepare (now: Date): Promise<void> {
-    const { keys, journal, bundle, log } = this.#deps
+  /** Makes and publishes the next authority, in place of one that was prepared and not used. */
+  async prepare (writer: AuthorityWriter): Promise<AuthorityRecord> {
     const slot: Slot = this.#active?.record.slot === 'A' ? 'B' : 'A'
-    const key = await keys.generateKey(this.#profile.keyId(slot), this.#profile.keyType)
-    const record = await this.#profile.create(key, slot, now)
-    await bundle.update(current => this.#profile.publish(current, record))
-    await journal.save([record])
+    const unused = this.#prepared?.record
+    const key = await writer.keys.generateKey(this.#profile.keyId(slot), this.#profile.keyType)
+    const record = await this.#profile.create(key, slot, this.#deps.clock.now())
+    const dropped = unused === undefined ? [] : [{ ...unused, state: 'revoked' as const }]
+    await this.#save([...dropped, record], writer, bundle =>
+      this.#profile.publish(unused === undefined ? bundle : this.#profile.withdraw(bundle, unused), record))
     this.#prepared = { record, held: this.#profile.hold(record, key) }
-    log.info({ authority: describe(record) }, `${this.#profile.kind} authority prepared`)
+    this.#report(record, 'prepared')
+    return record
   }
 
-  async #activate (): Promise<void> {
+  /** @throws {SpiffeError} `authority_unknown`, `authority_not_prepared` */
+  async activate (authorityId: string, writer: AuthorityWriter): Promise<AuthorityRecord> {
+    if (authorityId === '') throw new SpiffeError('authority_unknown', 'no authority ID provided')
+    if (this.#prepared === undefined) throw new SpiffeError('authority_not_prepared', 'only Prepared authorities can be activated')
+    if (this.#prepared.record.authorityId !== authorityId) throw new SpiffeError('authority_unknown', 'unexpected authority ID')
+    await this.#activate(writer)
+    return this.#active?.record as AuthorityRecord
+  }
+
+  /** @throws {SpiffeError} `authority_unknown`, `authority_in_use` */
+  async taint (authorityId: string, writer: AuthorityWriter): Promise<AuthorityRecord> {
+    const record = { ...this.#oldNamed(authorityId, 'taint'), state: 'tainted' as const }
+    await this.#save([record], writer, bundle => this.#profile.taint(bundle, record))
+    this.#old = record
+    this.#report(record, 'tainted')
+    return record
+  }
+
+  /** @throws {SpiffeError} `authority_unknown`, `authority_in_use`, `authority_not_tainted` */
+  async revoke (authorityId: string, writer: AuthorityWriter): Promise<AuthorityRecord> {
+    const old = this.#oldNamed(authorityId, 'revoke')
+    if (old.state !== 'tainted') throw new SpiffeError('authority_not_tainted', 'the authority is not tainted')
+    const record = { ...old, state: 'revoked' as const }
+    await this.#save([record], writer, bundle => this.#profile.withdraw(bundle, record))
+    this.#old = undefined
+    this.#report(record, 'revoked')
+    return record
+  }
+
+  #oldNamed (authorityId: string, verb: string): AuthorityRecord {
+    if (authorityId === '') throw new SpiffeError('authority_unknown', 'no authority ID provided')
+    if (authorityId === this.#active?.record.authorityId) {
+      throw new SpiffeError('authority_in_use', `unable to ${verb} current local authority`)
+    }
+    if (authorityId === this.#prepared?.record.authorityId) {
+      throw new SpiffeError('authority_in_use', `only Old authorities can be ${verb}ed`)
+    }
+    if (this.#old?.authorityId !== authorityId) throw new SpiffeError('authority_unknown', 'unexpected authority ID')
+    return this.#old
+  }
+
+  async #activate (writer: AuthorityWriter): Promise<void> {
     const next = this.#prepared
     if (next === undefined) return
     const active = { ...next.record, state: 'active' as const }
-    const retired = this.#active === undefined ? [] : [{ ...this.#active.record, state: 'old' as const }]
-    await this.#deps.journal.save([...retired, active])
+    const retired = this.#active === undefined ? undefined : { ...this.#active.record, state: 'old' as const }
+    // Published once more, should anybody have taken it out of the bundle since.
+    await this.#save([...retired === undefined ? [] : [retired], active], writer, bundle => this.#profile.publish(bundle, active))
     this.#active = { record: active, held: next.held }
     this.#prepared = undefined
-    this.#deps.log.info({ authority: describe(active) }, `${this.#profile.kind} authority activated`)
+    this.#old = retired
+    this.#report(active, 'activated')
   }
 
   /** A bundle restored or edited from outside may lack a key that still signs. */
-  async #publishAgain (): Promise<void> {
-    for (const usable of [this.#active, this.#prepared]) {
-      if (usable !== undefined) await this.#deps.bundle.update(bundle => this.#profile.publish(bundle, usable.record))
-    }
+  async #publishAgain (writer: AuthorityWriter): Promise<void> {
+    const signing = [this.#active, this.#prepared].flatMap(usable => usable === undefined ? [] : [usable.record])
+    const publish = (bundle: Bundle) => signing.reduce((bundle, record) => this.#profile.publish(bundle, record), bundle)
+    const shown = this.#deps.bundle.value
+    if (publish(shown) !== shown) await this.#save([], writer, publish)
   }
 
-  #usable (record: AuthorityRecord): Usable<Held> | undefined {
+  async #save (
+    records: readonly AuthorityRecord[], { journal }: AuthorityWriter, publish: (bundle: Bundle) => Bundle
+  ): Promise<void> {
+    this.#deps.bundle.show(await journal.save(records, publish))
+  }
+
+  #usable (record: AuthorityRecord | undefined, before: Usable<Held> | undefined): Usable<Held> | undefined {
+    if (record === undefined) return undefined
     const key = this.#deps.keys.getKey(this.#profile.keyId(record.slot))
     if (key === undefined || !Buffer.from(key.publicKey).equals(record.publicKey)) {
       this.#deps.log.warn({ authority: describe(record) }, `the key of this ${record.kind} authority is gone; another one takes over`)
       return undefined
     }
-    return { record, held: this.#profile.hold(record, key) }
+    return { record, held: before?.record.authorityId === record.authorityId ? before.held : this.#profile.hold(record, key) }
+  }
+
+  #report (record: AuthorityRecord, what: string): void {
+    this.#deps.log.info({ authority: describe(record) }, `${this.#profile.kind} authority ${what}`)
   }
 }
 

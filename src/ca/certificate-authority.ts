@@ -9,11 +9,12 @@ import { parseCertificate } from '../x509/certificate.ts'
 import type { CaSubject } from '../x509/ca-certificate.ts'
 import type { KeyType } from '../x509/key-type.ts'
 import type { LeafIssuer } from '../x509/leaf-issuer.ts'
-import { AuthoritySlots, type AuthorityDeps } from './authority-slots.ts'
-import type { AuthorityRecord } from './authority-record.ts'
+import { AuthoritySlots, type AuthorityDeps, type AuthorityRecords } from './authority-slots.ts'
+import type { AuthorityKind, AuthorityWriter } from './authority-record.ts'
 import { jwtProfile, type JwtKey } from './jwt-authority.ts'
 import { OwnBundle, type BundleJournal } from './own-bundle.ts'
-import { backdateSeconds, x509Profile } from './x509-authority.ts'
+import { ReplicaIntermediate } from './replica-intermediate.ts'
+import { backdateSeconds, x509Profile, type HeldRoot } from './x509-authority.ts'
 
 export interface CertificateAuthorityOptions {
   readonly trustDomain: TrustDomain
@@ -23,6 +24,8 @@ export interface CertificateAuthorityOptions {
   readonly jwtKeyType: KeyType
   readonly jwtIssuer?: string | undefined
   readonly disableJwtSvids: boolean
+  /** Sign with an intermediate of this process instead of the root itself: where replicas share the root. */
+  readonly intermediate?: { readonly usualTtlSeconds: number } | undefined
 }
 
 export interface X509SvidOrder {
@@ -37,7 +40,7 @@ export interface X509SvidOrder {
 
 export interface IssuedX509Svid {
   readonly id: SpiffeId
-  /** DER, leaf first, without the self-signed root. */
+  /** DER, leaf first, then this replica's intermediate if there is one; without the self-signed root. */
   readonly chain: readonly Uint8Array[]
   readonly notAfter: Date
   /** Lower-case hex, as in `Certificate.serialNumber`. */
@@ -71,19 +74,24 @@ export class CertificateAuthority {
   readonly bundle: OwnBundle
   readonly #options: CertificateAuthorityOptions
   readonly #deps: AuthorityDeps
-  readonly #x509: AuthoritySlots<LeafIssuer>
+  readonly #x509: AuthoritySlots<HeldRoot>
   readonly #jwt: AuthoritySlots<JwtKey> | undefined
+  readonly #intermediate: ReplicaIntermediate | undefined
 
   private constructor (options: CertificateAuthorityOptions, deps: AuthorityDeps,
-    x509: AuthoritySlots<LeafIssuer>, jwt: AuthoritySlots<JwtKey> | undefined) {
+    x509: AuthoritySlots<HeldRoot>, jwt: AuthoritySlots<JwtKey> | undefined) {
     this.bundle = deps.bundle
     this.#options = options
     this.#deps = deps
     this.#x509 = x509
     this.#jwt = jwt
+    if (options.intermediate === undefined) return
+    this.#intermediate = new ReplicaIntermediate({
+      trustDomain: options.trustDomain, keyType: options.caKeyType, subject: options.caSubject, clock: deps.clock, ...options.intermediate
+    })
   }
 
-  /** Opens or makes the trust domain's authorities; when it returns, it can sign. */
+  /** Takes over what the journal and the keys hold; before the first `rotateIfDue` a new trust domain has no authority. */
   static async open (options: CertificateAuthorityOptions,
     { bundles, ...rest }: Omit<AuthorityDeps, 'bundle'> & { readonly bundles: BundleJournal }): Promise<CertificateAuthority> {
     const deps = { ...rest, bundle: await OwnBundle.open(options.trustDomain, bundles) }
@@ -97,27 +105,55 @@ export class CertificateAuthority {
     return new CertificateAuthority(options, deps, x509, jwt)
   }
 
-  get x509Records (): { active: AuthorityRecord | undefined, prepared: AuthorityRecord | undefined } {
-    return { active: this.#x509.activeRecord, prepared: this.#x509.preparedRecord }
+  /** Whether X509-SVIDs, and where they are not disabled JWT-SVIDs, can be signed now. */
+  get ready (): boolean {
+    const now = this.#deps.clock.now()
+    return [this.#x509, this.#jwt].every(slots => slots === undefined || (slots.records.active?.notAfter ?? now) > now)
   }
 
-  get jwtRecords (): { active: AuthorityRecord | undefined, prepared: AuthorityRecord | undefined } {
-    return { active: this.#jwt?.activeRecord, prepared: this.#jwt?.preparedRecord }
+  get jwtDisabled (): boolean { return this.#jwt === undefined }
+
+  get x509Records (): AuthorityRecords { return this.#x509.records }
+
+  /** @throws {SpiffeError} `jwt_disabled` */
+  get jwtRecords (): AuthorityRecords { return this.slots('jwt').records }
+
+  /** @throws {SpiffeError} `jwt_disabled` */
+  slots (kind: AuthorityKind): Pick<AuthoritySlots<unknown>, 'records' | 'prepare' | 'activate' | 'taint' | 'revoke'> {
+    const slots = kind === 'x509' ? this.#x509 : this.#jwt
+    if (slots === undefined) throw new SpiffeError('jwt_disabled', 'JWT functionality is disabled')
+    return slots
+  }
+
+  /** Another replica changed the authorities. */
+  async reload (): Promise<void> {
+    await this.#x509.reload()
+    await this.#jwt?.reload()
   }
 
   /** Signs leaves valid from 10 s ago for their ttl, cut at the CA's end. Large batches are spread over the thread pool. */
   async issueX509Svids (orders: readonly X509SvidOrder[]): Promise<IssuedX509Svid[]> {
-    const issuer = this.#x509.active
+    if (orders.length === 0) return []
     const now = this.#deps.clock.now().getTime()
+    const { leafIssuer, above } = await this.#issuerUntil(new Date(now + Math.max(...orders.map(order => order.ttlSeconds)) * 1000))
     const notBefore = new Date(now - backdateSeconds * 1000)
-    const signHere = issuer.issueSync !== undefined && orders.length <= (signHereUpTo[this.#options.caKeyType] ?? 0)
+    const signHere = leafIssuer.issueSync !== undefined && orders.length <= (signHereUpTo[this.#options.caKeyType] ?? 0)
     return Promise.all(orders.map(async ({ id, publicKey, dnsNames, ttlSeconds, subject }) => {
-      const notAfter = earlier(new Date(now + ttlSeconds * 1000), issuer.issuer.notAfter)
+      const notAfter = earlier(new Date(now + ttlSeconds * 1000), leafIssuer.issuer.notAfter)
       const serialNumber = randomBytes(16)
       const request = { id, publicKey, dnsNames, notBefore, notAfter, serialNumber, ...(subject === undefined ? {} : { subject }) }
-      const leaf = signHere && issuer.issueSync !== undefined ? issuer.issueSync(request) : await issuer.issue(request)
-      return { id, chain: [leaf], notAfter: wholeSeconds(notAfter), serialNumber: serialNumber.toString('hex').replace(/^0+/, '') }
+      const leaf = signHere && leafIssuer.issueSync !== undefined ? leafIssuer.issueSync(request) : await leafIssuer.issue(request)
+      const chain = [leaf, ...above]
+      return { id, chain, notAfter: wholeSeconds(notAfter), serialNumber: serialNumber.toString('hex').replace(/^0+/, '') }
     }))
+  }
+
+  /** The root itself, or this replica's intermediate below it. */
+  async #issuerUntil (until: Date): Promise<{ readonly leafIssuer: LeafIssuer, readonly above: readonly Uint8Array[] }> {
+    const root = this.#x509.active
+    if (this.#intermediate === undefined) return { leafIssuer: root.leafIssuer, above: [] }
+    const { leafIssuer, certificate } = await this.#intermediate.issuerUnder(root, until)
+    return { leafIssuer, above: [certificate] }
   }
 
   async issueX509Svid (order: X509SvidOrder): Promise<IssuedX509Svid> {
@@ -138,11 +174,12 @@ export class CertificateAuthority {
   }
 
   /** One look at the clock: prepares and activates authorities that are due, and takes expired ones out of the bundle. */
-  async rotateIfDue (): Promise<void> {
-    await this.#x509.rotateIfDue()
-    await this.#jwt?.rotateIfDue()
+  async rotateIfDue (writer: AuthorityWriter): Promise<void> {
+    await this.#x509.rotateIfDue(writer)
+    await this.#jwt?.rotateIfDue(writer)
     const expired = new Date(this.#deps.clock.now().getTime() - pruneGraceSeconds * 1000)
-    await this.bundle.update((current: Bundle) => pruneExpired(current, expired, der => parseCertificate(der).notAfter))
+    const prune = (bundle: Bundle) => pruneExpired(bundle, expired, der => parseCertificate(der).notAfter)
+    if (prune(this.bundle.value) !== this.bundle.value) this.bundle.show(await writer.journal.save([], prune))
   }
 }
 

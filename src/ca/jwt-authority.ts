@@ -1,5 +1,5 @@
 import { randomInt } from 'node:crypto'
-import { appendAuthorities } from '../spiffe/bundle-change.ts'
+import { appendAuthorities, removeJwtAuthority, taintJwtAuthority } from '../spiffe/bundle-change.ts'
 import type { Signer } from '../x509/signer.ts'
 import type { KeyType } from '../x509/key-type.ts'
 import type { AuthorityProfile } from './authority-slots.ts'
@@ -28,6 +28,8 @@ export function jwtProfile (options: { readonly keyType: KeyType, readonly lifet
     hold: (record, signer) => ({ keyId: record.authorityId, signer, notAfter: record.notAfter }),
     publish: (bundle, record) => appendAuthorities(bundle, {
       jwtAuthorities: [{ keyId: record.authorityId, publicKey: record.publicKey, expiresAt: record.notAfter, tainted: false }]
-    })
+    }),
+    taint: (bundle, record) => taintJwtAuthority(bundle, record.authorityId),
+    withdraw: (bundle, record) => removeJwtAuthority(bundle, record.authorityId)
   }
 }

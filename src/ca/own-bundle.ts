@@ -1,4 +1,5 @@
 import type { Bundle } from '../spiffe/bundle.ts'
+import { sameBundle } from '../spiffe/bundle-change.ts'
 import type { TrustDomain } from '../spiffe/trust-domain.ts'
 import { Watchable } from '../runtime/watchable.ts'
 
@@ -33,12 +34,21 @@ export class OwnBundle {
   /** Applies a pure change in one transaction; the sequence number grows only when the content changed (TDB-06). */
   async update (change: (current: Bundle) => Bundle): Promise<Bundle> {
     const stored = await this.#journal.update(this.#trustDomain, current => change(current ?? emptyBundle(this.#trustDomain)))
-    // Answers of the store may come out of order; the newest bundle is shown.
-    if ((stored.sequenceNumber ?? 0n) > (this.#state.value.sequenceNumber ?? 0n)) this.#state.set(stored)
+    this.show(stored)
     return stored
+  }
+
+  /** Shows what is stored. Answers of the store may come out of order; the newest bundle stays. */
+  show (stored: Bundle): void {
+    if ((stored.sequenceNumber ?? 0n) > (this.#state.value.sequenceNumber ?? 0n)) this.#state.set(stored)
+  }
+
+  /** Shows what is stored, though it be older than what was shown: the database was restored. */
+  reset (stored: Bundle): void {
+    if (!sameBundle(stored, this.#state.value)) this.#state.set(stored)
   }
 }
 
-function emptyBundle (trustDomain: TrustDomain): Bundle {
+export function emptyBundle (trustDomain: TrustDomain): Bundle {
   return { trustDomain, x509Authorities: [], jwtAuthorities: [], sequenceNumber: 0n }
 }

@@ -3,14 +3,12 @@ import { codeOf, SpiffeError } from '../spiffe/errors.ts'
 import type { SpiffeId } from '../spiffe/spiffe-id.ts'
 import type { CallContext, TlsCaller } from '../rpc/call.ts'
 import type { Clock } from '../runtime/clock.ts'
-import type { AgentDirectory } from './agent-directory.ts'
 import { serverApiPolicy } from '../authz/server-api-policy.ts'
-import type { Registry } from './registry.ts'
+import type { Replica } from './replication/replica.ts'
 
 export interface AuthorizeDeps {
   readonly adminIds: ReadonlySet<SpiffeId>
-  readonly agents: AgentDirectory
-  readonly registry: Registry
+  readonly replica: Replica
   readonly clock: Clock
 }
 
@@ -23,7 +21,8 @@ export class Authorizer {
 
   /**
    * In the order of spire-surface §1.1: anyone, local, admin by configuration, admin by entry, downstream, agent.
-   * @throws {SpiffeError} `authorization_denied`, or the agent's own refusal where only the agent check failed
+   * @throws {SpiffeError} `authorization_denied`, or the agent's own refusal where only the agent check failed; `replica_stale` for
+   *   agents and admins by entry where this replica may not know the latest
    */
   async authorize (context: CallContext): Promise<void> {
     const allowed = serverApiPolicy.get(context.method) ?? []
@@ -34,8 +33,10 @@ export class Authorizer {
       throw denied(context)
     }
     if (caller.svid === undefined) throw denied(context)
-    if (allowed.includes('admin') && this.#isAdmin(caller.svid.id)) return
-    if (allowed.includes('downstream') && this.#deps.registry.someEntry(caller.svid.id, entry => entry.downstream)) return
+    if (allowed.includes('admin') && this.#deps.adminIds.has(caller.svid.id)) return
+    this.#deps.replica.requireFresh()
+    if (allowed.includes('admin') && this.#deps.replica.registry.someEntry(caller.svid.id, entry => entry.admin)) return
+    if (allowed.includes('downstream') && this.#deps.replica.registry.someEntry(caller.svid.id, entry => entry.downstream)) return
     if (!allowed.includes('agent')) throw denied(context)
     this.#agents.set(context, await this.#admit(caller, context))
   }
@@ -50,16 +51,12 @@ export class Authorizer {
   async #admit (caller: TlsCaller, context: CallContext): Promise<Agent> {
     const { id, leaf } = caller.svid as NonNullable<TlsCaller['svid']>
     try {
-      return await this.#deps.agents.admit(id, leaf.serialNumber, leaf.notAfter, this.#deps.clock.now())
+      return await this.#deps.replica.agents.admit(id, leaf.serialNumber, leaf.notAfter, this.#deps.clock.now())
     } catch (error) {
       const code = codeOf(error)
       if (code === undefined) throw error
       throw new SpiffeError(code, deniedText(context), { cause: error })
     }
-  }
-
-  #isAdmin (id: SpiffeId): boolean {
-    return this.#deps.adminIds.has(id) || this.#deps.registry.someEntry(id, entry => entry.admin)
   }
 }
 

@@ -1,30 +1,33 @@
-import type { CertificateAuthority } from '../ca/certificate-authority.ts'
 import type { Clock } from '../runtime/clock.ts'
 import type { Logger } from '../runtime/logger.ts'
 import { isStop, runTasks } from '../runtime/tasks.ts'
-import type { Datastore } from '../storage/datastore.ts'
-import type { Registrations } from './registrations.ts'
+import { codeOf } from '../spiffe/errors.ts'
+import type { Stores } from '../storage/datastore.ts'
+import type { Authorities } from './authorities.ts'
+import type { LeaseKeeper } from './replication/lease-keeper.ts'
 
 export interface ChoreDeps {
-  readonly authority: CertificateAuthority
-  readonly registrations: Registrations
-  readonly store: Datastore
+  readonly authorities: Authorities
+  readonly lease: LeaseKeeper
   readonly clock: Clock
   readonly log: Logger
 }
 
 const rotateEveryMs = 10_000
 const pruneEveryMs = 300_000
+/** A replica that was away for longer reads everything anew. */
+const logKeptMs = 3_600_000
+const replicaKeptMs = 60_000
 
-/** What a server does unasked: rotate authorities, drop what has expired. A failure is logged and tried again; it ends nothing. */
-export async function runChores ({ authority, registrations, store, clock, log }: ChoreDeps, signal: AbortSignal): Promise<void> {
+/**
+ * What a trust domain needs done unasked, once and not by every replica: rotate authorities, drop what has expired. A failure is logged
+ * and tried again; it ends nothing.
+ */
+export async function runChores ({ authorities, lease, clock, log }: ChoreDeps, signal: AbortSignal): Promise<void> {
   await runTasks(signal, [
-    signal => repeat(rotateEveryMs, 'authority rotation', () => authority.rotateIfDue(), signal),
+    signal => repeat(rotateEveryMs, 'authority rotation', () => authorities.rotateIfDue(), signal),
     signal => repeat(pruneEveryMs, 'pruning', async () => {
-      const removed = await registrations.pruneEntries(clock.now())
-      if (removed.length > 0) log.info({ entries: removed.map(entry => entry.id) }, 'expired entries removed')
-      await store.joinTokens.prune(clock.now())
-      await store.authorities.prune(clock.now())
+      if (lease.stores !== undefined) await prune(lease.stores, clock.now(), log)
     }, signal)
   ])
 
@@ -35,8 +38,20 @@ export async function runChores ({ authority, registrations, store, clock, log }
         await chore()
       } catch (error) {
         if (isStop(error, signal)) throw error
-        log.error({ err: error }, `${name} failed; trying again later`)
+        if (codeOf(error) === 'lease_lost') log.info(`${name} is another replica's now`)
+        else log.error({ err: error }, `${name} failed; trying again later`)
       }
     }
   }
 }
+
+async function prune ({ entries, joinTokens, authorities, replicas, log: changes }: Stores, now: Date, log: Logger): Promise<void> {
+  const removed = await entries.deleteExpired(now)
+  if (removed.length > 0) log.info({ entries: removed.map(entry => entry.id) }, 'expired entries removed')
+  await joinTokens.prune(now)
+  await authorities.prune(now)
+  await replicas.prune(before(now, replicaKeptMs))
+  await changes.prune(before(now, logKeptMs))
+}
+
+function before (now: Date, ms: number): Date { return new Date(now.getTime() - ms) }

@@ -5,7 +5,7 @@ import { pluginSchemas, type ConfiguredPlugins } from '../plugins/catalog.ts'
 import { pluginBlocks } from '../plugins/plugin-blocks.ts'
 import { formatProblems, readConfig, type ConfigSource } from '../runtime/config-file.ts'
 import {
-  healthChecksSchema, logLevel, parsedBy, port, telemetrySchema, text, wholeSeconds, type HealthChecks, type ListenAddress
+  durationSeconds, healthChecksSchema, logLevel, parsedBy, port, telemetrySchema, text, wholeSeconds, type HealthChecks, type ListenAddress
 } from '../runtime/config-schema.ts'
 import type { LogLevel } from '../runtime/logger.ts'
 import { SpiffeError } from '../spiffe/errors.ts'
@@ -24,6 +24,10 @@ export interface ServerConfig {
   readonly dataDir: string
   /** `sqlite:///path` or `postgres://…`. Secret: may hold a password. */
   readonly datastoreUrl: string
+  /** PostgreSQL: an address past any pooler, for LISTEN. Secret: may hold a password. */
+  readonly datastoreDirectUrl: string | undefined
+  /** How old this replica's view of the database may be before it answers agents no more; infinite by explicit choice. */
+  readonly maxStaleMs: number
   readonly caTtlSeconds: number
   readonly caKeyType: KeyType
   readonly jwtKeyType: KeyType
@@ -52,6 +56,9 @@ const serverSchema = z.strictObject({
   socket_path: text.default('/tmp/assay-server/private/api.sock'),
   data_dir: text,
   datastore_url: text.optional(),
+  datastore_direct_url: text.optional(),
+  max_staleness: durationSeconds(3_000).default(10),
+  signing_during_database_outage: z.boolean().default(false),
   admin_ids: z.array(parsedBy(parseSpiffeId)).default([]),
   agent_ttl: wholeSeconds.optional(),
   default_x509_svid_ttl: wholeSeconds.default(3_600),
@@ -111,6 +118,8 @@ export function parseServerConfig (source: ConfigSource): ServerConfig {
     socketPath: server.socket_path,
     dataDir: server.data_dir,
     datastoreUrl: server.datastore_url ?? sql?.connection_string ?? join(server.data_dir, 'datastore.sqlite3'),
+    datastoreDirectUrl: server.datastore_direct_url,
+    maxStaleMs: server.signing_during_database_outage ? Number.POSITIVE_INFINITY : server.max_staleness * 1000,
     caTtlSeconds: server.ca_ttl,
     caKeyType: server.ca_key_type,
     jwtKeyType: server.jwt_key_type ?? server.ca_key_type,
@@ -143,6 +152,9 @@ export function serverConfigWarnings (config: ServerConfig): string[] {
   ] as const) {
     if (seconds <= guaranteed) continue
     warnings.push(`${key} (${seconds}s) is longer than 55 % of ca_ttl (${guaranteed}s): SVIDs may end earlier; raise ca_ttl or lower it`)
+  }
+  if (config.maxStaleMs === Number.POSITIVE_INFINITY) {
+    warnings.push('signing_during_database_outage: a replica cut off from the database also serves agents that are banned meanwhile')
   }
   if (config.plugins.KeyManager.some(({ name }) => name === 'memory')) {
     warnings.push('the memory key manager loses all keys at restart: SVIDs must then be renewed')

@@ -1,4 +1,4 @@
-import { CertificateAuthority } from '../ca/certificate-authority.ts'
+import { randomUUID } from 'node:crypto'
 import { startPlugins } from '../plugins/catalog.ts'
 import { healthService } from '../rpc/health.ts'
 import { bind, openRpcServer, type BoundService } from '../rpc/server.ts'
@@ -6,28 +6,42 @@ import { reflectionServices } from '../rpc/reflection/reflection-service.ts'
 import { serveDiagnostics } from '../rpc/serve-diagnostics.ts'
 import { systemClock, type Clock } from '../runtime/clock.ts'
 import type { Logger } from '../runtime/logger.ts'
-import { createMetrics } from '../runtime/metrics.ts'
+import { createMetrics, type Metrics } from '../runtime/metrics.ts'
 import { runTasks } from '../runtime/tasks.ts'
 import type { TrustDomain } from '../spiffe/trust-domain.ts'
 import type { Bundle } from '../spiffe/bundle.ts'
 import { SpiffeError } from '../spiffe/errors.ts'
 import { trustDomainOf } from '../spiffe/spiffe-id.ts'
-import { claimDatastore } from '../storage/claim-datastore.ts'
 import type { Datastore } from '../storage/datastore.ts'
 import { openDatastore } from '../storage/open-datastore.ts'
+import { agentSyncService } from '../wire/generated/agent-sync.ts'
+import { clusterService } from '../wire/generated/cluster.ts'
 import { agentService } from '../wire/generated/server-agent.ts'
 import { bundleService } from '../wire/generated/server-bundle.ts'
 import { entryService } from '../wire/generated/server-entry.ts'
+import { localAuthorityService } from '../wire/generated/server-local-authority.ts'
 import { svidService } from '../wire/generated/server-svid.ts'
 import type { VerifiedX509Svid } from '../x509/verify-svid.ts'
 import { agentHandlers } from './api/agent-handlers.ts'
+import { agentSyncHandlers } from './api/agent-sync-handlers.ts'
 import { bundleHandlers } from './api/bundle-handlers.ts'
+import { clusterHandlers } from './api/cluster-handlers.ts'
 import { entryHandlers } from './api/entry-handlers.ts'
 import { createLimits } from './api/limits.ts'
+import { localAuthorityHandlers } from './api/local-authority-handlers.ts'
 import { svidHandlers } from './api/svid-handlers.ts'
+import { Authorities } from './authorities.ts'
 import { Authorizer } from './authorize.ts'
 import { runChores } from './chores.ts'
+import { AgentFeeds } from './push/agent-feeds.ts'
+import { Convergence } from './push/convergence.ts'
+import { Polls } from './push/polls.ts'
+import { ProgressReporter } from './push/progress-reporter.ts'
 import { Registrations } from './registrations.ts'
+import { LeaseKeeper, leaseName } from './replication/lease-keeper.ts'
+import { Replica } from './replication/replica.ts'
+import { reportReplica } from './replication/report-replica.ts'
+import { readServerId } from './replication/server-id.ts'
 import { serverCatalog } from './server-catalog.ts'
 import type { ServerConfig } from './server-config.ts'
 import { ServerIdentity } from './server-identity.ts'
@@ -55,41 +69,51 @@ export async function runServer (
   config: ServerConfig, signal: AbortSignal, { log, clock = systemClock, onReady }: RunServerOptions
 ): Promise<void> {
   await using scope = new AsyncDisposableStack()
-  const claim = scope.use(await claimDatastore(config.datastoreUrl, { clock, log }))
-  const store = scope.use(await openDatastore(config.datastoreUrl, { clock, log }))
-  const plugins = scope.use(await startPlugins(serverCatalog, config.plugins, { log, dataDir: config.dataDir }, signal))
-  const keys = plugins.only('KeyManager')
-  const authority = await CertificateAuthority.open(config, { keys, journal: store.authorities, bundles: store.bundles, clock, log })
-  const registrations = await Registrations.open(store, config.trustDomain)
-  const identity = await ServerIdentity.open({
-    authority, trustDomain: config.trustDomain, ttlSeconds: config.defaultX509SvidTtlSeconds, clock
+  const store = scope.use(await openDatastore(config.datastoreUrl, { clock, log, directUrl: config.datastoreDirectUrl }))
+  const host = { log, dataDir: config.dataDir, sharedKeys: store.keys }
+  const plugins = scope.use(await startPlugins(serverCatalog, config.plugins, host, signal))
+  // A SQLite file has one server: the lease of one that was killed is its successor's at once.
+  const replicaId = store.kind === 'sqlite' ? 'sqlite' : randomUUID()
+  const lease = new LeaseKeeper({ leases: store.leases, holder: replicaId, clock, log })
+  const serverId = store.kind === 'sqlite' ? '' : await readServerId(config.dataDir)
+  const authorities = await Authorities.open(config, { store, keys: plugins.only('KeyManager'), lease, serverId, clock, log })
+  const { ca } = authorities
+  const { trustDomain } = config
+  const replica = await Replica.open({
+    store, trustDomain, ownBundle: ca.bundle, onAuthorities: () => authorities.reload(), maxStaleMs: config.maxStaleMs, clock, log
   })
-  const authorizer = new Authorizer({
-    adminIds: new Set(config.adminIds), agents: registrations.agents, registry: registrations.registry, clock
-  })
-  const services = bindServices(config, { authority, registrations, store, authorizer, clock })
+  await authorities.bootstrap(() => replica.catchUp(), signal)
+  const identity = await ServerIdentity.open({ authority: ca, trustDomain, ttlSeconds: config.defaultX509SvidTtlSeconds, clock })
+  const authorizer = new Authorizer({ adminIds: new Set(config.adminIds), replica, clock })
+  const feeds = new AgentFeeds({ replica, ownBundle: ca.bundle, trustDomain })
+  const progress = new ProgressReporter(replicaId, { store: store.progress, clock, log })
+  const services = bindServices(config, { store, authorities, replica, replicaId, feeds, progress, authorizer, clock })
   const rpc = scope.use(openRpcServer({
     services: [...services, ...reflectionServices(services)], log, clock, before: context => authorizer.authorize(context)
   }))
-  const bundleOf = (trustDomain: TrustDomain): Bundle | undefined =>
-    trustDomain === config.trustDomain ? authority.bundle.value : registrations.bundleOf(trustDomain)
+  const bundleOf = (domain: TrustDomain): Bundle | undefined => domain === trustDomain ? ca.bundle.value : replica.bundleOf(domain)
   const { path } = await rpc.listenUnix({ path: config.socketPath, mode: 0o770 })
-  const { host, port } = await rpc.listenTls({
+  const { host: address, port } = await rpc.listenTls({
     host: config.bindAddress,
     port: config.bindPort,
     identity: () => identity.current,
     bundleOf,
     acceptClient: svid => refuseStrangers(svid, config)
   })
-  log.info({ trustDomain: config.trustDomain, address: `${host}:${port}`, socket: path, datastore: store.kind }, 'server is running')
-  onReady?.({ host, port, socketPath: path })
+  log.info({ trustDomain, address: `${address}:${port}`, socket: path, datastore: store.kind }, 'server is running')
+  onReady?.({ host: address, port, socketPath: path })
 
   const metrics = createMetrics({ prefix: 'assay_server' })
-  metrics.gauge({ name: 'registration_entries', help: 'Registration entries' }).collect(() => registrations.registry.size)
-  metrics.gauge({ name: 'attested_agents', help: 'Attested agents' }).collect(() => registrations.agents.size)
+  serverMetrics(metrics, { replica, feeds })
   await runTasks(signal, [
-    signal => claim.keep(signal),
-    signal => runChores({ authority, registrations, store, clock, log }, signal),
+    signal => replica.run(signal),
+    signal => lease.run(signal),
+    signal => runChores({ authorities, lease, clock, log }, signal),
+    signal => progress.run(signal),
+    signal => feeds.run(progress, clock, signal),
+    signal => reportReplica({
+      id: replicaId, address: `${address}:${port}`, replica, agents: () => feeds.size, replicas: store.replicas, clock, log
+    }, signal),
     signal => identity.run(() => rpc.refreshIdentity(), log, signal),
     signal => serveDiagnostics(config, { metrics, probes: { datastore: () => store.ping() }, log }, signal)
   ])
@@ -97,30 +121,53 @@ export async function runServer (
 }
 
 interface ServiceDeps {
-  readonly authority: CertificateAuthority
-  readonly registrations: Registrations
   readonly store: Datastore
+  readonly authorities: Authorities
+  readonly replica: Replica
+  readonly replicaId: string
+  readonly feeds: AgentFeeds
+  readonly progress: ProgressReporter
   readonly authorizer: Authorizer
   readonly clock: Clock
 }
 
-function bindServices (config: ServerConfig, { authority, registrations, store, authorizer, clock }: ServiceDeps): BoundService[] {
+function bindServices (config: ServerConfig, deps: ServiceDeps): BoundService[] {
+  const { store, authorities, replica, replicaId, feeds, progress, authorizer, clock } = deps
   const limits = createLimits(config.ratelimit, clock)
-  const { registry } = registrations
+  const registrations = new Registrations(store, replica)
+  const convergence = new Convergence({ replica, feeds, progress: store.progress, replicas: store.replicas, clock })
+  const { ca } = authorities
+  const { registry } = replica
   const { trustDomain } = config
+  const catchUp = () => replica.catchUp()
   return [
     bind(agentService, agentHandlers({
-      trustDomain, agentTtlSeconds: config.agentTtlSeconds, authority, agents: store.agents, joinTokens: store.joinTokens,
-      registrations, authorizer, limits, clock
+      trustDomain, agentTtlSeconds: config.agentTtlSeconds, authority: ca, agents: store.agents, joinTokens: store.joinTokens,
+      registrations, directory: replica.agents, authorizer, limits, clock
     })),
-    bind(bundleService, bundleHandlers({ trustDomain, ownBundle: authority.bundle, bundles: store.bundles, registrations })),
-    bind(entryService, entryHandlers({ trustDomain, entries: store.entries, registrations, registry, authorizer })),
+    bind(bundleService, bundleHandlers({ trustDomain, ownBundle: ca.bundle, bundles: store.bundles, registrations })),
+    bind(entryService, entryHandlers({
+      trustDomain, entries: store.entries, registrations, registry, catchUp, authorizer, polls: new Polls(progress, () => replica.cursor)
+    })),
     bind(svidService, svidHandlers({
-      trustDomain, authority, registry, authorizer, limits,
+      trustDomain, authority: ca, registry, catchUp, authorizer, limits,
       defaultX509SvidTtlSeconds: config.defaultX509SvidTtlSeconds, defaultJwtSvidTtlSeconds: config.defaultJwtSvidTtlSeconds
     })),
+    bind(localAuthorityService, localAuthorityHandlers({ authorities })),
+    bind(agentSyncService, agentSyncHandlers({ replica, feeds, progress, registrations, authorizer })),
+    bind(clusterService, clusterHandlers({ trustDomain, replicaId, store, replica, authorities, convergence, progress, leaseName, clock })),
     healthService(() => store.ping())
   ]
+}
+
+function serverMetrics (metrics: Metrics, { replica, feeds }: { readonly replica: Replica, readonly feeds: AgentFeeds }): void {
+  metrics.gauge({ name: 'registration_entries', help: 'Registration entries' }).collect(() => replica.registry.size)
+  metrics.gauge({ name: 'attested_agents', help: 'Attested agents' }).collect(() => replica.agents.size)
+  metrics.gauge({ name: 'agent_streams', help: 'Agents that follow this replica over a push stream' }).collect(() => feeds.size)
+  metrics.gauge({ name: 'log_number', help: 'Number in the log of changes that this replica has taken over' })
+    .collect(() => replica.cursor.number)
+  metrics.gauge({ name: 'staleness_seconds', help: 'How old this replica\'s view of the database is, at the most' })
+    .collect(() => replica.staleMs / 1000)
 }
 
 /** A client is of the own trust domain, or an admin of another one that the configuration names (spire-surface §1.1). */

@@ -74,6 +74,11 @@ function readNotAfter (certificate: Uint8Array): Date {
   return new X509Certificate(certificate).validToDate
 }
 
+/** Whether two bundles say the same, their sequence numbers included. */
+export function sameBundle (a: Bundle, b: Bundle): boolean {
+  return a.trustDomain === b.trustDomain && a.sequenceNumber === b.sequenceNumber && fingerprint(a) === fingerprint(b)
+}
+
 function fingerprint (bundle: Bundle): string {
   const x509 = ({ certificate, tainted }: X509Authority) => `x509 ${encode(certificate)} ${tainted}`
   const jwt = ({ keyId, publicKey, expiresAt, tainted }: JwtAuthority) =>

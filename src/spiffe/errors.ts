@@ -46,6 +46,12 @@ export const errorCatalogue = {
   jwt_svid_malformed: { status: 'INVALID_ARGUMENT', retry: false, next: 'inspect the token with `assay svid inspect`' },
   jwt_svid_invalid: { status: 'INVALID_ARGUMENT', retry: false, next: 'check audience, time and bundle with `assay svid verify`' },
   jwt_disabled: { status: 'UNIMPLEMENTED', retry: false, next: 'JWT-SVIDs are switched off on this server (disable_jwt_svids)' },
+  // Authorities
+  authority_unknown: { status: 'INVALID_ARGUMENT', retry: false, next: 'list them: `assay localauthority x509 show` or `… jwt show`' },
+  authority_not_prepared: { status: 'INTERNAL', retry: false, next: 'prepare one: `assay localauthority x509 prepare` or `… jwt prepare`' },
+  authority_in_use: { status: 'INVALID_ARGUMENT', retry: false, next: 'activate another authority, then taint and revoke the old one' },
+  no_upstream_authority: { status: 'FAILED_PRECONDITION', retry: false, next: 'use `assay localauthority`: no upstream authority here' },
+  authority_not_tainted: { status: 'INTERNAL', retry: false, next: 'taint it first, so that what it signed is replaced before it goes' },
   // Callers
   no_identity_issued: { status: 'PERMISSION_DENIED', retry: true, next: 'register the workload: `assay entry create`' },
   svid_unavailable: { status: 'UNAVAILABLE', retry: true, next: 'the agent is having it signed; see its log if that lasts' },
@@ -84,8 +90,11 @@ export const errorCatalogue = {
   datastore_locked: { status: 'FAILED_PRECONDITION', retry: false, next: 'stop the other server, or move to PostgreSQL' },
   datastore_newer: { status: 'FAILED_PRECONDITION', retry: false, next: 'run the newer version that wrote this database' },
   datastore_corrupt: { status: 'INTERNAL', retry: false, next: 'restore the database from a backup' },
+  replica_stale: { status: 'UNAVAILABLE', retry: true, next: 'ask another replica; see `assay server status` for the one that is cut off' },
+  lease_lost: { status: 'UNAVAILABLE', retry: true, next: 'another replica does this now; see `assay server status`' },
   key_not_found: { status: 'NOT_FOUND', retry: false, next: 'check the key manager\'s folder' },
   key_store_corrupt: { status: 'INTERNAL', retry: false, next: 'restore the key file from a backup, or remove it to start anew' },
+  key_encryption_key_invalid: { status: 'FAILED_PRECONDITION', retry: false, next: 'give every replica the same key-encryption key' },
   key_store_changed: { status: 'FAILED_PRECONDITION', retry: false, next: 'give each server its own keys_path, then restart this one' },
   // Configuration and files
   usage_invalid: { status: 'INVALID_ARGUMENT', retry: false, next: 'see the command\'s --help' },

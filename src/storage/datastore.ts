@@ -1,20 +1,33 @@
 import type { AgentStore } from './agent-store.ts'
 import type { AuthorityStore } from './authority-store.ts'
 import type { BundleStore } from './bundle-store.ts'
+import type { ChangeLog } from './change-log.ts'
 import type { EntryStore } from './entry-store.ts'
 import type { JoinTokenStore } from './join-token-store.ts'
+import type { KeyStore } from './key-store.ts'
+import type { LeaseStore } from './lease-store.ts'
+import type { ProgressStore } from './progress-store.ts'
+import type { ReplicaStore } from './replica-store.ts'
 
 /**
- * Everything the server remembers. Any method may throw `datastore_unavailable` (retry helps) or `datastore_corrupt`;
+ * What the server remembers. Any method may throw `datastore_unavailable` (retry helps) or `datastore_corrupt`;
  * what a method acknowledged survives a crash of process and machine.
  */
-export interface Datastore extends AsyncDisposable {
+export interface Stores {
   readonly kind: 'sqlite' | 'postgres'
   readonly entries: EntryStore
   readonly agents: AgentStore
   readonly joinTokens: JoinTokenStore
   readonly bundles: BundleStore
   readonly authorities: AuthorityStore
+  readonly keys: KeyStore
+  readonly replicas: ReplicaStore
+  readonly progress: ProgressStore
+  readonly log: ChangeLog
+}
+
+export interface Datastore extends Stores, AsyncDisposable {
+  readonly leases: LeaseStore
   /** Asks the database a question. @throws {SpiffeError} `datastore_unavailable` */
   ping (): Promise<void>
 }

@@ -5,7 +5,12 @@ import { openPostgres } from './postgres/open-postgres.ts'
 import { openSqlite } from './sqlite/open-sqlite.ts'
 import { parseDatastoreUrl } from './datastore-url.ts'
 
-export interface DatastoreDeps { readonly clock: Clock, readonly log: Logger }
+export interface DatastoreDeps {
+  readonly clock: Clock
+  readonly log: Logger
+  /** PostgreSQL: an address that leads past poolers, for LISTEN; the usual one unless given. Secret. */
+  readonly directUrl?: string | undefined
+}
 
 /**
  * Opens the database and brings its schema up to date.

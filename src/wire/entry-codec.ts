@@ -27,6 +27,25 @@ export function encodeEntry (entry: Entry, mask?: EntryMask): EntryInit {
   return mask === undefined ? message : masked(message, mask)
 }
 
+/** What an agent needs of an entry (spire-surface §2.3); parent, DNS names and lifetimes are the server's business. */
+export const agentEntryMask = {
+  spiffeId: true,
+  parentId: false,
+  selectors: true,
+  x509SvidTtl: false,
+  federatesWith: true,
+  admin: true,
+  downstream: true,
+  expiresAt: false,
+  dnsNames: false,
+  revisionNumber: true,
+  storeSvid: true,
+  jwtSvidTtl: false,
+  hint: true,
+  additionalAttributes: true,
+  createdAt: true
+} as const satisfies EntryMask
+
 /** A new or changed entry as sent, before `checkEntry`. */
 export function decodeEntryDraft (message: EntryMessage): RawEntryDraft {
   return {

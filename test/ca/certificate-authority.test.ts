@@ -1,7 +1,7 @@
 import t from 'tap'
 import { CertificateAuthority, type CertificateAuthorityOptions } from '../../src/ca/certificate-authority.ts'
 import type { AuthorityJournal, AuthorityRecord } from '../../src/ca/authority-record.ts'
-import { OwnBundle, type BundleJournal } from '../../src/ca/own-bundle.ts'
+import { emptyBundle, OwnBundle, type BundleJournal } from '../../src/ca/own-bundle.ts'
 import { createMemoryKeyManager } from '../../src/keys/memory/memory-key-manager.ts'
 import type { KeyManager } from '../../src/keys/key-manager.ts'
 import { silentLogger } from '../../src/runtime/logger.ts'
@@ -36,11 +36,15 @@ function memoryJournals () {
   let bundle: Bundle | undefined
   const journal: AuthorityJournal = {
     list: async kind => [...records.values()].filter(record => record.kind === kind),
-    async save (saved) {
+    async save (saved, publish) {
+      const before = bundle ?? emptyBundle(domain)
+      bundle = publish(before)
+      if (bundle.sequenceNumber !== before.sequenceNumber) events.push(`bundle ${bundle.sequenceNumber}`)
       for (const record of saved) {
         events.push(`${record.kind} ${record.state}`)
         records.set(`${record.kind} ${record.authorityId}`, record)
       }
+      return bundle
     }
   }
   const bundles: BundleJournal = {
@@ -57,10 +61,12 @@ function memoryJournals () {
 
 type Journals = ReturnType<typeof memoryJournals>
 
-function open (journals: Journals, keys: KeyManager, clock: ManualClock, more: Partial<CertificateAuthorityOptions> = {}) {
-  return CertificateAuthority.open(
-    { ...options, ...more }, { keys, journal: journals.journal, bundles: journals.bundles, clock, log: silentLogger }
-  )
+async function open (journals: Journals, keys: KeyManager, clock: ManualClock, more: Partial<CertificateAuthorityOptions> = {}) {
+  const { journal, bundles } = journals
+  const authority = await CertificateAuthority.open({ ...options, ...more }, { keys, journal, bundles, clock, log: silentLogger })
+  const writer = { journal, keys }
+  await authority.rotateIfDue(writer)
+  return Object.assign(authority, { writer, rotate: () => authority.rotateIfDue(writer) })
 }
 
 const order = () => ({
@@ -89,15 +95,15 @@ await t.test('authorities change before half of their life, and everything issue
   const first = authority.x509Records.active?.authorityId
   const early = await authority.issueX509Svid({ ...order(), ttlSeconds: day / 1000 })
   await clock.advance(0.32 * day)
-  await authority.rotateIfDue()
+  await authority.rotate()
   t.equal(authority.x509Records.prepared, undefined, 'nothing before a third of its life')
   await clock.advance(0.02 * day)
-  await authority.rotateIfDue()
+  await authority.rotate()
   t.ok(authority.x509Records.prepared, 'after a third, the next one is prepared')
   t.equal(authority.bundle.value.x509Authorities.length, 2, 'and published')
   t.equal(authority.x509Records.active?.authorityId, first, 'but does not sign yet')
   await clock.advance(0.12 * day)
-  await authority.rotateIfDue()
+  await authority.rotate()
   t.not(authority.x509Records.active?.authorityId, first, 'before half of its life it takes over')
   t.not(authority.jwtRecords.active?.slot, undefined)
   const at = clock.now()
@@ -117,10 +123,10 @@ await t.test('an old authority leaves the bundle once nothing it signed can live
   for (let passed = 0; passed < day; passed += day / 20) {
     t.ok(holdsFirst(), `there at ${passed / day} of its life`)
     await clock.advance(day / 20)
-    await authority.rotateIfDue()
+    await authority.rotate()
   }
   await clock.advance(700_000)
-  await authority.rotateIfDue()
+  await authority.rotate()
   t.notOk(holdsFirst())
   t.ok(authority.bundle.value.x509Authorities.length <= 3, 'the bundle stays small')
 })
@@ -160,7 +166,10 @@ await t.test('a crash between any two writes leaves a server that starts and sig
     }
     const fragile = {
       ...journals,
-      journal: { ...journals.journal, save: dying((records: readonly AuthorityRecord[]) => journals.journal.save(records)) },
+      journal: {
+        ...journals.journal,
+        save: dying<Parameters<AuthorityJournal['save']>, Bundle>((...given) => journals.journal.save(...given))
+      },
       bundles: {
         ...journals.bundles,
         update: dying<Parameters<BundleJournal['update']>, Bundle>((...given) => journals.bundles.update(...given))
@@ -184,7 +193,7 @@ await t.test('an expired authority signs nothing', async t => {
   const authority = await open(memoryJournals(), createMemoryKeyManager(), clock)
   await clock.advance(day + 1)
   await t.rejects(authority.issueX509Svid(order()), { code: 'server_initializing' })
-  await authority.rotateIfDue()
+  await authority.rotate()
   t.ok(await authority.issueX509Svid(order()), 'until the next look at the clock')
 })
 
@@ -204,4 +213,73 @@ await t.test('answers of the store that arrive out of order do not bring an olde
   held.resolve()
   await first
   t.match(bundle.value, { refreshHintSeconds: 2, sequenceNumber: 2n })
+})
+
+await t.test('an operator prepares, activates, taints and revokes (spire-surface §1.8)', async t => {
+  const journals = memoryJournals()
+  const clock = new ManualClock()
+  const keys = createMemoryKeyManager()
+  const authority = await open(journals, keys, clock)
+  for (const kind of ['x509', 'jwt'] as const) {
+    const slots = authority.slots(kind)
+    const first = slots.records.active?.authorityId ?? ''
+    await t.rejects(slots.activate(first, authority.writer), { code: 'authority_not_prepared' })
+    await t.rejects(slots.taint(first, authority.writer), { code: 'authority_in_use', message: 'unable to taint current local authority' })
+    const unused = await slots.prepare(authority.writer)
+    const { authorityId } = await slots.prepare(authority.writer)
+    t.not(authorityId, unused.authorityId)
+    t.equal(published(authority.bundle.value, kind), 2, 'one that was prepared in vain leaves the bundle')
+    await t.rejects(slots.activate('no such', authority.writer), { code: 'authority_unknown' })
+    await t.rejects(slots.activate('', authority.writer), { code: 'authority_unknown' })
+    t.equal((await slots.activate(authorityId, authority.writer)).state, 'active')
+    t.match(slots.records, { active: { authorityId }, prepared: undefined, old: { authorityId: first } })
+    await t.rejects(slots.revoke(first, authority.writer), { code: 'authority_not_tainted' })
+    await t.rejects(slots.revoke(authorityId, authority.writer), { code: 'authority_in_use' })
+    await slots.taint(first, authority.writer)
+    t.ok(tainted(authority.bundle.value, kind), 'those who read the bundle know')
+    const again = await open(journals, keys, clock)
+    t.equal(again.slots(kind).records.old?.state, 'tainted', 'a restart knows it too')
+    await slots.revoke(first, authority.writer)
+    t.notOk(tainted(authority.bundle.value, kind))
+    t.equal(slots.records.old, undefined)
+  }
+})
+
+function published (bundle: Bundle, kind: 'x509' | 'jwt'): number {
+  return kind === 'x509' ? bundle.x509Authorities.length : bundle.jwtAuthorities.length
+}
+
+function tainted (bundle: Bundle, kind: 'x509' | 'jwt'): boolean {
+  return (kind === 'x509' ? bundle.x509Authorities : bundle.jwtAuthorities).some(({ tainted }) => tainted)
+}
+
+await t.test('a replica signs with an intermediate of its own below the shared root', async t => {
+  const journals = memoryJournals()
+  const clock = new ManualClock()
+  const keys = createMemoryKeyManager()
+  const shared = { intermediate: { usualTtlSeconds: 3600 } }
+  const one = await open(journals, keys, clock, { ...shared, caTtlSeconds: 100 * day / 1000 })
+  const two = await open(journals, keys, clock, { ...shared, caTtlSeconds: 100 * day / 1000 })
+  t.equal(journals.bundle().x509Authorities.length, 1, 'one root, however many replicas')
+  const svids = [await one.issueX509Svid(order()), await two.issueX509Svid(order())]
+  for (const { chain } of svids) {
+    t.equal(chain.length, 2)
+    t.equal(verifyX509Svid(chain, { bundleOf: () => journals.bundle(), at: clock.now() }).id, idOf('/web'))
+    const intermediate = parseCertificate(chain[1] as Uint8Array)
+    t.match(intermediate, { isCa: true, pathLength: 0, uriSans: [trustDomainId(domain)] })
+    t.ok(intermediate.notAfter.getTime() < clock.now().getTime() + 2 * day, 'short-lived beside its root')
+  }
+  t.notSame(svids[0]?.chain[1], svids[1]?.chain[1])
+  t.equal((await one.issueX509Svid(order())).chain[1], svids[0]?.chain[1], 'one for many SVIDs')
+  const long = await one.issueX509Svid({ ...order(), ttlSeconds: 10 * day / 1000 })
+  t.equal(long.notAfter.getTime(), clock.now().getTime() + 10 * day, 'an SVID that lives longer gets an intermediate that does')
+  const before = (await one.issueX509Svid(order())).chain[1]
+  await clock.advance(11 * day)
+  t.not((await one.issueX509Svid(order())).chain[1], before, 'renewed before half of its life is over')
+  const { authorityId } = await one.slots('x509').prepare(one.writer)
+  await one.slots('x509').activate(authorityId, one.writer)
+  await two.reload()
+  const next = await two.issueX509Svid(order())
+  const root = parseCertificate(journals.bundle().x509Authorities[1]?.certificate as Uint8Array)
+  t.same(parseCertificate(next.chain[1] as Uint8Array).issuerDer, root.subjectDer, 'another replica\'s change of root is followed')
 })

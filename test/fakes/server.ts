@@ -60,6 +60,8 @@ export function testServerConfig (folder: string): ServerConfig {
     socketPath: join(folder, 'admin.sock'),
     dataDir: folder,
     datastoreUrl: join(folder, 'datastore.sqlite3'),
+    datastoreDirectUrl: undefined,
+    maxStaleMs: 10_000,
     caTtlSeconds: 86_400,
     caKeyType: 'ec-p256',
     jwtKeyType: 'ec-p256',

@@ -3,14 +3,16 @@ import fc from 'fast-check'
 import t from 'tap'
 import { silentLogger } from '../../src/runtime/logger.ts'
 import { Registrations } from '../../src/server/registrations.ts'
-import { Registry } from '../../src/server/registry.ts'
+import { Registry, type AgentView, type Touched } from '../../src/server/registry.ts'
 import type { Entry } from '../../src/spiffe/entry.ts'
 import { SpiffeError } from '../../src/spiffe/errors.ts'
+import type { SpiffeId } from '../../src/spiffe/spiffe-id.ts'
 import { parseTrustDomain } from '../../src/spiffe/trust-domain.ts'
 import type { Datastore } from '../../src/storage/datastore.ts'
 import { openDatastore } from '../../src/storage/open-datastore.ts'
 import { ManualClock } from '../fakes/clock.ts'
 import { idOf, makeDraft, makeEntry } from '../fakes/entries.ts'
+import { openTestReplica } from '../fakes/replica.ts'
 
 const domain = parseTrustDomain('example.org')
 const node = { id: idOf('/spire/agent/join_token/node'), selectors: [{ type: 'x', value: 'a' }, { type: 'x', value: 'b' }] }
@@ -91,7 +93,7 @@ void t.test('climbing and crawling agree, and so do removals, for any forest', a
       }
       const served = new Set(ids(registry.authorizedEntries(node)))
       const fresh = new Registry(domain)
-      fresh.put(model.values())
+      fresh.put([...model.values()])
       if (JSON.stringify([...served]) !== JSON.stringify(ids(fresh.authorizedEntries(node)))) return false
       for (const one of model.values()) if (registry.isAuthorized(node, one) !== served.has(one.id)) return false
     }
@@ -100,22 +102,78 @@ void t.test('climbing and crawling agree, and so do removals, for any forest', a
   t.pass('300 histories')
 })
 
-void t.test('a write whose acknowledgement was lost is made good when the caller tries again', async t => {
-  await using store = await openDatastore(join(t.testdir(), 'datastore.sqlite3'), { clock: new ManualClock(), log: silentLogger })
-  const registrations = await Registrations.open(losingAnswers(store), domain)
-  const { registry } = registrations
-  const draft = makeDraft()
-  await t.rejects(registrations.createEntries([draft]), { code: 'datastore_unavailable' })
-  const [created] = await registrations.createEntries([draft])
-  t.equal(created?.kind, 'similar', 'the first attempt stored it')
-  const id = created?.kind === 'similar' ? created.entry.id : ''
-  t.equal(registry.get(id)?.id, id, 'so it is shown')
-  await t.rejects(registrations.deleteEntries([id]), { code: 'datastore_unavailable' })
-  const [deleted] = await registrations.deleteEntries([id])
-  t.match(deleted, { code: 'entry_not_found' })
-  t.equal(registry.get(id), undefined, 'gone from the store, so no agent gets it')
+/** For any history: what a change touches is told, and an agent that applies only that knows what a new registry would say. */
+void t.test('a change touches exactly those whose entries it changes, for any forest', async t => {
+  const paths = ['/a', '/b', '/c', '/d']
+  const nodes = ['/spire/agent/join_token/node', '/spire/agent/join_token/other', '/spire/agent/join_token/third'].map(idOf)
+  const entry = fc.record({
+    spiffeId: fc.constantFrom(...paths),
+    parentId: fc.constantFrom(...paths, '/spire/server', ...nodes),
+    selectors: fc.subarray(['x:a', 'x:b', 'x:c', `spiffe_id:${node.id}`], { minLength: 1 })
+  })
+  const id = fc.constantFrom('1', '2', '3', '4', '5', '6', '7')
+  const change = fc.record({
+    entries: fc.array(fc.tuple(id, fc.option(entry, { nil: undefined })), { maxLength: 4 }),
+    agents: fc.array(fc.tuple(fc.constantFrom(...nodes), fc.option(fc.subarray(['a', 'b', 'c']), { nil: undefined })), { maxLength: 2 })
+  })
+  fc.assert(fc.property(fc.array(change, { maxLength: 20 }), changes => {
+    const registry = new Registry(domain)
+    const entries = new Map<string, Entry>()
+    const agents = new Map<SpiffeId, AgentView>()
+    const told = new Map<SpiffeId, Map<string, Entry>>()
+    for (const step of changes) {
+      const changed = {
+        entries: new Map(step.entries.map(([id, made]) => [id, made === undefined ? undefined : makeEntry({ ...made, id })])),
+        agents: new Map(step.agents.map(([id, values]) =>
+          [id, values === undefined ? undefined : { id, selectors: values.map(value => ({ type: 'x', value })) }]))
+      }
+      const touched = registry.apply(changed)
+      for (const [id, entry] of changed.entries) setOrDelete(entries, id, entry)
+      for (const [id, agent] of changed.agents) setOrDelete(agents, id, agent)
+      for (const [id, touch] of touched) applyTouch(told, registry, agents.get(id), id, touch)
+      const fresh = new Registry(domain)
+      fresh.apply({ entries, agents: new Map() })
+      for (const agent of agents.values()) {
+        const now = fresh.authorizedEntries(agent)
+        const known = [...told.get(agent.id)?.values() ?? []].toSorted((a, b) => a.id < b.id ? -1 : 1)
+        if (known.length !== now.length || known.some((entry, index) => entry !== now[index])) return false
+        if (JSON.stringify(ids(registry.authorizedEntries(agent))) !== JSON.stringify(ids(now))) return false
+      }
+    }
+    return true
+  }), { numRuns: 500 })
+  t.pass('500 histories')
 })
 
+function setOrDelete<K, V> (map: Map<K, V>, key: K, value: V | undefined): void {
+  if (value === undefined) map.delete(key)
+  else map.set(key, value)
+}
+
+/** What the push stream does with a touch. */
+function applyTouch (
+  told: Map<SpiffeId, Map<string, Entry>>, registry: Registry, agent: AgentView | undefined, id: SpiffeId, touch: Touched
+): void {
+  if (agent === undefined) return void told.delete(id)
+  if (touch === 'all') return void told.set(id, new Map(registry.authorizedEntries(agent).map(entry => [entry.id, entry])))
+  for (const entryId of touch) {
+    const entry = registry.get(entryId)
+    setOrDelete(told.get(id) ?? new Map(), entryId, entry !== undefined && registry.isAuthorized(agent, entry) ? entry : undefined)
+  }
+}
+
+void t.test('a write whose acknowledgement was lost shows all the same', async t => {
+  await using store = await openDatastore(join(t.testdir(), 'datastore.sqlite3'), { clock: new ManualClock(), log: silentLogger })
+  const replica = await openTestReplica(store, domain)
+  const registrations = new Registrations(losingAnswers(store), replica)
+  await t.rejects(registrations.createEntries([makeDraft()]), { code: 'datastore_unavailable' })
+  await replica.catchUp()
+  const [id = ''] = replica.registry.ids()
+  t.ok(replica.registry.get(id), 'stored, so it is shown')
+  await t.rejects(registrations.deleteEntries([id]), { code: 'datastore_unavailable' })
+  await replica.catchUp()
+  t.equal(replica.registry.get(id), undefined, 'gone from the store, so no agent gets it')
+})
 /** A store that does what it is told and, every first time, loses the connection before it can say so. */
 function losingAnswers (store: Datastore): Datastore {
   const lost = new Set<string>()

@@ -15,6 +15,7 @@ import type { AgentHandlers, CreateJoinTokenRequest } from '../../wire/generated
 import type { SPIFFEID } from '../../wire/generated/types.ts'
 import { decodeSpiffeId, spiffeIdText } from '../../wire/spiffe-id-codec.ts'
 import { parseCertificateRequest } from '../../x509/certificate-request.ts'
+import type { AgentDirectory } from '../agent-directory.ts'
 import type { Authorizer } from '../authorize.ts'
 import type { Registrations } from '../registrations.ts'
 import { joinTokenAgentId } from '../join-token.ts'
@@ -30,6 +31,8 @@ export interface AgentDeps {
   readonly agents: AgentStore
   readonly joinTokens: JoinTokenStore
   readonly registrations: Registrations
+  /** In memory. */
+  readonly directory: AgentDirectory
   readonly authorizer: Authorizer
   readonly limits: Limits
   readonly clock: Clock

@@ -37,7 +37,7 @@ async function attest (
   const token = Buffer.from(payload).toString('utf8')
   await deps.joinTokens.check(token, deps.clock.now())
   const id = joinTokenAgentId(deps.trustDomain, token)
-  const known = deps.registrations.agents.get(id)
+  const known = deps.directory.get(id)
   if (known?.banned === true) throw new SpiffeError('agent_banned', 'failed to attest: agent is banned')
   log.debug({ agent: withoutToken(id) }, 'join token is valid')
 

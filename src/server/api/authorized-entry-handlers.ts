@@ -7,10 +7,12 @@ import type {
 } from '../../wire/generated/server-entry.ts'
 import type { EntryMask } from '../../wire/generated/types.ts'
 import type { Authorizer } from '../authorize.ts'
+import type { Polls } from '../push/polls.ts'
 import type { Registry } from '../registry.ts'
 
 export interface AuthorizedEntryDeps {
   readonly registry: Registry
+  readonly polls: Polls
   readonly authorizer: Authorizer
 }
 
@@ -22,8 +24,12 @@ const maxIds = pageSize
 type AuthorizedEntryHandlers = Pick<EntryHandlers<CallContext>, 'getAuthorizedEntries' | 'syncAuthorizedEntries'>
 
 /** What agents ask: the entries they may serve, whole or by what changed. */
-export function authorizedEntryHandlers ({ registry, authorizer }: AuthorizedEntryDeps): AuthorizedEntryHandlers {
-  const entriesOf = (context: CallContext) => registry.authorizedEntries(authorizer.agentOf(context))
+export function authorizedEntryHandlers ({ registry, authorizer, polls }: AuthorizedEntryDeps): AuthorizedEntryHandlers {
+  const entriesOf = (context: CallContext) => {
+    const agent = authorizer.agentOf(context)
+    polls.answered(agent.id)
+    return registry.authorizedEntries(agent)
+  }
   return {
     async getAuthorizedEntries ({ outputMask }, context) {
       return { entries: entriesOf(context).map(entry => encodeEntry(entry, outputMask)) }

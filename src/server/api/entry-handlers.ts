@@ -18,6 +18,7 @@ export interface EntryDeps extends AuthorizedEntryDeps {
   readonly trustDomain: TrustDomain
   readonly entries: EntryStore
   readonly registrations: Registrations
+  readonly catchUp: () => Promise<void>
 }
 
 /** `spire.api.server.entry.v1.Entry` (spire-surface §1.5). */
@@ -78,11 +79,15 @@ async function createEntries ({ entries, outputMask }: BatchCreateEntryRequest, 
   })
 }
 
-async function updateEntries ({ entries, inputMask, outputMask }: BatchUpdateEntryRequest, { trustDomain, registrations }: EntryDeps) {
+async function updateEntries (
+  { entries, inputMask, outputMask }: BatchUpdateEntryRequest, { trustDomain, registrations, registry, catchUp }: EntryDeps
+) {
+  // Against what the database says now: another replica may have made the entry a moment ago.
+  await catchUp()
   const updates = entries.map(message => {
     try {
       if (message.id === '') throw new SpiffeError('entry_malformed', 'missing entry ID')
-      const stored = registrations.registry.get(message.id)
+      const stored = registry.get(message.id)
       if (stored === undefined) throw new SpiffeError('entry_not_found', 'entry not found')
       const { revisionNumber: _revision, createdAtSeconds: _created, ...base } = stored
       const { id, ...draft } = checkEntry({ ...base, ...maskedDraft(decodeEntryDraft(message), inputMask), id: message.id }, trustDomain)

@@ -23,6 +23,8 @@ export interface SvidDeps {
   readonly defaultJwtSvidTtlSeconds: number
   readonly authority: CertificateAuthority
   readonly registry: Registry
+  /** Brings the registry up to what the database says now. */
+  readonly catchUp: () => Promise<void>
   readonly authorizer: Authorizer
   readonly limits: Limits
 }
@@ -66,6 +68,7 @@ export function svidHandlers (deps: SvidDeps): Partial<SVIDHandlers<CallContext>
     async newJWTSVID ({ entryId, audience }, context) {
       const agent = authorizer.agentOf(context)
       await limits.jwt(context, 1)
+      if (!isAuthorized(entryId, agent, registry)) await deps.catchUp()
       const entry = authorizedEntry(entryId, agent, registry)
       const svid = await authority.issueJwtSvid({
         id: entry.spiffeId,
@@ -81,6 +84,8 @@ export function svidHandlers (deps: SvidDeps): Partial<SVIDHandlers<CallContext>
 /** Checks every item first, then signs those that passed, side by side. */
 async function newX509Svids ({ params }: BatchNewX509SVIDRequest, agent: AgentView, { authority, registry, ...deps }: SvidDeps) {
   if (params.length > maxBatch) throw new SpiffeError('argument_invalid', `more than ${maxBatch} CSRs in one batch`)
+  // An agent may have heard of an entry from another replica before this one did.
+  if (params.some(({ entryId }) => !isAuthorized(entryId, agent, registry))) await deps.catchUp()
   const orders = params.map(item => orderOf(item, agent, registry, deps.defaultX509SvidTtlSeconds))
   const signed = (await authority.issueX509Svids(orders.filter(isAccepted))).values()
   return orders.map(order => {
@@ -113,6 +118,11 @@ function authorizedEntry (entryId: string, agent: AgentView, registry: Registry)
     throw new SpiffeError('entry_not_authorized', 'entry not found or not authorized')
   }
   return entry
+}
+
+function isAuthorized (entryId: string, agent: AgentView, registry: Registry): boolean {
+  const entry = registry.get(entryId)
+  return entry !== undefined && registry.isAuthorized(agent, entry)
 }
 
 function ttlOf (seconds: number, defaultSeconds: number): number {

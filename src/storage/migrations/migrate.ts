@@ -2,9 +2,10 @@ import { sql } from 'kysely'
 import { SpiffeError } from '../../spiffe/errors.ts'
 import type { SqlDatabase } from '../sql/sql-database.ts'
 import { initial } from './0001-initial.ts'
+import { replicas } from './0002-replicas.ts'
 import type { ColumnTypes, Migration } from './migration.ts'
 
-const migrations: readonly Migration[] = [initial]
+const migrations: readonly Migration[] = [initial, replicas]
 
 const columnTypes: Readonly<Record<SqlDatabase['kind'], ColumnTypes>> = {
   // autoincrement: a row id is never used twice, so a page token stays true after deletions.

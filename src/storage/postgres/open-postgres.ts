@@ -1,25 +1,35 @@
-import { Kysely, PostgresDialect, sql } from 'kysely'
+import { CompiledQuery, Kysely, PostgresDialect, sql } from 'kysely'
 import pg from 'pg'
-import type { Clock } from '../../runtime/clock.ts'
-import type { Logger } from '../../runtime/logger.ts'
 import { SpiffeError } from '../../spiffe/errors.ts'
 import type { Datastore } from '../datastore.ts'
+import type { DatastoreDeps } from '../open-datastore.ts'
 import type { Schema } from '../sql/schema.ts'
 import { openSqlDatastore } from '../sql/sql-datastore.ts'
 import { SqlDatabase } from '../sql/sql-database.ts'
 import { isPostgresConflict, translatePostgresError } from './postgres-errors.ts'
+import { PostgresNudges } from './postgres-nudges.ts'
 import { openPostgresPool } from './postgres-pool.ts'
 
 const oldestServer = 13
 
 /** @throws {SpiffeError} as `openDatastore` */
-export async function openPostgres (url: string, { clock, log }: { readonly clock: Clock, readonly log: Logger }): Promise<Datastore> {
+export async function openPostgres (url: string, { clock, log, directUrl = url }: DatastoreDeps): Promise<Datastore> {
   const target = describeTarget(url)
+  const db = new Kysely<Schema>({ dialect: new PostgresDialect({ pool: openPostgresPool(url, log) }) })
+  const nudges = new PostgresNudges({
+    openListener: () => new pg.Client({
+      connectionString: directUrl, fallback_application_name: 'assay-listen', connectionTimeoutMillis: 5_000, keepAlive: true
+    }),
+    execute: async (text, payload) => { await db.executeQuery(CompiledQuery.raw(text, [payload])) },
+    clock,
+    log
+  })
   const database = new SqlDatabase({
     kind: 'postgres',
-    db: new Kysely<Schema>({ dialect: new PostgresDialect({ pool: openPostgresPool(url, log) }) }),
+    db,
     translate: error => translatePostgresError(error, target),
-    isConflict: isPostgresConflict
+    isConflict: isPostgresConflict,
+    onChange: () => nudges.send()
   })
   try {
     await checkServer(database, target)
@@ -27,7 +37,7 @@ export async function openPostgres (url: string, { clock, log }: { readonly cloc
     await database.close()
     throw error
   }
-  const store = await openSqlDatastore(database, clock)
+  const store = await openSqlDatastore(database, nudges, clock)
   log.debug({ database: target }, 'opened the PostgreSQL datastore')
   return store
 }

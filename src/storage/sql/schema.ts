@@ -11,6 +11,14 @@ export interface Schema {
   join_tokens: JoinTokenTable
   bundles: BundleTable
   authorities: AuthorityTable
+  /** One row: where the log of changes stands. */
+  log_head: { epoch: string, number: number, compacted: number }
+  /** One row per changing transaction; `keys` is `[[kind, key], …]`. */
+  change_log: { number: number, changed_at: number, keys: string }
+  leases: { name: string, holder: string, token: number, expires_at: number }
+  wrapped_keys: { id: string, wrapped: Uint8Array }
+  replicas: ReplicaTable
+  agent_progress: ProgressTable
   /** One row per migration that ran. */
   schema_migrations: { number: number, name: string }
 }
@@ -84,11 +92,49 @@ interface AuthorityTable {
   not_before: number
   not_after: number
   upstream_authority_id: string | null
+  /** Empty: the trust domain's; else the id of the replica whose own it is. */
+  owner: string
+}
+
+interface ReplicaTable {
+  id: string
+  name: string
+  version: string
+  started_at: number
+  seen_at: number
+  epoch: string
+  number: number
+  /** JSON, for people. */
+  facts: string
+}
+
+interface ProgressTable {
+  agent_id: string
+  replica_id: string
+  state: string
+  epoch: string
+  number: number
+  /** JSON: ids of entries. */
+  unserved: string
+  seen_at: number
 }
 
 export type EntryRow = Selectable<EntryTable>
+interface ProgressTable {
+  agent_id: string
+  replica_id: string
+  state: string
+  epoch: string
+  number: number
+  /** JSON: ids of entries. */
+  unserved: string
+  seen_at: number
+}
+
 export type EntryRowDraft = Insertable<EntryTable>
 export type AgentRow = Selectable<AgentTable>
 export type AgentRowDraft = Insertable<AgentTable>
 export type BundleRow = Selectable<BundleTable>
 export type AuthorityRow = Selectable<AuthorityTable>
+export type ProgressRow = Selectable<ProgressTable>
+export type ReplicaRow = Selectable<ReplicaTable>

@@ -8,6 +8,7 @@ import { isStorableText } from '../../spiffe/storable-text.ts'
 import type { AgentFilter, AgentPage, AgentPruning, AgentRemoval, AgentStore } from '../agent-store.ts'
 import type { PageRequest } from '../page.ts'
 import { decodeAgent, encodeAgent } from './agent-rows.ts'
+import type { ChangeSet } from './change-set.ts'
 import { chunks, rowsPerInsert } from './chunks.ts'
 import { readChunks, readPage, type ReadRows } from './read-pages.ts'
 import type { AgentRow, Schema } from './schema.ts'
@@ -31,7 +32,7 @@ export class SqlAgentStore implements AgentStore {
 
   async attest (agent: Agent, joinToken?: string): Promise<Agent> {
     const now = this.#clock.now()
-    return this.#database.transaction(async trx => {
+    return this.#database.change(now, async (trx, changes) => {
       if (joinToken !== undefined) await takeJoinToken(trx, joinToken, now)
       const before = await this.#lock(trx, agent.id)
       if (before?.banned === 1) throw banned(agent.id)
@@ -44,6 +45,7 @@ export class SqlAgentStore implements AgentStore {
         agentVersion: checkVersion(agent.agentVersion || (before?.agent_version ?? ''))
       }
       const row = await write(trx, before?.row_id, after)
+      changes.agent(after)
       return decodeAgent(row)
     })
   }
@@ -69,10 +71,12 @@ export class SqlAgentStore implements AgentStore {
   }
 
   async delete (id: SpiffeId): Promise<AgentRemoval> {
-    return this.#database.transaction(async trx => {
+    return this.#database.change(this.#clock.now(), async (trx, changes) => {
       const row = await trx.deleteFrom('agents').where('id', '=', id).returningAll().executeTakeFirst()
       if (row === undefined) throw notFound(id)
-      return { agent: decodeAgent(row), entries: await deleteJoinTokenAliases(trx, id) }
+      const removal = { agent: decodeAgent(row), entries: await deleteJoinTokenAliases(trx, id) }
+      noteRemoval(changes, removal)
+      return removal
     })
   }
 
@@ -104,7 +108,7 @@ export class SqlAgentStore implements AgentStore {
   }
 
   async deleteExpired (before: Date, { includeTofu, limit = prunedAtOnce }: AgentPruning): Promise<readonly AgentRemoval[]> {
-    return this.#database.transaction(async trx => {
+    return this.#database.change(this.#clock.now(), async (trx, changes) => {
       const query = trx.selectFrom('agents').selectAll().where('banned', '=', 0)
         .where('expires_at', '<', before.getTime())
         // A renewed SVID that was not used yet keeps its agent.
@@ -119,18 +123,20 @@ export class SqlAgentStore implements AgentStore {
       for (const chunk of chunks(rows, rowsPerInsert)) {
         await trx.deleteFrom('agents').where('row_id', 'in', chunk.map(row => row.row_id)).execute()
       }
+      for (const removal of removals) noteRemoval(changes, removal)
       return removals
     })
   }
 
   /** Reads the row, keeps others from it, and writes what `change` makes of it. */
   async #change (id: SpiffeId, change: (row: AgentRow) => Partial<Omit<AgentRow, 'row_id' | 'id'>>): Promise<Agent> {
-    return this.#database.transaction(async trx => {
+    return this.#database.change(this.#clock.now(), async (trx, changes) => {
       const before = await this.#lock(trx, id)
       if (before === undefined) throw notFound(id)
       const columns = change(before)
       if (Object.keys(columns).length === 0) return decodeAgent(before)
       await trx.updateTable('agents').set(columns).where('row_id', '=', before.row_id).execute()
+      changes.agent({ id })
       return decodeAgent({ ...before, ...columns })
     })
   }
@@ -143,6 +149,11 @@ export class SqlAgentStore implements AgentStore {
     return (after, limit) => this.#database.read(db => db.selectFrom('agents').selectAll()
       .where(eb => conditions(eb, filter)).where('row_id', '>', after).orderBy('row_id').limit(limit).execute())
   }
+}
+
+function noteRemoval (changes: ChangeSet, { agent, entries }: AgentRemoval): void {
+  changes.agent(agent)
+  changes.entries(entries)
 }
 
 async function write (trx: Kysely<Schema>, rowId: number | undefined, agent: Agent): Promise<AgentRow> {

@@ -1,31 +1,44 @@
-import type { AuthorityStore, StoredAuthority } from '../authority-store.ts'
+import type { Bundle } from '../../spiffe/bundle.ts'
+import type { Clock } from '../../runtime/clock.ts'
+import type { AuthorityStore, Publication, StoredAuthority } from '../authority-store.ts'
+import { updateBundle } from './sql-bundle-store.ts'
 import type { AuthorityRow } from './schema.ts'
 import type { SqlDatabase } from './sql-database.ts'
 
 export class SqlAuthorityStore implements AuthorityStore {
   readonly #database: SqlDatabase
 
-  constructor (database: SqlDatabase) { this.#database = database }
+  readonly #clock: Clock
 
-  async list (kind: StoredAuthority['kind']): Promise<readonly StoredAuthority[]> {
-    const rows = await this.#database.read(db =>
-      db.selectFrom('authorities').selectAll().where('kind', '=', kind).orderBy('row_id').execute())
+  constructor (database: SqlDatabase, clock: Clock) {
+    this.#database = database
+    this.#clock = clock
+  }
+
+  async list (kind: StoredAuthority['kind'], owner = ''): Promise<readonly StoredAuthority[]> {
+    const rows = await this.#database.read(db => db.selectFrom('authorities').selectAll()
+      .where('kind', '=', kind).where('owner', '=', owner).orderBy('row_id').execute())
     return rows.map(decodeAuthority)
   }
 
-  async save (authorities: readonly StoredAuthority[]): Promise<void> {
-    await this.#database.transaction(async trx => {
+  async save (authorities: readonly StoredAuthority[], publication?: Publication): Promise<Bundle | undefined> {
+    return await this.#database.change(this.#clock.now(), async (trx, changes) => {
+      const bundle = publication === undefined
+        ? undefined
+        : await updateBundle(trx, publication.trustDomain, publication.change, { database: this.#database, changes })
+      if (authorities.length > 0) changes.authorities()
       for (const authority of authorities) {
         const { kind, authority_id, ...columns } = encodeAuthority(authority)
         await trx.insertInto('authorities').values({ kind, authority_id, ...columns })
           .onConflict(conflict => conflict.columns(['kind', 'authority_id']).doUpdateSet(columns)).execute()
       }
+      return bundle
     })
   }
 
   async prune (expiredBy: Date): Promise<readonly StoredAuthority[]> {
-    const rows = await this.#database.transaction(trx => trx.deleteFrom('authorities')
-      .where('state', '=', 'old').where('not_after', '<=', expiredBy.getTime()).returningAll().execute())
+    const rows = await this.#database.transaction(trx => trx.deleteFrom('authorities').where('not_after', '<=', expiredBy.getTime())
+      .where(eb => eb.or([eb('state', 'not in', ['prepared', 'active']), eb('owner', '<>', '')])).returningAll().execute())
     return rows.map(decodeAuthority)
   }
 }
@@ -40,7 +53,8 @@ function encodeAuthority (authority: StoredAuthority): Omit<AuthorityRow, 'row_i
     public_key: authority.publicKey,
     not_before: authority.notBefore.getTime(),
     not_after: authority.notAfter.getTime(),
-    upstream_authority_id: authority.upstreamAuthorityId ?? null
+    upstream_authority_id: authority.upstreamAuthorityId ?? null,
+    owner: authority.owner ?? ''
   }
 }
 
@@ -54,6 +68,7 @@ function decodeAuthority (row: AuthorityRow): StoredAuthority {
     publicKey: new Uint8Array(row.public_key),
     notBefore: new Date(row.not_before),
     notAfter: new Date(row.not_after),
-    ...row.upstream_authority_id === null ? {} : { upstreamAuthorityId: row.upstream_authority_id }
+    ...row.upstream_authority_id === null ? {} : { upstreamAuthorityId: row.upstream_authority_id },
+    ...row.owner === '' ? {} : { owner: row.owner }
   }
 }

@@ -1,4 +1,5 @@
-import { sql, type Kysely } from 'kysely'
+import { sql, type Kysely, type Transaction } from 'kysely'
+import type { Clock } from '../../runtime/clock.ts'
 import type { Bundle } from '../../spiffe/bundle.ts'
 import type { Entry } from '../../spiffe/entry.ts'
 import { SpiffeError } from '../../spiffe/errors.ts'
@@ -8,13 +9,19 @@ import type { PageRequest } from '../page.ts'
 import { decodeBundle, encodeBundle } from './bundle-rows.ts'
 import { decodeEntry } from './entry-rows.ts'
 import { readPage } from './read-pages.ts'
-import type { BundleRow, Schema } from './schema.ts'
+import type { ChangeSet } from './change-set.ts'
+import type { Schema } from './schema.ts'
 import type { SqlDatabase } from './sql-database.ts'
 
 export class SqlBundleStore implements BundleStore {
   readonly #database: SqlDatabase
 
-  constructor (database: SqlDatabase) { this.#database = database }
+  readonly #clock: Clock
+
+  constructor (database: SqlDatabase, clock: Clock) {
+    this.#database = database
+    this.#clock = clock
+  }
 
   async get (trustDomain: TrustDomain): Promise<Bundle | undefined> {
     const row = await this.#database.read(db =>
@@ -35,46 +42,67 @@ export class SqlBundleStore implements BundleStore {
   }
 
   async create (bundle: Bundle): Promise<Bundle> {
-    const row = await this.#database.transaction(trx => trx.insertInto('bundles').values(encodeBundle(bundle))
-      .onConflict(conflict => conflict.column('trust_domain').doNothing()).returningAll().executeTakeFirst())
+    const row = await this.#database.change(this.#clock.now(), async (trx, changes) => {
+      const row = await trx.insertInto('bundles').values(encodeBundle(bundle))
+        .onConflict(conflict => conflict.column('trust_domain').doNothing()).returningAll().executeTakeFirst()
+      if (row !== undefined) changes.bundle(bundle)
+      return row
+    })
     if (row === undefined) throw new SpiffeError('bundle_exists', 'bundle already exists', { details: { trustDomain: bundle.trustDomain } })
     return decodeBundle(row)
   }
 
   async set (bundle: Bundle): Promise<Bundle> {
     const { trust_domain: _, ...columns } = encodeBundle(bundle)
-    const row = await this.#database.transaction(trx => trx.insertInto('bundles').values(encodeBundle(bundle))
-      .onConflict(conflict => conflict.column('trust_domain').doUpdateSet(columns)).returningAll().executeTakeFirstOrThrow())
+    const row = await this.#database.change(this.#clock.now(), (trx, changes) => {
+      changes.bundle(bundle)
+      return trx.insertInto('bundles').values(encodeBundle(bundle))
+        .onConflict(conflict => conflict.column('trust_domain').doUpdateSet(columns)).returningAll().executeTakeFirstOrThrow()
+    })
     return decodeBundle(row)
   }
 
   async update (trustDomain: TrustDomain, change: (current: Bundle | undefined) => Bundle): Promise<Bundle> {
-    return this.#database.transaction(async trx => {
-      const before = await this.#lock(trx, trustDomain)
-      const columns = encodeBundle({ ...change(before === undefined ? undefined : decodeBundle(before)), trustDomain })
-      // Where two writers both find no row, the slower one meets a unique key and begins again.
-      const row = before === undefined
-        ? await trx.insertInto('bundles').values(columns).returningAll().executeTakeFirstOrThrow()
-        : await trx.updateTable('bundles').set(columns).where('row_id', '=', before.row_id).returningAll().executeTakeFirstOrThrow()
-      return decodeBundle(row)
-    })
+    return this.#database.change(this.#clock.now(), (trx, changes) =>
+      updateBundle(trx, trustDomain, change, { database: this.#database, changes }))
   }
 
   async delete (trustDomain: TrustDomain, mode: BundleDeleteMode): Promise<BundleRemoval> {
-    return this.#database.transaction(async trx => {
-      const before = await this.#lock(trx, trustDomain)
+    return this.#database.change(this.#clock.now(), async (trx, changes) => {
+      const before = await lockBundle(trx, trustDomain, this.#database)
       if (before === undefined) throw new SpiffeError('bundle_not_found', 'bundle not found', { details: { trustDomain } })
       if (mode === 'restrict') await checkUnused(trx, trustDomain)
       const updatedEntries = mode === 'dissociate' ? await dissociate(trx, trustDomain) : []
       const deletedEntries = mode === 'delete' ? await deleteFederated(trx, trustDomain) : []
       await trx.deleteFrom('bundles').where('row_id', '=', before.row_id).execute()
+      changes.bundle({ trustDomain })
+      changes.entries([...updatedEntries, ...deletedEntries])
       return { bundle: decodeBundle(before), updatedEntries, deletedEntries }
     })
   }
+}
 
-  async #lock (trx: Kysely<Schema>, trustDomain: TrustDomain): Promise<BundleRow | undefined> {
-    return this.#database.locked(trx.selectFrom('bundles').selectAll().where('trust_domain', '=', trustDomain)).executeTakeFirst()
-  }
+interface BundleWriting { readonly database: Pick<SqlDatabase, 'locked'>, readonly changes: ChangeSet }
+
+/** Reads, changes and writes within a transaction. A change that gives its argument back writes nothing. */
+export async function updateBundle (
+  trx: Transaction<Schema>, trustDomain: TrustDomain, change: (current: Bundle | undefined) => Bundle, { database, changes }: BundleWriting
+): Promise<Bundle> {
+  const before = await lockBundle(trx, trustDomain, database)
+  const current = before === undefined ? undefined : decodeBundle(before)
+  const changed = change(current)
+  if (changed === current) return changed
+  const columns = encodeBundle({ ...changed, trustDomain })
+  // Where two writers both find no row, the slower one meets a unique key and begins again.
+  const row = before === undefined
+    ? await trx.insertInto('bundles').values(columns).returningAll().executeTakeFirstOrThrow()
+    : await trx.updateTable('bundles').set(columns).where('row_id', '=', before.row_id).returningAll().executeTakeFirstOrThrow()
+  changes.bundle({ trustDomain })
+  return decodeBundle(row)
+}
+
+async function lockBundle (trx: Kysely<Schema>, trustDomain: TrustDomain, database: Pick<SqlDatabase, 'locked'>) {
+  return await database.locked(trx.selectFrom('bundles').selectAll().where('trust_domain', '=', trustDomain)).executeTakeFirst()
 }
 
 /** The wording is that of SPIRE. */

@@ -1,5 +1,6 @@
 import type { Kysely, Transaction } from 'kysely'
 import { SpiffeError } from '../../spiffe/errors.ts'
+import { appendChanges, ChangeSet } from './change-set.ts'
 import type { Schema } from './schema.ts'
 
 /** What the stores ask of either database. */
@@ -10,7 +11,12 @@ export interface SqlEngine {
   translate (error: unknown): unknown
   /** Whether another transaction got in the way, so that a fresh attempt can succeed. */
   isConflict (error: unknown): boolean
+  /** After a change was committed. */
+  onChange? (): void
 }
+
+/** Says, within a transaction, that its writer may still write; throws when it may not. */
+export type Fence = (trx: Transaction<Schema>) => Promise<void>
 
 const attempts = 20
 
@@ -18,13 +24,19 @@ const attempts = 20
 export class SqlDatabase {
   readonly kind: SqlEngine['kind']
   readonly #engine: SqlEngine
-  readonly #running = new Set<Promise<unknown>>()
+  readonly #fence: Fence | undefined
+  readonly #running: Set<Promise<unknown>>
   #closing: Promise<void> | undefined
 
-  constructor (engine: SqlEngine) {
+  constructor (engine: SqlEngine, fence?: Fence, running = new Set<Promise<unknown>>()) {
     this.kind = engine.kind
     this.#engine = engine
+    this.#fence = fence
+    this.#running = running
   }
+
+  /** The same database, whose transactions all begin with `fence`. Not to be closed. */
+  fenced (fence: Fence): SqlDatabase { return new SqlDatabase(this.#engine, fence, this.#running) }
 
   read<T> (query: (db: Kysely<Schema>) => Promise<T>): Promise<T> {
     return this.#track(async () => {
@@ -41,7 +53,42 @@ export class SqlDatabase {
    * nothing but its own transaction, or it waits for itself.
    */
   transaction<T> (work: (trx: Transaction<Schema>) => Promise<T>): Promise<T> {
-    return this.#track(() => this.#attempt(work))
+    const fence = this.#fence
+    return this.#track(() => this.#attempt(fence === undefined ? work : async trx => {
+      await fence(trx)
+      return await work(trx)
+    }))
+  }
+
+  /**
+   * A transaction that changes what replicas keep in memory: what `work` notes in its `ChangeSet` becomes the next number of the log, as
+   * the last statement before the commit.
+   */
+  async change<T> (at: Date, work: (trx: Transaction<Schema>, changes: ChangeSet) => Promise<T>): Promise<T> {
+    let changed = false
+    const result = await this.transaction(async trx => {
+      const changes = new ChangeSet()
+      const result = await work(trx, changes)
+      changed = !changes.empty
+      if (changed) await appendChanges(trx, this.kind, changes, at)
+      return result
+    })
+    if (changed) this.#engine.onChange?.()
+    return result
+  }
+
+  /** Reads that all see the same state of the database. */
+  snapshot<T> (work: (trx: Transaction<Schema>) => Promise<T>): Promise<T> {
+    return this.#track(async () => {
+      try {
+        const transaction = this.#engine.db.transaction()
+        return await (this.kind === 'postgres'
+          ? transaction.setIsolationLevel('repeatable read').setAccessMode('read only')
+          : transaction).execute(work)
+      } catch (error) {
+        throw this.#engine.translate(error)
+      }
+    })
   }
 
   /** Has a select keep its rows from other writers until the transaction ends; on SQLite the transaction itself does. */

@@ -2,28 +2,42 @@ import { sql } from 'kysely'
 import type { Clock } from '../../runtime/clock.ts'
 import type { Datastore } from '../datastore.ts'
 import { migrate } from '../migrations/migrate.ts'
+import type { Nudges } from '../nudges.ts'
 import { SqlAgentStore } from './sql-agent-store.ts'
 import { SqlAuthorityStore } from './sql-authority-store.ts'
 import { SqlBundleStore } from './sql-bundle-store.ts'
+import { SqlChangeLog } from './sql-change-log.ts'
 import type { SqlDatabase } from './sql-database.ts'
 import { SqlEntryStore } from './sql-entry-store.ts'
 import { SqlJoinTokenStore } from './sql-join-token-store.ts'
+import { SqlKeyStore } from './sql-key-store.ts'
+import { SqlLeaseStore } from './sql-lease-store.ts'
+import { SqlProgressStore } from './sql-progress-store.ts'
+import { SqlReplicaStore } from './sql-replica-store.ts'
 
 /** Migrates the database and puts the stores on it. Owns it from here on: closes it on failure, and when disposed. */
-export async function openSqlDatastore (database: SqlDatabase, clock: Clock): Promise<Datastore> {
+export async function openSqlDatastore (database: SqlDatabase, nudges: Nudges, clock: Clock): Promise<Datastore> {
   try {
     await migrate(database)
   } catch (error) {
     await database.close()
     throw error
   }
-  return {
+  const storesOn = (database: SqlDatabase) => ({
     kind: database.kind,
     entries: new SqlEntryStore(database, clock),
     agents: new SqlAgentStore(database, clock),
     joinTokens: new SqlJoinTokenStore(database),
-    bundles: new SqlBundleStore(database),
-    authorities: new SqlAuthorityStore(database),
+    bundles: new SqlBundleStore(database, clock),
+    authorities: new SqlAuthorityStore(database, clock),
+    keys: new SqlKeyStore(database, clock),
+    replicas: new SqlReplicaStore(database, clock),
+    progress: new SqlProgressStore(database),
+    log: new SqlChangeLog(database, nudges)
+  })
+  return {
+    ...storesOn(database),
+    leases: new SqlLeaseStore(database, clock, storesOn),
     ping: async () => { await database.read(db => sql`select 1`.execute(db)) },
     [Symbol.asyncDispose]: () => database.close()
   }

@@ -29,22 +29,31 @@ export class SqlEntryStore implements EntryStore {
     const createdAtSeconds = Math.floor(this.#clock.now().getTime() / 1000)
     const entries = drafts.map(draft =>
       canonicalOrRefusal({ ...draft, id: draft.id || randomUUID(), revisionNumber: 0, createdAtSeconds }))
-    return this.#database.transaction(trx => createEntries(trx, entries))
+    return this.#database.change(this.#clock.now(), async (trx, changes) => {
+      const outcomes = await createEntries(trx, entries)
+      changes.entries(outcomes.flatMap(outcome => outcome.kind === 'created' ? [outcome.entry] : []))
+      return outcomes
+    })
   }
 
   async updateMany (updates: readonly EntryUpdate[]): Promise<ReadonlyArray<Entry | SpiffeError>> {
     if (updates.length === 0) return []
-    return this.#database.transaction(trx => updateEntries(trx, updates, this.#database))
+    return this.#database.change(this.#clock.now(), async (trx, changes) => {
+      const outcomes = await updateEntries(trx, updates, this.#database)
+      changes.entries(outcomes.filter(outcome => !(outcome instanceof SpiffeError)) as Entry[])
+      return outcomes
+    })
   }
 
   async deleteMany (ids: readonly string[]): Promise<ReadonlyArray<Entry | SpiffeError>> {
     const deleted = new Map<string, Entry>()
-    await this.#database.transaction(async trx => {
+    await this.#database.change(this.#clock.now(), async (trx, changes) => {
       deleted.clear()
       for (const chunk of chunks(ids, idsPerStatement)) {
         const rows = await trx.deleteFrom('entries').where('id', 'in', chunk).returningAll().execute()
         for (const row of rows) deleted.set(row.id, decodeEntry(row))
       }
+      changes.entries(deleted.values())
     })
     return ids.map(id => {
       const entry = deleted.get(id)
@@ -82,8 +91,12 @@ export class SqlEntryStore implements EntryStore {
   }
 
   async deleteExpired (now: Date): Promise<readonly Entry[]> {
-    const rows = await this.#database.transaction(trx => trx.deleteFrom('entries')
-      .where('expires_at', '>', 0).where('expires_at', '<=', Math.floor(now.getTime() / 1000)).returningAll().execute())
+    const rows = await this.#database.change(now, async (trx, changes) => {
+      const rows = await trx.deleteFrom('entries')
+        .where('expires_at', '>', 0).where('expires_at', '<=', Math.floor(now.getTime() / 1000)).returningAll().execute()
+      changes.entries(rows)
+      return rows
+    })
     return rows.toSorted((a, b) => a.row_id - b.row_id).map(decodeEntry)
   }
 

@@ -6,6 +6,7 @@ import type { Clock } from '../../runtime/clock.ts'
 import type { Logger } from '../../runtime/logger.ts'
 import { SpiffeError } from '../../spiffe/errors.ts'
 import type { Datastore } from '../datastore.ts'
+import { LocalNudges } from '../nudges.ts'
 import type { Schema } from '../sql/schema.ts'
 import { openSqlDatastore } from '../sql/sql-datastore.ts'
 import { SqlDatabase } from '../sql/sql-database.ts'
@@ -29,13 +30,15 @@ export async function openSqlite (path: string, { clock, log }: { readonly clock
   const file = realPath(path)
   const lock = FileLock.take(file)
   try {
+    const nudges = new LocalNudges()
     const database = new SqlDatabase({
       kind: 'sqlite',
       db: new Kysely<Schema>({ dialect: sqliteDialect(openFile(file)) }),
       translate: error => translateSqliteError(error, file),
-      isConflict: () => false
+      isConflict: () => false,
+      onChange: () => nudges.send()
     })
-    const store = await openSqlDatastore(database, clock)
+    const store = await openSqlDatastore(database, nudges, clock)
     log.debug({ file }, 'opened the SQLite datastore')
     const close = async () => {
       await store[Symbol.asyncDispose]()

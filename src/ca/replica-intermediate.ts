@@ -1,0 +1,75 @@
+import type { Clock } from '../runtime/clock.ts'
+import type { TrustDomain } from '../spiffe/trust-domain.ts'
+import { createCaCertificate, type CaSubject } from '../x509/ca-certificate.ts'
+import { parseCertificate } from '../x509/certificate.ts'
+import { generatePrivateKey } from '../keys/private-key.ts'
+import type { KeyType } from '../x509/key-type.ts'
+import { prepareLeafIssuer, type LeafIssuer } from '../x509/leaf-issuer.ts'
+import { signerOf } from '../x509/private-key-signer.ts'
+import { backdateSeconds, type HeldRoot } from './x509-authority.ts'
+
+export interface ReplicaIntermediateOptions {
+  readonly trustDomain: TrustDomain
+  readonly keyType: KeyType
+  readonly subject: CaSubject
+  /** What SVIDs usually ask for; an intermediate outlives several. */
+  readonly usualTtlSeconds: number
+  readonly clock: Clock
+}
+
+export interface IntermediateIssuer {
+  readonly leafIssuer: LeafIssuer
+  /** DER; follows the leaf in a chain. */
+  readonly certificate: Uint8Array
+}
+
+interface Current extends IntermediateIssuer { readonly root: HeldRoot, readonly renewAt: Date }
+
+/**
+ * One replica's own CA below the trust domain's root: its key never leaves memory, no bundle holds it, and it is gone with the process.
+ * Renewed at half of its life, and at once when the root changes or an SVID is to live longer than it does.
+ */
+export class ReplicaIntermediate {
+  readonly #options: ReplicaIntermediateOptions
+  #current: Current | undefined
+  #making: Promise<Current> | undefined
+
+  constructor (options: ReplicaIntermediateOptions) { this.#options = options }
+
+  /** @param until how long what is to be signed should live; the root's own end limits it */
+  async issuerUnder (root: HeldRoot, until: Date): Promise<IntermediateIssuer> {
+    for (;;) {
+      const current = this.#current
+      if (current !== undefined && this.#serves(current, root, until)) return current
+      // Those who wait for one being made look again: it may be of an older root.
+      const mine = this.#making ??= this.#make(root, until).finally(() => { this.#making = undefined })
+      this.#current = await mine
+    }
+  }
+
+  #serves (current: Current, root: HeldRoot, until: Date): boolean {
+    if (current.root !== root || current.renewAt <= this.#options.clock.now()) return false
+    const { notAfter } = current.leafIssuer.issuer
+    return notAfter >= until || notAfter >= root.certificate.notAfter
+  }
+
+  async #make (root: HeldRoot, until: Date): Promise<Current> {
+    const { trustDomain, keyType, subject, usualTtlSeconds, clock } = this.#options
+    const now = clock.now().getTime()
+    const wanted = Math.max(now + 24 * usualTtlSeconds * 1000, now + 2 * (until.getTime() - now))
+    const notAfter = new Date(Math.min(wanted, root.certificate.notAfter.getTime()))
+    const signer = signerOf(await generatePrivateKey(keyType))
+    const certificate = await createCaCertificate({
+      trustDomain, signer, subject, pathLength: 0, issuer: root,
+      notBefore: new Date(now - backdateSeconds * 1000), notAfter
+    })
+    const lasts = notAfter < root.certificate.notAfter
+    return {
+      root,
+      certificate,
+      leafIssuer: prepareLeafIssuer(parseCertificate(certificate), signer),
+      // At the root's own end there is nothing to renew it for.
+      renewAt: lasts ? new Date((now + notAfter.getTime()) / 2) : notAfter
+    }
+  }
+}

@@ -1,0 +1,144 @@
+import type { AuthorityKind } from '../../ca/authority-record.ts'
+import type { Clock } from '../../runtime/clock.ts'
+import { SpiffeError } from '../../spiffe/errors.ts'
+import type { TrustDomain } from '../../spiffe/trust-domain.ts'
+import type { Cursor } from '../../storage/change-log.ts'
+import type { Datastore } from '../../storage/datastore.ts'
+import type { Replica as StoredReplica } from '../../storage/replica-store.ts'
+import type { CallContext } from '../../rpc/call.ts'
+import { decodeCursor, encodeCursor } from '../../wire/cursor-codec.ts'
+import type {
+  AuthorityInit, ClusterHandlers, ConvergenceInit, GetStatusResponseInit, ReplicaInit, WatchConvergenceRequest
+} from '../../wire/generated/cluster.ts'
+import type { Authorities } from '../authorities.ts'
+import type { Convergence, ConvergenceState } from '../push/convergence.ts'
+import type { ProgressReporter } from '../push/progress-reporter.ts'
+import type { Replica } from '../replication/replica.ts'
+
+export interface ClusterDeps {
+  readonly trustDomain: TrustDomain
+  readonly replicaId: string
+  readonly store: Datastore
+  readonly replica: Replica
+  readonly authorities: Authorities
+  readonly convergence: Convergence
+  readonly progress: ProgressReporter
+  readonly leaseName: string
+  readonly clock: Clock
+}
+
+/** What other replicas' agents acknowledge is found by looking. */
+const lookEveryMs = 100
+/** An agent that connected to another replica a moment ago may not be known here yet: who seems absent is looked for once more. */
+const settleMs = 300
+const defaultTimeoutMs = 30_000
+const longestTimeoutMs = 600_000
+const mostIds = 1_000
+
+/** `assay.server.v1.Cluster`: for operators. */
+export function clusterHandlers (deps: ClusterDeps): ClusterHandlers<CallContext> {
+  return {
+    getStatus: () => status(deps),
+    watchConvergence: (request, context) => watch(request, context, deps)
+  }
+}
+
+async function status (
+  { trustDomain, replicaId, store, replica, authorities, leaseName }: ClusterDeps
+): Promise<GetStatusResponseInit> {
+  const [replicas, lease, head] = await Promise.all([store.replicas.list(), store.leases.get(leaseName), store.log.head()])
+  return {
+    trustDomain,
+    replicaId,
+    replicas: replicas.map(encodeReplica),
+    leaseHolder: lease?.holder,
+    leaseToken: lease?.token,
+    leaseExpiresAt: lease?.expiresAt.getTime(),
+    head: encodeCursor(head),
+    authorities: encodeAuthorities(authorities),
+    sharedAuthorities: authorities.shared,
+    bundleSequence: authorities.ca.bundle.value.sequenceNumber,
+    datastore: store.kind,
+    warnings: warnings(replica, authorities, replicas)
+  }
+}
+
+function warnings (replica: Replica, authorities: Authorities, replicas: readonly StoredReplica[]): string[] {
+  const found = []
+  if (!replica.nudged) found.push('this replica is not told of changes (LISTEN brings nothing): it polls; check datastore_direct_url')
+  if (!authorities.shared && replicas.length > 1) {
+    found.push('replicas do not share their keys: each has a root and a JWT key of its own; use the key manager "database"')
+  }
+  return found
+}
+
+function encodeReplica ({ id, name, version, startedAt, seenAt, cursor, facts }: StoredReplica): ReplicaInit {
+  const number = (value: unknown) => typeof value === 'number' ? value : 0
+  return {
+    id,
+    name,
+    version,
+    startedAt: startedAt.getTime(),
+    seenAt: seenAt.getTime(),
+    cursor: encodeCursor(cursor),
+    address: typeof facts['address'] === 'string' ? facts['address'] : '',
+    staleMs: number(facts['staleMs']),
+    nudged: facts['nudged'] === true,
+    agents: number(facts['agents'])
+  }
+}
+
+function encodeAuthorities ({ ca }: Authorities): AuthorityInit[] {
+  const of = (kind: AuthorityKind) => {
+    const { active, prepared, old } = ca.slots(kind).records
+    return [active, prepared, old].flatMap(record => record === undefined ? [] : [{
+      kind, authorityId: record.authorityId, state: record.state, expiresAt: Math.floor(record.notAfter.getTime() / 1000)
+    }])
+  }
+  return [...of('x509'), ...ca.jwtDisabled ? [] : of('jwt')]
+}
+
+async function * watch (request: WatchConvergenceRequest, { signal }: CallContext, deps: ClusterDeps): AsyncGenerator<ConvergenceInit> {
+  const { replica, convergence, progress, store, clock } = deps
+  if (request.entryIds.length > mostIds) throw new SpiffeError('argument_invalid', `more than ${mostIds} entries in one question`)
+  const cursor = decodeCursor(request.cursor) ?? await store.log.head()
+  const question = { cursor, since: decodeCursor(request.since), entryIds: request.entryIds }
+  const asked = Number(request.timeoutMs)
+  const startedMs = clock.monotonicMs()
+  const until = startedMs + Math.min(longestTimeoutMs, asked > 0 ? asked : defaultTimeoutMs)
+  await replica.catchUp()
+  for (let last = ''; ;) {
+    const state = await convergence.state(question)
+    const message = encodeState(cursor, state)
+    const text = JSON.stringify(state)
+    if (text !== last) yield message
+    last = text
+    const settled = clock.monotonicMs() - startedMs >= settleMs || state.consumers.every(({ state }) => state !== 'absent')
+    if ((state.converged && settled) || request.once || clock.monotonicMs() >= until) return
+    await nap(progress, clock, signal)
+  }
+}
+
+function encodeState (cursor: Cursor, { consumers, converged }: ConvergenceState): ConvergenceInit {
+  return {
+    cursor: encodeCursor(cursor),
+    converged,
+    consumers: consumers.map(({ agentId, state, cursor, unservedEntryIds, seenAt }) => ({
+      agentId, state, unservedEntryIds, cursor: cursor && encodeCursor(cursor), seenAt: seenAt?.getTime()
+    }))
+  }
+}
+
+/** Until this replica's agents said something, or long enough for others' to have. */
+async function nap (progress: ProgressReporter, clock: Clock, signal: AbortSignal): Promise<void> {
+  const rest = new AbortController()
+  const told = Promise.withResolvers<void>()
+  const stop = progress.onReported(() => told.resolve())
+  try {
+    await Promise.race([told.promise, clock.sleep(lookEveryMs, AbortSignal.any([signal, rest.signal])).catch(() => {})])
+  } finally {
+    stop()
+    rest.abort()
+  }
+  signal.throwIfAborted()
+}

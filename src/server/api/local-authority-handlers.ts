@@ -1,0 +1,59 @@
+import type { AuthorityKind, AuthorityRecord } from '../../ca/authority-record.ts'
+import { SpiffeError } from '../../spiffe/errors.ts'
+import type { CallContext } from '../../rpc/call.ts'
+import type { AuthorityStateInit, LocalAuthorityHandlers } from '../../wire/generated/server-local-authority.ts'
+import type { Authorities } from '../authorities.ts'
+
+/**
+ * `spire.api.server.localauthority.v1.LocalAuthority` (spire-surface §1.8). Where replicas share their keys, it acts on the trust domain's
+ * authorities, whichever replica is asked. There are no upstream authorities yet, and no WIT keys.
+ */
+export function localAuthorityHandlers (
+  { authorities }: { readonly authorities: Authorities }
+): Partial<LocalAuthorityHandlers<CallContext>> {
+  const { ca } = authorities
+  type Verb = 'activate' | 'taint' | 'revoke'
+  const run = async (kind: AuthorityKind, verb: Verb, authorityId: string, { log }: CallContext) => {
+    const slots = ca.slots(kind)
+    const record = await authorities.command(writer => slots[verb](authorityId, writer))
+    log.warn({ kind, authority: record.authorityId, verb }, 'an authority was changed by an operator')
+    return encodeAuthority(record)
+  }
+  const prepare = async (kind: AuthorityKind, { log }: CallContext) => {
+    const slots = ca.slots(kind)
+    if (slots.records.active === undefined) throw initializing()
+    const record = await authorities.command(writer => slots.prepare(writer))
+    log.warn({ kind, authority: record.authorityId }, 'an authority was prepared by an operator')
+    return encodeAuthority(record)
+  }
+  const state = (kind: AuthorityKind) => {
+    const { active, prepared, old } = ca.slots(kind).records
+    if (active === undefined) throw initializing()
+    return { active: encodeAuthority(active), prepared: prepared && encodeAuthority(prepared), old: old && encodeAuthority(old) }
+  }
+  return {
+    getX509AuthorityState: async () => state('x509'),
+    prepareX509Authority: async (_, context) => ({ preparedAuthority: await prepare('x509', context) }),
+    activateX509Authority: async ({ authorityId }, context) =>
+      ({ activatedAuthority: await run('x509', 'activate', authorityId, context) }),
+    taintX509Authority: async ({ authorityId }, context) => ({ taintedAuthority: await run('x509', 'taint', authorityId, context) }),
+    revokeX509Authority: async ({ authorityId }, context) => ({ revokedAuthority: await run('x509', 'revoke', authorityId, context) }),
+    getJWTAuthorityState: async () => state('jwt'),
+    prepareJWTAuthority: async (_, context) => ({ preparedAuthority: await prepare('jwt', context) }),
+    activateJWTAuthority: async ({ authorityId }, context) => ({ activatedAuthority: await run('jwt', 'activate', authorityId, context) }),
+    taintJWTAuthority: async ({ authorityId }, context) => ({ taintedAuthority: await run('jwt', 'taint', authorityId, context) }),
+    revokeJWTAuthority: async ({ authorityId }, context) => ({ revokedAuthority: await run('jwt', 'revoke', authorityId, context) }),
+    async taintX509UpstreamAuthority () { throw noUpstream() },
+    async revokeX509UpstreamAuthority () { throw noUpstream() }
+  }
+}
+
+function encodeAuthority ({ authorityId, notAfter }: AuthorityRecord): AuthorityStateInit {
+  return { authorityId, expiresAt: BigInt(Math.floor(notAfter.getTime() / 1000)) }
+}
+
+function initializing (): SpiffeError { return new SpiffeError('server_initializing', 'server is initializing') }
+
+function noUpstream (): SpiffeError {
+  return new SpiffeError('no_upstream_authority', 'upstream authority is not configured')
+}

@@ -1,0 +1,119 @@
+import type { AuthorityJournal, AuthorityWriter } from '../ca/authority-record.ts'
+import { CertificateAuthority, type CertificateAuthorityOptions } from '../ca/certificate-authority.ts'
+import { emptyBundle } from '../ca/own-bundle.ts'
+import { DatabaseKeyManager } from '../keys/database/database-key-manager.ts'
+import type { KeyManager } from '../keys/key-manager.ts'
+import type { Clock } from '../runtime/clock.ts'
+import type { Logger } from '../runtime/logger.ts'
+import type { Datastore, Stores } from '../storage/datastore.ts'
+import type { LeaseKeeper } from './replication/lease-keeper.ts'
+
+export interface AuthoritiesDeps {
+  readonly store: Datastore
+  readonly keys: KeyManager
+  readonly lease: LeaseKeeper
+  /** Owns the authorities where replicas do not share their keys. */
+  readonly serverId: string
+  readonly clock: Clock
+  readonly log: Logger
+}
+
+export interface AuthoritiesOptions extends Omit<CertificateAuthorityOptions, 'intermediate'> {
+  readonly defaultX509SvidTtlSeconds: number
+  readonly agentTtlSeconds: number
+}
+
+const bootstrapEveryMs = 200
+
+/**
+ * The authorities as a replica has them. Where replicas share keys, the trust domain has one root and one JWT key, written by who holds
+ * the lease, and each replica signs with an intermediate. Otherwise a replica has a root and a JWT key of its own, as in SPIRE, and on
+ * SQLite there is but one server.
+ */
+export class Authorities {
+  readonly ca: CertificateAuthority
+  /** Whether all replicas sign for one root. */
+  readonly shared: boolean
+  readonly #deps: AuthoritiesDeps
+  readonly #owner: string
+
+  private constructor (ca: CertificateAuthority, shared: boolean, owner: string, deps: AuthoritiesDeps) {
+    this.ca = ca
+    this.shared = shared
+    this.#owner = owner
+    this.#deps = deps
+  }
+
+  static async open (options: AuthoritiesOptions, deps: AuthoritiesDeps): Promise<Authorities> {
+    const { store, keys, clock, log } = deps
+    const shared = keys instanceof DatabaseKeyManager
+    const owner = shared || store.kind === 'sqlite' ? '' : deps.serverId
+    if (owner !== '') {
+      log.warn('the key manager is this replica\'s alone: it has a root and a JWT key of its own, and each replica makes bundles ' +
+        'larger; use the key manager "database" to share one root')
+    }
+    const usualTtlSeconds = Math.max(options.defaultX509SvidTtlSeconds, options.agentTtlSeconds)
+    const ca = await CertificateAuthority.open(
+      { ...options, intermediate: shared ? { usualTtlSeconds } : undefined },
+      { keys, journal: journalOn(store, owner, options.trustDomain), bundles: store.bundles, clock, log }
+    )
+    return new Authorities(ca, shared, owner, deps)
+  }
+
+  /** Makes the first authorities, or waits for the replica that does. On return this replica can sign. */
+  async bootstrap (catchUp: () => Promise<void>, signal: AbortSignal): Promise<void> {
+    for (;;) {
+      if (!this.#fenced) return await this.ca.rotateIfDue(this.#writer(this.#deps.store))
+      await this.#deps.lease.acquire()
+      await this.rotateIfDue()
+      await catchUp()
+      if (this.ca.ready) return
+      await this.#deps.clock.sleep(bootstrapEveryMs, signal)
+    }
+  }
+
+  /** One look at the clock, where it is for this replica to look. */
+  async rotateIfDue (): Promise<void> {
+    const stores = this.#fenced ? this.#deps.lease.stores : this.#deps.store
+    if (stores !== undefined) await this.ca.rotateIfDue(this.#writer(stores))
+  }
+
+  /** Another replica changed authorities or keys. */
+  async reload (): Promise<void> {
+    const { keys } = this.#deps
+    if (keys instanceof DatabaseKeyManager) await keys.reload()
+    await this.ca.reload()
+  }
+
+  /** Runs an operator's command on the authorities, from whatever replica it was given to. */
+  async command<T> (work: (writer: AuthorityWriter) => Promise<T>): Promise<T> {
+    if (!this.#fenced) return await work(this.#writer(this.#deps.store))
+    return await this.#deps.lease.command(async stores => {
+      await this.reload()
+      return await work(this.#writer(stores))
+    })
+  }
+
+  /** Whether other replicas may write the same authorities. */
+  get #fenced (): boolean { return this.#owner === '' }
+
+  #writer (stores: Stores): AuthorityWriter {
+    const { keys } = this.#deps
+    return {
+      journal: journalOn(stores, this.#owner, this.ca.bundle.value.trustDomain),
+      keys: keys instanceof DatabaseKeyManager ? keys.on(stores.keys) : keys
+    }
+  }
+}
+
+function journalOn ({ authorities }: Stores, owner: string, trustDomain: CertificateAuthorityOptions['trustDomain']): AuthorityJournal {
+  return {
+    list: kind => authorities.list(kind, owner),
+    async save (records, publish) {
+      const publication = { trustDomain, change: (bundle = emptyBundle(trustDomain)) => publish(bundle) }
+      const bundle = await authorities.save(records.map(record => ({ ...record, owner })), publication)
+      if (bundle === undefined) throw new Error('the store published nothing')
+      return bundle
+    }
+  }
+}

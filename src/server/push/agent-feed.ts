@@ -1,0 +1,191 @@
+import type { Bundle } from '../../spiffe/bundle.ts'
+import type { Entry } from '../../spiffe/entry.ts'
+import type { TrustDomain } from '../../spiffe/trust-domain.ts'
+import type { Cursor } from '../../storage/change-log.ts'
+import type { AgentView, Registry, Touched } from '../registry.ts'
+
+/** What an agent is told next. */
+export interface FeedStep {
+  readonly cursor: Cursor
+  readonly snapshot: boolean
+  readonly entries: readonly Entry[]
+  readonly removedEntryIds: readonly string[]
+  readonly bundles: readonly Bundle[]
+  readonly removedTrustDomains: readonly TrustDomain[]
+}
+
+export interface FeedSource {
+  readonly registry: Registry
+  readonly trustDomain: TrustDomain
+  cursor (): Cursor
+  /** As the replica has it now; selectors may change while a stream is open. */
+  agent (): AgentView
+  bundleOf (trustDomain: TrustDomain): Bundle | undefined
+}
+
+/**
+ * What one agent knows and what it must still be told. Touches pile up while the stream is busy and are answered with the state of that
+ * moment: a slow agent skips what it had no time for.
+ */
+export class AgentFeed {
+  readonly #source: FeedSource
+  /** By id: what the agent has, once it took over what was sent. */
+  readonly #sent = new Map<string, Entry>()
+  readonly #bundles = new Map<TrustDomain, Bundle>()
+  /** How many of the entries federate with each domain. */
+  readonly #federations = new Map<TrustDomain, number>()
+  #touched: Set<string> | 'all'
+  #snapshot: boolean
+  #bundlesDue = true
+  #cursorDue = false
+  #failure: Error | undefined
+  #acknowledged: Cursor | undefined
+  #unserved: readonly string[] = []
+  #told: Cursor | undefined
+  #wake: () => void = () => {}
+
+  /** @param missed what touched the agent since it was last told; `undefined`: it must be told everything */
+  constructor (source: FeedSource, missed: Touched | undefined) {
+    this.#source = source
+    this.#snapshot = missed === undefined || missed === 'all'
+    this.#touched = missed === undefined || missed === 'all' ? 'all' : new Set(missed)
+    if (this.#touched === 'all') return
+    for (const entry of this.#authorized()) if (!this.#touched.has(entry.id)) this.#hold(entry)
+  }
+
+  /** Entries the agent has been told of. */
+  get known (): number { return this.#sent.size }
+
+  touch (touched: Touched): void {
+    if (touched === 'all') this.#touched = 'all'
+    else if (this.#touched !== 'all') for (const id of touched) this.#touched.add(id)
+    this.#wake()
+  }
+
+  /** A bundle changed that the agent may hold. */
+  touchBundles (): void {
+    this.#bundlesDue = true
+    this.#wake()
+  }
+
+  /** The log began anew: the agent must learn at least where it stands. */
+  touchCursor (): void {
+    this.#cursorDue = true
+    this.#wake()
+  }
+
+  /** Ends the stream: `next` throws this from now on. */
+  fail (error: Error): void {
+    this.#failure = error
+    this.#wake()
+  }
+
+  acknowledge (cursor: Cursor, unservedEntryIds: readonly string[]): void {
+    this.#acknowledged = cursor
+    this.#unserved = unservedEntryIds
+  }
+
+  /** Entries whose SVIDs the agent could not have. */
+  get unservedEntryIds (): readonly string[] { return this.#unserved }
+
+  /** Up to where the agent has everything that concerns it: what it was told of last, or, when nothing is left to tell, the log's end. */
+  get reached (): Cursor | undefined {
+    const now = this.#source.cursor()
+    const all = !this.#due && this.#told?.epoch === this.#acknowledged?.epoch && this.#told?.number === this.#acknowledged?.number
+    return all && this.#acknowledged?.epoch === now.epoch ? now : this.#acknowledged
+  }
+
+  /** What the agent must be told now; `undefined` when it knows everything. @throws what `fail` was given */
+  next (): FeedStep | undefined {
+    if (this.#failure !== undefined) throw this.#failure
+    const cursor = this.#source.cursor()
+    const empty = !this.#cursorDue
+    this.#cursorDue = false
+    const snapshot = this.#snapshot
+    const { entries, removedEntryIds } = this.#takeEntries()
+    const federationChanged = entries.length + removedEntryIds.length > 0
+    const { bundles, removedTrustDomains } = this.#takeBundles(federationChanged || snapshot)
+    this.#snapshot = false
+    if (empty && !snapshot && !federationChanged && bundles.length + removedTrustDomains.length === 0) return undefined
+    this.#told = cursor
+    return { cursor, snapshot, entries, removedEntryIds, bundles, removedTrustDomains }
+  }
+
+  /** Settles when there may be something to tell. */
+  async untilTouched (signal: AbortSignal): Promise<void> {
+    if (this.#due || this.#failure !== undefined || signal.aborted) return
+    await new Promise<void>(resolve => {
+      this.#wake = resolve
+      signal.addEventListener('abort', () => resolve(), { once: true })
+    })
+  }
+
+  get #due (): boolean { return this.#bundlesDue || this.#cursorDue || this.#touched === 'all' || this.#touched.size > 0 }
+
+  #takeEntries (): { entries: Entry[], removedEntryIds: string[] } {
+    const { registry } = this.#source
+    const touched = this.#touched
+    this.#touched = new Set()
+    const entries: Entry[] = []
+    const removedEntryIds: string[] = []
+    const put = (entry: Entry) => {
+      if (this.#sent.get(entry.id) === entry) return
+      this.#hold(entry)
+      entries.push(entry)
+    }
+    if (touched === 'all') {
+      const authorized = this.#authorized()
+      const ids = new Set(authorized.map(entry => entry.id))
+      for (const id of this.#sent.keys()) if (!ids.has(id)) removedEntryIds.push(id)
+      for (const entry of authorized) put(entry)
+    } else {
+      for (const id of touched) {
+        const entry = registry.get(id)
+        if (entry !== undefined && registry.isAuthorized(this.#source.agent(), entry)) put(entry)
+        // Also what a resuming agent may hold without having been told on this stream.
+        else removedEntryIds.push(id)
+      }
+    }
+    for (const id of removedEntryIds) this.#drop(id)
+    return { entries, removedEntryIds }
+  }
+
+  #takeBundles (federationChanged: boolean): { bundles: Bundle[], removedTrustDomains: TrustDomain[] } {
+    const bundles: Bundle[] = []
+    const removedTrustDomains: TrustDomain[] = []
+    if (!this.#bundlesDue && !federationChanged) return { bundles, removedTrustDomains }
+    this.#bundlesDue = false
+    const wanted = new Set<TrustDomain>([this.#source.trustDomain, ...this.#federations.keys()])
+    for (const trustDomain of wanted) {
+      const bundle = this.#source.bundleOf(trustDomain)
+      if (bundle === undefined || this.#bundles.get(trustDomain) === bundle) continue
+      this.#bundles.set(trustDomain, bundle)
+      bundles.push(bundle)
+    }
+    for (const trustDomain of this.#bundles.keys()) {
+      if (wanted.has(trustDomain) && this.#source.bundleOf(trustDomain) !== undefined) continue
+      this.#bundles.delete(trustDomain)
+      removedTrustDomains.push(trustDomain)
+    }
+    return { bundles, removedTrustDomains }
+  }
+
+  #hold (entry: Entry): void {
+    this.#drop(entry.id)
+    this.#sent.set(entry.id, entry)
+    for (const domain of entry.federatesWith) this.#federations.set(domain, (this.#federations.get(domain) ?? 0) + 1)
+  }
+
+  #drop (id: string): void {
+    const entry = this.#sent.get(id)
+    if (entry === undefined) return
+    this.#sent.delete(id)
+    for (const domain of entry.federatesWith) {
+      const left = (this.#federations.get(domain) ?? 0) - 1
+      if (left > 0) this.#federations.set(domain, left)
+      else this.#federations.delete(domain)
+    }
+  }
+
+  #authorized (): readonly Entry[] { return this.#source.registry.authorizedEntries(this.#source.agent()) }
+}

@@ -1,0 +1,121 @@
+import type { OwnBundle } from '../../ca/own-bundle.ts'
+import type { Clock } from '../../runtime/clock.ts'
+import type { SpiffeId } from '../../spiffe/spiffe-id.ts'
+import type { TrustDomain } from '../../spiffe/trust-domain.ts'
+import type { Cursor } from '../../storage/change-log.ts'
+import type { Touched } from '../registry.ts'
+import { ChangeHistory } from '../replication/change-history.ts'
+import type { Replica } from '../replication/replica.ts'
+import { AgentFeed } from './agent-feed.ts'
+import type { Progress, ProgressReporter } from './progress-reporter.ts'
+
+const checkEveryMs = 1_000
+const reportEveryRounds = 5
+
+export interface AgentFeedsDeps {
+  readonly replica: Replica
+  readonly ownBundle: OwnBundle
+  readonly trustDomain: TrustDomain
+}
+
+/** The open streams of this replica's agents, each told of what touches its agent. */
+export class AgentFeeds {
+  readonly #deps: AgentFeedsDeps
+  readonly #open = new Map<SpiffeId, Set<AgentFeed>>()
+  readonly history: ChangeHistory
+
+  constructor (deps: AgentFeedsDeps) {
+    this.#deps = deps
+    this.history = new ChangeHistory(deps.replica.cursor)
+    let { epoch } = deps.replica.cursor
+    deps.replica.onChange(({ cursor, touched, bundles, agents }) => {
+      this.history.add(cursor, touched)
+      for (const [agent, touch] of touched) this.#each(agent, feed => feed.touch(touch))
+      // A ban or an eviction must be noticed though no entry changed.
+      for (const agent of agents) this.#each(agent, feed => feed.touch(new Set()))
+      if (bundles.size > 0) for (const [, feed] of this.#all()) feed.touchBundles()
+      if (cursor.epoch !== epoch) for (const [, feed] of this.#all()) feed.touchCursor()
+      epoch = cursor.epoch
+    })
+  }
+
+  /** Agents with an open stream. */
+  get size (): number { return this.#open.size }
+  /** Streams of one agent: two for a moment when it reconnects. */
+  openOf (agent: SpiffeId): number { return this.#open.get(agent)?.size ?? 0 }
+
+  /** @param resume where the agent stands; `undefined`: it knows nothing. Close what this returns. */
+  open (agentId: SpiffeId, resume: Cursor | undefined): AgentFeed & Disposable {
+    const { replica, ownBundle, trustDomain } = this.#deps
+    const feed = new AgentFeed({
+      registry: replica.registry,
+      trustDomain,
+      cursor: () => replica.cursor,
+      agent: () => replica.agents.get(agentId) ?? { id: agentId, selectors: [] },
+      bundleOf: domain => domain === trustDomain ? ownBundle.value : replica.bundleOf(domain)
+    }, resume === undefined ? undefined : this.#missed(resume, agentId))
+    const feeds = this.#open.get(agentId) ?? new Set()
+    feeds.add(feed)
+    this.#open.set(agentId, feeds)
+    return Object.assign(feed, {
+      [Symbol.dispose]: () => {
+        feeds.delete(feed)
+        if (feeds.size === 0 && this.#open.get(agentId) === feeds) this.#open.delete(agentId)
+      }
+    })
+  }
+
+  #missed (resume: Cursor, agentId: SpiffeId): Touched | undefined {
+    const { cursor } = this.#deps.replica
+    // Ahead of us: this replica lags, and will hear of the rest; what it missed until then it hears as well.
+    if (resume.epoch === cursor.epoch && resume.number > cursor.number) return new Set()
+    return this.history.since(resume, agentId)
+  }
+
+  /**
+   * Ends all streams while this replica's view is too old, so that agents turn to another one; tells others of agents that have all
+   * though nothing was sent to them. Until the signal aborts.
+   */
+  async run (reporter: ProgressReporter, clock: Clock, signal: AbortSignal): Promise<void> {
+    const reported = new Map<SpiffeId, Cursor>()
+    for (let rounds = 1; ; rounds++) {
+      await clock.sleep(checkEveryMs, signal)
+      try {
+        this.#deps.replica.requireFresh()
+      } catch (error) {
+        for (const [, feed] of this.#all()) feed.fail(error as Error)
+      }
+      if (rounds % reportEveryRounds === 0) this.#reportIdle(reporter, reported)
+    }
+  }
+
+  #reportIdle (reporter: ProgressReporter, reported: Map<SpiffeId, Cursor>): void {
+    for (const agent of reported.keys()) if (!this.#open.has(agent)) reported.delete(agent)
+    for (const [agent, feed] of this.#all()) {
+      const { reached } = feed
+      const last = reported.get(agent)
+      if (reached === undefined || (last?.epoch === reached.epoch && last.number === reached.number)) continue
+      reported.set(agent, reached)
+      reporter.report(agent, { state: 'acknowledged', cursor: reached, unservedEntryIds: feed.unservedEntryIds })
+    }
+  }
+
+  /** How far an agent of this replica is; `undefined` when it has no stream here or acknowledged nothing yet. */
+  progressOf (agent: SpiffeId): Progress | undefined {
+    let progress: Progress | undefined
+    this.#each(agent, feed => {
+      if (feed.reached !== undefined) {
+        progress = { state: 'acknowledged', cursor: feed.reached, unservedEntryIds: feed.unservedEntryIds }
+      }
+    })
+    return progress
+  }
+
+  #each (agent: SpiffeId, visit: (feed: AgentFeed) => void): void {
+    for (const feed of this.#open.get(agent) ?? []) visit(feed)
+  }
+
+  * #all (): Generator<[SpiffeId, AgentFeed]> {
+    for (const [agent, feeds] of this.#open) for (const feed of feeds) yield [agent, feed]
+  }
+}

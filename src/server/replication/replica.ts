@@ -1,0 +1,150 @@
+import type { OwnBundle } from '../../ca/own-bundle.ts'
+import type { Clock } from '../../runtime/clock.ts'
+import type { Logger } from '../../runtime/logger.ts'
+import type { Agent } from '../../spiffe/agent.ts'
+import type { Bundle } from '../../spiffe/bundle.ts'
+import type { Entry } from '../../spiffe/entry.ts'
+import { SpiffeError } from '../../spiffe/errors.ts'
+import type { SpiffeId } from '../../spiffe/spiffe-id.ts'
+import type { TrustDomain } from '../../spiffe/trust-domain.ts'
+import type { ChangedState, Cursor } from '../../storage/change-log.ts'
+import type { Datastore } from '../../storage/datastore.ts'
+import { everything } from '../../storage/page.ts'
+import { AgentDirectory } from '../agent-directory.ts'
+import { Follower, type Followed } from './follower.ts'
+import { Registry, type Touched } from '../registry.ts'
+
+/** What a replica tells its listeners after its memory changed. */
+export interface ReplicaChange {
+  readonly cursor: Cursor
+  readonly touched: ReadonlyMap<SpiffeId, Touched>
+  /** Trust domains whose bundle changed or went. */
+  readonly bundles: ReadonlySet<TrustDomain>
+  /** Agents whose record changed or went. */
+  readonly agents: ReadonlySet<SpiffeId>
+}
+
+export interface ReplicaDeps {
+  readonly store: Datastore
+  readonly trustDomain: TrustDomain
+  readonly ownBundle: OwnBundle
+  /** The journal of authorities or their keys changed. */
+  readonly onAuthorities: () => Promise<void>
+  /** Older views answer no agent; milliseconds. */
+  readonly maxStaleMs: number
+  readonly clock: Clock
+  readonly log: Logger
+}
+
+/**
+ * One server's memory of what the database holds: entries, agents and bundles. It follows the log and nothing else changes it, so that
+ * all replicas show the same, and a write is shown where it was made like anywhere else.
+ */
+export class Replica {
+  readonly registry: Registry
+  readonly agents: AgentDirectory
+  readonly #deps: ReplicaDeps
+  readonly #bundles = new Map<TrustDomain, Bundle>()
+  readonly #listeners = new Set<(change: ReplicaChange) => void>()
+  #cursor: Cursor = { epoch: '', number: 0 }
+  #follower: Follower | undefined
+
+  private constructor (deps: ReplicaDeps) {
+    this.#deps = deps
+    this.registry = new Registry(deps.trustDomain)
+    this.agents = new AgentDirectory({
+      promote: async (id, serial) => {
+        const agent = await deps.store.agents.promoteSerial(id, serial)
+        await this.catchUp()
+        return agent
+      },
+      catchUp: () => this.catchUp()
+    })
+  }
+
+  /** On return everything is in memory. */
+  static async open (deps: ReplicaDeps): Promise<Replica> {
+    const replica = new Replica(deps)
+    const followed: Followed = {
+      reload: cursor => replica.#reload(cursor), apply: (state, cursor) => replica.#take(state, cursor)
+    }
+    replica.#follower = await Follower.open({ log: deps.store.log, followed, clock: deps.clock, logger: deps.log })
+    return replica
+  }
+
+  /** Up to where the log is in memory. */
+  get cursor (): Cursor { return this.#cursor }
+  /** Whether changes of other replicas arrive at once; otherwise by polling. */
+  get nudged (): boolean { return this.#following.nudged }
+  get staleMs (): number { return this.#deps.store.kind === 'sqlite' ? 0 : this.#following.staleMs }
+
+  catchUp (): Promise<void> { return this.#following.catchUp() }
+  run (signal: AbortSignal): Promise<void> { return this.#following.run(signal) }
+
+  /** @throws {SpiffeError} `replica_stale` when this view may lack a ban */
+  requireFresh (): void {
+    const { staleMs } = this
+    if (staleMs <= this.#deps.maxStaleMs) return
+    throw new SpiffeError('replica_stale', `this replica has not seen the database for ${Math.round(staleMs / 1000)} s`)
+  }
+
+  /** A federated bundle; the own one is the certificate authority's. */
+  bundleOf (trustDomain: TrustDomain): Bundle | undefined { return this.#bundles.get(trustDomain) }
+
+  /** @returns stops it */
+  onChange (listener: (change: ReplicaChange) => void): () => void {
+    this.#listeners.add(listener)
+    return () => { this.#listeners.delete(listener) }
+  }
+
+  get #following (): Follower {
+    if (this.#follower === undefined) throw new Error('the replica is not open yet')
+    return this.#follower
+  }
+
+  async #reload (cursor: Cursor): Promise<void> {
+    const { store } = this.#deps
+    const gone = new Set(this.registry.ids())
+    const entries = new Map<string, Entry | undefined>()
+    for await (const entry of store.entries.all()) {
+      gone.delete(entry.id)
+      if (!isSame(this.registry.get(entry.id), entry)) entries.set(entry.id, entry)
+    }
+    for (const id of gone) entries.set(id, undefined)
+    const agents = new Map<SpiffeId, Agent | undefined>([...this.registry.agentIds()].map(id => [id, undefined]))
+    for await (const agent of store.agents.all()) agents.set(agent.id, agent)
+    const bundles = new Map<TrustDomain, Bundle | undefined>([...this.#bundles.keys()].map(domain => [domain, undefined]))
+    for (const bundle of (await store.bundles.list(everything)).bundles) bundles.set(bundle.trustDomain, bundle)
+    const own = bundles.get(this.#deps.trustDomain)
+    if (own !== undefined) this.#deps.ownBundle.reset(own)
+    await this.#take({ entries, agents, bundles, authorities: true }, cursor)
+  }
+
+  async #take ({ entries, agents, bundles, authorities }: ChangedState, cursor: Cursor): Promise<void> {
+    for (const [trustDomain, bundle] of bundles) this.#showBundle(trustDomain, bundle)
+    for (const [id, agent] of agents) {
+      if (agent === undefined) this.agents.remove(id)
+      else this.agents.put(agent)
+    }
+    const touched = this.registry.apply({ entries, agents })
+    // After the bundle: what is signed from now on verifies by what is shown already.
+    if (authorities) await this.#deps.onAuthorities()
+    this.#cursor = cursor
+    const change = { cursor, touched, bundles: new Set(bundles.keys()), agents: new Set(agents.keys()) }
+    for (const listener of this.#listeners) listener(change)
+  }
+
+  #showBundle (trustDomain: TrustDomain, bundle: Bundle | undefined): void {
+    if (trustDomain === this.#deps.trustDomain) {
+      if (bundle !== undefined) this.#deps.ownBundle.show(bundle)
+    } else if (bundle === undefined) {
+      this.#bundles.delete(trustDomain)
+    } else {
+      this.#bundles.set(trustDomain, bundle)
+    }
+  }
+}
+
+function isSame (a: Entry | undefined, b: Entry): boolean {
+  return a?.revisionNumber === b.revisionNumber && a.createdAtSeconds === b.createdAtSeconds && a.spiffeId === b.spiffeId
+}

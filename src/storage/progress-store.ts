@@ -1,0 +1,30 @@
+import type { SpiffeId } from '../spiffe/spiffe-id.ts'
+import type { Cursor } from './change-log.ts'
+
+/**
+ * How it is known what an agent has: `acknowledged` by itself over the push stream; of one that polls, `written` is what it was last
+ * answered, and `inferred` what a later call proves to have arrived.
+ */
+export type ProgressState = 'acknowledged' | 'written' | 'inferred'
+
+export interface AgentProgress {
+  readonly agentId: SpiffeId
+  /** Whom the agent talks to, or last did; empty once it went away. */
+  readonly replicaId: string
+  readonly state: ProgressState
+  readonly cursor: Cursor
+  /** Entries whose SVIDs it could not have signed. */
+  readonly unservedEntryIds: readonly string[]
+  readonly seenAt: Date
+}
+
+export interface ProgressStore {
+  /** Adds or replaces, all in one statement per few hundred. */
+  report (progress: readonly AgentProgress[]): Promise<void>
+  /** Marks as gone those whom this replica still claims. */
+  leave (replicaId: string, agentIds: readonly SpiffeId[], seenAt: Date): Promise<void>
+  /** @param agentIds all unless given */
+  list (agentIds?: readonly SpiffeId[]): Promise<readonly AgentProgress[]>
+  /** Forgets agents not seen since. */
+  prune (before: Date): Promise<void>
+}

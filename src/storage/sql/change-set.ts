@@ -1,0 +1,40 @@
+import { sql, type Transaction } from 'kysely'
+import type { Bundle } from '../../spiffe/bundle.ts'
+import type { Agent } from '../../spiffe/agent.ts'
+import type { Entry } from '../../spiffe/entry.ts'
+import type { Schema } from './schema.ts'
+
+/** What a change is about: an entry by id, an agent by SPIFFE ID, a bundle by trust domain, the authorities as a whole. */
+export type ChangeKey = readonly [kind: 'entry' | 'agent' | 'bundle', key: string] | readonly [kind: 'authorities' | 'everything']
+
+/** More keys than this in one transaction: reading everything anew is cheaper. */
+const mostKeys = 20_000
+
+/** Notes what a transaction changes, for the log. */
+export class ChangeSet {
+  readonly #keys: ChangeKey[] = []
+
+  entries (entries: Iterable<Pick<Entry, 'id'>>): void {
+    for (const { id } of entries) this.#keys.push(['entry', id])
+  }
+
+  agent ({ id }: Pick<Agent, 'id'>): void { this.#keys.push(['agent', id]) }
+  bundle ({ trustDomain }: Pick<Bundle, 'trustDomain'>): void { this.#keys.push(['bundle', trustDomain]) }
+  authorities (): void { this.#keys.push(['authorities']) }
+
+  get empty (): boolean { return this.#keys.length === 0 }
+  get keys (): readonly ChangeKey[] { return this.#keys.length > mostKeys ? [['everything']] : this.#keys }
+}
+
+/** The last statement of a changing transaction: from here to its commit no other may commit. */
+export async function appendChanges (trx: Transaction<Schema>, kind: 'sqlite' | 'postgres', changes: ChangeSet, at: Date): Promise<void> {
+  const keys = JSON.stringify(changes.keys)
+  if (kind === 'postgres') {
+    await sql`with head as (update log_head set number = number + 1 returning number)
+      insert into change_log (number, changed_at, keys) select number, ${at.getTime()}::bigint, ${keys}::text from head`.execute(trx)
+    return
+  }
+  const { number } = await trx.updateTable('log_head').set(eb => ({ number: eb('number', '+', 1) })).returning('number')
+    .executeTakeFirstOrThrow()
+  await trx.insertInto('change_log').values({ number, changed_at: at.getTime(), keys }).execute()
+}

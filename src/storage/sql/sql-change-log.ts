@@ -1,0 +1,112 @@
+import { sql, type Kysely, type Transaction } from 'kysely'
+import type { Agent } from '../../spiffe/agent.ts'
+import type { Bundle } from '../../spiffe/bundle.ts'
+import type { Entry } from '../../spiffe/entry.ts'
+import { SpiffeError } from '../../spiffe/errors.ts'
+import type { SpiffeId } from '../../spiffe/spiffe-id.ts'
+import type { TrustDomain } from '../../spiffe/trust-domain.ts'
+import type { ChangedState, ChangeLog, Cursor, LogReading } from '../change-log.ts'
+import type { Nudges } from '../nudges.ts'
+import { decodeAgent } from './agent-rows.ts'
+import { decodeBundle } from './bundle-rows.ts'
+import type { ChangeKey } from './change-set.ts'
+import { chunks, idsPerStatement } from './chunks.ts'
+import { decodeEntry } from './entry-rows.ts'
+import type { Schema } from './schema.ts'
+import type { SqlDatabase } from './sql-database.ts'
+
+/** Numbers per reading; a reader that is further behind reads again. */
+const mostAtOnce = 1_000
+
+export class SqlChangeLog implements ChangeLog {
+  readonly #database: SqlDatabase
+  readonly #nudges: Nudges
+
+  constructor (database: SqlDatabase, nudges: Nudges) {
+    this.#database = database
+    this.#nudges = nudges
+  }
+
+  get nudged (): boolean { return this.#nudges.proved }
+  onNudge (listener: () => void): () => void { return this.#nudges.on(listener) }
+  run (signal: AbortSignal): Promise<void> { return this.#nudges.run(signal) }
+
+  async head (): Promise<Cursor> {
+    const { epoch, number } = await this.#database.read(db => readHead(db, this.#database.kind))
+    return { epoch, number }
+  }
+
+  async read (after: Cursor): Promise<LogReading> {
+    // The usual answer costs one row.
+    const head = await this.#database.read(db => readHead(db, this.#database.kind))
+    if (isLost(after, head)) return { kind: 'lost' }
+    if (after.number === head.number) return { kind: 'changes', cursor: after, state: nothingChanged, more: false }
+    return await this.#database.snapshot(trx => readChanges(trx, this.#database.kind, after))
+  }
+
+  async prune (olderThan: Date): Promise<void> {
+    await this.#database.transaction(async trx => {
+      const newest = await trx.selectFrom('change_log').select('number').where('changed_at', '<', olderThan.getTime())
+        .orderBy('number', 'desc').limit(1).executeTakeFirst()
+      if (newest === undefined) return
+      await trx.deleteFrom('change_log').where('number', '<=', newest.number).execute()
+      await trx.updateTable('log_head').set({ compacted: newest.number }).execute()
+    })
+  }
+}
+
+const nothingChanged: ChangedState = { entries: new Map(), agents: new Map(), bundles: new Map(), authorities: false }
+
+type Head = Cursor & { readonly compacted: number }
+
+/** The first eight digits of the name of the file being written; a standby writes none. */
+const timeline = sql<string>`case when pg_is_in_recovery() then '' else left(pg_walfile_name(pg_current_wal_insert_lsn()), 8) end`
+
+/**
+ * On PostgreSQL the timeline is part of the epoch: a promoted standby may lack the last commits of its primary, and numbers would be used
+ * a second time.
+ */
+async function readHead (db: Kysely<Schema>, kind: SqlDatabase['kind']): Promise<Head> {
+  if (kind === 'sqlite') return await db.selectFrom('log_head').select(['epoch', 'number', 'compacted']).executeTakeFirstOrThrow()
+  const { line, epoch, ...head } = await db.selectFrom('log_head').select(['epoch', 'number', 'compacted', timeline.as('line')])
+    .executeTakeFirstOrThrow()
+  // Its state may be old: nobody may take it for the truth.
+  if (line === '') throw new SpiffeError('datastore_unavailable', 'the PostgreSQL server is a standby')
+  return { ...head, epoch: `${epoch}/${line}` }
+}
+
+function isLost (after: Cursor, head: Head): boolean {
+  return after.epoch !== head.epoch || after.number < head.compacted || after.number > head.number
+}
+
+async function readChanges (trx: Transaction<Schema>, kind: SqlDatabase['kind'], after: Cursor): Promise<LogReading> {
+  const head = await readHead(trx, kind)
+  if (isLost(after, head)) return { kind: 'lost' }
+  const rows = await trx.selectFrom('change_log').select(['number', 'keys']).where('number', '>', after.number)
+    .orderBy('number').limit(mostAtOnce).execute()
+  const keys = rows.flatMap(row => JSON.parse(row.keys) as ChangeKey[])
+  if (keys.some(([kind]) => kind === 'everything')) return { kind: 'lost' }
+  const last = rows.at(-1)?.number ?? after.number
+  return { kind: 'changes', cursor: { epoch: head.epoch, number: last }, state: await readState(trx, keys), more: last < head.number }
+}
+
+async function readState (trx: Transaction<Schema>, keys: readonly ChangeKey[]): Promise<ChangedState> {
+  const named = (wanted: ChangeKey[0]) => [...new Set(keys.flatMap(([kind, key]) => kind === wanted && key !== undefined ? [key] : []))]
+  const entries = new Map<string, Entry | undefined>(named('entry').map(id => [id, undefined]))
+  for (const ids of chunks([...entries.keys()], idsPerStatement)) {
+    for (const row of await trx.selectFrom('entries').selectAll().where('id', 'in', ids).execute()) entries.set(row.id, decodeEntry(row))
+  }
+  const agents = new Map<SpiffeId, Agent | undefined>(named('agent').map(id => [id as SpiffeId, undefined]))
+  for (const ids of chunks([...agents.keys()], idsPerStatement)) {
+    for (const row of await trx.selectFrom('agents').selectAll().where('id', 'in', ids).execute()) {
+      agents.set(row.id as SpiffeId, decodeAgent(row))
+    }
+  }
+  const bundles = new Map<TrustDomain, Bundle | undefined>(named('bundle').map(domain => [domain as TrustDomain, undefined]))
+  for (const domains of chunks([...bundles.keys()], idsPerStatement)) {
+    for (const row of await trx.selectFrom('bundles').selectAll().where('trust_domain', 'in', domains).execute()) {
+      bundles.set(row.trust_domain as TrustDomain, decodeBundle(row))
+    }
+  }
+  return { entries, agents, bundles, authorities: keys.some(([kind]) => kind === 'authorities') }
+}

@@ -1,0 +1,72 @@
+import { sql, type Kysely, type Transaction } from 'kysely'
+import type { Clock } from '../../runtime/clock.ts'
+import { SpiffeError } from '../../spiffe/errors.ts'
+import type { Stores } from '../datastore.ts'
+import type { Lease, LeaseStore } from '../lease-store.ts'
+import type { Schema } from './schema.ts'
+import type { Fence, SqlDatabase } from './sql-database.ts'
+
+type LeaseRow = Schema['leases']
+
+export class SqlLeaseStore implements LeaseStore {
+  readonly #database: SqlDatabase
+  readonly #clock: Clock
+  readonly #storesOn: (database: SqlDatabase) => Stores
+
+  constructor (database: SqlDatabase, clock: Clock, storesOn: (database: SqlDatabase) => Stores) {
+    this.#database = database
+    this.#clock = clock
+    this.#storesOn = storesOn
+  }
+
+  async acquire (name: string, holder: string, ttlMs: number, { seize = false }: { readonly seize?: boolean } = {}): Promise<Lease> {
+    return await this.#database.transaction(async trx => {
+      const now = await this.#now(trx)
+      await trx.insertInto('leases').values({ name, holder: '', token: 0, expires_at: 0 })
+        .onConflict(conflict => conflict.column('name').doNothing()).execute()
+      const before = await this.#database.locked(trx.selectFrom('leases').selectAll().where('name', '=', name)).executeTakeFirstOrThrow()
+      const runs = before.expires_at > now
+      const mine = runs && before.holder === holder && !seize
+      if (runs && !mine && !seize) return decodeLease(before)
+      const after = { ...before, holder, token: before.token + (mine ? 0 : 1), expires_at: now + ttlMs }
+      await trx.updateTable('leases').set(after).where('name', '=', name).execute()
+      return decodeLease(after)
+    })
+  }
+
+  async release (name: string, holder: string): Promise<void> {
+    await this.#database.transaction(trx =>
+      trx.updateTable('leases').set({ expires_at: 0 }).where('name', '=', name).where('holder', '=', holder).execute())
+  }
+
+  async get (name: string): Promise<Lease | undefined> {
+    const row = await this.#database.read(db => db.selectFrom('leases').selectAll().where('name', '=', name).executeTakeFirst())
+    return row === undefined ? undefined : decodeLease(row)
+  }
+
+  fenced (name: string, token: number): Stores {
+    const fence: Fence = async trx => {
+      const query = trx.selectFrom('leases').select('token').where('name', '=', name)
+      // Shared: until this transaction ends nobody takes the lease over.
+      const row = await (this.#database.kind === 'postgres' ? query.forShare() : query).executeTakeFirst()
+      if (row?.token !== token) {
+        throw new SpiffeError('lease_lost', `the lease "${name}" has gone to another replica`, { details: { token, now: row?.token } })
+      }
+    }
+    return this.#storesOn(this.#database.fenced(fence))
+  }
+
+  /** Replicas' clocks differ; the database has one. */
+  async #now (trx: Transaction<Schema>): Promise<number> {
+    return this.#database.kind === 'postgres' ? await databaseTime(trx) : this.#clock.now().getTime()
+  }
+}
+
+async function databaseTime (db: Kysely<Schema>): Promise<number> {
+  const { rows } = await sql<{ now: number }>`select floor(extract(epoch from clock_timestamp()) * 1000)::bigint as now`.execute(db)
+  return rows[0]?.now ?? 0
+}
+
+function decodeLease ({ holder, token, expires_at: expiresAt }: LeaseRow): Lease {
+  return { holder, token, expiresAt: new Date(expiresAt) }
+}

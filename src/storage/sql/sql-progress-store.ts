@@ -1,0 +1,68 @@
+import type { SpiffeId } from '../../spiffe/spiffe-id.ts'
+import type { AgentProgress, ProgressState, ProgressStore } from '../progress-store.ts'
+import { chunks, idsPerStatement, rowsPerInsert } from './chunks.ts'
+import type { ProgressRow } from './schema.ts'
+import type { SqlDatabase } from './sql-database.ts'
+
+export class SqlProgressStore implements ProgressStore {
+  readonly #database: SqlDatabase
+
+  constructor (database: SqlDatabase) { this.#database = database }
+
+  async report (progress: readonly AgentProgress[]): Promise<void> {
+    // In one order, so that two replicas' statements never wait for each other in a circle.
+    const rows = progress.map(encodeProgress).toSorted((a, b) => a.agent_id < b.agent_id ? -1 : 1)
+    for (const chunk of chunks(rows, rowsPerInsert)) {
+      await this.#database.transaction(trx => trx.insertInto('agent_progress').values(chunk)
+        .onConflict(conflict => conflict.column('agent_id').doUpdateSet(eb => ({
+          replica_id: eb.ref('excluded.replica_id'),
+          state: eb.ref('excluded.state'),
+          epoch: eb.ref('excluded.epoch'),
+          number: eb.ref('excluded.number'),
+          unserved: eb.ref('excluded.unserved'),
+          seen_at: eb.ref('excluded.seen_at')
+        }))).execute())
+    }
+  }
+
+  async leave (replicaId: string, agentIds: readonly SpiffeId[], seenAt: Date): Promise<void> {
+    for (const chunk of chunks(agentIds.toSorted(), rowsPerInsert)) {
+      await this.#database.transaction(trx => trx.updateTable('agent_progress').set({ replica_id: '', seen_at: seenAt.getTime() })
+        .where('replica_id', '=', replicaId).where('agent_id', 'in', chunk).execute())
+    }
+  }
+
+  async list (agentIds?: readonly SpiffeId[]): Promise<readonly AgentProgress[]> {
+    if (agentIds === undefined) {
+      const rows = await this.#database.read(db => db.selectFrom('agent_progress').selectAll().orderBy('agent_id').execute())
+      return rows.map(decodeProgress)
+    }
+    const found: AgentProgress[] = []
+    for (const chunk of chunks(agentIds, idsPerStatement)) {
+      const rows = await this.#database.read(db => db.selectFrom('agent_progress').selectAll().where('agent_id', 'in', chunk).execute())
+      found.push(...rows.map(decodeProgress))
+    }
+    return found
+  }
+
+  async prune (before: Date): Promise<void> {
+    await this.#database.transaction(trx => trx.deleteFrom('agent_progress').where('seen_at', '<', before.getTime()).execute())
+  }
+}
+
+function encodeProgress ({ agentId, replicaId, state, cursor, unservedEntryIds, seenAt }: AgentProgress): ProgressRow {
+  return {
+    agent_id: agentId, replica_id: replicaId, state, ...cursor, unserved: JSON.stringify(unservedEntryIds), seen_at: seenAt.getTime()
+  }
+}
+
+function decodeProgress (row: ProgressRow): AgentProgress {
+  return {
+    agentId: row.agent_id as SpiffeId,
+    replicaId: row.replica_id,
+    state: row.state as ProgressState,
+    cursor: { epoch: row.epoch, number: row.number },
+    unservedEntryIds: JSON.parse(row.unserved) as string[],
+    seenAt: new Date(row.seen_at)
+  }
+}
