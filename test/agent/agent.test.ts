@@ -1,4 +1,5 @@
-import { readFile, stat, writeFile } from 'node:fs/promises'
+import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
 import { agentService } from '../../src/wire/generated/server-agent.ts'
@@ -122,6 +123,30 @@ void t.test('a banned or evicted agent ends, and leaves no SVID behind', async t
     await server.admin.client(agentService)[act]({ id: id(agent.path) })
     await t.rejects(agent.ended, { code }, act)
     await t.rejects(readFile(join(agent.folder, 'agent-data.json')), { code: 'ENOENT' })
+  }
+})
+
+void t.test('an agent that was banned or evicted while it was down ends at its start, and leaves no SVID behind', async t => {
+  await using server = await startTestServer()
+  for (const [act, code] of [['banAgent', 'agent_banned'], ['deleteAgent', 'agent_not_attested']] as const) {
+    const folder = await mkdtemp(join(tmpdir(), 'assay-agent-'))
+    t.teardown(() => rm(folder, { recursive: true, force: true }))
+    const before = await startTestAgent(server, { folder })
+    await before[Symbol.asyncDispose]()
+    t.ok(await stat(join(folder, 'agent-data.json')), `${act}: it kept its SVID when it stopped`)
+    await server.admin.client(agentService)[act]({ id: id(before.path) })
+
+    // What it kept is good as far as it can tell alone, so it starts; its first call to the server tells.
+    const start = async () => {
+      await using agent = await startTestAgent(server, { folder, token: 'not-a-token' })
+      await agent.ended
+    }
+    await t.rejects(start(), { code }, act)
+    await t.rejects(stat(join(folder, 'agent-data.json')), { code: 'ENOENT' }, `${act}: the stored SVID is gone`)
+    await t.rejects(start(), { name: 'RpcError', status: 'INVALID_ARGUMENT' }, `${act}: the next start attests afresh, and needs a token`)
+    await using after = await startTestAgent(server, { folder })
+    await register(server, after, `/after-${act}`)
+    t.same(idsOf(await stateWith(after, () => true)), [`spiffe://example.org/after-${act}`], `${act}: with a new one it serves`)
   }
 })
 
