@@ -11,9 +11,10 @@ import { PermissionDeniedDetails, PermissionDeniedDetails_Reason as Reason } fro
 import { parseCertificate } from '../../src/x509/certificate.ts'
 import { createCertificateRequest } from '../../src/x509/certificate-request.ts'
 import { attest, createJoinToken, identityOf, newKey, openServerChannel } from '../fakes/agent-client.ts'
-import { capturedLog } from '../fakes/captured-log.ts'
+import { capturedLog, type LogLine } from '../fakes/captured-log.ts'
 import { ManualClock } from '../fakes/clock.ts'
 import { idOf } from '../fakes/entries.ts'
+import { eventually } from '../fakes/eventually.ts'
 import { startTestServer, type TestServer } from '../fakes/server.ts'
 
 /** What a call was refused with. */
@@ -183,7 +184,7 @@ void t.test('an operator can follow an attestation in the log, and see why one f
   const { log, lines } = capturedLog()
   await using server = await startTestServer({ log })
   const token = await createJoinToken(server)
-  await attest(server, token)
+  const identity = await attest(server, token)
   const steps = lines.filter(line => line['method'] === '/spire.api.server.agent.v1.Agent/AttestAgent')
   t.match(steps, [
     { level: 'debug', msg: 'attestation received', attestor: 'join_token' },
@@ -193,6 +194,24 @@ void t.test('an operator can follow an attestation in the log, and see why one f
     { level: 'debug', msg: 'call', status: 'OK' }
   ])
   t.equal(new Set(steps.map(line => line['requestId'])).size, 1, 'one request number runs through it')
+  const { connection, address } = (steps[0] as LogLine)['caller'] as { connection: string, address: string }
+  const ofConnection = () => lines.filter(line => line['connection'] === connection)
+  await eventually('the connection ends', async () => ofConnection().length === 3)
+  t.match(ofConnection(), [
+    { level: 'debug', msg: 'connection accepted', address, tls: 'TLSv1.3' },
+    { level: 'debug', msg: 'client shows no certificate', address },
+    { level: 'debug', msg: 'connection closed', address }
+  ], 'from the connection it came over')
+  const positions = ['connection accepted', 'attestation received', 'agent attested', 'connection closed'].map(message =>
+    lines.findIndex(line => line['msg'] === message && (line['connection'] ?? (line['caller'] as LogLine)['connection']) === connection))
+  t.same(positions, positions.toSorted((a, b) => a - b), 'in this order')
+
+  await using agent = openServerChannel(server, identity)
+  await agent.client(entryService).getAuthorizedEntries({})
+  t.match(lines.find(line => line['msg'] === 'client verified'), {
+    level: 'debug', spiffeId: `spiffe://example.org/spire/agent/join_token/${token}`, connection: /^tls-/, expires: /Z$/,
+    serialNumber: parseCertificate(identity.chain[0] as Uint8Array).serialNumber
+  }, 'to the use of its SVID')
   const unused = await createJoinToken(server)
   await attest(server, 'wrong-token').catch(() => {})
   t.match(lines.findLast(line => line['msg'] === 'attestation refused'), { level: 'warn', code: 'join_token_invalid', reason: /token/ })
