@@ -92,7 +92,7 @@ export async function runAgent (config: AgentConfig, signal: AbortSignal, option
     })),
     bind(secretDiscoveryService, sdsHandlers({
       attestWorkload: attest,
-      identities: source,
+      identities,
       clock,
       aliases: {
         svid: config.sds.defaultSvidName, bundle: config.sds.defaultBundleName, allBundles: config.sds.defaultAllBundlesName

@@ -109,7 +109,7 @@ export class Mesh implements AsyncDisposable {
         return { sha256: fingerprint256.replaceAll(':', '').toLowerCase(), validTo: new Date(validTo) }
       }
     } catch (error) {
-      if ((error as { code?: string }).code !== 'no_identity_issued') throw error
+      if (!['no_identity_issued', 'server_initializing'].includes((error as { code?: string }).code ?? '')) throw error
     }
     return undefined
   }
