@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import t from 'tap'
 import { firstOf } from '../../src/runtime/first-of.ts'
 import { secretDiscoveryService } from '../../src/wire/generated/envoy-sds.ts'
+import { reflectionService } from '../../src/wire/generated/reflection.ts'
 import { agentService } from '../../src/wire/generated/server-agent.ts'
 import { entryService } from '../../src/wire/generated/server-entry.ts'
 import type { EntryInit } from '../../src/wire/generated/types.ts'
@@ -82,6 +83,22 @@ void t.test('JWT-SVIDs are fetched, reused, and validated by the agent', async t
   await t.rejects(workload.fetchJWTSVID(
     { audience: ['db'], spiffeId: 'spiffe://example.org/not-mine' }, securityHeader
   ), { message: 'no identity issued' })
+})
+
+void t.test('what an agent offers on its socket', async t => {
+  await using server = await startTestServer({ config: { disableJwtSvids: true } })
+  await using agent = await startTestAgent(server)
+  const requests = (async function * () { yield { listServices: '' } })()
+  const listed = await firstOf(agent.workload.client(reflectionService).serverReflectionInfo(requests))
+  t.same(listed?.listServicesResponse?.service.map(({ name }) => name).toSorted(), [
+    'SpiffeWorkloadAPI', 'envoy.service.secret.v3.SecretDiscoveryService', 'grpc.health.v1.Health', 'grpc.reflection.v1.ServerReflection',
+    'grpc.reflection.v1alpha.ServerReflection'
+  ], 'WLE-17 WLE-19 AMB-09 the Workload API, under its name on the wire; Envoy\'s SDS beside it')
+  await register(server, agent, '/web')
+  await stateWith(agent, () => true)
+  const workload = agent.workload.client(workloadService)
+  const disabled = { status: 'UNIMPLEMENTED', code: 'jwt_disabled' }
+  await t.rejects(workload.fetchJWTSVID({ audience: ['db'] }, securityHeader), disabled, 'AMB-11 WLAPI-01 the disabled JWT profile')
 })
 
 void t.test('SVIDs are renewed at half-life, while streams stay open', async t => {

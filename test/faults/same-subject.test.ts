@@ -61,7 +61,7 @@ t.test('two trust domains whose CAs have the same subject', async t => {
     t.equal(await callAs(partner, ownAdminSvid), 'OK', 'and at the partner, which lists that ID as admin')
     t.equal(await callAs(own, await mint(partnerAdmin, 'spiffe://partner.test/admin')), 'UNAUTHENTICATED', 'not the partner\'s')
     for (const [how, identity] of Object.entries(forged)) {
-      t.equal(await callAs(own, identity), 'UNAUTHENTICATED', `X509-21 TS-08 nor its ID signed by the partner's CA, ${how}`)
+      t.equal(await callAs(own, identity), 'UNAUTHENTICATED', `X509-21 TS-08 TDB-04 nor its ID signed by the partner's CA, ${how}`)
       t.equal(await callAs(partner, identity), 'UNAUTHENTICATED', `X509-21 also at the partner's own server, ${how}`)
     }
   })
@@ -104,8 +104,8 @@ t.test('two trust domains whose CAs have the same subject', async t => {
     t.equal(await verify(pemOf(partnerSvid), partnerBundle), 0, 'the partner\'s its own')
     t.equal(await verify(pemOf(partnerSvid), ownBundle), 1, 'the own bundle refuses the partner\'s SVID')
     for (const [how, identity] of Object.entries(forged)) {
-      t.equal(await verify(pemOf(identity), ownBundle), 1, `X509-21 the own bundle refuses the forged one, ${how}`)
-      t.equal(await verify(pemOf(identity), partnerBundle), 1, `X509-21 the signer's bundle does not speak for another domain, ${how}`)
+      t.equal(await verify(pemOf(identity), ownBundle), 1, `X509-21 WLAPI-12 the own bundle refuses the forged one, ${how}`)
+      t.equal(await verify(pemOf(identity), partnerBundle), 1, `X509-21 TDB-04 WLAPI-12 the signer's bundle has no say elsewhere, ${how}`)
     }
     t.equal(await verify(await mintJwt(ownAdmin, 'spiffe://example.org/web'), ownBundle, 'db'), 0, 'a token of the own domain')
     for (const [how, token] of Object.entries(await forgeTokens('spiffe://example.org/web', hostile, ownBundle))) {
