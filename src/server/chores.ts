@@ -6,6 +6,7 @@ import type { Datastore } from '../storage/datastore.ts'
 import type { Registrations } from './registrations.ts'
 
 export interface ChoreDeps {
+  readonly caTtlSeconds: number
   readonly authority: CertificateAuthority
   readonly registrations: Registrations
   readonly store: Datastore
@@ -13,11 +14,15 @@ export interface ChoreDeps {
   readonly log: Logger
 }
 
-const rotateEveryMs = 10_000
+const longestRotationMs = 10_000
+/** Looks at the clock in the life of a CA, at the least: what is due is due at parts of that life. */
+const looksPerLife = 60
 const pruneEveryMs = 300_000
 
 /** What a server does unasked: rotate authorities, drop what has expired. A failure is logged and tried again; it ends nothing. */
-export async function runChores ({ authority, registrations, store, clock, log }: ChoreDeps, signal: AbortSignal): Promise<void> {
+export async function runChores (deps: ChoreDeps, signal: AbortSignal): Promise<void> {
+  const { caTtlSeconds, authority, registrations, store, clock, log } = deps
+  const rotateEveryMs = Math.min(longestRotationMs, caTtlSeconds * 1000 / looksPerLife)
   await runTasks(signal, [
     signal => repeat(rotateEveryMs, 'authority rotation', () => authority.rotateIfDue(), signal),
     signal => repeat(pruneEveryMs, 'pruning', async () => {

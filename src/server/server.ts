@@ -89,7 +89,7 @@ export async function runServer (
   metrics.gauge({ name: 'attested_agents', help: 'Attested agents' }).collect(() => registrations.agents.size)
   await runTasks(signal, [
     signal => claim.keep(signal),
-    signal => runChores({ authority, registrations, store, clock, log }, signal),
+    signal => runChores({ caTtlSeconds: config.caTtlSeconds, authority, registrations, store, clock, log }, signal),
     signal => identity.run(() => rpc.refreshIdentity(), log, signal),
     signal => serveDiagnostics(config, { metrics, probes: { datastore: () => store.ping() }, log }, signal)
   ])

@@ -17,7 +17,7 @@ export interface ServerAccess {
 export function newKey (): KeyObject { return generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey }
 
 /** A channel to the server's TLS listener that trusts whatever answers; with an identity or anonymous. */
-export function openServerChannel (server: ServerAccess, identity?: Pick<TestIdentity, 'chain' | 'privateKey'>): Channel {
+export function openServerChannel (server: Pick<ServerAccess, 'ready'>, identity?: Pick<TestIdentity, 'chain' | 'privateKey'>): Channel {
   return openTlsChannel({
     address: `127.0.0.1:${server.ready.port}`,
     verifyServer: () => {},
@@ -33,9 +33,14 @@ export async function createJoinToken (server: ServerAccess, agentId?: { trustDo
 
 /** Attests with a fresh token, or the given one. @throws {RpcError} */
 export async function attest (server: ServerAccess, token?: string): Promise<TestIdentity> {
-  const key = newKey()
   await using channel = openServerChannel(server)
-  const payload = Buffer.from(token ?? await createJoinToken(server))
+  return await attestOver(channel, token ?? await createJoinToken(server))
+}
+
+/** The same over a channel that is there already. @throws {RpcError} */
+export async function attestOver (channel: Channel, token: string): Promise<TestIdentity> {
+  const key = newKey()
+  const payload = Buffer.from(token)
   const requests = (async function * () {
     yield { params: { data: { type: 'join_token', payload }, params: { csr: createCertificateRequest(key) } } }
   })()
