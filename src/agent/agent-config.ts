@@ -40,12 +40,14 @@ export interface AgentConfig {
   readonly healthChecks: HealthChecks | undefined
 }
 
-/** Names of the SDS resources that every proxy may ask for. */
+/** SDS: names of the resources that every proxy may ask for, and how it answers. */
 export interface SdsConfig {
   readonly defaultSvidName: string
   readonly defaultBundleName: string
   readonly defaultAllBundlesName: string
   readonly disableSpiffeCertValidation: boolean
+  /** Refuse SDS calls without the Workload API's `workload.spiffe.io: true` (AMB-13). */
+  readonly requireSecurityHeader: boolean
 }
 
 const cacheSize = z.int().min(1, 'must be at least 1').default(1_000)
@@ -70,7 +72,8 @@ const agentSchema = z.strictObject({
     default_svid_name: text.default('default'),
     default_bundle_name: text.default('ROOTCA'),
     default_all_bundles_name: text.default('ALL'),
-    disable_spiffe_cert_validation: z.boolean().default(false)
+    disable_spiffe_cert_validation: z.boolean().default(false),
+    require_security_header: z.boolean().default(false)
   }).prefault({}),
   log_level: logLevel.default('info'),
   log_file: text.optional(),
@@ -125,7 +128,8 @@ export function parseAgentConfig (source: ConfigSource): AgentConfig {
       defaultSvidName: agent.sds.default_svid_name,
       defaultBundleName: agent.sds.default_bundle_name,
       defaultAllBundlesName: agent.sds.default_all_bundles_name,
-      disableSpiffeCertValidation: agent.sds.disable_spiffe_cert_validation
+      disableSpiffeCertValidation: agent.sds.disable_spiffe_cert_validation,
+      requireSecurityHeader: agent.sds.require_security_header
     },
     plugins,
     logLevel: agent.log_level,

@@ -15,6 +15,7 @@ import { SpiffeError } from '../spiffe/errors.ts'
 import type { Selector } from '../spiffe/selector.ts'
 import { secretDiscoveryService } from '../wire/generated/envoy-sds.ts'
 import { workloadService } from '../wire/generated/workload.ts'
+import { requireSecurityHeader } from '../workloadapi/security-header.ts'
 import { workloadHandlers } from '../workloadapi/workload-handlers.ts'
 import { agentCatalog } from './agent-catalog.ts'
 import type { AgentConfig } from './agent-config.ts'
@@ -92,12 +93,13 @@ export async function runAgent (config: AgentConfig, signal: AbortSignal, option
     })),
     bind(secretDiscoveryService, sdsHandlers({
       attestWorkload: attest,
-      identities: source,
+      identities,
       clock,
       aliases: {
         svid: config.sds.defaultSvidName, bundle: config.sds.defaultBundleName, allBundles: config.sds.defaultAllBundlesName
       },
       disableSpiffeCertValidation: config.sds.disableSpiffeCertValidation,
+      admit: config.sds.requireSecurityHeader ? requireSecurityHeader : undefined,
       metrics: counters.sds
     })),
     healthService(ready)

@@ -5,7 +5,7 @@ import type { JwtSvid, WorkloadIdentity } from '../spiffe/svid.ts'
 import type { JwtCache, JwtSigner } from './jwt-cache.ts'
 import type { NodeIdentities } from './node-identities.ts'
 
-/** Satisfies what the Workload API and SDS each declare. */
+/** Satisfies what the Workload API declares. SDS watches `NodeIdentities` itself: an Envoy had better wait than be refused. */
 export interface AgentIdentitySource {
   watch (selectors: readonly Selector[], signal: AbortSignal): AsyncIterable<WorkloadIdentity>
   fetchJwtSvids (
@@ -15,9 +15,12 @@ export interface AgentIdentitySource {
 
 export function identitySource (identities: NodeIdentities, jwts: JwtCache, signer: JwtSigner): AgentIdentitySource {
   return {
-    watch: (selectors, signal) => identities.watch(selectors, signal),
+    async * watch (selectors, signal) {
+      checkSynced(identities)
+      yield * identities.watch(selectors, signal)
+    },
     async fetchJwtSvids (selectors, audience, id, signal) {
-      if (!identities.synced) throw new SpiffeError('server_initializing', 'the agent does not know its entries yet')
+      checkSynced(identities)
       const entries = identities.entriesFor(selectors).filter(entry => id === undefined || entry.spiffeId === id)
       const fetched = await Promise.all(entries.map(entry => jwts.fetch(entry, audience, signer, signal).catch(withdrawn)))
       const svids = fetched.filter(svid => svid !== undefined)
@@ -25,6 +28,11 @@ export function identitySource (identities: NodeIdentities, jwts: JwtCache, sign
       return svids
     }
   }
+}
+
+/** Until its entries are known, the agent can say neither who a caller is nor that it is nobody: callers come back later (WLE-13). */
+function checkSynced ({ synced }: NodeIdentities): void {
+  if (!synced) throw new SpiffeError('server_initializing', 'the agent does not know its entries yet', { requirement: 'WLE-13' })
 }
 
 /** The server took the entry away and this node has not heard of it yet: the workload has lost that identity (WLAPI-24). */

@@ -1,3 +1,4 @@
+import { X509Certificate } from 'node:crypto'
 import type { Socket } from 'node:net'
 import { connect } from 'node:tls'
 import { CallCredentials, ChannelCredentials } from '@grpc/grpc-js'
@@ -38,10 +39,13 @@ export class PeerCheckingCredentials extends ChannelCredentials {
         tlsSocket.destroy()
         reject(error)
       }
+      log.debug({ address }, 'connected to the server; TLS begins')
       const tlsSocket = connect({ ...tlsPolicy, socket, secureContext: secureContextOf(identity?.()) }, () => {
         tlsSocket.setTimeout(0)
+        const chain = peerChain(tlsSocket)
         try {
-          verifyServer(peerChain(tlsSocket))
+          verifyServer(chain)
+          if (log.isLevelEnabled('debug')) log.debug({ address, tls: tlsSocket.getProtocol(), ...factsOf(chain[0]) }, 'server verified')
         } catch (error) {
           const refusal = error instanceof SpiffeError
             ? error
@@ -53,6 +57,7 @@ export class PeerCheckingCredentials extends ChannelCredentials {
         }
         if (tlsSocket.alpnProtocol !== 'h2') return fail(new Error('the server does not speak HTTP/2'))
         this.refusal = undefined
+        tlsSocket.once('close', () => log.debug({ address }, 'connection to the server closed'))
         resolve(tlsSocket)
       })
       tlsSocket.setTimeout(handshakeTimeoutMs, () => fail(new Error('the TLS handshake took too long')))
@@ -63,4 +68,10 @@ export class PeerCheckingCredentials extends ChannelCredentials {
       tlsSocket.once('close', () => reject(new Error('the server closed the connection')))
     })
   }
+}
+
+function factsOf (leaf: Uint8Array | undefined): Readonly<Record<string, unknown>> {
+  if (leaf === undefined) return {}
+  const { subjectAltName: names, serialNumber, validToDate } = new X509Certificate(leaf)
+  return { names, serialNumber, expires: validToDate.toISOString() }
 }

@@ -60,8 +60,10 @@ export async function openTlsListener (options: TlsListenOptions, deps: TlsListe
       return
     }
     const key = connections.nextKey('tls')
+    log.debug({ address, connection: key, tls: socket.getProtocol() }, 'connection accepted')
     const identified = identify(socket, key, address)
     if (!connections.add(key, socket, identified)) return
+    socket.once('close', () => log.debug({ address, connection: key }, 'connection closed'))
     if ('refusal' in identified) {
       const { code, message, requirement, details } = identified.refusal
       log.warn({ address, connection: key, code, reason: message, requirement, details }, 'client refused')
@@ -74,7 +76,10 @@ export async function openTlsListener (options: TlsListenOptions, deps: TlsListe
 
   function identify (socket: TLSSocket, key: string, address: string): Identified {
     try {
-      const caller: TlsCaller = { kind: 'tls', connection: key, address, svid: verify(socket), drop: () => { socket.destroy() } }
+      const svid = verify(socket)
+      if (svid === undefined) log.debug({ address, connection: key }, 'client shows no certificate')
+      else log.debug({ address, connection: key, ...factsOf(svid) }, 'client verified')
+      const caller: TlsCaller = { kind: 'tls', connection: key, address, svid, drop: () => { socket.destroy() } }
       return { caller }
     } catch (error) {
       if (error instanceof SpiffeError) return { refusal: error }
@@ -121,6 +126,10 @@ export async function openTlsListener (options: TlsListenOptions, deps: TlsListe
       }
     }
   }
+}
+
+function factsOf ({ id, leaf, expiresAt }: VerifiedX509Svid): Readonly<Record<string, string>> {
+  return { spiffeId: id, serialNumber: leaf.serialNumber, expires: expiresAt.toISOString() }
 }
 
 function addressOf ({ remoteAddress, remotePort }: { remoteAddress?: string | undefined, remotePort?: number | undefined }): string {

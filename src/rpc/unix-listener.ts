@@ -53,7 +53,10 @@ export async function openUnixListener (path: string, mode: number, deps: UnixLi
       socket.destroy()
       return
     }
-    if (connections.add(key, socket, { caller })) adapter.inject(socket)
+    if (!connections.add(key, socket, { caller })) return
+    log.debug({ connection: key, pid: peer.pid, uid: peer.uid, gid: peer.gid, pinnedBy: peer.pinnedBy }, 'connection accepted')
+    socket.once('close', () => log.debug({ connection: key }, 'connection closed'))
+    adapter.inject(socket)
   }
 
   function identify (socket: Socket): ReturnType<typeof identifyPeer> | undefined {

@@ -1,12 +1,20 @@
 import { createServer } from 'node:http'
 import { once } from 'node:events'
+import type { AddressInfo } from 'node:net'
 import type { Logger } from './logger.ts'
+
+/** Whoever asks for nothing is gone before long; enough connections that an orchestrator is not locked out meanwhile. */
+const serverOptions = {
+  requestTimeout: 5000, headersTimeout: 5000, connectionsCheckingInterval: 1000, keepAliveTimeout: 1000, maxHeaderSize: 8192
+} as const
+const maxConnections = 2048
 
 /** What is asked of one part of the process; throws, or rejects, when it is not well. */
 export type Probe = () => unknown
 
 export interface HealthListenOptions {
   readonly host: string
+  /** 0 lets the system choose. */
   readonly port: number
   readonly livePath: string
   readonly readyPath: string
@@ -19,7 +27,7 @@ export interface HealthListenOptions {
 export async function serveHealthChecks (
   probes: Readonly<Record<string, Probe>>, options: HealthListenOptions, log: Logger, signal: AbortSignal
 ): Promise<void> {
-  const server = createServer({ requestTimeout: 5000, headersTimeout: 5000, keepAliveTimeout: 1000 }, (request, response) => {
+  const server = createServer(serverOptions, (request, response) => {
     const path = request.url?.split('?')[0]
     const answer = path === options.livePath ? Promise.resolve({}) : path === options.readyPath ? ask(probes) : undefined
     if (answer === undefined || request.method !== 'GET') {
@@ -34,9 +42,11 @@ export async function serveHealthChecks (
       response.writeHead(500).end()
     })
   })
+  server.maxConnections = maxConnections
   server.listen({ host: options.host, port: options.port, signal })
   await once(server, 'listening', { signal })
-  log.info({ host: options.host, port: options.port }, 'health checks are served')
+  const { port } = server.address() as AddressInfo
+  log.info({ host: options.host, port }, 'health checks are served')
   signal.addEventListener('abort', () => server.closeAllConnections(), { once: true })
   await once(server, 'close')
 }

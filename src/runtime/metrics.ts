@@ -102,7 +102,14 @@ export interface ServeMetricsOptions {
 export async function serveMetrics (metrics: Metrics, options: ServeMetricsOptions, log: Logger, signal: AbortSignal): Promise<void> {
   const { host, port, onListening } = options
   if (signal.aborted) return
-  const server = createServer({ maxHeaderSize: 8192, headersTimeout: 5_000, requestTimeout: 10_000, keepAliveTimeout: 65_000 })
+  const server = createServer({
+    maxHeaderSize: 8192,
+    headersTimeout: 5_000,
+    requestTimeout: 10_000,
+    // Else idle connections, of which few are let in, would keep everybody out for half a minute.
+    connectionsCheckingInterval: 1_000,
+    keepAliveTimeout: 65_000
+  })
   server.maxConnections = 64
   server.on('request', (request: IncomingMessage, response: ServerResponse) => {
     answer(metrics, request, response).catch((error: unknown) => {

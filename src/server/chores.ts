@@ -7,13 +7,16 @@ import type { Authorities } from './authorities.ts'
 import type { LeaseKeeper } from './replication/lease-keeper.ts'
 
 export interface ChoreDeps {
+  readonly caTtlSeconds: number
   readonly authorities: Authorities
   readonly lease: LeaseKeeper
   readonly clock: Clock
   readonly log: Logger
 }
 
-const rotateEveryMs = 10_000
+const longestRotationMs = 10_000
+/** Looks at the clock in the life of a CA, at the least: what is due is due at parts of that life. */
+const looksPerLife = 60
 const pruneEveryMs = 300_000
 /** A replica that was away for longer reads everything anew. */
 const logKeptMs = 3_600_000
@@ -23,7 +26,9 @@ const replicaKeptMs = 60_000
  * What a trust domain needs done unasked, once and not by every replica: rotate authorities, drop what has expired. A failure is logged
  * and tried again; it ends nothing.
  */
-export async function runChores ({ authorities, lease, clock, log }: ChoreDeps, signal: AbortSignal): Promise<void> {
+export async function runChores (deps: ChoreDeps, signal: AbortSignal): Promise<void> {
+  const { caTtlSeconds, authorities, lease, clock, log } = deps
+  const rotateEveryMs = Math.min(longestRotationMs, caTtlSeconds * 1000 / looksPerLife)
   await runTasks(signal, [
     signal => repeat(rotateEveryMs, 'authority rotation', () => authorities.rotateIfDue(), signal),
     signal => repeat(pruneEveryMs, 'pruning', async () => {

@@ -108,7 +108,7 @@ export async function runServer (
   await runTasks(signal, [
     signal => replica.run(signal),
     signal => lease.run(signal),
-    signal => runChores({ authorities, lease, clock, log }, signal),
+    signal => runChores({ caTtlSeconds: config.caTtlSeconds, authorities, lease, clock, log }, signal),
     signal => progress.run(signal),
     signal => feeds.run(progress, clock, signal),
     signal => reportReplica({

@@ -83,7 +83,7 @@ export const errorCatalogue = {
   deadline_exceeded: { status: 'DEADLINE_EXCEEDED', retry: true, next: 'retry with a longer deadline' },
   cancelled: { status: 'CANCELLED', retry: true, next: 'the caller went away or the process is stopping' },
   server_unreachable: { status: 'UNAVAILABLE', retry: true, next: 'check that the server runs and the address is right' },
-  server_initializing: { status: 'UNAVAILABLE', retry: true, next: 'retry in a moment: the server is starting' },
+  server_initializing: { status: 'UNAVAILABLE', retry: true, next: 'retry in a moment: the process is starting, or waits for its server' },
   server_stopping: { status: 'UNAVAILABLE', retry: true, next: 'retry: the process is stopping or being restarted' },
   // Storage and keys
   datastore_unavailable: { status: 'UNAVAILABLE', retry: true, next: 'check that the database runs and is reachable' },

@@ -8,11 +8,12 @@ export interface IdentitySource {
   /**
    * Whole states, the current one first, each with every matching SVID ready; `svids` is empty when no entry matches, the own bundle is
    * always there. Ends when the signal aborts.
+   * @throws {SpiffeError} `server_initializing` while nothing is known yet
    */
   watch (selectors: readonly Selector[], signal: AbortSignal): AsyncIterable<WorkloadIdentity>
   /**
    * Tokens for one identity, or for all of them in entry order.
-   * @throws {SpiffeError} `no_identity_issued`; `server_unreachable` and the like when nothing can sign
+   * @throws {SpiffeError} `no_identity_issued`; `server_initializing`, `server_unreachable` and the like when nothing can sign
    */
   fetchJwtSvids (
     selectors: readonly Selector[], audience: readonly string[], id: SpiffeId | undefined, signal: AbortSignal

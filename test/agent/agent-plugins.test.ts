@@ -65,7 +65,7 @@ async function firstId (workload: Awaited<ReturnType<typeof startTestAgent>>['wo
     try {
       for await (const { svids } of workload.client(workloadService).fetchX509SVID({}, securityHeader)) return svids[0]?.spiffeId
     } catch (error) {
-      if ((error as { status?: string }).status !== 'PERMISSION_DENIED') throw error
+      if (!['PERMISSION_DENIED', 'UNAVAILABLE'].includes((error as { status?: string }).status ?? '')) throw error
       await new Promise(resolve => setTimeout(resolve, 20))
     }
   }

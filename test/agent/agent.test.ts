@@ -1,6 +1,12 @@
-import { readFile, stat, writeFile } from 'node:fs/promises'
+import { once } from 'node:events'
+import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { connect, createServer, type AddressInfo, type Socket } from 'node:net'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
+import { firstOf } from '../../src/runtime/first-of.ts'
+import { secretDiscoveryService } from '../../src/wire/generated/envoy-sds.ts'
+import { reflectionService } from '../../src/wire/generated/reflection.ts'
 import { agentService } from '../../src/wire/generated/server-agent.ts'
 import { entryService } from '../../src/wire/generated/server-entry.ts'
 import type { EntryInit } from '../../src/wire/generated/types.ts'
@@ -26,7 +32,7 @@ async function stateWith (agent: TestAgent, test: (state: X509SVIDResponse) => b
     try {
       for await (const state of agent.workload.client(workloadService).fetchX509SVID({}, securityHeader)) if (test(state)) return state
     } catch (error) {
-      if ((error as { status?: string }).status !== 'PERMISSION_DENIED') throw error
+      if (!['PERMISSION_DENIED', 'UNAVAILABLE'].includes((error as { status?: string }).status ?? '')) throw error
       await new Promise(resolve => setTimeout(resolve, 20))
     }
   }
@@ -79,6 +85,22 @@ void t.test('JWT-SVIDs are fetched, reused, and validated by the agent', async t
   ), { message: 'no identity issued' })
 })
 
+void t.test('what an agent offers on its socket', async t => {
+  await using server = await startTestServer({ config: { disableJwtSvids: true } })
+  await using agent = await startTestAgent(server)
+  const requests = (async function * () { yield { listServices: '' } })()
+  const listed = await firstOf(agent.workload.client(reflectionService).serverReflectionInfo(requests))
+  t.same(listed?.listServicesResponse?.service.map(({ name }) => name).toSorted(), [
+    'SpiffeWorkloadAPI', 'envoy.service.secret.v3.SecretDiscoveryService', 'grpc.health.v1.Health', 'grpc.reflection.v1.ServerReflection',
+    'grpc.reflection.v1alpha.ServerReflection'
+  ], 'WLE-17 WLE-19 AMB-09 the Workload API, under its name on the wire; Envoy\'s SDS beside it')
+  await register(server, agent, '/web')
+  await stateWith(agent, () => true)
+  const workload = agent.workload.client(workloadService)
+  const disabled = { status: 'UNIMPLEMENTED', code: 'jwt_disabled' }
+  await t.rejects(workload.fetchJWTSVID({ audience: ['db'] }, securityHeader), disabled, 'AMB-11 WLAPI-01 the disabled JWT profile')
+})
+
 void t.test('SVIDs are renewed at half-life, while streams stay open', async t => {
   await using server = await startTestServer({ config: { defaultX509SvidTtlSeconds: 2 } })
   await using agent = await startTestAgent(server)
@@ -122,6 +144,86 @@ void t.test('a banned or evicted agent ends, and leaves no SVID behind', async t
     await server.admin.client(agentService)[act]({ id: id(agent.path) })
     await t.rejects(agent.ended, { code }, act)
     await t.rejects(readFile(join(agent.folder, 'agent-data.json')), { code: 'ENOENT' })
+  }
+})
+
+void t.test('before its first synchronisation an agent refuses workloads as UNAVAILABLE and lets Envoy wait', async t => {
+  await using server = await startTestServer()
+  await using relay = await openRelay(server.ready.port)
+  const folder = await mkdtemp(join(tmpdir(), 'assay-agent-'))
+  t.teardown(() => rm(folder, { recursive: true, force: true }))
+  const before = await startTestAgent(server, { folder })
+  await register(server, before, '/web')
+  await before[Symbol.asyncDispose]()
+
+  await using agent = await startTestAgent(server, { folder, config: { serverPort: relay.port } })
+  const workload = agent.workload.client(workloadService)
+  const refused = { status: 'UNAVAILABLE', code: 'server_initializing' }
+  await t.rejects(firstOf(workload.fetchX509SVID({}, securityHeader)), refused, 'WLE-13 FetchX509SVID')
+  await t.rejects(firstOf(workload.fetchX509Bundles({}, securityHeader)), refused, 'WLE-13 FetchX509Bundles')
+  await t.rejects(firstOf(workload.fetchJWTBundles({}, securityHeader)), refused, 'WLE-13 FetchJWTBundles')
+  await t.rejects(workload.fetchJWTSVID({ audience: ['db'] }, securityHeader), refused, 'WLE-13 FetchJWTSVID')
+  await t.rejects(workload.validateJWTSVID({ audience: 'db', svid: 'a.b.c' }, securityHeader), refused, 'WLE-13 ValidateJWTSVID')
+  const malformed = { name: 'RpcError', status: 'INVALID_ARGUMENT' }
+  await t.rejects(workload.fetchJWTSVID({}, securityHeader), malformed, 'what is wrong in itself is said at once')
+  let answered = false
+  const secrets = agent.workload.client(secretDiscoveryService).fetchSecrets({ resourceNames: ['spiffe://example.org/web'] })
+    .finally(() => { answered = true })
+  await t.rejects(firstOf(workload.fetchX509SVID({}, securityHeader)), refused, 'still')
+  t.equal(answered, false, 'Envoy waits meanwhile')
+
+  relay.open()
+  t.equal((await secrets).resources.length, 1, 'and has its secret once the server answers')
+  t.same(idsOf(await stateWith(agent, () => true)), ['spiffe://example.org/web'], 'as have workloads')
+})
+
+/** A port behind which the server is away, until it is opened. */
+async function openRelay (target: number) {
+  let isOpen = false
+  const sockets = new Set<Socket>()
+  const relay = createServer(socket => {
+    if (!isOpen) {
+      socket.destroy()
+      return
+    }
+    const onward = connect({ host: '127.0.0.1', port: target })
+    for (const [one, other] of [[socket, onward], [onward, socket]] as const) {
+      sockets.add(one)
+      one.on('error', () => other.destroy()).on('close', () => { sockets.delete(one); other.destroy() }).pipe(other)
+    }
+  })
+  await once(relay.listen(0, '127.0.0.1'), 'listening')
+  return {
+    port: (relay.address() as AddressInfo).port,
+    open () { isOpen = true },
+    async [Symbol.asyncDispose] () {
+      for (const socket of sockets) socket.destroy()
+      await new Promise(resolve => { relay.close(resolve) })
+    }
+  }
+}
+
+void t.test('an agent that was banned or evicted while it was down ends at its start, and leaves no SVID behind', async t => {
+  await using server = await startTestServer()
+  for (const [act, code] of [['banAgent', 'agent_banned'], ['deleteAgent', 'agent_not_attested']] as const) {
+    const folder = await mkdtemp(join(tmpdir(), 'assay-agent-'))
+    t.teardown(() => rm(folder, { recursive: true, force: true }))
+    const before = await startTestAgent(server, { folder })
+    await before[Symbol.asyncDispose]()
+    t.ok(await stat(join(folder, 'agent-data.json')), `${act}: it kept its SVID when it stopped`)
+    await server.admin.client(agentService)[act]({ id: id(before.path) })
+
+    // What it kept is good as far as it can tell alone, so it starts; its first call to the server tells.
+    const start = async () => {
+      await using agent = await startTestAgent(server, { folder, token: 'not-a-token' })
+      await agent.ended
+    }
+    await t.rejects(start(), { code }, act)
+    await t.rejects(stat(join(folder, 'agent-data.json')), { code: 'ENOENT' }, `${act}: the stored SVID is gone`)
+    await t.rejects(start(), { name: 'RpcError', status: 'INVALID_ARGUMENT' }, `${act}: the next start attests afresh, and needs a token`)
+    await using after = await startTestAgent(server, { folder })
+    await register(server, after, `/after-${act}`)
+    t.same(idsOf(await stateWith(after, () => true)), [`spiffe://example.org/after-${act}`], `${act}: with a new one it serves`)
   }
 })
 

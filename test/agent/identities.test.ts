@@ -188,7 +188,7 @@ await t.test('federated bundles appear only for entries that name them, and vani
   node.set(makeEntry({ id: 'a', selectors: ['unix:uid:1'], federatesWith: [partner] }))
   await using workload = follow(node.identities)
   await until(() => workload.seen.length === 1)
-  t.same([...workload.seen[0]?.federatedBundles.keys() ?? []], [partner])
+  t.same([...workload.seen[0]?.federatedBundles.keys() ?? []], [partner], 'TDB-21 what else the agent has is not for this workload')
   node.identities.setBundles(node.authority.bundle, new Map([[other, bundles.get(other) as Bundle]]))
   await until(() => workload.seen.length === 2)
   t.equal(workload.seen[1]?.federatedBundles.size, 0, 'WLAPI-15')

@@ -121,7 +121,13 @@ void t.test('each key of an agent configuration is read', async t => {
     x509SvidCacheMaxSize: 1_000,
     jwtSvidCacheMaxSize: 1_000,
     syncIntervalSeconds: 5,
-    sds: { defaultSvidName: 'default', defaultBundleName: 'ROOTCA', defaultAllBundlesName: 'ALL', disableSpiffeCertValidation: false },
+    sds: {
+      defaultSvidName: 'default',
+      defaultBundleName: 'ROOTCA',
+      defaultAllBundlesName: 'ALL',
+      disableSpiffeCertValidation: false,
+      requireSecurityHeader: false
+    },
     plugins: {
       KeyManager: [{ name: 'disk', config: {} }],
       NodeAttestor: [{ name: 'join_token', config: {} }],

@@ -132,6 +132,37 @@ void t.test('svid verify', async t => {
   t.notMatch(JSON.stringify(await verify(forgedJwt, '-bundle', json, '-audience', 'db', ...at)), signature, 'tokens are not repeated')
 })
 
+void t.test('encodings without a specification are no SVIDs, whatever ID they carry', async t => {
+  const folder = await mkdtemp(join(tmpdir(), 'assay-svid-'))
+  t.teardown(() => rm(folder, { recursive: true }))
+  const { bundle, leaf, token } = await createAuthority('example.org')
+  const json = join(folder, 'bundle.json')
+  await writeFile(json, formatBundleDocument(bundle))
+  const verify = async (content: string, ...words: string[]) => {
+    const file = join(folder, 'svid')
+    await writeFile(file, content)
+    return await runAssay(['svid', 'verify', file, '-bundle', json, ...words, ...at])
+  }
+  const claims = { sub: 'spiffe://example.org/web', aud: ['db'], exp: 1_767_312_000 }
+  const part = (value: object) => Buffer.from(JSON.stringify(value)).toString('base64url')
+  for (const [what, content] of Object.entries({
+    'a bare SPIFFE ID': 'spiffe://example.org/web\n',
+    'claims that nobody signed': JSON.stringify(claims),
+    'an OpenSSH certificate': `ssh-ed25519-cert-v01@openssh.com ${Buffer.from(leaf).toString('base64')} spiffe://example.org/web\n`,
+    'a SAML assertion': '<Assertion><Subject><NameID>spiffe://example.org/web</NameID></Subject></Assertion>\n',
+    'an attribute certificate': encodePem('ATTRIBUTE CERTIFICATE', leaf)
+  })) t.match(await verify(content), { code: 2, stdout: '', stderr: /an X\.509 chain|without a CERTIFICATE block/ }, `ID-19 ${what}`)
+
+  const encrypted = [part({ alg: 'dir', enc: 'A256GCM' }), '', part(claims), part(claims), 'AAAA'].join('.')
+  t.match(await verify(encrypted, '-audience', 'db'), { code: 1, stderr: /no JWS in compact form/ }, 'ID-19 JWT-01 a JWE')
+  const [header = '', ...rest] = token.split('.')
+  const told = JSON.parse(Buffer.from(header, 'base64url').toString()) as object
+  const retyped = (typ: string) => verify([part({ ...told, typ }), ...rest].join('.'), '-audience', 'db')
+  for (const typ of ['wit+jwt', 'at+jwt', 'secevent+jwt']) {
+    t.match(await retyped(typ), { code: 1, stderr: /typ is neither/ }, `ID-19 JWT-05 a token of another specification, ${typ}`)
+  }
+})
+
 void t.test('svid inspect', async t => {
   const folder = await mkdtemp(join(tmpdir(), 'assay-svid-'))
   t.teardown(() => rm(folder, { recursive: true }))

@@ -5,6 +5,8 @@ import { promisify } from 'node:util'
 import t from 'tap'
 import { parse } from 'yaml'
 import { placeEnvoyConfig } from '../../src/cli/demo/place-envoy-config.ts'
+import { openUnixChannel } from '../../src/rpc/channel.ts'
+import { secretDiscoveryService } from '../../src/wire/generated/envoy-sds.ts'
 import { findEnvoy, get, until } from '../fakes/envoy.ts'
 import { folderOfConfigs, Mesh, portOf, startWorkload } from './mesh.ts'
 
@@ -22,6 +24,8 @@ await t.test('each file of envoy-configs/ as it stands', { skip, timeout: 60_000
     t.match(stdout + stderr, /OK/, `${file} is valid for this Envoy`)
     t.notMatch(stderr, /deprecated/i, `${file} uses nothing that is going away`)
     t.ok(readme.includes(`\`${file}\``), `${file} is explained`)
+    const yaml = await readFile(join(folderOfConfigs, file), 'utf8')
+    t.match(yaml, 'initial_metadata: [{key: workload.spiffe.io, value: "true"}]', `AMB-13 ${file} sends the header`)
   }
 })
 
@@ -32,6 +36,10 @@ await t.test('the generic files run against a real agent', { skip, timeout: 120_
   await mesh.startAgent()
   await mesh.register('spiffe://example.org/any', { ttlSeconds: 600 })
   await until('the agent to have it', async () => await mesh.svidOf('spiffe://example.org/any') !== undefined)
+  await using bare = openUnixChannel(mesh.agentSocket)
+  const secrets = bare.client(secretDiscoveryService)
+  const refused = { status: 'INVALID_ARGUMENT', code: 'security_header_missing' }
+  await t.rejects(secrets.fetchSecrets({ resourceNames: ['ROOTCA'] }), refused, 'AMB-13 WLE-04 this agent demands the header')
   for (const [file, api] of [['sds-delta.yaml', 'DELTA_GRPC'], ['sds-sotw.yaml', 'GRPC']] as const) {
     // The peer of these files is they themselves, at a port that is known once it listens.
     const nowhere = { host: '127.0.0.1', port: 1 }
@@ -40,7 +48,7 @@ await t.test('the generic files run against a real agent', { skip, timeout: 120_
     const outward = await mesh.startEnvoy(file, api, { workload: nowhere, peer })
     await outward.ready()
     const { status, body } = await get(await portOf(outward, 'out'))
-    t.equal(status, 200, file)
+    t.equal(status, 200, `${file}: an agent that demands the header serves it`)
     t.match(body, /URI=spiffe:\/\/example\.org\/any/, `${file}: mTLS in both directions`)
   }
 })

@@ -55,7 +55,9 @@ export class Mesh implements AsyncDisposable {
 
   /** The first time it joins; later it goes on with what it kept. */
   async startAgent (): Promise<void> {
-    this.#agent = this.#scope.use(await startAgent({ server: this.server, folder: this.#folder, config: { log_level: 'debug' } }))
+    // Strict, as an operator may want it: the files in `envoy-configs/` must do (AMB-13).
+    const config = { log_level: 'debug', sds: { require_security_header: true } }
+    this.#agent = this.#scope.use(await startAgent({ server: this.server, folder: this.#folder, config }))
     this.#agentId ||= this.#agent.id
   }
 
@@ -109,7 +111,7 @@ export class Mesh implements AsyncDisposable {
         return { sha256: fingerprint256.replaceAll(':', '').toLowerCase(), validTo: new Date(validTo) }
       }
     } catch (error) {
-      if ((error as { code?: string }).code !== 'no_identity_issued') throw error
+      if (!['no_identity_issued', 'server_initializing'].includes((error as { code?: string }).code ?? '')) throw error
     }
     return undefined
   }

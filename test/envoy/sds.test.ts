@@ -1,9 +1,11 @@
 import { connect } from 'node:http2'
 import t from 'tap'
-import type { X509Svid } from '../../src/spiffe/svid.ts'
+import { parseCertificate } from '../../src/x509/certificate.ts'
 import { encodePem } from '../../src/x509/pem.ts'
+import { createTestAuthority } from '../fakes/authority.ts'
 import { findEnvoy, get, until, type Envoy } from '../fakes/envoy.ts'
-import { TestTrustDomain } from '../fakes/identities.ts'
+import { createNamesake, forge, mint, pemOf, type Identity } from '../fakes/forge.ts'
+import { Administrator } from '../interop/administrator.ts'
 import { certificateSeen, Mesh, portOf, serialsHeld, startLoad, startWorkload, type Api } from './mesh.ts'
 
 const skip = findEnvoy() === undefined ? 'there is no Envoy here; `npm test` brings one' : false
@@ -96,18 +98,30 @@ for (const api of apis) {
       await until('the restored identity\'s certificate to be used', async () => ![undefined, last].includes(await certificateSeen(port)))
     })
 
-    await t.test('a bundle comes and goes', async t => {
-      const partner = await TestTrustDomain.create('partner.test')
+    await t.test('a bundle comes, goes and comes back; its CA has the name of ours', async t => {
+      await using admin = new Administrator(mesh.server)
+      const { x509Authorities: [ownRoot] } = await admin.bundles.getBundle({})
+      const ownCa = parseCertificate(ownRoot?.asn1 ?? new Uint8Array())
+      const partner = await createNamesake('partner.test', ownCa, { country: ['US'], organization: ['SPIFFE'] })
+      t.same(Buffer.from(partner.certificate.subjectDer), Buffer.from(ownCa.subjectDer), 'the partner\'s CA has the name of ours')
       const guest = await partner.issue('/guest')
-      const impostor = await (await TestTrustDomain.create('example.org')).issue('/web')
+      const impostor = await (await createTestAuthority('example.org')).issue('/web')
+      const forged = await forge(web, partner, ownCa)
+      t.equal(await callAs(await mint(admin, web), mtls.port), 200, 'a caller of our own that may call')
       t.equal(await callAs(guest, mtls.port), 'refused', 'a stranger\'s certificate')
       await mesh.setPartner(partner.bundle)
       await mesh.register(backend, { ttlSeconds: 600, federatesWith: ['partner.test'] })
       await until('the partner\'s bundle to be used', async () => await callAs(guest, mtls.port) === 403)
       t.equal(await callAs(impostor, mtls.port), 'refused', 'another CA for our own trust domain')
+      for (const [how, identity] of Object.entries(forged)) {
+        t.equal(await callAs(identity, mtls.port), 'refused', `X509-21 TDB-04 our ID signed by the partner's CA, ${how}`)
+      }
       await mesh.register(backend, { ttlSeconds: 600 })
       await until('the partner to be a stranger again', async () => await callAs(guest, mtls.port) === 'refused')
       t.equal((await get(port)).status, 200, 'own workloads go on')
+      await mesh.register(backend, { ttlSeconds: 600, federatesWith: ['partner.test'] })
+      await until('the restored bundle to be used', async () => await callAs(guest, mtls.port) === 403)
+      t.equal((await get(port)).status, 200, 'own workloads go on, still')
     })
     t.ok(server.running && client.running)
   })
@@ -119,9 +133,9 @@ async function connectionsOf (client: Envoy): Promise<number> {
 }
 
 /** @returns the status of an answer; `refused` when there is none, because TLS refused the certificate */
-async function callAs (svid: X509Svid, port: number): Promise<number | 'refused'> {
+async function callAs (svid: Identity, port: number): Promise<number | 'refused'> {
   const session = connect(`https://127.0.0.1:${port}`, {
-    cert: svid.chain.map(der => encodePem('CERTIFICATE', der)).join(''),
+    cert: pemOf(svid),
     key: encodePem('PRIVATE KEY', svid.privateKey),
     // Not the server is on trial here.
     rejectUnauthorized: false

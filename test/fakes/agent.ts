@@ -60,7 +60,13 @@ export async function startTestAgent (server: TestServer, options: TestAgentOpti
     x509SvidCacheMaxSize: 1000,
     jwtSvidCacheMaxSize: 1000,
     syncIntervalSeconds: 0.05,
-    sds: { defaultSvidName: 'default', defaultBundleName: 'ROOTCA', defaultAllBundlesName: 'ALL', disableSpiffeCertValidation: false },
+    sds: {
+      defaultSvidName: 'default',
+      defaultBundleName: 'ROOTCA',
+      defaultAllBundlesName: 'ALL',
+      disableSpiffeCertValidation: false,
+      requireSecurityHeader: false
+    },
     plugins: z.strictObject(pluginSchemas(agentCatalog)).parse({}),
     logLevel: 'info',
     logFile: undefined,

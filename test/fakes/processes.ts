@@ -101,6 +101,8 @@ export interface StartServerOptions {
   readonly port?: number
   /** Keys for the `server` block. */
   readonly config?: Readonly<Record<string, unknown>>
+  /** Whole blocks beside it. */
+  readonly blocks?: Readonly<Record<string, unknown>>
 }
 
 export class RunningServer extends Running {
@@ -127,7 +129,7 @@ export async function startServer (options: StartServerOptions = {}): Promise<Ru
 }
 
 /** The same without waiting for it to serve. */
-export async function spawnServer ({ trustDomain = 'example.org', folder, port = 0, config = {} }: StartServerOptions = {}):
+export async function spawnServer ({ trustDomain = 'example.org', folder, port = 0, config = {}, blocks = {} }: StartServerOptions = {}):
 Promise<{ process: RunningProcess, folder: string, socket: string, trustDomain: string }> {
   const home = folder ?? await mkdtemp(join(tmpdir(), 'assay-server-'))
   const socket = join(home, 'admin.sock')
@@ -141,7 +143,8 @@ Promise<{ process: RunningProcess, folder: string, socket: string, trustDomain: 
       data_dir: join(home, 'data'),
       ratelimit: { attestation: false, signing: false },
       ...config
-    }
+    },
+    ...blocks
   })
   return { process: new RunningProcess(['server', 'run', '-config', file]), folder: home, socket, trustDomain }
 }
@@ -154,6 +157,8 @@ export interface StartAgentOptions {
   readonly config?: Readonly<Record<string, unknown>>
   /** Whole blocks of the `plugins` section. */
   readonly plugins?: Readonly<Record<string, unknown>>
+  /** Whole blocks beside `agent` and `plugins`. */
+  readonly blocks?: Readonly<Record<string, unknown>>
 }
 
 export class RunningAgent extends Running {
@@ -171,7 +176,7 @@ export class RunningAgent extends Running {
 }
 
 /** `assay agent run` in a process of its own; returns once its socket is there. A new agent gets a join token and the server's bundle. */
-export async function startAgent ({ server, folder, config = {}, plugins }: StartAgentOptions): Promise<RunningAgent> {
+export async function startAgent ({ server, folder, config = {}, plugins, blocks = {} }: StartAgentOptions): Promise<RunningAgent> {
   const home = folder ?? await mkdtemp(join(tmpdir(), 'assay-agent-'))
   const socket = join(home, 'agent.sock')
   const bundle = join(home, 'bundle.pem')
@@ -189,7 +194,8 @@ export async function startAgent ({ server, folder, config = {}, plugins }: Star
       ...joining,
       ...config
     },
-    ...plugins === undefined ? {} : { plugins }
+    ...plugins === undefined ? {} : { plugins },
+    ...blocks
   })
   const process = new RunningProcess(['agent', 'run', '-config', file])
   await ready(process, 'agent is serving', folder === undefined ? home : undefined)

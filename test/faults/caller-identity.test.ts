@@ -1,14 +1,13 @@
-import { type ChildProcess, spawn } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { realpathSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { createInterface } from 'node:readline'
 import t from 'tap'
 import { startAgent, startServer } from '../fakes/processes.ts'
 import { Administrator } from '../interop/administrator.ts'
+import { startCaller } from './caller.ts'
 import { Workload } from './workload.ts'
 
-const accomplice = join(import.meta.dirname, 'accomplice.ts')
 const lastPid = '/proc/sys/kernel/ns_last_pid'
 /** What the impostor becomes: a program that has an entry. */
 const entitled = realpathSync('/bin/sleep')
@@ -27,19 +26,19 @@ t.test('callers that are not what they were (real agent, unix:path)', async t =>
   await workload.granted('spiffe://example.org/node')
 
   await t.test('an honest caller', async t => {
-    await using caller = start(agent.socket, 'ask')
+    await using caller = startCaller(agent.socket, 'ask')
     t.match(await caller.answer(), { granted: ['spiffe://example.org/node'] }, 'gets the identity of the program it runs')
   })
 
   await t.test('connect, exec the entitled program, let another process ask', async t => {
     for (let round = 0; round < 5; round++) {
-      await using caller = start(agent.socket, 'exec', entitled)
+      await using caller = startCaller(agent.socket, 'exec', entitled)
       t.match(await caller.answer(), { refused: 7, code: 'caller_gone' }, 'is refused')
     }
   })
 
   await t.test('exec while a stream is open', async t => {
-    await using caller = start(agent.socket, 'exec-later', entitled)
+    await using caller = startCaller(agent.socket, 'exec-later', entitled)
     t.match(await caller.answer(), { granted: ['spiffe://example.org/node'] })
     t.match(await caller.answer(), { executed: entitled })
     const extra = await admin.register('spiffe://example.org/more', agent.id, { selectors: runsNode })
@@ -49,80 +48,34 @@ t.test('callers that are not what they were (real agent, unix:path)', async t =>
   })
 
   await t.test('connect, end, let another process ask', async t => {
-    await using caller = start(agent.socket, 'exit')
+    await using caller = startCaller(agent.socket, 'exit')
     t.match(await caller.answer(), { refused: 7, code: 'caller_gone' }, 'is refused')
   })
 
-  const skip = canChoosePids() ? false : `cannot choose PIDs: ${lastPid} is not writable here`
-  await t.test('the PID of a caller that ended, in use by the entitled program', { skip }, async t => {
-    await using caller = start(agent.socket, 'exit-and-wait')
-    const { gone } = await caller.answer() as { gone: number }
-    await caller.ended()
-    await using impostor = await spawnWithPid(gone)
-    t.equal(impostor.pid, gone, 'the PID is in use again')
-    caller.go()
-    t.match(await caller.answer(), { refused: 7, code: 'caller_gone' }, 'is refused')
+  const way = wayToChoosePids()
+  const skip = way === undefined ? `cannot choose PIDs: ${lastPid} is not writable, nor is that of a namespace of our own` : false
+  await t.test('connect, end, let another process have the PID', { skip }, async t => {
+    const [program, ...words] = [...way ?? [], process.execPath, join(import.meta.dirname, 'pid-reuse.ts'), entitled]
+    const scenario = spawn(program, words, { stdio: ['ignore', 'pipe', 'inherit'], env: { ...process.env, NODE_NO_WARNINGS: '1' } })
+    const exit = once(scenario, 'exit')
+    t.teardown(() => scenario.kill('SIGKILL'))
+    let output = ''
+    scenario.stdout.setEncoding('utf8').on('data', text => { output += text })
+    t.strictSame(await exit, [0, null], 'the scenario ran to its end')
+    const { gone, impostor, answer } = JSON.parse(output) as { gone: number, impostor: number, answer: unknown }
+    t.equal(impostor, gone, 'the PID is in use again, by the entitled program')
+    t.match(answer, { refused: 7, code: 'caller_gone' }, 'WLE-12 is refused')
   })
 })
 
-interface Started extends AsyncDisposable {
-  /** The next line it, or the process it left behind, prints. */
-  answer (): Promise<unknown>
-  go (): void
-  ended (): Promise<void>
-}
-
-function start (socket: string, ...words: string[]): Started {
-  const child = spawn(process.execPath, [accomplice, socket, ...words], {
-    stdio: ['ignore', 'pipe', 'inherit'], env: { ...process.env, NODE_NO_WARNINGS: '1' }
-  })
-  const exit = once(child, 'exit')
-  const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]()
-  let heir: number | undefined
-  return {
-    async answer () {
-      const { value, done } = await lines.next()
-      if (done === true) throw new Error('the caller ended without an answer')
-      const line = JSON.parse(value) as { heir?: number }
-      if (line.heir !== undefined) heir = line.heir
-      return line
-    },
-    go () { process.kill(heir as number, 'SIGUSR2') },
-    async ended () { await exit },
-    async [Symbol.asyncDispose] () {
-      end(child)
-      if (heir !== undefined) endPid(heir)
-      await exit
-    }
-  }
-}
-
-function end (child: ChildProcess): void { if (child.exitCode === null && child.signalCode === null) child.kill('SIGKILL') }
-
-function endPid (pid: number): void {
-  try {
-    process.kill(pid, 'SIGKILL')
-  } catch { /* it has ended */ }
-}
-
-function canChoosePids (): boolean {
+/** What to put before a command so that it can choose PIDs: nothing, or a namespace of its own; `undefined` if there is no way. */
+function wayToChoosePids (): readonly string[] | undefined {
   try {
     writeFileSync(lastPid, '1000')
-    return true
+    return []
   } catch {
-    return false
+    const namespace = ['unshare', '--user', '--map-root-user', '--pid', '--fork', '--kill-child', '--mount-proc']
+    const { status } = spawnSync(namespace[0] as string, [...namespace.slice(1), 'sh', '-c', `echo 1000 > ${lastPid}`], { stdio: 'ignore' })
+    return status === 0 ? namespace : undefined
   }
-}
-
-/** Starts the entitled program again and again until it has this PID. */
-async function spawnWithPid (pid: number) {
-  for (let attempt = 0; attempt < 200; attempt++) {
-    writeFileSync(lastPid, String(pid - 1))
-    const child = spawn(entitled, ['60'], { stdio: 'ignore' })
-    const exit = once(child, 'exit')
-    const stop = async () => { end(child); await exit }
-    if (child.pid === pid) return { pid, [Symbol.asyncDispose]: stop }
-    await stop()
-  }
-  throw new Error(`PID ${pid} could not be had in 200 attempts`)
 }

@@ -4,28 +4,35 @@ import { DatabaseSync } from 'node:sqlite'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Test } from 'tap'
+import { validateJwtSvid } from '../../src/jwt/validate-jwt-svid.ts'
+import type { Channel } from '../../src/rpc/channel.ts'
 import { createCertificateRequest } from '../../src/x509/certificate-request.ts'
-import { parseCertificate } from '../../src/x509/certificate.ts'
 import { verifyX509Svid } from '../../src/x509/verify-svid.ts'
 import { decodeBundle } from '../../src/wire/bundle-codec.ts'
+import type { Bundle as BundleMessage } from '../../src/wire/generated/types.ts'
+import { attestOver, openServerChannel } from '../fakes/agent-client.ts'
 import { spawnServer, startAgent, startServer, type RunningAgent, type RunningServer } from '../fakes/processes.ts'
 import { Administrator, idMessage } from '../interop/administrator.ts'
 import { leafOf, Workload } from './workload.ts'
 
 /** What the server confirmed, and must therefore still know after any crash. */
-interface Confirmed {
-  readonly entries: Set<string>
-  readonly deleted: Set<string>
-  readonly tokens: Set<string>
-  readonly chains: Array<readonly Uint8Array[]>
-  /** Authorities that were published, as base64. */
-  readonly authorities: Set<string>
+class Confirmed {
+  readonly entries = new Set<string>()
+  readonly deleted = new Set<string>()
+  /** Join tokens that nobody has used. */
+  readonly tokens = new Set<string>()
+  /** Join tokens that attested an agent. */
+  readonly used = new Set<string>()
+  readonly chains: Array<{ readonly chain: readonly Uint8Array[], readonly signedAt: Date }> = []
+  readonly jwts: Array<{ readonly token: string, readonly signedAt: Date }> = []
+  /** Authorities that were published: X.509 as base64, JWT by key ID. */
+  readonly authorities = new Set<string>()
 }
 
-/** Kills the server at random points under writes and signatures, and starts it again on the same folder. */
+/** Kills the server at random points under writes, attestations and signatures, and starts it again on the same folder. */
 export async function killServerRounds (t: Test, rounds: number): Promise<void> {
   await using folder = await temporaryFolder('assay-kill-server-')
-  const confirmed: Confirmed = { entries: new Set(), deleted: new Set(), tokens: new Set(), chains: [], authorities: new Set() }
+  const confirmed = new Confirmed()
   let server = await startServer({ folder: folder.path })
   await using agent = await startAgent({ server })
   const { id } = agent
@@ -49,6 +56,35 @@ export async function killServerRounds (t: Test, rounds: number): Promise<void> 
   checkDatabase(t, folder.path)
 }
 
+export interface RotatingOptions {
+  /** Keys for the `server` block. */
+  readonly config?: Readonly<Record<string, unknown>>
+}
+
+/** The same while keys and authorities are made all the time; also kills it on its way up, when it catches up with them. */
+export async function killRotatingServerRounds (t: Test, rounds: number, { config = {} }: RotatingOptions = {}): Promise<void> {
+  await using folder = await temporaryFolder('assay-kill-rotating-')
+  const confirmed = new Confirmed()
+  // A CA certificate begins 10 s before it is made, so its successor is due at once; that of a JWT key is after 1.3 s.
+  const options = { folder: folder.path, config: { ca_ttl: '4s', default_x509_svid_ttl: '2s', default_jwt_svid_ttl: '2s', ...config } }
+  let server = await startServer(options)
+  for (let round = 1; round <= rounds; round++) {
+    const load = new Load(server, confirmed, round)
+    await wait(randomInt(20, 1500))
+    await server.kill9()
+    await load.ended()
+    const { process } = await spawnServer({ ...options, port: server.port })
+    await wait(randomInt(200, 900))
+    await process.kill9()
+    server = await startServer({ ...options, port: server.port })
+    await t.test(`rotating server, round ${round}: ${load.writes} writes confirmed`, t => checkServer(t, server, confirmed))
+  }
+  t.ok(confirmed.authorities.size > 2, `${confirmed.authorities.size} authorities were published in all`)
+  t.ok(confirmed.used.size > 0, `${confirmed.used.size} agents were attested in all`)
+  t.equal(await server.stop(), 0, 'the server stops cleanly at last')
+  if (config['datastore_url'] === undefined) checkDatabase(t, folder.path)
+}
+
 /** Kills servers that start for the first time: keys, authorities and database are being made. */
 export async function killFirstStarts (t: Test, rounds: number): Promise<void> {
   for (let round = 1; round <= rounds; round++) {
@@ -57,9 +93,7 @@ export async function killFirstStarts (t: Test, rounds: number): Promise<void> {
     await wait(randomInt(150, 1200))
     await process.kill9()
     await using server = await startServer({ folder: folder.path })
-    await t.test(`first start, round ${round}`, t => checkServer(t, server, {
-      entries: new Set(), deleted: new Set(), tokens: new Set(), chains: [], authorities: new Set()
-    }))
+    await t.test(`first start, round ${round}`, t => checkServer(t, server, new Confirmed()))
     await server.stop()
     checkDatabase(t, folder.path)
   }
@@ -100,7 +134,7 @@ async function stateFiles (agent: RunningAgent): Promise<string[]> {
   return (await readdir(agent.dataDir)).filter(name => name.includes('agent-data'))
 }
 
-/** Writes and signatures on several connections until the server is gone. */
+/** Writes, attestations and signatures on several connections until the server is gone. */
 class Load {
   writes = 0
   readonly #loops: Array<Promise<void>>
@@ -108,9 +142,10 @@ class Load {
   constructor (server: RunningServer, confirmed: Confirmed, round: number) {
     this.#loops = [0, 1, 2].map(async lane => {
       await using admin = new Administrator(server)
+      await using anonymous = openServerChannel({ ready: server })
       for (let step = 0; server.process.running; step++) {
         try {
-          await this.#step(admin, confirmed, `r${round}-l${lane}-s${step}`)
+          await this.#step({ admin, anonymous }, confirmed, `r${round}-l${lane}-s${step}`)
         } catch (error) {
           if (server.process.running && !isLost(error)) throw error
           return
@@ -121,7 +156,7 @@ class Load {
 
   async ended (): Promise<void> { await Promise.all(this.#loops) }
 
-  async #step (admin: Administrator, confirmed: Confirmed, name: string): Promise<void> {
+  async #step ({ admin, anonymous }: { admin: Administrator, anonymous: Channel }, confirmed: Confirmed, name: string): Promise<void> {
     const entries = [0, 1, 2, 3, 4].map(index => ({
       id: `${name}-${index}`,
       spiffeId: idMessage(`spiffe://example.org/load/${name}/${index}`),
@@ -140,11 +175,17 @@ class Load {
     confirmed.deleted.add(gone)
     await admin.agents.createJoinToken({ ttl: 600, token: name })
     confirmed.tokens.add(name)
+    const joining = `${name}-agent`
+    await admin.agents.createJoinToken({ ttl: 600, token: joining })
+    const { chain } = await attestOver(anonymous, joining)
+    confirmed.used.add(joining)
+    confirmed.chains.push({ chain, signedAt: new Date() })
     const { svid } = await admin.svids.mintX509SVID({ csr: newRequest('spiffe://example.org/minted') })
-    confirmed.chains.push(svid?.certChain ?? [])
-    this.writes += 3
-    const { x509Authorities } = await admin.bundles.getBundle({})
-    for (const { asn1 } of x509Authorities) confirmed.authorities.add(Buffer.from(asn1).toString('base64'))
+    confirmed.chains.push({ chain: svid?.certChain ?? [], signedAt: new Date() })
+    const jwt = await admin.svids.mintJWTSVID({ id: idMessage('spiffe://example.org/minted'), audience: ['db'] })
+    confirmed.jwts.push({ token: jwt.svid?.token ?? '', signedAt: new Date() })
+    this.writes += 6
+    for (const name of authoritiesOf(await admin.bundles.getBundle({}))) confirmed.authorities.add(name)
   }
 }
 
@@ -153,27 +194,56 @@ async function checkServer (t: Test, server: RunningServer, confirmed: Confirmed
   const stored = new Set((await admin.entries.listEntries({ outputMask: {} })).entries.map(entry => entry.id))
   t.same([...confirmed.entries].filter(id => !stored.has(id)), [], 'no confirmed entry is lost')
   t.same([...confirmed.deleted].filter(id => stored.has(id)), [], 'no deleted entry is back')
-  const lastToken = [...confirmed.tokens].at(-1)
-  if (lastToken !== undefined) {
-    const again = admin.agents.createJoinToken({ ttl: 60, token: lastToken })
-    await t.rejects(again, { code: 'join_token_exists' }, 'the last join token is known')
+  const agents = new Set((await admin.agents.listAgents({})).agents.map(({ id }) => id?.path.split('/').at(-1)))
+  t.same([...confirmed.used].filter(token => !agents.has(token)), [], `all of ${confirmed.used.size} agents are known`)
+  await using anonymous = openServerChannel({ ready: server })
+  const outcomeOf = (call: Promise<unknown>) => call.then(() => 'OK', (error: unknown) => (error as { code?: string }).code)
+  const forgotten = []
+  for (const token of confirmed.tokens) {
+    if (await outcomeOf(admin.agents.createJoinToken({ ttl: 60, token })) !== 'join_token_exists') forgotten.push(token)
   }
-  const bundle = decodeBundle(await admin.bundles.getBundle({}))
-  const published = new Set(bundle.x509Authorities.map(({ certificate }) => Buffer.from(certificate).toString('base64')))
+  t.same(forgotten, [], `each of ${confirmed.tokens.size} unused join tokens is known`)
+  const usable = []
+  for (const token of confirmed.used) {
+    if (await outcomeOf(attestOver(anonymous, token)) !== 'join_token_invalid') usable.push(token)
+  }
+  t.same(usable, [], `none of ${confirmed.used.size} used join tokens can be used again`)
+  const [unused] = confirmed.tokens
+  if (unused !== undefined) {
+    confirmed.tokens.delete(unused)
+    t.equal(await outcomeOf(attestOver(anonymous, unused)), 'OK', 'one that was not used attests an agent')
+    confirmed.used.add(unused)
+  }
+  const message = await admin.bundles.getBundle({})
+  const bundle = decodeBundle(message)
+  const published = new Set(authoritiesOf(message))
   t.same([...confirmed.authorities].filter(authority => !published.has(authority)), [], 'every authority that was published still is')
+  for (const name of published) confirmed.authorities.add(name)
   const bundleOf = (trustDomain: string) => trustDomain === bundle.trustDomain ? bundle : undefined
-  const refused = confirmed.chains.filter(chain => {
+  const fails = (check: () => unknown) => {
     try {
-      return verifyX509Svid(chain, { bundleOf, at: new Date() }).chain.length === 0
+      check()
+      return false
     } catch {
       return true
     }
-  })
-  t.equal(refused.length, 0, `all ${confirmed.chains.length} SVIDs signed before verify now`)
+  }
+  // As of when they were signed: some have expired since, their authorities are published for a while yet.
+  const chains = confirmed.chains.filter(({ chain, signedAt }) => fails(() => verifyX509Svid(chain, { bundleOf, at: signedAt })))
+  t.equal(chains.length, 0, `all ${confirmed.chains.length} X509-SVIDs signed before verify by this bundle`)
+  const jwts = confirmed.jwts.filter(({ token, signedAt }) =>
+    fails(() => validateJwtSvid(token, { bundleOf, audience: ['db'], at: signedAt })))
+  t.equal(jwts.length, 0, `all ${confirmed.jwts.length} JWT-SVIDs signed before verify by this bundle`)
   const { svid } = await admin.svids.mintX509SVID({ csr: newRequest('spiffe://example.org/probe') })
-  t.equal(parseCertificate(svid?.certChain[0] ?? new Uint8Array()).uriSans[0], 'spiffe://example.org/probe', 'it signs')
+  const now = decodeBundle(await admin.bundles.getBundle({}))
+  const probe = verifyX509Svid(svid?.certChain ?? [], { bundleOf: () => now, at: new Date() })
+  t.equal(probe.id, 'spiffe://example.org/probe', 'it signs, by an authority that is published')
   const keyFile = join(server.dataDir, 'keys.json')
   t.equal((await stat(keyFile)).mode & 0o777, 0o600, 'the keys are private')
+}
+
+function authoritiesOf ({ x509Authorities, jwtAuthorities }: BundleMessage): string[] {
+  return [...x509Authorities.map(({ asn1 }) => Buffer.from(asn1).toString('base64')), ...jwtAuthorities.map(({ keyId }) => keyId)]
 }
 
 function newRequest (id: string): Uint8Array {

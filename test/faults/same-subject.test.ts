@@ -1,7 +1,7 @@
-import { generateKeyPairSync } from 'node:crypto'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { connect } from 'node:tls'
 import t, { type Test } from 'tap'
 import { openTlsChannel } from '../../src/rpc/channel.ts'
 import { openRpcServer } from '../../src/rpc/server.ts'
@@ -9,23 +9,16 @@ import { systemClock } from '../../src/runtime/clock.ts'
 import { silentLogger } from '../../src/runtime/logger.ts'
 import type { Bundle } from '../../src/spiffe/bundle.ts'
 import { formatBundleDocument } from '../../src/spiffe/bundle-document.ts'
-import { parseSpiffeId } from '../../src/spiffe/spiffe-id.ts'
 import { decodeBundle, encodeBundle } from '../../src/wire/bundle-codec.ts'
 import { entryService } from '../../src/wire/generated/server-entry.ts'
-import { createCertificateRequest } from '../../src/x509/certificate-request.ts'
-import { parseCertificate, type Certificate } from '../../src/x509/certificate.ts'
-import { issueJwtSvid } from '../../src/jwt/issue-jwt-svid.ts'
-import { prepareLeafIssuer } from '../../src/x509/leaf-issuer.ts'
+import { parseCertificate } from '../../src/x509/certificate.ts'
 import { encodePem } from '../../src/x509/pem.ts'
-import { signerOf } from '../../src/x509/private-key-signer.ts'
-import { createTestAuthority, type TestAuthority } from '../fakes/authority.ts'
+import { createNamesake, forge, forgeTokens, mint, pemOf, type Identity } from '../fakes/forge.ts'
 import { startAgent, startServer, type RunningServer } from '../fakes/processes.ts'
 import { runAssay } from '../fakes/run-assay.ts'
 import { Administrator } from '../interop/administrator.ts'
+import { GoWatcher, withoutGo } from '../interop/go-programs.ts'
 import { securityHeader, Workload } from './workload.ts'
-
-/** A chain, DER, leaf first, and its key, PKCS#8 DER. */
-interface Identity { readonly chain: readonly Uint8Array[], readonly privateKey: Uint8Array }
 
 const caSubject = { country: ['DE'], organization: ['Same'], common_name: 'Same CA' }
 
@@ -40,14 +33,8 @@ t.test('two trust domains whose CAs have the same subject', async t => {
   await using partnerAdmin = new Administrator(partner)
   const ownBundle = decodeBundle(await ownAdmin.bundles.getBundle({}))
   const ownCa = parseCertificate(ownBundle.x509Authorities[0]?.certificate ?? new Uint8Array())
-  const hostile = await createTestAuthority('partner.test', {
-    subject: {
-      country: caSubject.country,
-      organization: caSubject.organization,
-      commonName: caSubject.common_name,
-      serialNumber: BigInt(`0x${ownCa.serialNumber}`).toString()
-    }
-  })
+  const { country, organization, common_name: commonName } = caSubject
+  const hostile = await createNamesake('partner.test', ownCa, { country, organization, commonName })
   t.same(Buffer.from(hostile.certificate.subjectDer), Buffer.from(ownCa.subjectDer), 'the CA names are equal')
   const partnerBundle = joined(decodeBundle(await partnerAdmin.bundles.getBundle({})), hostile.bundle)
   await ownAdmin.setBundle(encodeBundle(partnerBundle))
@@ -61,7 +48,7 @@ t.test('two trust domains whose CAs have the same subject', async t => {
     t.equal(await callAs(partner, ownAdminSvid), 'OK', 'and at the partner, which lists that ID as admin')
     t.equal(await callAs(own, await mint(partnerAdmin, 'spiffe://partner.test/admin')), 'UNAUTHENTICATED', 'not the partner\'s')
     for (const [how, identity] of Object.entries(forged)) {
-      t.equal(await callAs(own, identity), 'UNAUTHENTICATED', `X509-21 TS-08 nor its ID signed by the partner's CA, ${how}`)
+      t.equal(await callAs(own, identity), 'UNAUTHENTICATED', `X509-21 TS-08 TDB-04 nor its ID signed by the partner's CA, ${how}`)
       t.equal(await callAs(partner, identity), 'UNAUTHENTICATED', `X509-21 also at the partner's own server, ${how}`)
     }
   })
@@ -76,11 +63,28 @@ t.test('two trust domains whose CAs have the same subject', async t => {
     }
   })
 
+  await using agent = await startAgent({ server: own })
+  await ownAdmin.register('spiffe://example.org/workload', agent.id, { federatesWith: ['partner.test'] })
+  await using workload = new Workload(agent.socket)
+  await workload.granted('spiffe://example.org/workload')
+
+  await t.test('in a go-spiffe workload of a real agent', { skip: withoutGo }, async t => {
+    await using consumer = await GoWatcher.start('workload-client', ['serve', '-socket', agent.socket])
+    const { address } = await consumer.next('serving', 'the listener', () => true)
+    const callAs = async (identity: Identity) => {
+      await dial(String(address), identity)
+      return await consumer.next('peer', 'the peer', () => true)
+    }
+    t.match(await callAs(ownAdminSvid), { id: 'spiffe://example.org/admin' }, 'a peer of the own domain is let in')
+    const guest = await hostile.issue('/guest')
+    t.match(await callAs(guest), { id: 'spiffe://partner.test/guest' }, 'one of the partner, by the very CA that forges')
+    for (const [how, identity] of Object.entries(forged)) {
+      const refused = { id: undefined, refused: /x509svid: could not verify/ }
+      t.match(await callAs(identity), refused, `X509-21 WLAPI-12 the own ID signed by the partner's CA is refused, ${how}`)
+    }
+  })
+
   await t.test('in ValidateJWTSVID', async t => {
-    await using agent = await startAgent({ server: own })
-    await ownAdmin.register('spiffe://example.org/workload', agent.id, { federatesWith: ['partner.test'] })
-    await using workload = new Workload(agent.socket)
-    await workload.granted('spiffe://example.org/workload')
     const validate = async (svid: string) => {
       try {
         return (await workload.api.validateJWTSVID({ audience: 'db', svid }, { metadata: securityHeader })).spiffeId
@@ -104,8 +108,8 @@ t.test('two trust domains whose CAs have the same subject', async t => {
     t.equal(await verify(pemOf(partnerSvid), partnerBundle), 0, 'the partner\'s its own')
     t.equal(await verify(pemOf(partnerSvid), ownBundle), 1, 'the own bundle refuses the partner\'s SVID')
     for (const [how, identity] of Object.entries(forged)) {
-      t.equal(await verify(pemOf(identity), ownBundle), 1, `X509-21 the own bundle refuses the forged one, ${how}`)
-      t.equal(await verify(pemOf(identity), partnerBundle), 1, `X509-21 the signer's bundle does not speak for another domain, ${how}`)
+      t.equal(await verify(pemOf(identity), ownBundle), 1, `X509-21 WLAPI-12 the own bundle refuses the forged one, ${how}`)
+      t.equal(await verify(pemOf(identity), partnerBundle), 1, `X509-21 TDB-04 WLAPI-12 the signer's bundle has no say elsewhere, ${how}`)
     }
     t.equal(await verify(await mintJwt(ownAdmin, 'spiffe://example.org/web'), ownBundle, 'db'), 0, 'a token of the own domain')
     for (const [how, token] of Object.entries(await forgeTokens('spiffe://example.org/web', hostile, ownBundle))) {
@@ -114,36 +118,6 @@ t.test('two trust domains whose CAs have the same subject', async t => {
     }
   })
 })
-
-/** Leaves with an ID of another domain, signed by the hostile CA: one that names its own key, one that names the victim's. */
-async function forge (id: string, hostile: TestAuthority, victim: Certificate): Promise<Record<string, Identity>> {
-  const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
-  const sign = async (subjectKeyId: Uint8Array | undefined) => {
-    // Our own issuer refuses such an order; told that the CA is the victim's, it signs.
-    const issuer = prepareLeafIssuer({ ...hostile.certificate, uriSans: victim.uriSans, subjectKeyId }, hostile.signer)
-    const { publicKey } = signerOf(privateKey)
-    const [notBefore, notAfter] = [new Date(Date.now() - 10_000), new Date(Date.now() + 600_000)]
-    return await issuer.issue({ id: parseSpiffeId(id), publicKey, dnsNames: [], notBefore, notAfter })
-  }
-  const key = privateKey.export({ format: 'der', type: 'pkcs8' })
-  const plain = await sign(hostile.certificate.subjectKeyId)
-  return {
-    'naming the signer\'s key': { chain: [plain], privateKey: key },
-    'naming the victim\'s key': { chain: [await sign(victim.subjectKeyId)], privateKey: key },
-    'with the signer\'s CA certificate': { chain: [plain, hostile.certificate.raw], privateKey: key },
-    'with the victim\'s CA certificate': { chain: [plain, victim.raw], privateKey: key }
-  }
-}
-
-async function forgeTokens (id: string, hostile: TestAuthority, victim: Bundle): Promise<Record<string, string>> {
-  const sign = (keyId: string) => issueJwtSvid({
-    id: parseSpiffeId(id), audience: ['db'], issuedAt: new Date(), expiresAt: new Date(Date.now() + 60_000)
-  }, { keyId, signer: hostile.jwtKey.signer })
-  return {
-    'naming the signer\'s key': await sign(hostile.jwtKey.keyId),
-    'naming the victim\'s key': await sign(victim.jwtAuthorities[0]?.keyId ?? '')
-  }
-}
 
 /** Makes an administrator's call with an SVID. @returns OK or the status */
 async function callAs (server: RunningServer, identity: Identity): Promise<string> {
@@ -157,10 +131,13 @@ async function callAs (server: RunningServer, identity: Identity): Promise<strin
   }
 }
 
-async function mint (admin: Administrator, id: string): Promise<Identity> {
-  const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
-  const { svid } = await admin.svids.mintX509SVID({ csr: createCertificateRequest(privateKey, { uriSans: [id] }) })
-  return { chain: svid?.certChain ?? [], privateKey: privateKey.export({ format: 'der', type: 'pkcs8' }) }
+/** Shows a server over TLS an identity, whatever the server's own, and waits until either side has ended the connection. */
+async function dial (address: string, { chain, privateKey }: Identity): Promise<void> {
+  const [host = '', port] = address.split(':')
+  const socket = connect({
+    host, port: Number(port), cert: pemOf({ chain }), key: encodePem('PRIVATE KEY', privateKey), rejectUnauthorized: false
+  })
+  await new Promise(resolve => { socket.on('error', () => undefined).on('close', resolve).resume() })
 }
 
 async function mintJwt (admin: Administrator, id: string): Promise<string> {
@@ -171,8 +148,6 @@ async function mintJwt (admin: Administrator, id: string): Promise<string> {
 function joined (a: Bundle, b: Bundle): Bundle {
   return { ...a, x509Authorities: [...a.x509Authorities, ...b.x509Authorities], jwtAuthorities: [...a.jwtAuthorities, ...b.jwtAuthorities] }
 }
-
-function pemOf ({ chain }: Identity): string { return chain.map(der => encodePem('CERTIFICATE', der)).join('') }
 
 /** Runs the command on files. @returns its exit code */
 async function verifierOf (t: Test) {

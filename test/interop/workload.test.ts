@@ -10,8 +10,9 @@ interface SeenSvid { readonly id: string, readonly hint: string, readonly serial
 const svidsOf = (line: Line) => (line['svids'] ?? []) as readonly SeenSvid[]
 const idsOf = (line: Line) => svidsOf(line).map(({ id, hint }) => `${id} ${hint}`.trim())
 const domainsOf = (line: Line) => Object.keys(line['bundles'] as object).toSorted()
-const isRefusal = (line: Line) => line['code'] !== undefined
-const isState = (line: Line) => !isRefusal(line)
+/** Not one by an agent that has just started and does not know its entries yet: go-spiffe comes back by itself. */
+const isRefusal = (line: Line) => line['code'] !== undefined && line['code'] !== 'Unavailable'
+const isState = (line: Line) => line['code'] === undefined
 
 t.test('a go-spiffe workload', { skip: withoutGo }, async t => {
   await using server = await startServer()

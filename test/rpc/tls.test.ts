@@ -147,8 +147,12 @@ void t.test('the client decides about the server', async t => {
     if (id !== 'spiffe://example.org/spire/server') throw new SpiffeError('peer_unauthenticated', `${id} is not the server`)
   }
   const { log, lines } = capturedLog()
-  const good = openChannel(t, addressOf(t), { verifyServer: check(ours.bundle) })
+  const good = openChannel(t, addressOf(t), { verifyServer: check(ours.bundle), log })
   t.same(await good.client(entryService).countEntries({}), { count: 1 })
+  t.match(lines, [
+    { level: 'debug', msg: 'connected to the server; TLS begins', address: addressOf(t) },
+    { level: 'debug', msg: 'server verified', address: addressOf(t), names: /^URI:spiffe:\/\/example.org\//, tls: 'TLSv1.3', expires: /Z$/ }
+  ], 'an operator can follow it')
   const bad = openChannel(t, addressOf(t), { verifyServer: check(forger.bundle), log })
   await t.rejects(bad.client(entryService).countEntries({}), { status: 'UNAVAILABLE', code: 'x509_chain_untrusted' },
     'TS-08 the reason is told')

@@ -1,14 +1,21 @@
+import { mkdtemp, rm } from 'node:fs/promises'
+import { DatabaseSync } from 'node:sqlite'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import t from 'tap'
 import { RpcError } from '../../src/rpc/rpc-error.ts'
 import { agentService } from '../../src/wire/generated/server-agent.ts'
 import { entryService } from '../../src/wire/generated/server-entry.ts'
+import { svidService } from '../../src/wire/generated/server-svid.ts'
 import { PermissionDeniedDetails, PermissionDeniedDetails_Reason as Reason } from '../../src/wire/generated/types.ts'
 import { parseCertificate } from '../../src/x509/certificate.ts'
 import { createCertificateRequest } from '../../src/x509/certificate-request.ts'
 import { attest, createJoinToken, identityOf, newKey, openServerChannel } from '../fakes/agent-client.ts'
-import { capturedLog } from '../fakes/captured-log.ts'
+import { capturedLog, type LogLine } from '../fakes/captured-log.ts'
 import { ManualClock } from '../fakes/clock.ts'
-import { startTestServer } from '../fakes/server.ts'
+import { idOf } from '../fakes/entries.ts'
+import { eventually } from '../fakes/eventually.ts'
+import { startTestServer, type TestServer } from '../fakes/server.ts'
 
 /** What a call was refused with. */
 async function refusal (call: Promise<unknown>) {
@@ -75,6 +82,26 @@ void t.test('renewal: the new SVID takes over at its first use; then the old one
   ), { status: 'PERMISSION_DENIED', reason: Reason.AGENT_NOT_ACTIVE })
 })
 
+void t.test('an agent that can attest again must do so instead of renewing (spire-surface §1.3)', async t => {
+  const folder = await mkdtemp(join(tmpdir(), 'assay-server-'))
+  t.teardown(() => rm(folder, { recursive: true, force: true }))
+  const before = await startTestServer({ folder })
+  const identity = await attest(before)
+  await before[Symbol.asyncDispose]()
+  // A join token, the one attestor there is, never lets a node attest again: the row is made to say otherwise.
+  using database = new DatabaseSync(before.config.datastoreUrl)
+  t.equal(database.prepare('update agents set can_reattest = 1').run().changes, 1)
+
+  await using server = await startTestServer({ folder })
+  t.equal((await server.admin.client(agentService).listAgents({})).agents[0]?.canReattest, true)
+  await using channel = openServerChannel(server, identity)
+  t.match(await refusal(channel.client(agentService).renewAgent({ params: { csr: createCertificateRequest(newKey()) } })), {
+    status: 'PERMISSION_DENIED', reason: Reason.AGENT_MUST_REATTEST, message: 'agent must reattest instead of renew'
+  })
+  t.match(await refusal(channel.client(agentService).renewAgent({})), { status: 'INVALID_ARGUMENT' }, 'what is missing is said first')
+  t.ok(await channel.client(entryService).getAuthorizedEntries({}), 'it stays an agent until then')
+})
+
 void t.test('ban and eviction take effect at the next call', async t => {
   await using server = await startTestServer()
   const agents = server.admin.client(agentService)
@@ -113,6 +140,28 @@ void t.test('who may call what (spire-surface §1.1)', async t => {
   t.match(await refusal(anonymous.client(agentService).renewAgent({})), denied)
 })
 
+void t.test('IDs in admin_ids are administrators over TLS (spire-surface §1.1)', async t => {
+  await using server = await startTestServer({ config: { adminIds: [idOf('/operator')] } })
+  await using operator = openServerChannel(server, await mint(server, '/operator'))
+  t.ok(await operator.client(entryService).listEntries({}), 'lists entries')
+  t.ok(await operator.client(agentService).createJoinToken({ ttl: 60 }), 'makes join tokens')
+  const denied = { status: 'PERMISSION_DENIED', reason: undefined }
+  t.match(await refusal(operator.client(entryService).getAuthorizedEntries({})), { status: 'PERMISSION_DENIED' }, 'is no agent')
+  await using other = openServerChannel(server, await mint(server, '/operator/not'))
+  t.match(await refusal(other.client(entryService).listEntries({})), denied, 'another ID of the domain is none')
+  await using plain = await startTestServer()
+  await using nobody = openServerChannel(plain, await mint(plain, '/operator'))
+  t.match(await refusal(nobody.client(entryService).listEntries({})), denied, 'nor is the same ID where it is not listed')
+})
+
+/** An X509-SVID from the admin socket, as an operator makes one. */
+async function mint (server: TestServer, path: string) {
+  const key = newKey()
+  const csr = createCertificateRequest(key, { uriSans: [idOf(path)] })
+  const { svid } = await server.admin.client(svidService).mintX509SVID({ csr })
+  return identityOf(svid?.certChain ?? [], key)
+}
+
 void t.test('CreateJoinToken checks what it is given, and makes the alias', async t => {
   await using server = await startTestServer()
   const agents = server.admin.client(agentService)
@@ -135,7 +184,7 @@ void t.test('an operator can follow an attestation in the log, and see why one f
   const { log, lines } = capturedLog()
   await using server = await startTestServer({ log })
   const token = await createJoinToken(server)
-  await attest(server, token)
+  const identity = await attest(server, token)
   const steps = lines.filter(line => line['method'] === '/spire.api.server.agent.v1.Agent/AttestAgent')
   t.match(steps, [
     { level: 'debug', msg: 'attestation received', attestor: 'join_token' },
@@ -145,6 +194,24 @@ void t.test('an operator can follow an attestation in the log, and see why one f
     { level: 'debug', msg: 'call', status: 'OK' }
   ])
   t.equal(new Set(steps.map(line => line['requestId'])).size, 1, 'one request number runs through it')
+  const { connection, address } = (steps[0] as LogLine)['caller'] as { connection: string, address: string }
+  const ofConnection = () => lines.filter(line => line['connection'] === connection)
+  await eventually('the connection ends', async () => ofConnection().length === 3)
+  t.match(ofConnection(), [
+    { level: 'debug', msg: 'connection accepted', address, tls: 'TLSv1.3' },
+    { level: 'debug', msg: 'client shows no certificate', address },
+    { level: 'debug', msg: 'connection closed', address }
+  ], 'from the connection it came over')
+  const positions = ['connection accepted', 'attestation received', 'agent attested', 'connection closed'].map(message =>
+    lines.findIndex(line => line['msg'] === message && (line['connection'] ?? (line['caller'] as LogLine)['connection']) === connection))
+  t.same(positions, positions.toSorted((a, b) => a - b), 'in this order')
+
+  await using agent = openServerChannel(server, identity)
+  await agent.client(entryService).getAuthorizedEntries({})
+  t.match(lines.find(line => line['msg'] === 'client verified'), {
+    level: 'debug', spiffeId: `spiffe://example.org/spire/agent/join_token/${token}`, connection: /^tls-/, expires: /Z$/,
+    serialNumber: parseCertificate(identity.chain[0] as Uint8Array).serialNumber
+  }, 'to the use of its SVID')
   const unused = await createJoinToken(server)
   await attest(server, 'wrong-token').catch(() => {})
   t.match(lines.findLast(line => line['msg'] === 'attestation refused'), { level: 'warn', code: 'join_token_invalid', reason: /token/ })

@@ -1,8 +1,11 @@
 import t from 'tap'
+import { encodeBundle } from '../../src/wire/bundle-codec.ts'
+import { bundleService } from '../../src/wire/generated/server-bundle.ts'
 import { entryService } from '../../src/wire/generated/server-entry.ts'
 import { svidService } from '../../src/wire/generated/server-svid.ts'
 import type { EntryInit } from '../../src/wire/generated/types.ts'
 import { attest, createJoinToken, openServerChannel } from '../fakes/agent-client.ts'
+import { createTestAuthority } from '../fakes/authority.ts'
 import { startTestServer, type TestServer } from '../fakes/server.ts'
 
 const id = (path: string) => ({ trustDomain: 'example.org', path })
@@ -33,6 +36,45 @@ void t.test('a batch answers item by item, in order (spire-surface §1.5)', asyn
   ])
   t.equal(results[1]?.entry?.id, results[0]?.entry?.id, 'the similar entry comes with the refusal')
   t.equal(results[5]?.entry?.id, 'chosen')
+})
+
+void t.test('what SPIRE leaves to its datastore to refuse says so (spire-surface §1.1, §3.1)', async t => {
+  await using server = await startTestServer()
+  const entries = server.admin.client(entryService)
+  const good = { spiffeId: id('/web'), parentId: id('/node'), selectors: [unix(1)] }
+  await create(server, [{ ...good, id: 'taken' }, { ...good, id: 'other', spiffeId: id('/other') }])
+  const mixed = { storeSvid: true, selectors: [unix(1), { type: 'k8s', value: 'x' }] }
+  const refused: ReadonlyArray<readonly [EntryInit, number, RegExp]> = [
+    [{ x509SvidTtl: -1 }, 3, /^failed to VERB entry: datastore-validation: invalid registration entry: X509SvidTtl is not set$/],
+    [{ jwtSvidTtl: -1 }, 3, /^failed to VERB entry: datastore-validation: invalid registration entry: JwtSvidTtl is not set$/],
+    [mixed, 3, /^failed to VERB entry: datastore-validation: invalid registration entry: selector types must be the same when store SVID/],
+    [{ dnsNames: ['a b'] }, 3, /^failed to convert entry: invalid DNS name: /],
+    [{ federatesWith: ['unknown.test'] }, 13, /^failed to VERB entry: unable to find federated bundle "spiffe:\/\/unknown.test"$/]
+  ]
+  const text = (pattern: RegExp, verb: string) => new RegExp(pattern.source.replace('VERB', verb))
+  const created = await create(server, refused.map(([change]) => ({ ...good, spiffeId: id('/new'), ...change })))
+  const { results: updated } = await entries.batchUpdateEntry({ entries: refused.map(([change]) => ({ ...good, id: 'taken', ...change })) })
+  for (const [index, [, code, pattern]] of refused.entries()) {
+    t.match(created[index]?.status, { code, message: text(pattern, 'create') }, `create: ${pattern.source}`)
+    t.match(updated[index]?.status, { code, message: text(pattern, 'update') }, `update: ${pattern.source}`)
+  }
+  const fresh = { ...good, spiffeId: id('/new') }
+  const [taken, badId] = await create(server, [{ ...fresh, id: 'taken' }, { ...fresh, id: 'a/b' }])
+  t.match(taken?.status, { code: 6, message: /^failed to create entry: datastore-sql: / }, 'an ID that is taken')
+  t.match(badId?.status, {
+    code: 3, message: /^failed to create entry: datastore-validation: invalid registration entry: entry ID contains invalid characters/
+  })
+  const { results: [alike] } = await entries.batchUpdateEntry({ entries: [{ ...good, id: 'other' }] })
+  t.match(alike?.status, { code: 6, message: /^failed to update entry: datastore-sql: / }, 'an update that makes two entries alike')
+
+  const bundles = server.admin.client(bundleService)
+  const { bundle } = await createTestAuthority('partner.test')
+  await bundles.batchSetFederatedBundle({ bundle: [encodeBundle(bundle)] })
+  await entries.batchUpdateEntry({ entries: [{ id: 'taken', federatesWith: ['partner.test'] }], inputMask: { federatesWith: true } })
+  const { results: [used] } = await bundles.batchDeleteFederatedBundle({ trustDomains: ['partner.test'], mode: 0 })
+  t.match(used?.status, {
+    code: 9, message: 'failed to delete federated bundle: datastore-sql: cannot delete bundle; federated with 1 registration entries'
+  })
 })
 
 void t.test('updates replace what the mask names and nothing else', async t => {

@@ -138,7 +138,7 @@ await t.test('the endpoint (Workload Endpoint)', async t => {
 })
 
 await t.test('the service is the standard\'s, with nothing added (Workload API §2, §3)', async t => {
-  t.equal(workloadService.name, 'SpiffeWorkloadAPI', 'WLAPI-04 no package')
+  t.equal(workloadService.name, 'SpiffeWorkloadAPI', 'WLAPI-04, AMB-09 the name on the wire, without package')
   t.same(Object.values(workloadService.methods).map(method => `${method.kind} ${method.name}`), [
     'serverStream FetchX509SVID', 'serverStream FetchX509Bundles', 'unary FetchJWTSVID', 'serverStream FetchJWTBundles',
     'unary ValidateJWTSVID', 'serverStream FetchWITSVID', 'serverStream FetchWITBundles'
@@ -352,7 +352,7 @@ await t.test('ValidateJWTSVID', async t => {
     'WLAPI-29 all claims of the own domain')
   const guest = await sign(foreign, { sub: 'spiffe://foreign.test/guest', team: 'red', level: 9 })
   const shown = await claimsOf(guest)
-  t.same(Object.keys(shown).toSorted(), ['aud', 'exp', 'sub', 'team'], 'WLAPI-29 of a foreign token sub, aud, exp and what is allowed')
+  t.same(Object.keys(shown).toSorted(), ['aud', 'exp', 'sub', 'team'], 'WLAPI-29, ID-21 of a foreign token only what is allowed')
   t.same(shown['aud'], ['me'], 'aud is always a list')
 
   const refused: Record<string, [svid: string, audience?: string]> = {

@@ -19,6 +19,8 @@ export interface JudgedCertificate {
   readonly extKeyUsage: readonly number[]
   readonly hasBasicConstraints: boolean
   readonly isCa: boolean
+  /** -1: no limit. */
+  readonly maxPathLen: number
   readonly subjectKeyId: string
   readonly authorityKeyId: string
   readonly algorithm: string

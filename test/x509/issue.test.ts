@@ -2,15 +2,22 @@ import 'reflect-metadata'
 import { createHash, createPublicKey, generateKeyPairSync, X509Certificate } from 'node:crypto'
 import * as foreign from '@peculiar/x509'
 import t from 'tap'
-import { parseSpiffeId } from '../../src/spiffe/spiffe-id.ts'
+import { parseSpiffeId, pathOf } from '../../src/spiffe/spiffe-id.ts'
+import { decodeBundle } from '../../src/wire/bundle-codec.ts'
+import { entryService } from '../../src/wire/generated/server-entry.ts'
+import { svidService } from '../../src/wire/generated/server-svid.ts'
 import { parseCertificate } from '../../src/x509/certificate.ts'
+import { createCertificateRequest } from '../../src/x509/certificate-request.ts'
 import type { KeyType } from '../../src/x509/key-type.ts'
 import { prepareLeafIssuer, type LeafRequest } from '../../src/x509/leaf-issuer.ts'
 import { emptyName, encodeName } from '../../src/x509/name.ts'
 import { oid } from '../../src/x509/oid.ts'
 import { signerOf } from '../../src/x509/private-key-signer.ts'
 import { verifyX509Svid } from '../../src/x509/verify-svid.ts'
+import { attest, createJoinToken, fetchBundle, openServerChannel } from '../fakes/agent-client.ts'
 import { createTestAuthority, makeTestKey, type TestAuthority } from '../fakes/authority.ts'
+import { ManualClock } from '../fakes/clock.ts'
+import { startTestServer } from '../fakes/server.ts'
 import { judgeWithGo, noGo } from './go-judge.ts'
 import { describeByOpenssl, faultsByOpenssl, noOpenssl } from './openssl-judge.ts'
 
@@ -18,16 +25,23 @@ const start = new Date('2026-03-01T00:00:00Z')
 const ends = new Date('2026-03-02T00:00:00Z')
 const noon = new Date('2026-03-01T12:00:00Z')
 const id = parseSpiffeId('spiffe://example.org/ns/web/sa/default')
+/** In this order. */
+const leafExtensions = [
+  oid.keyUsage, oid.extendedKeyUsage, oid.basicConstraints, oid.subjectKeyIdentifier, oid.authorityKeyIdentifier, oid.subjectAltName
+]
 const longId = parseSpiffeId(`spiffe://example.org/${'a'.repeat(2048 - 21)}`)
 
 interface Specimen {
   readonly name: string
-  readonly authority: TestAuthority
+  readonly authority: Pick<TestAuthority, 'certificate' | 'bundle' | 'bundleOf'>
   readonly request: LeafRequest
+  /** Distinguished name as Go writes it: the last part first. */
+  readonly subject: string
   readonly chain: readonly Uint8Array[]
 }
 
-const specimens = await makeSpecimens()
+const main = await createTestAuthority('example.org', { notBefore: start, notAfter: new Date('2060-01-01T00:00:00Z') })
+const specimens = [...await makeSpecimens(), await makeServerSpecimen()]
 
 void t.test('what is issued is what was asked for, in our own eyes', async t => {
   for (const { name, authority, request, chain } of specimens) {
@@ -90,11 +104,12 @@ void t.test('openssl judges', { skip: noOpenssl }, async t => {
 void t.test('Go\'s crypto/x509 judges', { skip: noGo }, async t => {
   const { cases } = judgeWithGo(specimens.map(({ chain, authority }) =>
     ({ chain, roots: authority.bundle.x509Authorities.map(({ certificate }) => certificate), at: noon })))
-  for (const [index, { name, authority, request, chain }] of specimens.entries()) {
+  for (const [index, { name, authority, request, subject, chain }] of specimens.entries()) {
     const seen = cases[index]!
     t.strictSame([seen.error, seen.verifyError], [undefined, undefined], `X509-19 accepted: ${name}`)
     t.strictSame({
       uris: seen.uris, dnsNames: seen.dnsNames, keyUsage: seen.keyUsage, extKeyUsage: seen.extKeyUsage,
+      critical: seen.critical, extensions: seen.extensions, subject: seen.subject,
       isCa: seen.isCa, hasBasic: seen.hasBasicConstraints,
       notBefore: seen.notBefore, notAfter: seen.notAfter, unhandled: seen.unhandled, samePublicKey: seen.samePublicKey,
       subjectKeyId: seen.subjectKeyId, authorityKeyId: seen.authorityKeyId
@@ -104,6 +119,9 @@ void t.test('Go\'s crypto/x509 judges', { skip: noGo }, async t => {
       // digitalSignature 1, keyEncipherment 4, keyAgreement 16; serverAuth 1, clientAuth 2.
       keyUsage: 1 | 4 | 16,
       extKeyUsage: [1, 2],
+      critical: [oid.keyUsage, oid.basicConstraints, ...subject === '' ? [oid.subjectAltName] : []],
+      extensions: leafExtensions,
+      subject,
       isCa: false,
       hasBasic: true,
       notBefore: request.notBefore.getTime() / 1000,
@@ -112,12 +130,58 @@ void t.test('Go\'s crypto/x509 judges', { skip: noGo }, async t => {
       samePublicKey: true,
       subjectKeyId: sha1OfKeyBits(request.publicKey),
       authorityKeyId: sha1OfKeyBits(authority.certificate.publicKey)
-    }, `X509-01 X509-11 X509-15 X509-18 profile: ${name}`)
+    }, `X509-01 X509-05 X509-11 X509-13 X509-15 X509-18 profile: ${name}`)
     t.equal(seen.serial, parseCertificate(chain[0]!).serialNumber, `serial number: ${name}`)
   }
   const strangers = await createTestAuthority('example.org', { notBefore: start, notAfter: ends })
   const [refused] = judgeWithGo([{ chain: specimens[0]!.chain, roots: [strangers.certificate.raw], at: noon }]).cases
   t.match(refused?.verifyError, /unknown authority/, 'the judge does refuse what another CA signed')
+})
+
+void t.test('the judges see a signing certificate', { skip: noGo }, async t => {
+  const authorities = [...new Set(specimens.map(specimen => specimen.authority))]
+  const { cases } = judgeWithGo(authorities.map(({ certificate, bundle }) =>
+    ({ chain: [certificate.raw], roots: bundle.x509Authorities.map(authority => authority.certificate), at: noon })))
+  for (const [index, { certificate }] of authorities.entries()) {
+    const seen = cases[index]!
+    const issuer = certificate.authorityKeyId === undefined ? [] : [oid.authorityKeyIdentifier]
+    const name = `${certificate.publicKey.length} bytes of key${issuer.length > 0 ? ', an intermediate' : ''}, number ${index}`
+    t.strictSame([seen.error, seen.verifyError], [undefined, undefined], `X509-19 accepted: ${name}`)
+    t.strictSame({
+      uris: seen.uris, dnsNames: seen.dnsNames, keyUsage: seen.keyUsage, extKeyUsage: seen.extKeyUsage, isCa: seen.isCa,
+      hasBasic: seen.hasBasicConstraints, maxPathLen: seen.maxPathLen, critical: seen.critical, extensions: seen.extensions,
+      unhandled: seen.unhandled, subjectKeyId: seen.subjectKeyId
+    }, {
+      uris: ['spiffe://example.org'],
+      dnsNames: [],
+      // keyCertSign 32, cRLSign 64.
+      keyUsage: 32 | 64,
+      extKeyUsage: [],
+      isCa: true,
+      hasBasic: true,
+      maxPathLen: issuer.length > 0 ? 0 : -1,
+      critical: [oid.keyUsage, oid.basicConstraints],
+      extensions: [oid.keyUsage, oid.basicConstraints, oid.subjectKeyIdentifier, ...issuer, oid.subjectAltName],
+      unhandled: 0,
+      subjectKeyId: sha1OfKeyBits(certificate.publicKey)
+    }, `X509-07 X509-08 X509-09 X509-11 X509-12 X509-13 X509-14 X509-17 X509-18 ID-16 profile in Go's eyes: ${name}`)
+
+    const foreignView = new foreign.X509Certificate(Buffer.from(certificate.raw))
+    const basic = foreignView.getExtension(foreign.BasicConstraintsExtension)
+    const usage = foreignView.getExtension(foreign.KeyUsagesExtension)
+    t.strictSame({
+      names: foreignView.getExtension(foreign.SubjectAlternativeNameExtension)?.names.toJSON(),
+      usage: [usage?.usages as number | undefined, usage?.critical],
+      basic: [basic?.ca, basic?.pathLength, basic?.critical],
+      extensions: Array.from(foreignView.extensions, ({ type }) => type)
+    }, {
+      names: [{ type: 'url', value: 'spiffe://example.org' }],
+      usage: [foreign.KeyUsageFlags.keyCertSign | foreign.KeyUsageFlags.cRLSign, true],
+      basic: [true, issuer.length > 0 ? 0 : undefined, true],
+      extensions: seen.extensions
+    }, `X509-07 X509-08 X509-11 X509-13 X509-14 the same in the eyes of @peculiar/x509: ${name}`)
+  }
+  t.ok(authorities.length >= 6, 'every type of key, an intermediate, and a server\'s own')
 })
 
 void t.test('@peculiar/x509 judges', async t => {
@@ -137,12 +201,12 @@ void t.test('@peculiar/x509 judges', async t => {
     t.equal(leaf.getExtension(foreign.SubjectKeyIdentifierExtension)?.keyId, sha1OfKeyBits(request.publicKey), `subject key id: ${name}`)
     const issuerKeyId = sha1OfKeyBits(authority.certificate.publicKey)
     t.equal(leaf.getExtension(foreign.AuthorityKeyIdentifierExtension)?.keyId, issuerKeyId, `authority key id: ${name}`)
-    t.strictSame(leaf.extensions.length, 6, `nothing else: ${name}`)
+    t.strictSame(Array.from(leaf.extensions, ({ type }) => type), leafExtensions, `nothing else: ${name}`)
   }
 })
 
 void t.test('serial numbers', async t => {
-  const { certificate, signer } = specimens[0]!.authority
+  const { certificate, signer } = main
   const issuer = prepareLeafIssuer(certificate, signer)
   const serialOf = async (serialNumber?: Uint8Array) =>
     parseCertificate(await issuer.issue({ ...requestOf(), ...serialNumber === undefined ? {} : { serialNumber } })).serialNumber
@@ -157,7 +221,7 @@ void t.test('serial numbers', async t => {
 })
 
 void t.test('what is not issued', async t => {
-  const { authority } = specimens[0]!
+  const authority = main
   const issuer = prepareLeafIssuer(authority.certificate, authority.signer)
   const p224 = createPublicKey(generateKeyPairSync('ec', { namedCurve: 'secp224r1' }).privateKey).export({ format: 'der', type: 'spki' })
   const refused: [rule: string, code: string, change: Partial<LeafRequest>][] = [
@@ -194,31 +258,65 @@ function requestOf (keyType: KeyType = 'ec-p256'): LeafRequest {
 async function makeSpecimens (): Promise<Specimen[]> {
   const validity = { notBefore: start, notAfter: new Date('2060-01-01T00:00:00Z') }
   const list: Specimen[] = []
-  const add = async (name: string, authority: TestAuthority, change: Partial<LeafRequest> = {}, sync = false) => {
+  const add = async (
+    name: string, authority: TestAuthority, change: Partial<LeafRequest> = {}, { sync = false, subject = 'O=SPIRE,C=US' } = {}
+  ) => {
     const request = { ...requestOf(), ...change }
     const issuer = prepareLeafIssuer(authority.certificate, authority.signer)
     const leaf = sync ? issuer.issueSync!(request) : await issuer.issue(request)
-    list.push({ name, authority, request, chain: [leaf, ...authority.intermediates] })
+    list.push({ name, authority, request, subject, chain: [leaf, ...authority.intermediates] })
   }
   const serialNumber = Buffer.from('0123456789abcdef0123456789abcdef', 'hex')
-  const main = await createTestAuthority('example.org', validity)
   await add('ec-p256 for ec-p256', main, { serialNumber })
   for (const keyType of ['ec-p384', 'rsa-2048', 'rsa-4096'] as const) {
     const authority = await createTestAuthority('example.org', { ...validity, keyType })
     await add(`${keyType} for ec-p256`, authority)
-    await add(`${keyType} for ec-p256, at once`, authority, {}, true)
+    await add(`${keyType} for ec-p256, at once`, authority, {}, { sync: true })
     await add(`ec-p256 for ${keyType}`, main, requestOf(keyType))
   }
-  await add('at once', main, {}, true)
-  await add('DNS names', main, { dnsNames: ['web.example.org', '*.example.org', 'xn--bcher-kva.example'] })
+  await add('at once', main, {}, { sync: true })
+  await add('DNS names', main, { dnsNames: ['web.example.org', '*.example.org', 'xn--bcher-kva.example'] },
+    { subject: 'CN=web.example.org,O=SPIRE,C=US' })
   await add('a DNS name too long for a CN', main, { dnsNames: [`${'a'.repeat(60)}.${'b'.repeat(60)}.example.org`] })
-  await add('empty subject', main, { subject: emptyName, dnsNames: ['web.example.org'] })
-  await add('subject of the request', main, { subject: encodeName([[oid.country, 'DE'], [oid.commonName, 'Büro & Söhne']]) })
+  await add('empty subject', main, { subject: emptyName, dnsNames: ['web.example.org'] }, { subject: '' })
+  await add('subject of the request', main, { subject: encodeName([[oid.country, 'DE'], [oid.commonName, 'Büro & Söhne']]) },
+    { subject: 'CN=Büro & Söhne,C=DE' })
   await add('the longest ID', main, { id: longId })
   await add('beyond 2049', main, { notAfter: new Date('2050-01-01T00:00:00Z') })
   const middle = await createTestAuthority('example.org', { ...validity, issuer: main, subject: { commonName: 'middle' }, pathLength: 0 })
   await add('by an intermediate', middle)
   return list
+}
+
+/** What a whole server signs for an agent: its own CA, its own defaults, the entry's names. */
+async function makeServerSpecimen (): Promise<Specimen> {
+  await using server = await startTestServer({ clock: new ManualClock(noon) })
+  const token = await createJoinToken(server)
+  await using agent = openServerChannel(server, await attest(server, token))
+  await server.admin.client(entryService).batchCreateEntry({ entries: [{
+    id: 'web',
+    spiffeId: { trustDomain: 'example.org', path: pathOf(id) },
+    parentId: { trustDomain: 'example.org', path: `/spire/agent/join_token/${token}` },
+    selectors: [{ type: 'unix', value: 'uid:1' }],
+    dnsNames: ['web.example.org', 'db.example.org'],
+    x509SvidTtl: 600
+  }] })
+  const key = makeTestKey()
+  const { results } = await agent.client(svidService).batchNewX509SVID({ params: [{ entryId: 'web', csr: createCertificateRequest(key) }] })
+  const bundle = decodeBundle(await fetchBundle(server))
+  return {
+    name: 'by a server, through BatchNewX509SVID',
+    authority: { certificate: parseCertificate(bundle.x509Authorities[0]!.certificate), bundle, bundleOf: () => bundle },
+    request: {
+      id,
+      publicKey: signerOf(key).publicKey,
+      dnsNames: ['web.example.org', 'db.example.org'],
+      notBefore: new Date(noon.getTime() - 10_000),
+      notAfter: new Date(noon.getTime() + 600_000)
+    },
+    subject: 'CN=web.example.org,O=SPIRE,C=US',
+    chain: results[0]?.svid?.certChain ?? []
+  }
 }
 
 function sha1OfKeyBits (spki: Uint8Array): string {

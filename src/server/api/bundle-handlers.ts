@@ -1,7 +1,7 @@
 import type { OwnBundle } from '../../ca/own-bundle.ts'
 import { appendAuthorities, withContent } from '../../spiffe/bundle-change.ts'
 import type { Bundle } from '../../spiffe/bundle.ts'
-import { SpiffeError } from '../../spiffe/errors.ts'
+import { codeOf, SpiffeError } from '../../spiffe/errors.ts'
 import type { TrustDomain } from '../../spiffe/trust-domain.ts'
 import type { CallContext } from '../../rpc/call.ts'
 import type { BundleDeleteMode, BundleStore } from '../../storage/bundle-store.ts'
@@ -138,7 +138,9 @@ async function deleteBundles ({ trustDomains, mode }: BatchDeleteFederatedBundle
       await registrations.deleteBundle(domain, deleteMode)
       results.push({ trustDomain: name, status: itemOk })
     } catch (error) {
-      results.push({ trustDomain: name, status: itemRefused(error) })
+      // As SPIRE has it: what its datastore refuses says so (spire-surface §1.1).
+      const prefix = codeOf(error) === 'bundle_in_use' ? 'failed to delete federated bundle: datastore-sql: ' : ''
+      results.push({ trustDomain: name, status: itemRefused(error, prefix) })
     }
   }
   return results

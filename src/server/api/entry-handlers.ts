@@ -12,7 +12,7 @@ import type { Entry as EntryMessage } from '../../wire/generated/types.ts'
 import type { Registrations } from '../registrations.ts'
 import { authorizedEntryHandlers, type AuthorizedEntryDeps } from './authorized-entry-handlers.ts'
 import { decodeEntryFilter } from './filters.ts'
-import { isAccepted, itemOk, itemRefused } from './item-status.ts'
+import { entryRefused, isAccepted, itemOk, itemRefused } from './item-status.ts'
 
 export interface EntryDeps extends AuthorizedEntryDeps {
   readonly trustDomain: TrustDomain
@@ -69,10 +69,10 @@ async function createEntries ({ entries, outputMask }: BatchCreateEntryRequest, 
   const drafts = entries.map(message => checked(message, trustDomain))
   const outcomes = (await registrations.createEntries(drafts.filter(isAccepted))).values()
   return drafts.map((draft): BatchCreateEntryResponse_ResultInit => {
-    if (draft instanceof SpiffeError) return { status: itemRefused(draft, 'failed to convert entry: ') }
+    if (draft instanceof SpiffeError) return { status: entryRefused(draft, 'create') }
     const outcome = outcomes.next().value
     if (outcome === undefined) throw new Error('the store gave fewer outcomes than drafts')
-    if (outcome.kind === 'refused') return { status: itemRefused(outcome.error, 'failed to create entry: ') }
+    if (outcome.kind === 'refused') return { status: entryRefused(outcome.error, 'create') }
     const entry = encodeEntry(outcome.entry, outputMask)
     if (outcome.kind === 'created') return { status: itemOk, entry }
     return { status: itemRefused(new SpiffeError('entry_exists', 'similar entry already exists')), entry }
@@ -99,11 +99,9 @@ async function updateEntries (
   })
   const outcomes = (await registrations.updateEntries(updates.filter(isAccepted))).values()
   return updates.map((update): BatchUpdateEntryResponse_ResultInit => {
-    if (update instanceof SpiffeError) {
-      return { status: itemRefused(update, update.code === 'entry_not_found' ? '' : 'failed to convert entry: ') }
-    }
-    const outcome = outcomes.next().value as Entry | SpiffeError
-    return outcome instanceof SpiffeError ? { status: itemRefused(outcome) } : { status: itemOk, entry: encodeEntry(outcome, outputMask) }
+    const outcome = update instanceof SpiffeError ? update : outcomes.next().value as Entry | SpiffeError
+    if (!(outcome instanceof SpiffeError)) return { status: itemOk, entry: encodeEntry(outcome, outputMask) }
+    return { status: outcome.code === 'entry_not_found' ? itemRefused(outcome) : entryRefused(outcome, 'update') }
   })
 }
 

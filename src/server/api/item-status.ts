@@ -12,6 +12,17 @@ export function itemRefused (error: unknown, prefix = ''): StatusInit {
   return { code, message: prefix + message }
 }
 
+/**
+ * The status of an entry that was refused. What SPIRE leaves to its datastore to refuse says so in its message, and clients match on that
+ * (spire-surface §1.1).
+ * @param verb what was tried, e.g. `create`
+ */
+export function entryRefused (error: SpiffeError, verb: 'create' | 'update'): StatusInit {
+  if (error.message.startsWith('invalid registration entry: ')) return itemRefused(error, `failed to ${verb} entry: datastore-validation: `)
+  if (error.code === 'entry_malformed') return itemRefused(error, 'failed to convert entry: ')
+  return itemRefused(error, `failed to ${verb} entry: ${error.code === 'entry_exists' ? 'datastore-sql: ' : ''}`)
+}
+
 /** Tells the items of a batch that passed their checks from those refused. */
 export function isAccepted<T> (item: T | SpiffeError): item is Exclude<T, SpiffeError> {
   return !(item instanceof SpiffeError)

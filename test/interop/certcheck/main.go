@@ -35,6 +35,7 @@ type seen struct {
 	ExtKeyUsage   []int    `json:"extKeyUsage"`
 	HasBasic      bool     `json:"hasBasicConstraints"`
 	IsCA          bool     `json:"isCa"`
+	MaxPathLen    int      `json:"maxPathLen"`
 	SubjectKeyID  string   `json:"subjectKeyId"`
 	AuthorityKey  string   `json:"authorityKeyId"`
 	Algorithm     string   `json:"algorithm"`
@@ -80,7 +81,7 @@ func look(chain, roots [][]byte, at time.Time) seen {
 	s := seen{
 		URIs: []string{}, DNSNames: append([]string{}, leaf.DNSNames...), ExtKeyUsage: []int{}, Critical: []string{}, Extensions: []string{},
 		Subject: leaf.Subject.String(), Serial: leaf.SerialNumber.Text(16), NotBefore: leaf.NotBefore.Unix(), NotAfter: leaf.NotAfter.Unix(),
-		KeyUsage: int(leaf.KeyUsage), HasBasic: leaf.BasicConstraintsValid, IsCA: leaf.IsCA,
+		KeyUsage: int(leaf.KeyUsage), HasBasic: leaf.BasicConstraintsValid, IsCA: leaf.IsCA, MaxPathLen: leaf.MaxPathLen,
 		SubjectKeyID: hex.EncodeToString(leaf.SubjectKeyId), AuthorityKey: hex.EncodeToString(leaf.AuthorityKeyId),
 		Algorithm: leaf.SignatureAlgorithm.String(), KeyAlgorithm: leaf.PublicKeyAlgorithm.String(),
 		Unhandled: len(leaf.UnhandledCriticalExtensions),

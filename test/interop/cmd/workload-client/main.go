@@ -2,6 +2,7 @@
 //
 //	workload-client watch    prints each X.509 context and JWT bundle set, and each refusal, until it is killed
 //	workload-client mtls     a server and a client, an X509Source each, over real TLS
+//	workload-client serve    a TLS server over an X509Source that tells who called, or why it was refused, until it is killed
 //	workload-client jwt      fetches and validates JWT-SVIDs
 //	workload-client validate asks the agent about the token on standard input
 package main
@@ -44,6 +45,8 @@ func main() {
 		watch(ctx, o)
 	case "mtls":
 		within(ctx, func(ctx context.Context) { mtls(ctx, o) })
+	case "serve":
+		serveForever(ctx, o)
 	case "jwt":
 		within(ctx, func(ctx context.Context) { jwt(ctx, o) })
 	case "validate":

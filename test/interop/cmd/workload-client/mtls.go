@@ -59,6 +59,34 @@ func serve(listener net.Listener, served chan<- string) {
 	}
 }
 
+// peer is one connection of serveForever.
+type peer struct {
+	Event   string `json:"event"`
+	ID      string `json:"id,omitempty"`
+	Refused string `json:"refused,omitempty"`
+}
+
+// serveForever lets in every peer that the agent's bundles vouch for.
+func serveForever(ctx context.Context, o options) {
+	source, err := workloadapi.NewX509Source(ctx, workloadapi.WithClientOptions(address(o)))
+	report.Must("the X509Source opens", err)
+	defer source.Close()
+	listener, err := tls.Listen("tcp", "127.0.0.1:0", tlsconfig.MTLSServerConfig(source, source, tlsconfig.AuthorizeAny()))
+	report.Must("the server listens", err)
+	defer listener.Close()
+	report.Line(map[string]string{"event": "serving", "address": listener.Addr().String()})
+	for ctx.Err() == nil {
+		connection, err := listener.Accept()
+		report.Must("a connection", err)
+		outcome := answer(connection.(*tls.Conn))
+		if _, err := spiffeid.FromString(outcome); err != nil {
+			report.Line(peer{Event: "peer", Refused: outcome})
+		} else {
+			report.Line(peer{Event: "peer", ID: outcome})
+		}
+	}
+}
+
 func answer(connection *tls.Conn) string {
 	defer connection.Close()
 	if err := connection.Handshake(); err != nil {
