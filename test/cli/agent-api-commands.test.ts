@@ -84,6 +84,11 @@ void t.test('api fetch x509', async t => {
       x509_svid_key: Buffer.from(key).toString('base64')
     }]
   })
+  for (const words of [[], ['-timeout', '5s']]) {
+    t.match(await runAssay(['api', 'fetch', ...words], { environment: { SPIFFE_ENDPOINT_SOCKET: `unix://${socket}` } }), {
+      code: 0, stdout: /^Received 1 svid after/, stderr: ''
+    }, 'api fetch alone is api fetch x509')
+  }
   const folder = join(await temporaryFolder(t), 'new')
   t.same(await fetch('-silent', '-write', folder), { code: 0, stdout: '', stderr: '' })
   t.same((await readdir(folder)).toSorted(), ['bundle.0.pem', 'federated_bundle.0.0.pem', 'svid.0.key', 'svid.0.pem'])
@@ -161,6 +166,10 @@ void t.test('api fetch jwt and api validate jwt', async t => {
     { svids: [{ hint: 'internal', spiffe_id: id, svid: 'tok' }] },
     { bundles: { 'spiffe://example.org': Buffer.from('{"keys":[]}').toString('base64') } }
   ])
+  for (const words of [['-format', 'json'], ['-format=json', '-output', 'pretty']]) {
+    t.match(await api(['fetch', 'jwt', '-audience', 'db', ...words]), { code: 0, stdout: /^\[\{"svids":/ }, 'the older name')
+  }
+  t.match(await api(['fetch', 'jwt', '-audience', 'db', '-format', 'yaml']), { code: 2, stderr: /-format: must be one of pretty, json/ })
   t.match(await api(['fetch', 'jwt']), { code: 2, stderr: /at least one audience is required/ })
   const claims = '{"aud":["db"],"camelCase":{"n":5}}'
   t.same(await api(['validate', 'jwt', '-audience', 'db', '-svid', '-'], 'tok\n'), {
@@ -271,6 +280,8 @@ void t.test('x509 mint and jwt mint', async t => {
 
   t.same(await assay('jwt', 'mint', '-spiffeID', id, '-audience', 'a', '-audience', 'b'), { code: 0, stdout: 'tok\n', stderr: '' })
   t.match(asked.at(-1), { audience: ['a', 'b'], id: { trustDomain: 'example.org', path: '/web' } })
+  t.match(await assay('jwt', 'mint', '-spiffeID', id, '-audience', 'a,b'), { code: 0 })
+  t.same((asked.at(-1) as unknown as { audience: string[] }).audience, ['a,b'], 'an audience may have a comma: only repeating makes a list')
   const file = join(folder, 'token')
   t.same(await assay('jwt', 'mint', '-spiffeID', id, '-audience', 'a', '-write', file), {
     code: 0, stdout: `JWT-SVID written to ${file}\n`, stderr: ''
