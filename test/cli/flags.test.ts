@@ -1,3 +1,4 @@
+import fc from 'fast-check'
 import t from 'tap'
 import { defineCommand, type CommandGroup } from '../../src/cli/command.ts'
 import {
@@ -6,6 +7,8 @@ import {
 } from '../../src/cli/flag.ts'
 import { parseFlags } from '../../src/cli/parse-flags.ts'
 import { runCli } from '../../src/cli/run-cli.ts'
+import { anyText } from '../fakes/arbitraries.ts'
+import { holds, unlessRefused } from '../fakes/holds.ts'
 import { createTestTerminal } from '../fakes/terminal.ts'
 
 const command = defineCommand({
@@ -90,6 +93,34 @@ void t.test('values are typed', async t => {
   for (const [rule, [words, message]] of Object.entries(refused)) {
     t.throws(() => parse(...words), { code: 'usage_invalid', message }, rule)
   }
+})
+
+const word = fc.oneof(
+  anyText,
+  fc.tuple(fc.constantFrom('-', '--', '---', ''), fc.constantFrom(...Object.keys(command.flags), '__proto__', 'constructor', 'x'),
+    fc.constantFrom('', '=', '=true', '=json', '=a:b', '=spiffe://a/b', '=5s', '=1')).map(parts => parts.join('')),
+  fc.constantFrom('--', '-', '=', 'json', '5', '1h', 'a:b', 'spiffe://example.org/web', 'true')
+)
+
+void t.test('any command line is read or refused', async t => {
+  const known = Object.keys(command.flags)
+  await holds(t, 'never a crash, never a value of a flag that does not exist', fc.property(fc.array(word, { maxLength: 8 }), words => {
+    const parsed = unlessRefused('usage_invalid', () => parse(...words))
+    return parsed === undefined || Object.keys(parsed.values).every(name => known.includes(name))
+  }), 5_000)
+  const value = anyText.filter(text => text !== '')
+  await holds(t, 'a value arrives as it was given, in each form', fc.property(value, value, value, (name, dns, dns2) => {
+    const forms = [
+      ['-name', name, '--dns', dns, '-dns', dns2, '--', 'FILE'], [`-name=${name}`, `--dns=${dns}`, 'FILE', `-dns=${dns2}`],
+      ['FILE', '--name', name, `-dns=${dns}`, '--dns', dns2]
+    ]
+    const expected = JSON.stringify([name, [dns, dns2], 'FILE'])
+    return forms.every(words => {
+      const { values, argument } = parse(...words)
+      return JSON.stringify([values['name'], values['dns'], argument]) === expected
+    })
+  }))
+  await holds(t, 'nothing after -- is a flag', fc.property(anyText, text => parse('--', text).argument === text))
 })
 
 void t.test('commands are found, explained and refused', async t => {
