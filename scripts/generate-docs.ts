@@ -3,7 +3,14 @@ import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { errorCatalogue } from '../src/spiffe/errors.ts'
 
-interface Requirement { readonly id: string, readonly level: string, readonly section: string, readonly text: string }
+interface Requirement {
+  readonly id: string
+  readonly level: string
+  readonly section: string
+  readonly text: string
+  /** Why nothing proves it, if there is a better reason than that it has not been done. */
+  readonly reason: string
+}
 /** Where a requirement is proved: file → the title or message that names it first. */
 type Proofs = ReadonlyMap<string, string>
 
@@ -40,13 +47,17 @@ function formatConformance (): string {
   const proofs = findProofs()
   const unknown = [...proofs.keys()].filter(id => !requirements.some(row => row.id === id))
   if (unknown.length > 0) throw new Error(`tests name requirements that do not exist: ${unknown.toSorted().join(', ')}`)
+  const settled = requirements.filter(({ id, reason }) => reason !== '' && proofs.has(id)).map(({ id }) => id)
+  if (settled.length > 0) throw new Error(`proved and yet with a reason why not: ${settled.join(', ')}`)
   const prefixes = [...new Set(requirements.map(({ id }) => prefixOf(id)))]
   const sections = prefixes.map(prefix => ({ prefix, rows: requirements.filter(({ id }) => prefixOf(id) === prefix) }))
-  const counts = (rows: readonly Requirement[]) => `${rows.filter(({ id }) => proofs.has(id)).length} | ${rows.length}`
+  const counts = (rows: readonly Requirement[]) =>
+    `${rows.filter(({ id }) => proofs.has(id)).length} | ${rows.filter(isNotApplicable).length} | ${rows.length}`
   return [
     '# Conformance', '', generatedFrom('`test/conformance/requirements.tsv` and the titles and messages of the tests'), '',
-    'A row counts as proved when a test names it. A level with a star follows from the text without a keyword.', '',
-    '| section | proved | rows |', '|---|---:|---:|',
+    'A row counts as proved when a test names it. A row that nothing here could obey or break is not applicable. A level with a star',
+    'follows from the text without a keyword.', '',
+    '| section | proved | not applicable | rows |', '|---|---:|---:|---:|',
     ...sections.map(({ prefix, rows }) => `| [${prefix} ${sectionNames[prefix]}](#${prefix.toLowerCase()}) | ${counts(rows)} |`),
     `| all | ${counts(requirements)} |`, '',
     ...sections.flatMap(({ prefix, rows }) => [
@@ -57,18 +68,22 @@ function formatConformance (): string {
   ].join('\n')
 }
 
-function formatRow ({ id, level, section, text }: Requirement, proofs: Proofs | undefined): string {
+function formatRow ({ id, level, section, text, reason }: Requirement, proofs: Proofs | undefined): string {
   const links = [...proofs ?? []].map(([path, title]) => `[${path}](../${path})${title === '' ? '' : `: ${escapeCell(title)}`}`)
   const source = section === '' ? '' : ` (§ ${section})`
-  return `| ${id} | ${escapeCell(text + source)} | ${level} | ${links.length === 0 ? 'not yet' : links.join('<br>')} |`
+  return `| ${id} | ${escapeCell(text + source)} | ${level} | ${links.join('<br>') || escapeCell(reason) || 'not yet'} |`
 }
 
 function readRequirements (): Requirement[] {
   const [, ...lines] = readFileSync(join(root, 'test/conformance/requirements.tsv'), 'utf8').trimEnd().split('\n')
   return lines.map(line => {
-    const [id = '', level = '', section = '', text = ''] = line.split('\t')
-    return { id, level, section, text }
+    const [id = '', level = '', section = '', text = '', reason = ''] = line.split('\t')
+    return { id, level, section, text, reason }
   })
+}
+
+function isNotApplicable ({ reason }: Requirement): boolean {
+  return reason.startsWith('not applicable: ')
 }
 
 /** Requirement → proofs, from the string literals of test files: a mention in a comment proves nothing. */
@@ -86,10 +101,11 @@ function findProofs (): Map<string, Map<string, string>> {
   return proofs
 }
 
+/** What asserts: tests, long proofs, the contracts that several of them run, checks in Go. Fakes and helpers prove nothing. */
 function listTests (): string[] {
   return readdirSync(join(root, 'test'), { recursive: true, encoding: 'utf8' })
     .map(path => `test/${path.replaceAll('\\', '/')}`)
-    .filter(path => /\.(?:ts|go)$/.test(path) && !path.includes('/node_modules/'))
+    .filter(path => /(?:\.test\.ts|\.soak\.ts|contract\.ts|\.go)$/.test(path) && !path.includes('/node_modules/'))
     .toSorted()
 }
 

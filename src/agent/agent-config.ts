@@ -2,29 +2,33 @@ import { z } from 'zod'
 import { pluginSchemas, type ConfiguredPlugins } from '../plugins/catalog.ts'
 import { formatProblems, readConfig, type ConfigSource } from '../runtime/config-file.ts'
 import {
-  durationSeconds, healthChecksSchema, logLevel, parsedBy, port, telemetrySchema, text, type HealthChecks, type ListenAddress
+  durationSeconds, healthChecksSchema, logFormat, logLevel, parsedBy, port, telemetrySchema, text, type HealthChecks, type ListenAddress,
+  type LogConfig
 } from '../runtime/config-schema.ts'
-import type { LogLevel } from '../runtime/logger.ts'
 import { SpiffeError } from '../spiffe/errors.ts'
 import { parseTrustDomain, type TrustDomain } from '../spiffe/trust-domain.ts'
 import type { KeyType } from '../x509/key-type.ts'
 import { agentCatalog, type AgentPlugins } from './agent-catalog.ts'
 
 /** What `runAgent` needs; every default is filled in. */
-export interface AgentConfig {
+export interface AgentConfig extends LogConfig {
   readonly trustDomain: TrustDomain
   readonly serverAddress: string
   readonly serverPort: number
   /** Workload API and SDS. */
   readonly socketPath: string
   readonly dataDir: string
-  /** Exactly one of this and `insecureBootstrap`. */
+  /** Exactly one of this, `trustBundleUrl` and `insecureBootstrap`. */
   readonly trustBundlePath: string | undefined
+  /** `https:`. */
+  readonly trustBundleUrl: string | undefined
   readonly trustBundleFormat: 'pem' | 'spiffe'
   readonly insecureBootstrap: boolean
   /** Secret. */
   readonly joinToken: string | undefined
   readonly joinTokenFile: string | undefined
+  readonly disableSdsApi: boolean
+  readonly disableWorkloadApi: boolean
   readonly allowUnauthenticatedVerifiers: boolean
   readonly allowedForeignJwtClaims: readonly string[]
   readonly workloadKeyType: Exclude<KeyType, 'rsa-4096'>
@@ -34,8 +38,6 @@ export interface AgentConfig {
   readonly syncIntervalSeconds: number
   readonly sds: SdsConfig
   readonly plugins: ConfiguredPlugins<AgentPlugins>
-  readonly logLevel: LogLevel
-  readonly logFile: string | undefined
   readonly prometheus: ListenAddress | undefined
   readonly healthChecks: HealthChecks | undefined
 }
@@ -59,10 +61,13 @@ const agentSchema = z.strictObject({
   socket_path: text.default('/tmp/assay-agent/public/api.sock'),
   data_dir: text.default('.'),
   trust_bundle_path: text.optional(),
+  trust_bundle_url: z.string().refine(isHttpsUrl, 'must be an https:// URL without a user in it').optional(),
   trust_bundle_format: z.enum(['pem', 'spiffe']).default('pem'),
   insecure_bootstrap: z.boolean().default(false),
   join_token: text.optional(),
   join_token_file: text.optional(),
+  disable_sds_api: z.boolean().default(false),
+  disable_workload_api: z.boolean().default(false),
   allow_unauthenticated_verifiers: z.boolean().default(false),
   allowed_foreign_jwt_claims: z.array(text).default([]),
   workload_x509_svid_key_type: z.enum(['ec-p256', 'ec-p384', 'rsa-2048']).default('ec-p256'),
@@ -77,6 +82,8 @@ const agentSchema = z.strictObject({
   }).prefault({}),
   log_level: logLevel.default('info'),
   log_file: text.optional(),
+  log_format: logFormat.default('json'),
+  log_source_location: z.boolean().default(false),
   experimental: z.strictObject({ sync_interval: durationSeconds(10).default(5) }).prefault({})
 })
 
@@ -87,11 +94,13 @@ const configSchema = z.strictObject({
   health_checks: healthChecksSchema.nullish()
 }).check(({ value: { agent }, issues }) => {
   const refuse = (path: string[], message: string) => issues.push({ code: 'custom', path, message, input: undefined })
-  if (agent.trust_bundle_path === undefined && !agent.insecure_bootstrap) {
-    refuse(['agent', 'trust_bundle_path'], 'is required unless insecure_bootstrap is true')
+  const given = (['trust_bundle_path', 'trust_bundle_url'] as const).filter(key => agent[key] !== undefined)
+  if (given.length === 0 && !agent.insecure_bootstrap) {
+    refuse(['agent', 'trust_bundle_path'], 'is required unless trust_bundle_url is set or insecure_bootstrap is true')
   }
-  if (agent.trust_bundle_path !== undefined && agent.insecure_bootstrap) {
-    refuse(['agent', 'insecure_bootstrap'], 'must not be true when trust_bundle_path is set')
+  if (given.length > 1) refuse(['agent', 'trust_bundle_url'], 'is set beside trust_bundle_path; keep one of them')
+  if (given[0] !== undefined && agent.insecure_bootstrap) {
+    refuse(['agent', 'insecure_bootstrap'], `must not be true when ${given[0]} is set`)
   }
   if (agent.join_token !== undefined && agent.join_token_file !== undefined) {
     refuse(['agent', 'join_token_file'], 'is set beside join_token; keep one of them')
@@ -99,6 +108,11 @@ const configSchema = z.strictObject({
   const { default_svid_name: svid, default_bundle_name: bundle, default_all_bundles_name: all } = agent.sds
   if (new Set([svid, bundle, all]).size < 3) refuse(['agent', 'sds'], 'must give three different default names')
 })
+
+function isHttpsUrl (text: string): boolean {
+  const url = text.startsWith('https://') && URL.canParse(text) ? new URL(text) : undefined
+  return url !== undefined && url.username === '' && url.password === ''
+}
 
 /** @throws {SpiffeError} `config_invalid`, one line for each problem; `details.problems` holds them apart */
 export function parseAgentConfig (source: ConfigSource): AgentConfig {
@@ -114,10 +128,13 @@ export function parseAgentConfig (source: ConfigSource): AgentConfig {
     socketPath: agent.socket_path,
     dataDir: agent.data_dir,
     trustBundlePath: agent.trust_bundle_path,
+    trustBundleUrl: agent.trust_bundle_url,
     trustBundleFormat: agent.trust_bundle_format,
     insecureBootstrap: agent.insecure_bootstrap,
     joinToken: agent.join_token,
     joinTokenFile: agent.join_token_file,
+    disableSdsApi: agent.disable_sds_api,
+    disableWorkloadApi: agent.disable_workload_api,
     allowUnauthenticatedVerifiers: agent.allow_unauthenticated_verifiers,
     allowedForeignJwtClaims: agent.allowed_foreign_jwt_claims,
     workloadKeyType: agent.workload_x509_svid_key_type,
@@ -134,6 +151,8 @@ export function parseAgentConfig (source: ConfigSource): AgentConfig {
     plugins,
     logLevel: agent.log_level,
     logFile: agent.log_file,
+    logFormat: agent.log_format,
+    logSourceLocation: agent.log_source_location,
     prometheus: reading.value.telemetry?.Prometheus,
     healthChecks: reading.value.health_checks ?? undefined
   }

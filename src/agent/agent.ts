@@ -84,14 +84,14 @@ export async function runAgent (config: AgentConfig, signal: AbortSignal, option
     if (!identities.synced) throw new SpiffeError('server_initializing', 'the agent has not synchronised yet')
   }
   const services: BoundService[] = [
-    bind(workloadService, workloadHandlers({
+    ...config.disableWorkloadApi ? [] : [bind(workloadService, workloadHandlers({
       attestWorkload: attest,
       identities: source,
       clock,
       allowUnauthenticatedVerifiers: config.allowUnauthenticatedVerifiers,
       allowedForeignJwtClaims: config.allowedForeignJwtClaims
-    })),
-    bind(secretDiscoveryService, sdsHandlers({
+    }))],
+    ...config.disableSdsApi ? [] : [bind(secretDiscoveryService, sdsHandlers({
       attestWorkload: attest,
       identities,
       clock,
@@ -101,7 +101,7 @@ export async function runAgent (config: AgentConfig, signal: AbortSignal, option
       disableSpiffeCertValidation: config.sds.disableSpiffeCertValidation,
       admit: config.sds.requireSecurityHeader ? requireSecurityHeader : undefined,
       metrics: counters.sds
-    })),
+    }))],
     healthService(ready)
   ]
   const rpc = scope.use(openRpcServer({ services: [...services, ...reflectionServices(services)], log, clock }))

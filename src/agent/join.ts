@@ -14,6 +14,7 @@ import type { AgentConfig } from './agent-config.ts'
 import { agentState, newAgentKey } from './agent-svid.ts'
 import type { AgentState } from './agent-state.ts'
 import { attestNode } from './attest-node.ts'
+import { fetchTrustBundle, withoutQuery } from './fetch-trust-bundle.ts'
 import { ownBundleOf } from './own-bundle.ts'
 import { verifyServerIdOnly, verifyServerWith, type VerifyServer } from './verify-server.ts'
 
@@ -27,29 +28,29 @@ const firstRetryMs = 1000
 const longestRetryMs = 30_000
 
 /**
- * Makes this node an agent: attests it under the pinned bundle, again and again while the server cannot be reached.
+ * Makes this node an agent: attests it under the pinned bundle, again and again while the server (or who has the bundle) cannot be reached.
  * @throws {SpiffeError} `bootstrap_untrusted`, `file_unusable`, what the attestor threw, and what the server refused with
  */
 export async function joinTrustDomain (config: AgentConfig, deps: JoinDeps, signal: AbortSignal): Promise<AgentState> {
   const { attestor, clock, log } = deps
-  const verifyServer = await bootstrapVerifier(config, deps)
+  let verifyServer: VerifyServer | undefined
   const key = newAgentKey()
   const attestation = {
     address: `${config.serverAddress}:${config.serverPort}`,
     trustDomain: config.trustDomain,
-    verifyServer,
     attestor,
     csr: createCertificateRequest(key),
     log
   }
   for (let retryMs = firstRetryMs; ; retryMs = Math.min(longestRetryMs, retryMs * 2)) {
     try {
-      const result = await attestNode(attestation, signal)
+      verifyServer ??= await bootstrapVerifier(config, deps, signal)
+      const result = await attestNode({ ...attestation, verifyServer }, signal)
       log.info({ bundleSequence: String(result.bundle.sequenceNumber ?? '') }, 'node attested')
       return agentState(result.chain, key, result)
     } catch (error) {
       if (isStop(error, signal) || !mayHelpToRetry(error)) throw explained(error)
-      log.warn({ err: error, retryInMs: retryMs }, 'the server cannot be reached; trying again')
+      log.warn({ err: error, retryInMs: retryMs }, 'joining failed for now; trying again')
       await clock.sleep(retryMs, signal)
     }
   }
@@ -64,18 +65,26 @@ export async function readJoinToken ({ joinToken, joinTokenFile }: AgentConfig):
   )
 }
 
-async function bootstrapVerifier (config: AgentConfig, { clock, log }: Pick<JoinDeps, 'clock' | 'log'>): Promise<VerifyServer> {
+async function bootstrapVerifier (config: AgentConfig, { clock, log }: JoinDeps, signal: AbortSignal): Promise<VerifyServer> {
   if (config.insecureBootstrap) {
     log.warn('insecure_bootstrap: the server is not verified at first contact; whoever answers now is trusted from now on')
     return verifyServerIdOnly(config.trustDomain)
   }
-  const path = config.trustBundlePath
-  if (path === undefined) throw new SpiffeError('config_invalid', 'trust_bundle_path or insecure_bootstrap must be set')
-  const bundle = readTrustBundle(await readText(path), path, config.trustBundleFormat, config.trustDomain)
+  const { text, from } = await loadTrustBundle(config, signal)
+  const bundle = readTrustBundle(text, from, config.trustBundleFormat, config.trustDomain)
   return verifyServerWith(() => bundle, clock)
 }
 
-function readTrustBundle (text: string, path: string, format: 'pem' | 'spiffe', trustDomain: TrustDomain): Bundle {
+/** @returns the text, and for messages where it is from */
+async function loadTrustBundle (
+  { trustBundlePath: path, trustBundleUrl: url }: AgentConfig, signal: AbortSignal
+): Promise<{ readonly text: string, readonly from: string }> {
+  if (path !== undefined) return { text: await readText(path), from: path }
+  if (url !== undefined) return { text: await fetchTrustBundle(url, signal), from: withoutQuery(url) }
+  throw new SpiffeError('config_invalid', 'trust_bundle_path, trust_bundle_url or insecure_bootstrap must be set')
+}
+
+function readTrustBundle (text: string, from: string, format: 'pem' | 'spiffe', trustDomain: TrustDomain): Bundle {
   try {
     return ownBundleOf(format === 'spiffe' ? parseBundleDocument(text, trustDomain) : {
       trustDomain,
@@ -83,7 +92,7 @@ function readTrustBundle (text: string, path: string, format: 'pem' | 'spiffe', 
       jwtAuthorities: []
     }, trustDomain)
   } catch (error) {
-    throw new SpiffeError('bundle_malformed', `the trust bundle ${path} is unusable: ${(error as Error).message}`, { cause: error })
+    throw new SpiffeError('bundle_malformed', `the trust bundle ${from} is unusable: ${(error as Error).message}`, { cause: error })
   }
 }
 

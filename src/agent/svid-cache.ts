@@ -65,26 +65,28 @@ export class SvidCache {
   /** Entries that need signing now: watched ones first, then ahead of need up to the limit. What nobody wants is not kept for long. */
   due (watched: ReadonlySet<Entry>, entries: EntryIndex): Entry[] {
     const now = this.#clock.now().getTime()
-    const wanted = this.#wanted(watched, entries)
-    this.#dropUnwanted(new Set(wanted.map(entry => entry.id)), now)
+    const ahead = this.#ahead(watched, entries)
+    const wanted = [...watched, ...ahead]
+    this.#dropUnwanted(new Set(wanted.map(entry => entry.id)), this.#options.maxIdle - ahead.length, now)
     return wanted.filter(entry => this.#isDue(entry, now))
   }
 
-  #wanted (watched: ReadonlySet<Entry>, entries: EntryIndex): Entry[] {
-    const wanted = [...watched]
-    const room = this.#options.maxIdle
+  /** What is fetched ahead of need. */
+  #ahead (watched: ReadonlySet<Entry>, entries: EntryIndex): Entry[] {
+    const ahead: Entry[] = []
     for (const entry of entries.values()) {
-      if (wanted.length >= room) break
+      if (ahead.length >= this.#options.maxIdle) break
       if (watched.has(entry) || entry.additionalAttributes.disableX509SvidPrefetch || entry.storeSvid) continue
-      wanted.push(entry)
+      ahead.push(entry)
     }
-    return wanted
+    return ahead
   }
 
-  /** An SVID nobody watches stays until it would be renewed, for who comes back soon; above the limit it goes at once. */
-  #dropUnwanted (wanted: ReadonlySet<string>, now: number): void {
+  /** An SVID nobody watches any more stays until it would be renewed, for who comes back soon; without `room` it goes at once. */
+  #dropUnwanted (wanted: ReadonlySet<string>, room: number, now: number): void {
+    let kept = 0
     for (const [id, { renewAtMs }] of this.#byEntry) {
-      if (!wanted.has(id) && (renewAtMs <= now || this.#byEntry.size > this.#options.maxIdle)) this.#byEntry.delete(id)
+      if (!wanted.has(id) && (renewAtMs <= now || ++kept > room)) this.#byEntry.delete(id)
     }
     for (const id of this.#failed.keys()) if (!wanted.has(id)) this.#failed.delete(id)
   }

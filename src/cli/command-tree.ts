@@ -144,6 +144,7 @@ export const commandTree: CommandGroup = {
       commands: {
         fetch: {
           summary: 'Fetch this process\'s own SVIDs',
+          byDefault: 'x509',
           commands: {
             x509: {
               summary: 'Fetch X509-SVIDs and bundles',

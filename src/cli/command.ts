@@ -35,6 +35,8 @@ export interface CommandLeaf {
 
 export interface CommandGroup {
   readonly summary: string
+  /** The command that runs when flags or nothing follow the group's name. */
+  readonly byDefault?: string
   readonly commands: Readonly<Record<string, CommandNode>>
 }
 

@@ -25,6 +25,14 @@ export function findCommand (root: CommandGroup, words: readonly string[]): Foun
   return { path, node, rest: [] }
 }
 
+/** The command that a group means when flags or nothing follow its name; whatever else was found stays as it is. */
+export function orDefault (found: FoundCommand): FoundCommand {
+  const { path, node, rest } = found
+  if (!isGroup(node) || node.byDefault === undefined || rest[0]?.startsWith('-') === false) return found
+  const meant = node.commands[node.byDefault]
+  return meant === undefined ? found : { path: [...path, node.byDefault], node: meant, rest }
+}
+
 /** @returns {SpiffeError} `usage_invalid`, with the nearest known command */
 export function unknownCommand (path: readonly string[], word: string, group: CommandGroup): SpiffeError {
   const nearest = nearestWord(word, Object.keys(group.commands))

@@ -35,7 +35,7 @@ export function pathFlag (help: string, { placeholder = 'FILE', defaultText }: O
   return { help, placeholder, defaultText, initial: undefined, takesPath: true, accept: notEmpty }
 }
 
-/** Repeats, and splits at commas as SPIRE does for audiences. */
+/** Repeats, and splits at commas: the audiences of `api fetch jwt`, as in SPIRE. */
 export function commaListFlag (help: string, placeholder: string): Flag<readonly string[]> {
   const accept = (text: string, before: readonly string[]) => [...before, ...text.split(',').map(part => notEmpty(part.trim()))]
   return { help, placeholder, initial: [], repeats: true, accept }
@@ -116,7 +116,7 @@ export function choiceFlag<const C extends string> (help: string, choices: reado
   }
 }
 
-/** An instant in RFC 3339, or Unix seconds. */
+/** An instant in RFC 3339 or in SPIRE's layout, or Unix seconds. */
 export function instantFlag (help: string): Flag<Date | undefined> {
   return { help, placeholder: 'TIME', initial: undefined, accept: parseInstant }
 }
@@ -144,9 +144,13 @@ export function parseTrustDomainOrId (text: string): TrustDomain {
   return parseTrustDomain(text.startsWith('spiffe://') ? text.slice('spiffe://'.length) : text)
 }
 
+/** Go's layout `2006-01-02 15:04:05 -0700 -07` (spire-surface §1.3): the second offset is the zone's name and repeats the first. */
+const goLayout = /^(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d) ([+-]\d\d)(\d\d) [+-]\d\d$/
+
 function parseInstant (text: string): Date {
   const rfc3339 = /^\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)$/
-  const date = /^\d{1,12}$/.test(text) ? new Date(Number(text) * 1_000) : new Date(rfc3339.test(text) ? text : NaN)
+  const written = text.replace(goLayout, '$1T$2$3:$4')
+  const date = /^\d{1,12}$/.test(text) ? new Date(Number(text) * 1_000) : new Date(rfc3339.test(written) ? written : NaN)
   if (Number.isNaN(date.getTime())) throw new Error('must be a time such as 2026-01-31T12:00:00Z, or Unix seconds')
   return date
 }

@@ -13,6 +13,7 @@ export function formatGroupHelp (path: readonly string[], group: CommandGroup): 
     '',
     'Commands:',
     ...table(rows),
+    ...group.byDefault === undefined ? [] : ['', `Without COMMAND: ${[...path, group.byDefault].join(' ')}`],
     '',
     'Examples:',
     `  ${[...path, ...first].join(' ')} --help`,

@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { isGroup, type CommandGroup, type ExitCode } from './command.ts'
-import { findCommand, unknownCommand } from './find-command.ts'
+import { findCommand, orDefault, unknownCommand } from './find-command.ts'
 import { formatCommandHelp, formatGroupHelp } from './help.ts'
 import { asksForHelp, parseFlags, usage } from './parse-flags.ts'
 import { tellFailure } from './refusal.ts'
@@ -15,7 +15,7 @@ export async function runCli (root: CommandGroup, words: readonly string[], term
       return 0
     }
     const [asked, plain] = words[0] === 'help' ? [true, words.slice(1)] : [asksForHelp(words), words]
-    const found = findCommand(root, plain)
+    const found = asked ? findCommand(root, plain) : orDefault(findCommand(root, plain))
     path = found.path
     if (isGroup(found.node)) {
       const [word] = found.rest

@@ -40,7 +40,9 @@ export function readConfig<Schema extends z.ZodType> (schema: Schema, source: Co
   const { maxLength = 1_048_576 } = source
   const text = source.file?.text ?? ''
   if (text.length > maxLength) return { problems: [{ where: name, key: '', rule: `longer than ${maxLength} characters` }] }
-  const document = parseDocument(text, { strict: true, uniqueKeys: true, version: '1.2', lineCounter: lines, prettyErrors: false })
+  // The library's own warnings would show keys on standard error.
+  const options = { strict: true, uniqueKeys: true, version: '1.2', lineCounter: lines, prettyErrors: false, logLevel: 'error' } as const
+  const document = parseDocument(text, options)
   const broken = [...document.errors, ...document.warnings]
   if (broken.length > 0) {
     const where = (offset: number) => `${name}:${lines.linePos(offset).line}`
@@ -67,8 +69,10 @@ export function formatProblems (problems: readonly ConfigProblem[]): string {
 
 /** `$NAME` and `${NAME}` become the variable's value, or nothing when unset; `$$` becomes `$`. */
 export function expandEnvironment (text: string, environment: Readonly<Record<string, string | undefined>>): string {
-  return text.replace(/\$(?:\$|\{(\w+)\}|([A-Za-z_]\w*))/g, (whole, braced?: string, bare?: string) =>
-    whole === '$$' ? '$' : environment[braced ?? bare ?? ''] ?? '')
+  return text.replace(/\$(?:\$|\{(\w+)\}|([A-Za-z_]\w*))/g, (whole, braced?: string, bare?: string) => {
+    const name = braced ?? bare ?? ''
+    return whole === '$$' ? '$' : Object.hasOwn(environment, name) ? environment[name] ?? '' : ''
+  })
 }
 
 function rawOf (document: Document): Record<string, unknown> | undefined {

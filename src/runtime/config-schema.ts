@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { formatDuration, parseDuration } from './duration.ts'
-import type { LogLevel } from './logger.ts'
+import type { LogFormat, LogLevel } from './logger.ts'
 
 /** Pieces of configuration that servers and agents share. Key names are SPIRE's. */
 
@@ -46,6 +46,22 @@ export const logLevel = z.string().transform((name, context) => {
   context.addIssue(`must be one of ${Object.keys(levels).join(', ').toUpperCase()}`)
   return z.NEVER
 })
+
+/** SPIRE's names, in any case. */
+export const logFormat = z.string().transform((name, context): LogFormat => {
+  const format = name.toLowerCase()
+  if (format === 'json' || format === 'text') return format
+  context.addIssue('must be one of json, text')
+  return z.NEVER
+})
+
+/** What a configuration says about the log, as `createLogger` takes it. */
+export interface LogConfig {
+  readonly logLevel: LogLevel
+  readonly logFile: string | undefined
+  readonly logFormat: LogFormat
+  readonly logSourceLocation: boolean
+}
 
 export interface ListenAddress { readonly host: string, readonly port: number }
 

@@ -1,8 +1,11 @@
+import { dirname, relative } from 'node:path'
 import { pino, type Logger as PinoLogger } from 'pino'
+import { formatTextLine } from './log-text.ts'
 
 export type Logger = PinoLogger
 export const logLevels = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const
 export type LogLevel = typeof logLevels[number]
+export type LogFormat = 'json' | 'text'
 
 /** Names under which secrets could be handed to the logger by mistake; the values never reach a log. */
 const secretKeys = ['privateKey', 'private_key', 'token', 'joinToken', 'join_token', 'svidKey', 'password', 'authorization', 'secret']
@@ -11,17 +14,32 @@ export interface LoggerOptions {
   readonly level: LogLevel
   /** A path to append to; standard error when absent. */
   readonly file?: string | undefined
+  /** `json` by default. */
+  readonly format?: LogFormat
+  /** Adds the file and line that logged as `source`, below `src/`; costs a stack trace per line. */
+  readonly sourceLocation?: boolean
 }
 
-/** Structured JSON lines, written synchronously so that a crash loses nothing. */
-export function createLogger ({ level, file }: LoggerOptions): Logger {
+/** Structured lines, written synchronously so that a crash loses nothing. */
+export function createLogger ({ level, file, format = 'json', sourceLocation = false }: LoggerOptions): Logger {
+  const lines = pino.destination(file === undefined ? { fd: 2, sync: true } : { dest: file, append: true, mkdir: true, sync: true })
   return pino({
     level,
     base: null,
     timestamp: () => `,"time":"${new Date().toISOString()}"`,
     formatters: { level: label => ({ level: label }) },
-    redact: { paths: [...secretKeys, ...secretKeys.map(key => `*.${key}`)], censor: '[secret]' }
-  }, pino.destination(file === undefined ? { fd: 2, sync: true } : { dest: file, append: true, mkdir: true, sync: true }))
+    redact: { paths: [...secretKeys, ...secretKeys.map(key => `*.${key}`)], censor: '[secret]' },
+    ...sourceLocation ? { mixin: () => ({ source: sourceOf(new Error('where').stack ?? '') }) } : {}
+  }, format === 'json' ? lines : { write: line => lines.write(formatTextLine(line)) })
+}
+
+const sources = dirname(import.meta.dirname)
+
+/** `agent/agent.ts:42`: the first frame that is neither the logger's nor a package's. */
+function sourceOf (stack: string): string | undefined {
+  const frame = stack.split('\n').slice(1).find(line => !line.includes(import.meta.filename) && !line.includes('/node_modules/'))
+  const [, path, line] = /(?:file:\/\/|[( ])(\/[^()]*):(\d+):\d+\)?$/.exec(frame ?? '') ?? []
+  return path === undefined ? undefined : `${relative(sources, path)}:${line}`
 }
 
 /** For tests and for callers that want silence. */

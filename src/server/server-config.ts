@@ -5,9 +5,9 @@ import { pluginSchemas, type ConfiguredPlugins } from '../plugins/catalog.ts'
 import { pluginBlocks } from '../plugins/plugin-blocks.ts'
 import { formatProblems, readConfig, type ConfigSource } from '../runtime/config-file.ts'
 import {
-  durationSeconds, healthChecksSchema, logLevel, parsedBy, port, telemetrySchema, text, wholeSeconds, type HealthChecks, type ListenAddress
+  durationSeconds, healthChecksSchema, logFormat, logLevel, parsedBy, port, telemetrySchema, text, wholeSeconds, type HealthChecks,
+  type ListenAddress, type LogConfig
 } from '../runtime/config-schema.ts'
-import type { LogLevel } from '../runtime/logger.ts'
 import { SpiffeError } from '../spiffe/errors.ts'
 import { parseSpiffeId, type SpiffeId } from '../spiffe/spiffe-id.ts'
 import { parseTrustDomain, type TrustDomain } from '../spiffe/trust-domain.ts'
@@ -15,7 +15,7 @@ import type { KeyType } from '../x509/key-type.ts'
 import { serverCatalog, type ServerPlugins } from './server-catalog.ts'
 
 /** What `runServer` needs; every default is filled in. */
-export interface ServerConfig {
+export interface ServerConfig extends LogConfig {
   readonly trustDomain: TrustDomain
   readonly bindAddress: string
   readonly bindPort: number
@@ -41,8 +41,6 @@ export interface ServerConfig {
   readonly plugins: ConfiguredPlugins<ServerPlugins>
   readonly caSubject: { readonly country: readonly string[], readonly organization: readonly string[], readonly commonName: string }
   readonly ratelimit: { readonly attestation: boolean, readonly signing: boolean }
-  readonly logLevel: LogLevel
-  readonly logFile: string | undefined
   readonly prometheus: ListenAddress | undefined
   readonly healthChecks: HealthChecks | undefined
 }
@@ -75,7 +73,9 @@ const serverSchema = z.strictObject({
   disable_jwt_svids: z.boolean().default(false),
   ratelimit: z.strictObject({ attestation: z.boolean().default(true), signing: z.boolean().default(true) }).prefault({}),
   log_level: logLevel.default('info'),
-  log_file: text.optional()
+  log_file: text.optional(),
+  log_format: logFormat.default('json'),
+  log_source_location: z.boolean().default(false)
 })
 
 const pluginsSchema = z.strictObject({
@@ -136,6 +136,8 @@ export function parseServerConfig (source: ConfigSource): ServerConfig {
     ratelimit: server.ratelimit,
     logLevel: server.log_level,
     logFile: server.log_file,
+    logFormat: server.log_format,
+    logSourceLocation: server.log_source_location,
     prometheus: reading.value.telemetry?.Prometheus,
     healthChecks: reading.value.health_checks ?? undefined
   }

@@ -102,6 +102,7 @@ export const errorCatalogue = {
   file_unusable: { status: 'INVALID_ARGUMENT', retry: false, next: 'check the path and its permissions' },
   socket_in_use: { status: 'FAILED_PRECONDITION', retry: false, next: 'stop the process that listens there, or choose another path' },
   address_unusable: { status: 'FAILED_PRECONDITION', retry: false, next: 'choose another address or port, or stop what listens there' },
+  trust_bundle_unavailable: { status: 'UNAVAILABLE', retry: true, next: 'check trust_bundle_url, the network and what answers there' },
   bootstrap_untrusted: { status: 'UNAUTHENTICATED', retry: false, next: 'give the output of `assay bundle show` as trust_bundle_path' }
 } as const satisfies Record<string, CatalogueRow>
 

@@ -5,14 +5,16 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
 import { firstOf } from '../../src/runtime/first-of.ts'
-import { secretDiscoveryService } from '../../src/wire/generated/envoy-sds.ts'
-import { reflectionService } from '../../src/wire/generated/reflection.ts'
 import { agentService } from '../../src/wire/generated/server-agent.ts'
 import { entryService } from '../../src/wire/generated/server-entry.ts'
+import { secretDiscoveryService } from '../../src/wire/generated/envoy-sds.ts'
+import { HealthCheckResponse_ServingStatus as ServingStatus, healthService } from '../../src/wire/generated/health.ts'
+import { reflectionService } from '../../src/wire/generated/reflection.ts'
 import type { EntryInit } from '../../src/wire/generated/types.ts'
 import { workloadService, type X509SVIDResponse } from '../../src/wire/generated/workload.ts'
 import { parseCertificate, splitCertificates } from '../../src/x509/certificate.ts'
 import { securityHeader, startTestAgent, type TestAgent } from '../fakes/agent.ts'
+import { eventually } from '../fakes/eventually.ts'
 import { startTestServer, type TestServer } from '../fakes/server.ts'
 
 const uid = process.getuid?.() ?? 0
@@ -35,6 +37,17 @@ async function stateWith (agent: TestAgent, test: (state: X509SVIDResponse) => b
       if (!['PERMISSION_DENIED', 'UNAVAILABLE'].includes((error as { status?: string }).status ?? '')) throw error
       await new Promise(resolve => setTimeout(resolve, 20))
     }
+  }
+}
+
+/** The status of a first answer, `OK` when there is one. */
+async function statusOf (call: AsyncIterable<unknown> | Promise<unknown>): Promise<string> {
+  try {
+    if (Symbol.asyncIterator in call) for await (const _ of call) break
+    else await call
+    return 'OK'
+  } catch (error) {
+    return (error as { status: string }).status
   }
 }
 
@@ -252,4 +265,28 @@ void t.test('the agent\'s own SVID is renewed before half of its life', async t 
   }
   await register(server, agent, '/web')
   t.same(idsOf(await stateWith(agent, () => true)), ['spiffe://example.org/web'], 'and it goes on serving')
+})
+
+void t.test('an API that is switched off is not offered', async t => {
+  await using server = await startTestServer()
+  for (const [what, config, expected] of [
+    ['no SDS', { disableSdsApi: true }, { workload: 'OK', sds: 'UNIMPLEMENTED', names: ['SpiffeWorkloadAPI'] }],
+    ['no Workload API', { disableWorkloadApi: true }, {
+      workload: 'UNIMPLEMENTED', sds: 'OK', names: ['envoy.service.secret.v3.SecretDiscoveryService']
+    }]
+  ] as const) {
+    await using agent = await startTestAgent(server, { config: { ...config, allowUnauthenticatedVerifiers: true } })
+    const names: string[] = []
+    const asked = (async function * () { yield { listServices: '' } })()
+    for await (const { listServicesResponse } of agent.workload.client(reflectionService).serverReflectionInfo(asked)) {
+      names.push(...listServicesResponse?.service.map(({ name }) => name) ?? [])
+    }
+    t.same({
+      workload: await statusOf(agent.workload.client(workloadService).fetchX509Bundles({}, securityHeader)),
+      sds: await statusOf(agent.workload.client(secretDiscoveryService).fetchSecrets({ resourceNames: ['ROOTCA'] })),
+      names: names.filter(name => !name.startsWith('grpc.'))
+    }, expected, what)
+    const health = agent.workload.client(healthService)
+    await eventually('it is healthy all the same', async () => (await health.check({})).status === ServingStatus.SERVING)
+  }
 })

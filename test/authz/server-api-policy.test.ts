@@ -1,17 +1,24 @@
 import t from 'tap'
 import { serverApiPolicy, type CallerClass } from '../../src/authz/server-api-policy.ts'
+import { agentSyncService } from '../../src/wire/generated/agent-sync.ts'
+import { clusterService } from '../../src/wire/generated/cluster.ts'
 import { agentService } from '../../src/wire/generated/server-agent.ts'
 import { bundleService } from '../../src/wire/generated/server-bundle.ts'
 import { debugService } from '../../src/wire/generated/server-debug.ts'
 import { entryService } from '../../src/wire/generated/server-entry.ts'
+import { localAuthorityService } from '../../src/wire/generated/server-local-authority.ts'
 import { loggerService } from '../../src/wire/generated/server-logger.ts'
 import { svidService } from '../../src/wire/generated/server-svid.ts'
 import { healthService } from '../../src/wire/generated/health.ts'
 
-const services = [agentService, bundleService, debugService, entryService, loggerService, svidService, healthService]
+const services = [agentService, bundleService, debugService, entryService, localAuthorityService, loggerService, svidService,
+  agentSyncService, clusterService, healthService]
 const methods = services.flatMap(service => Object.values(service.methods).map(method => `/${service.name}/${method.name}`))
 
-/** spire-surface §1.3 to §1.6 and §1.9, row by row: U local, A admin, G agent, D downstream, * anyone. Reflection is our own addition. */
+/**
+ * spire-surface §1.3 to §1.6, §1.8 and §1.9, row by row: U local, A admin, G agent, D downstream, * anyone. Reflection and what begins
+ * with assay are our own additions.
+ */
 const expected: Readonly<Record<string, string>> = {
   '/spire.api.server.agent.v1.Agent/CountAgents': 'U A',
   '/spire.api.server.agent.v1.Agent/ListAgents': 'U A',
@@ -52,6 +59,26 @@ const expected: Readonly<Record<string, string>> = {
   '/spire.api.server.logger.v1.Logger/SetLogLevel': 'U',
   '/spire.api.server.logger.v1.Logger/ResetLogLevel': 'U',
   '/spire.api.server.debug.v1.Debug/GetInfo': 'U',
+  '/spire.api.server.localauthority.v1.LocalAuthority/GetJWTAuthorityState': 'U A',
+  '/spire.api.server.localauthority.v1.LocalAuthority/PrepareJWTAuthority': 'U A',
+  '/spire.api.server.localauthority.v1.LocalAuthority/ActivateJWTAuthority': 'U A',
+  '/spire.api.server.localauthority.v1.LocalAuthority/TaintJWTAuthority': 'U A',
+  '/spire.api.server.localauthority.v1.LocalAuthority/RevokeJWTAuthority': 'U A',
+  '/spire.api.server.localauthority.v1.LocalAuthority/GetX509AuthorityState': 'U A',
+  '/spire.api.server.localauthority.v1.LocalAuthority/PrepareX509Authority': 'U A',
+  '/spire.api.server.localauthority.v1.LocalAuthority/ActivateX509Authority': 'U A',
+  '/spire.api.server.localauthority.v1.LocalAuthority/TaintX509Authority': 'U A',
+  '/spire.api.server.localauthority.v1.LocalAuthority/TaintX509UpstreamAuthority': 'U A',
+  '/spire.api.server.localauthority.v1.LocalAuthority/RevokeX509Authority': 'U A',
+  '/spire.api.server.localauthority.v1.LocalAuthority/RevokeX509UpstreamAuthority': 'U A',
+  '/spire.api.server.localauthority.v1.LocalAuthority/GetWITAuthorityState': 'U A',
+  '/spire.api.server.localauthority.v1.LocalAuthority/PrepareWITAuthority': 'U A',
+  '/spire.api.server.localauthority.v1.LocalAuthority/ActivateWITAuthority': 'U A',
+  '/spire.api.server.localauthority.v1.LocalAuthority/TaintWITAuthority': 'U A',
+  '/spire.api.server.localauthority.v1.LocalAuthority/RevokeWITAuthority': 'U A',
+  '/assay.agent.v1.AgentSync/Sync': 'G',
+  '/assay.server.v1.Cluster/GetStatus': 'U A',
+  '/assay.server.v1.Cluster/WatchConvergence': 'U A',
   '/grpc.health.v1.Health/Check': 'U',
   '/grpc.health.v1.Health/List': 'U',
   '/grpc.health.v1.Health/Watch': 'U',

@@ -3,7 +3,9 @@ import { generateKeyPairSync, X509Certificate } from 'node:crypto'
 import { mkdtemp, readdir, readFile, rm, stat } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { bind } from '../../src/rpc/server.ts'
+import { bind, openRpcServer } from '../../src/rpc/server.ts'
+import { systemClock } from '../../src/runtime/clock.ts'
+import { silentLogger } from '../../src/runtime/logger.ts'
 import { SpiffeError } from '../../src/spiffe/errors.ts'
 import { formatBundleDocument } from '../../src/spiffe/bundle-document.ts'
 import { parseSpiffeId } from '../../src/spiffe/spiffe-id.ts'
@@ -84,6 +86,11 @@ void t.test('api fetch x509', async t => {
       x509_svid_key: Buffer.from(key).toString('base64')
     }]
   })
+  for (const words of [[], ['-timeout', '5s']]) {
+    t.match(await runAssay(['api', 'fetch', ...words], { environment: { SPIFFE_ENDPOINT_SOCKET: `unix://${socket}` } }), {
+      code: 0, stdout: /^Received 1 svid after/, stderr: ''
+    }, 'api fetch alone is api fetch x509')
+  }
   const folder = join(await temporaryFolder(t), 'new')
   t.same(await fetch('-silent', '-write', folder), { code: 0, stdout: '', stderr: '' })
   t.same((await readdir(folder)).toSorted(), ['bundle.0.pem', 'federated_bundle.0.0.pem', 'svid.0.key', 'svid.0.pem'])
@@ -114,10 +121,16 @@ void t.test('no identity, no agent, no answer', async t => {
   t.match(await runAssay(['api', 'fetch', 'jwt', '-audience', 'a', '-timeout', '100ms', '-socketPath', socket]), {
     code: 1, stderr: /deadline_exceeded|not_implemented/
   })
-  t.match(await runAssay(['api', 'watch', '-socketPath', socket]), { code: 1, stderr: /no_identity_issued/ })
-  t.match(await runAssay(['api', 'watch', '-socketPath', '/nonexistent/a']), {
-    code: 1, stderr: /cannot reach the agent at \/nonexistent\/a/
-  })
+  for (const [path, message] of [
+    [socket, /^Lost: no identity issued; asking again in .*\n {2}next: register/], ['/nonexistent/a', /^Lost: .*\/nonexistent\/a/]
+  ] as const) {
+    const terminal = createTestTerminal()
+    const watching = runCli(commandTree, ['api', 'watch', '-socketPath', path], terminal)
+    await eventually('it says what it lacks', () => terminal.stderr !== '')
+    t.match(terminal.stderr, message, 'api watch stays')
+    terminal.stop()
+    t.equal(await watching, 0)
+  }
 })
 
 void t.test('api watch prints each update until it is stopped', async t => {
@@ -138,6 +151,72 @@ void t.test('api watch prints each update until it is stopped', async t => {
   terminal.stop()
   t.equal(await running, 0, 'Ctrl-C is the way to end it')
   t.equal(terminal.stderr, '')
+})
+
+void t.test('api watch shows what an answer says and nothing of earlier ones', async t => {
+  const odd = { ...svid, hint: 'a hint\nnobody \u001b[31mexpects' }
+  let update = () => {}
+  const socket = await serveServices(t, [bind(workloadService, {
+    async * fetchX509SVID (_request, { signal }) {
+      yield { svids: [svid, odd], federatedBundles: { 'spiffe://other.test': ca } }
+      await new Promise<void>(resolve => { update = resolve })
+      yield { svids: [{ ...svid, hint: '' }] }
+      await aborted(signal)
+    }
+  })])
+  const terminal = createTestTerminal()
+  const running = runCli(commandTree, ['api', 'watch', '-socketPath', socket], terminal)
+  await eventually('the first state', () => terminal.stdout.includes('Received 2 svids after'))
+  t.match(terminal.stdout, /Hint: +internal\n[^]*Hint: +a hint\\x0anobody/, 'WLAPI-38 an unexpected hint is shown, not obeyed')
+  t.notMatch(terminal.stdout, '\u001b')
+  t.match(terminal.stdout, '[spiffe://other.test]')
+  const before = terminal.stdout.length
+  update()
+  await eventually('the update', () => terminal.stdout.includes('Received 1 svid after'))
+  const after = terminal.stdout.slice(before)
+  t.notMatch(after, 'other.test', 'WLAPI-10 a bundle that the new answer lacks is gone')
+  t.notMatch(after, 'Hint', 'WLAPI-38 a missing hint is no fault')
+  terminal.stop()
+  t.equal(await running, 0)
+})
+
+void t.test('api watch outlives its agent', async t => {
+  const path = join(await temporaryFolder(t), 'api.sock')
+  const serve = async (svids: number) => {
+    const services = [bind(workloadService, {
+      async * fetchX509SVID (_request, { signal }) {
+        yield { svids: Array.from({ length: svids }, () => svid) }
+        await aborted(signal)
+      }
+    })]
+    const server = openRpcServer({ services, log: silentLogger, clock: systemClock })
+    await server.listenUnix({ path })
+    return server
+  }
+  const terminal = createTestTerminal()
+  const first = await serve(1)
+  const running = runCli(commandTree, ['api', 'watch', '-socketPath', path], terminal)
+  await eventually('the first state', () => terminal.stdout.includes('Received 1 svid after'))
+  await first[Symbol.asyncDispose]()
+  await eventually('the loss is told', () => terminal.stderr.startsWith('Lost: '))
+  const second = await serve(2)
+  await eventually('the next agent\'s state', () => terminal.stdout.includes('Received 2 svids after'), 30_000)
+  terminal.stop()
+  t.equal(await running, 0, 'WLAPI-06 it connects again')
+  await second[Symbol.asyncDispose]()
+})
+
+void t.test('api watch gives up where asking again cannot help', async t => {
+  let asked = 0
+  const socket = await serveServices(t, [bind(workloadService, {
+    // eslint-disable-next-line require-yield
+    async * fetchX509SVID () {
+      asked++
+      throw new SpiffeError('security_header_missing', 'security header missing from request')
+    }
+  })])
+  t.match(await runAssay(['api', 'watch', '-socketPath', socket]), { code: 1, stderr: /code: security_header_missing/ })
+  t.equal(asked, 1, 'WLE-15 it is not asked again')
 })
 
 void t.test('api fetch jwt and api validate jwt', async t => {
@@ -161,11 +240,15 @@ void t.test('api fetch jwt and api validate jwt', async t => {
     { svids: [{ hint: 'internal', spiffe_id: id, svid: 'tok' }] },
     { bundles: { 'spiffe://example.org': Buffer.from('{"keys":[]}').toString('base64') } }
   ])
+  for (const words of [['-format', 'json'], ['-format=json', '-output', 'pretty']]) {
+    t.match(await api(['fetch', 'jwt', '-audience', 'db', ...words]), { code: 0, stdout: /^\[\{"svids":/ }, 'the older name')
+  }
+  t.match(await api(['fetch', 'jwt', '-audience', 'db', '-format', 'yaml']), { code: 2, stderr: /-format: must be one of pretty, json/ })
   t.match(await api(['fetch', 'jwt']), { code: 2, stderr: /at least one audience is required/ })
   const claims = '{"aud":["db"],"camelCase":{"n":5}}'
   t.same(await api(['validate', 'jwt', '-audience', 'db', '-svid', '-'], 'tok\n'), {
     code: 0, stdout: `SVID is valid.\nSPIFFE ID : ${id}\nClaims    : ${claims}\n`, stderr: ''
-  })
+  }, 'WLAPI-30 the agent is asked, not own code')
   t.same(await api(['validate', 'jwt', '-audience', 'db', '-svid', 'tok', '-output', 'json']), {
     code: 0, stdout: `{"claims":${claims},"spiffe_id":"${id}"}\n`, stderr: ''
   })
@@ -271,6 +354,8 @@ void t.test('x509 mint and jwt mint', async t => {
 
   t.same(await assay('jwt', 'mint', '-spiffeID', id, '-audience', 'a', '-audience', 'b'), { code: 0, stdout: 'tok\n', stderr: '' })
   t.match(asked.at(-1), { audience: ['a', 'b'], id: { trustDomain: 'example.org', path: '/web' } })
+  t.match(await assay('jwt', 'mint', '-spiffeID', id, '-audience', 'a,b'), { code: 0 })
+  t.same((asked.at(-1) as unknown as { audience: string[] }).audience, ['a,b'], 'an audience may have a comma: only repeating makes a list')
   const file = join(folder, 'token')
   t.same(await assay('jwt', 'mint', '-spiffeID', id, '-audience', 'a', '-write', file), {
     code: 0, stdout: `JWT-SVID written to ${file}\n`, stderr: ''

@@ -22,6 +22,8 @@ void t.test('a server configuration has SPIRE\'s defaults', async t => {
     socketPath: '/tmp/assay-server/private/api.sock',
     dataDir: '/data',
     datastoreUrl: '/data/datastore.sqlite3',
+    datastoreDirectUrl: undefined,
+    maxStaleMs: 10_000,
     caTtlSeconds: 86_400,
     caKeyType: 'ec-p256',
     jwtKeyType: 'ec-p256',
@@ -36,6 +38,8 @@ void t.test('a server configuration has SPIRE\'s defaults', async t => {
     ratelimit: { attestation: true, signing: true },
     logLevel: 'info',
     logFile: undefined,
+    logFormat: 'json',
+    logSourceLocation: false,
     prometheus: undefined,
     healthChecks: undefined
   })
@@ -60,6 +64,8 @@ void t.test('each key of a server configuration is read', async t => {
   ratelimit: { attestation: false }
   log_level: DEBUG
   log_file: /var/log/assay.log
+  log_format: TEXT
+  log_source_location: true
 plugins:
   KeyManager: { memory: { plugin_data: {} } }
   DataStore: { sql: { plugin_data: { database_type: postgres, connection_string: "postgres://u:p@db/assay" } } }
@@ -85,6 +91,8 @@ health_checks: { listener_enabled: true, bind_port: 8080, live_path: /up }
     ratelimit: { attestation: false, signing: true },
     logLevel: 'debug',
     logFile: '/var/log/assay.log',
+    logFormat: 'text',
+    logSourceLocation: true,
     plugins: { KeyManager: [{ name: 'memory', config: {} }] },
     prometheus: { host: 'localhost', port: 9988 },
     healthChecks: { host: 'localhost', port: 8080, livePath: '/up', readyPath: '/ready' }
@@ -111,10 +119,13 @@ void t.test('each key of an agent configuration is read', async t => {
     socketPath: '/tmp/assay-agent/public/api.sock',
     dataDir: '.',
     trustBundlePath: undefined,
+    trustBundleUrl: undefined,
     trustBundleFormat: 'pem',
     insecureBootstrap: true,
     joinToken: undefined,
     joinTokenFile: undefined,
+    disableSdsApi: false,
+    disableWorkloadApi: false,
     allowUnauthenticatedVerifiers: false,
     allowedForeignJwtClaims: [],
     workloadKeyType: 'ec-p256',
@@ -135,6 +146,8 @@ void t.test('each key of an agent configuration is read', async t => {
     },
     logLevel: 'info',
     logFile: undefined,
+    logFormat: 'json',
+    logSourceLocation: false,
     prometheus: undefined,
     healthChecks: undefined
   })
@@ -144,6 +157,8 @@ void t.test('each key of an agent configuration is read', async t => {
   join_token_file: token
   data_dir: /data
   allow_unauthenticated_verifiers: true
+  disable_sds_api: true
+  disable_workload_api: true
   allowed_foreign_jwt_claims: [iss]
   workload_x509_svid_key_type: rsa-2048
   x509_svid_cache_max_size: 7
@@ -158,6 +173,8 @@ plugins:
     trustBundleFormat: 'spiffe',
     joinTokenFile: 'token',
     allowUnauthenticatedVerifiers: true,
+    disableSdsApi: true,
+    disableWorkloadApi: true,
     allowedForeignJwtClaims: ['iss'],
     workloadKeyType: 'rsa-2048',
     x509SvidCacheMaxSize: 7,
@@ -240,9 +257,21 @@ void t.test('a configuration is refused with file, line, key and rule', async t 
       'server.yaml: has aliases that expand too far'
     ],
     'too long': [() => server('#'.repeat(1_048_577)), 'server.yaml: longer than 1048576 characters'],
-    'no bootstrap': [() => agent(agentBase), 'agent.yaml:1: agent.trust_bundle_path: is required unless insecure_bootstrap is true'],
+    'no bootstrap': [
+      () => agent(agentBase),
+      'agent.yaml:1: agent.trust_bundle_path: is required unless trust_bundle_url is set or insecure_bootstrap is true'
+    ],
     'two bootstraps': [() => agent(`${agentBase}  insecure_bootstrap: true\n  trust_bundle_path: a`),
       'agent.yaml:5: agent.insecure_bootstrap: must not be true when trust_bundle_path is set'],
+    'two bundles': [() => agent(`${agentBase}  trust_bundle_url: https://a.test/b\n  trust_bundle_path: a`),
+      'agent.yaml:5: agent.trust_bundle_url: is set beside trust_bundle_path; keep one of them'],
+    'a bundle from the web, and no bundle': [() => agent(`${agentBase}  insecure_bootstrap: true\n  trust_bundle_url: https://a.test/b`),
+      'agent.yaml:5: agent.insecure_bootstrap: must not be true when trust_bundle_url is set'],
+    'a bundle fetched in the clear': [() => agent(`${agentBase}  trust_bundle_url: http://a.test/b`),
+      'agent.yaml:5: agent.trust_bundle_url: must be an https:// URL without a user in it'],
+    'a bundle fetched with a password': [() => agent(`${agentBase}  trust_bundle_url: https://u:p@a.test/b`),
+      'agent.yaml:5: agent.trust_bundle_url: must be an https:// URL without a user in it'],
+    'log format': [() => server(`${serverBase}  log_format: xml`), 'server.yaml:4: server.log_format: must be one of json, text'],
     'two tokens': [() => agent(`${agentBase}  insecure_bootstrap: true\n  join_token: a\n  join_token_file: b`),
       'agent.yaml:7: agent.join_token_file: is set beside join_token; keep one of them'],
     'SDS names that clash': [() => agent(`${agentBase}  insecure_bootstrap: true\n  sds: { default_svid_name: ALL }`),
@@ -279,11 +308,22 @@ void t.test('flags win over the file, the file over defaults', async t => {
     code: 2, stderr: /server_address: must be a string|server_address: must not be empty/
   }, 'an unset variable is empty')
   t.match(await runAssay(expanding, { environment: { HOST: 'h' } }), { code: 0 })
+  const everything = [
+    'agent', 'validate', '-config', file, '-trustBundleUrl', 'https://bundles.test/b', '-disableSDSAPI', '-disableWorkloadAPI=false',
+    '-logFormat', 'text', '-logSourceLocation'
+  ]
+  t.match(await runAssay(everything), { code: 0 })
+  t.match(await runAssay([...everything, '-insecureBootstrap']), {
+    code: 2, stderr: /-insecureBootstrap: agent.insecure_bootstrap: must not be true/
+  })
   t.match(await runAssay(['server', 'validate', '-config', join(folder, 'absent.yaml')]), {
     code: 2, stderr: /absent\.yaml: no such file[^]*code: file_unusable/
   })
   t.match(await runAssay(['server', 'validate', '-config', folder]), { code: 2, stderr: /it is a folder/ })
   t.match(await runAssay(['server', 'validate', '-trustDomain', 'example.org', '-dataDir', folder]), { code: 0 }, 'flags alone are enough')
+  const logging = ['server', 'validate', '-trustDomain', 'example.org', '-dataDir', folder, '-logSourceLocation', '-logFormat']
+  t.match(await runAssay([...logging, 'text']), { code: 0 })
+  t.match(await runAssay([...logging, 'xml']), { code: 2, stderr: /-logFormat: server.log_format: must be one of json, text/ })
   t.equal(expandEnvironment('$A ${B}$$A $C.', { A: '1', B: '2' }), '1 2$A .')
 })
 

@@ -13,6 +13,8 @@ import { parseCertificate } from '../../src/x509/certificate.ts'
 import { prepareLeafIssuer } from '../../src/x509/leaf-issuer.ts'
 import { encodePem } from '../../src/x509/pem.ts'
 import { signerOf } from '../../src/x509/private-key-signer.ts'
+import { oid } from '../../src/x509/oid.ts'
+import { forge, leafExtensions } from '../x509/forge-certificate.ts'
 import { runAssay } from '../fakes/run-assay.ts'
 
 const notBefore = new Date('2026-01-01T00:00:00Z')
@@ -84,7 +86,20 @@ void t.test('svid verify', async t => {
   const [header, , signature] = token.split('.') as [string, string, string]
   const claims = Buffer.from(JSON.stringify({ sub: 'spiffe://example.org/root', aud: ['db'], exp: 1_767_312_000 })).toString('base64url')
   const forgedJwt = await write('forged.jwt', `${header}.${claims}.${signature}`)
+  const unnamed = await write('unnamed.json', formatBundleDocument({ ...bundle, x509Authorities: [] }))
+  const part = (value: object) => Buffer.from(JSON.stringify(value)).toString('base64url')
+  const withoutSub = part({ aud: ['db'], exp: 1_767_312_000 })
+  const unsignedJwt = await write('unsigned.jwt', `${part({ alg: 'none' })}.${withoutSub}.`)
+  const nobodysJwt = await write('nobodys.jwt', `${header}.${withoutSub}.${signature}`)
+  const nobodysLeaf = await write('nobodys.der', forge({ extensions: { ...leafExtensions(), [oid.subjectAltName]: undefined } }).der)
+  const httpsLeaf = await write('https.der', forge({ extensions: leafExtensions('https://example.org/web') }).der)
   for (const [rule, words, requirement] of [
+    ['unsigned and nobody\'s, by a bundle that names nobody', [unsignedJwt, '-bundle', unnamed, '-audience', 'db', ...at], /^JWT-03$/],
+    ['nobody\'s JWT', [nobodysJwt, '-bundle', unnamed, '-audience', 'db', ...at], /^JWT-06$/],
+    ['nobody\'s JWT, for a named domain', [nobodysJwt, '-bundle', unnamed, ...domain, '-audience', 'db', ...at], /^JWT-06$/],
+    ['leaf without URI SAN', [nobodysLeaf, '-bundle', unnamed, ...at], /^X509-01$/],
+    ['leaf without URI SAN, by PEM', [nobodysLeaf, '-bundle', caPem, ...at], /^X509-01$/],
+    ['leaf with another scheme', [httpsLeaf, '-bundle', unnamed, ...at], /^X509-20$/],
     ['too late', [chainPem, '-bundle', json, '-at', '2026-01-02T00:00:01Z'], /^(X509-19|X509-20|AMB-\d+)$/],
     ['too early', [chainPem, '-bundle', json, '-at', '2025-12-31T23:59:59Z'], /^(X509-19|X509-20|AMB-\d+)$/],
     ['forged signature', [forgedDer, '-bundle', json, ...at], /^X509-\d\d$/],

@@ -76,6 +76,8 @@ export function testServerConfig (folder: string): ServerConfig {
     ratelimit: { attestation: false, signing: false },
     logLevel: 'info',
     logFile: undefined,
+    logFormat: 'json',
+    logSourceLocation: false,
     prometheus: undefined,
     healthChecks: undefined
   }

@@ -11,7 +11,9 @@ import { issueJwtSvid, type JwtSvidClaims } from '../../src/jwt/issue-jwt-svid.t
 import { validateJwtSvid } from '../../src/jwt/validate-jwt-svid.ts'
 import { signerOf } from '../../src/x509/private-key-signer.ts'
 import { encodePem } from '../../src/x509/pem.ts'
+import { anyText, memberIdOf } from '../fakes/arbitraries.ts'
 import { createTestAuthority, makeTestKey } from '../fakes/authority.ts'
+import { holds } from '../fakes/holds.ts'
 
 const now = new Date('2026-03-01T12:00:00.500Z')
 const seconds = Math.floor(now.getTime() / 1000)
@@ -255,6 +257,39 @@ void t.test('the form (JWT-SVID §5.1)', async t => {
     return shown === '' || text.split('.').some(part => part.length > 8 && shown.includes(part))
   })
   t.strictSame(leaks, [], 'JWT-17 no refusal shows any part of the token')
+})
+
+void t.test('any text is refused, any token that is issued is accepted', async t => {
+  const isRefused = (text: string) => {
+    try {
+      validate(text)
+      return false
+    } catch (error) {
+      return error instanceof SpiffeError && /^jwt_svid_(malformed|invalid)$/.test(error.code) && error.requirement !== undefined
+    }
+  }
+  const part = fc.oneof(fc.uint8Array({ maxLength: 40 }), anyText.map(text => Buffer.from(text)), fc.json().map(text => Buffer.from(text)))
+    .map(bytes => Buffer.from(bytes).toString('base64url'))
+  await holds(t, 'arbitrary text', fc.property(anyText, isRefused))
+  await holds(t, 'arbitrary bytes in three parts', fc.property(part, part, part, (...parts) => isRefused(parts.join('.'))))
+  const signedAs = (json: string) => forgeText(JSON.stringify(es256), json)
+  await holds(t, 'arbitrary claims under a good header, signed', fc.property(fc.json(), json => isRefused(signedAs(json))), 300)
+
+  const audience = fc.array(anyText.filter(text => text !== ''), { minLength: 1, maxLength: 8 })
+  const claims = fc.record({ id: memberIdOf('example.org'), audience, lifeSeconds: fc.integer({ min: 2, max: 1e9 }), keyId: anyText })
+  const optional = fc.record({ issuer: anyText, jti: anyText }, { requiredKeys: [] })
+  const signer = signerOf(keys.ES256)
+  const property = fc.asyncProperty(claims, optional, fc.nat(), async ({ id, audience, lifeSeconds, keyId }, more, which) => {
+    const expiresAt = new Date((seconds + lifeSeconds) * 1000)
+    const token = await issueJwtSvid({ id, audience, issuedAt: now, expiresAt, ...more }, { keyId, signer })
+    const own: Bundle = { ...bundle, jwtAuthorities: [{ keyId, publicKey: signer.publicKey, tainted: false }] }
+    const chosen = audience[which % audience.length] ?? ''
+    const read = validateJwtSvid(token, { bundleOf: name => name === domain ? own : undefined, audience: [chosen], at: now })
+    const told = { aud: [...new Set(audience)], exp: seconds + lifeSeconds, iat: seconds, iss: more.issuer, jti: more.jti, sub: id }
+    return JSON.stringify([read.id, read.keyId, read.expiresAt]) === JSON.stringify([id, keyId, expiresAt]) &&
+      JSON.stringify(read.claims) === JSON.stringify(told)
+  })
+  await holds(t, 'JWT-06 JWT-07 JWT-10 JWT-14 round trip from issue to validation', property, 300)
 })
 
 function validate (token: string) { return validateJwtSvid(token, settings) }

@@ -23,6 +23,33 @@ void t.test('JSON lines with level, time and message', async t => {
   t.equal(readFileSync(file, 'utf8').trim().split('\n').length, 3)
 })
 
+void t.test('lines of text, for people', async t => {
+  const file = join(t.testdir({}), 'log')
+  const log = createLogger({ level: 'info', file, format: 'text' })
+  const caller = { uid: 0, names: ['a', 'b c'] }
+  log.info({ socket: '/run/a.sock', caller, none: null, left: undefined, 'odd key=': 1 }, 'agent is serving')
+  log.warn({ reason: 'a "quoted"\ntime=0 level=info msg=forged', empty: '', token: 'hunter2' }, 'plain')
+  log.error({ err: new Error('broken') }, 'call failed')
+  const [first, second, third, ...rest] = readFileSync(file, 'utf8').split('\n')
+  t.match(first, new RegExp('^time=\\S+Z level=info msg="agent is serving" socket=/run/a.sock caller.uid=0 ' +
+    'caller.names=\\["a","b c"\\] none=null odd_key_=1$'))
+  t.match(second, / level=warn msg=plain reason="a \\"quoted\\"\\ntime=0 level=info msg=forged" empty="" token="\[secret\]"$/,
+    'a value makes no line of its own, and secrets stay out')
+  t.match(third, / level=error msg="call failed" err.type=Error err.message=broken err.stack="Error: broken\\n/)
+  t.same(rest, [''])
+})
+
+void t.test('where a line was logged, if wanted', async t => {
+  const file = join(t.testdir({}), 'log')
+  const log = createLogger({ level: 'info', file, sourceLocation: true })
+  log.info('here')
+  log.child({ request: '7' }).info({ a: 1 }, 'there')
+  const lines = readFileSync(file, 'utf8').trim().split('\n').map(line => JSON.parse(line) as Record<string, unknown>)
+  const source = /^\.\.\/test\/runtime\/logger\.test\.ts:\d+$/
+  t.match(lines, [{ msg: 'here', source }, { msg: 'there', a: 1, request: '7', source }])
+  t.not(lines[0]?.['source'], lines[1]?.['source'])
+})
+
 void t.test('a secret never reaches a log', async t => {
   const file = join(t.testdir({}), 'log')
   const log = createLogger({ level: 'trace', file })

@@ -27,13 +27,20 @@ function agent (change: Partial<Agent> = {}): Agent {
 
 function directoryWith (...agents: readonly Agent[]) {
   const promoted: string[] = []
-  const directory = new AgentDirectory(async (_id, serial) => {
-    promoted.push(serial)
-    directory.put(agent({ serialNumber: serial }))
-    return agent({ serialNumber: serial })
+  const state = { looks: 0, stored: undefined as Agent | undefined }
+  const directory = new AgentDirectory({
+    async promote (_id, serial) {
+      promoted.push(serial)
+      directory.put(agent({ serialNumber: serial }))
+      return agent({ serialNumber: serial })
+    },
+    async catchUp () {
+      state.looks++
+      if (state.stored !== undefined) directory.put(state.stored)
+    }
   })
   for (const one of agents) directory.put(one)
-  return { directory, promoted }
+  return { directory, promoted, state }
 }
 
 /** What a caller reads in the status of the refusal. */
@@ -72,4 +79,16 @@ t.test('the first call with a renewed SVID makes it the current one', async t =>
   t.equal((await directory.admit(id, 'b2', later, now)).serialNumber, 'b2')
   t.same(promoted, ['b2'], 'promoted once')
   await t.rejects(directory.admit(id, 'a1', later, now), { code: 'agent_not_active' }, 'the old one no longer is')
+})
+
+t.test('nobody is refused on an old view, but for a ban', async t => {
+  const { directory, state } = directoryWith()
+  state.stored = agent({ serialNumber: 'b2' })
+  t.equal((await directory.admit(id, 'b2', later, now)).serialNumber, 'b2', 'attested at another replica a moment ago')
+  state.stored = agent({ serialNumber: 'b2', newSerialNumber: 'c3' })
+  t.equal((await directory.admit(id, 'c3', later, now)).serialNumber, 'c3', 'renewed there')
+  t.equal(state.looks, 2)
+  directory.put(agent({ banned: true, serialNumber: '' }))
+  await t.rejects(directory.admit(id, 'c3', later, now), { code: 'agent_banned' })
+  t.equal(state.looks, 2, 'a ban needs no second look')
 })

@@ -1,6 +1,7 @@
 import 'reflect-metadata'
 import { createHash, createPublicKey, generateKeyPairSync, X509Certificate } from 'node:crypto'
 import * as foreign from '@peculiar/x509'
+import fc from 'fast-check'
 import t from 'tap'
 import { parseSpiffeId, pathOf } from '../../src/spiffe/spiffe-id.ts'
 import { decodeBundle } from '../../src/wire/bundle-codec.ts'
@@ -18,6 +19,8 @@ import { attest, createJoinToken, fetchBundle, openServerChannel } from '../fake
 import { createTestAuthority, makeTestKey, type TestAuthority } from '../fakes/authority.ts'
 import { ManualClock } from '../fakes/clock.ts'
 import { startTestServer } from '../fakes/server.ts'
+import { dnsNames, memberIdOf } from '../fakes/arbitraries.ts'
+import { holds } from '../fakes/holds.ts'
 import { judgeWithGo, noGo } from './go-judge.ts'
 import { describeByOpenssl, faultsByOpenssl, noOpenssl } from './openssl-judge.ts'
 
@@ -59,6 +62,28 @@ void t.test('what is issued is what was asked for, in our own eyes', async t => 
     t.equal(critical.has(oid.subjectAltName), leaf.subjectDer.length === 2, `X509-05 SAN is critical if the subject is empty: ${name}`)
     t.equal(verifyX509Svid(chain, { bundleOf: authority.bundleOf, at: noon }).id, request.id, `X509-20 our validator accepts it: ${name}`)
   }
+})
+
+void t.test('any identity that may be issued is read back as it was asked for', async t => {
+  const authority = await createTestAuthority('example.org', { notBefore: start, notAfter: ends })
+  const issuer = prepareLeafIssuer(authority.certificate, authority.signer)
+  const { publicKey } = signerOf(makeTestKey())
+  const serialNumber = fc.uint8Array({ minLength: 1, maxLength: 20 }).filter(bytes => bytes.some(byte => byte !== 0) && bytes[0]! < 0x80)
+  const second = fc.integer({ min: 0, max: 86_399 }).map(seconds => new Date(start.getTime() + seconds * 1000))
+  const request = fc.record({ id: memberIdOf('example.org'), dnsNames, serialNumber, notBefore: second })
+  const issuerKey = createPublicKey({ key: Buffer.from(authority.certificate.publicKey), format: 'der', type: 'spki' })
+  const readBack = fc.asyncProperty(request, async request => {
+    const der = await issuer.issue({ ...request, publicKey, notAfter: ends })
+    const { id, leaf } = verifyX509Svid([der], { bundleOf: authority.bundleOf, at: request.notBefore })
+    const foreign = new X509Certificate(der)
+    const names = [...request.dnsNames.map(name => `DNS:${name}`), `URI:${request.id}`]
+    const serial = Buffer.from(request.serialNumber).toString('hex').replace(/^0+/, '')
+    const ours = [id, leaf.uriSans, leaf.dnsSans, leaf.notBefore, leaf.notAfter, leaf.serialNumber]
+    return JSON.stringify(ours) === JSON.stringify([request.id, [request.id], request.dnsNames, request.notBefore, ends, serial]) &&
+      JSON.stringify(foreign.subjectAltName?.split(', ').toSorted()) === JSON.stringify(names.toSorted()) &&
+      foreign.serialNumber.replace(/^0+/, '').toLowerCase() === serial && foreign.verify(issuerKey)
+  })
+  await holds(t, 'X509-01 X509-03 ID-18 round trip from issue to validation, in our eyes and in Node\'s', readBack, 500)
 })
 
 void t.test('openssl judges', { skip: noOpenssl }, async t => {

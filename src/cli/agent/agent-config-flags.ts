@@ -13,15 +13,20 @@ export const agentConfigFlags = {
   serverAddress: textFlag('where the server is', { placeholder: 'HOST' }),
   serverPort: numberFlag('the server\'s port', { minimum: 1, placeholder: 'PORT' }),
   trustBundle: pathFlag('the server\'s bundle, to know it by at first contact'),
+  trustBundleUrl: textFlag('https URL to fetch that bundle from, by the web\'s certificates', { placeholder: 'URL' }),
   trustBundleFormat: textFlag('pem or spiffe', { placeholder: 'FORMAT' }),
   insecureBootstrap: switchFlag('trust whoever answers at first contact', { orUnset: true }),
   joinToken: textFlag('token to join with; visible to other users in the process list: prefer -joinTokenFile', { placeholder: 'TOKEN' }),
   joinTokenFile: pathFlag('file that holds the token to join with'),
   dataDir: pathFlag('folder for this agent\'s key and cache', { placeholder: 'DIR' }),
   socketPath: pathFlag('where to make the socket for workloads and Envoy', { placeholder: 'PATH' }),
+  disableSDSAPI: switchFlag('offer no SDS to Envoy', { orUnset: true }),
+  disableWorkloadAPI: switchFlag('offer no Workload API', { orUnset: true }),
   allowUnauthenticatedVerifiers: switchFlag('give the bundle to callers without an identity too', { orUnset: true }),
   logLevel: textFlag('DEBUG, INFO, WARN or ERROR', { placeholder: 'LEVEL' }),
-  logFile: pathFlag('append the log to this file instead of standard error')
+  logFile: pathFlag('append the log to this file instead of standard error'),
+  logFormat: textFlag('json or text', { placeholder: 'FORMAT', defaultText: 'json' }),
+  logSourceLocation: switchFlag('tell with each line which source file and line logged it', { orUnset: true })
 }
 
 /** @throws {SpiffeError} `file_unusable`, `config_invalid` */
@@ -31,14 +36,19 @@ export async function readAgentConfig (flags: FlagValues<typeof agentConfigFlags
     serverAddress: ['agent', 'server_address'],
     serverPort: ['agent', 'server_port'],
     trustBundle: ['agent', 'trust_bundle_path'],
+    trustBundleUrl: ['agent', 'trust_bundle_url'],
     trustBundleFormat: ['agent', 'trust_bundle_format'],
     insecureBootstrap: ['agent', 'insecure_bootstrap'],
     joinToken: ['agent', 'join_token'],
     joinTokenFile: ['agent', 'join_token_file'],
     dataDir: ['agent', 'data_dir'],
     socketPath: ['agent', 'socket_path'],
+    disableSDSAPI: ['agent', 'disable_sds_api'],
+    disableWorkloadAPI: ['agent', 'disable_workload_api'],
     allowUnauthenticatedVerifiers: ['agent', 'allow_unauthenticated_verifiers'],
     logLevel: ['agent', 'log_level'],
-    logFile: ['agent', 'log_file']
+    logFile: ['agent', 'log_file'],
+    logFormat: ['agent', 'log_format'],
+    logSourceLocation: ['agent', 'log_source_location']
   }))
 }

@@ -1,5 +1,5 @@
-import { createLogger } from '../../runtime/logger.ts'
 import { defineCommand } from '../command.ts'
+import { openLog } from '../open-log.ts'
 import { agentConfigFlags, readAgentConfig } from './agent-config-flags.ts'
 
 export const agentRun = defineCommand({
@@ -12,7 +12,7 @@ export const agentRun = defineCommand({
   ],
   async run ({ flags, terminal }) {
     const config = await readAgentConfig(flags, terminal)
-    const log = createLogger({ level: config.logLevel, file: config.logFile })
+    const log = openLog(config)
     const { runAgent } = await import('../../agent/agent.ts')
     await runAgent(config, terminal.signal, { log })
     return 0

@@ -3,18 +3,24 @@ import { SpiffeError } from '../../spiffe/errors.ts'
 import { workloadService, type JWTBundlesResponse, type JWTSVIDResponse } from '../../wire/generated/workload.ts'
 import { withAgent } from '../channel-call.ts'
 import { defineCommand } from '../command.ts'
-import { commaListFlag, durationFlag, spiffeIdFlag } from '../flag.ts'
+import { commaListFlag, durationFlag, spiffeIdFlag, type Flag } from '../flag.ts'
 import { formatJson } from '../json-output.ts'
 import { usage } from '../parse-flags.ts'
 import { printable } from '../pretty.ts'
 import { agentFlags, outputFlag } from '../socket-path.ts'
 import { workloadCallOptions } from './workload-call.ts'
 
+/** SPIRE's older name of `-output`; where both are given, it wins. */
+const formatFlag: Flag<typeof outputFlag.initial | undefined> = {
+  ...outputFlag, help: 'deprecated: use -output', initial: undefined, defaultText: undefined
+}
+
 export const fetchJwt = defineCommand({
   flags: {
     audience: commaListFlag('who the token is for', 'NAME[,NAME]'),
     spiffeID: spiffeIdFlag('only the SVID with this ID'),
     timeout: durationFlag('how long to wait for an answer', 5_000, '5s'),
+    format: formatFlag,
     ...agentFlags,
     output: outputFlag
   },
@@ -30,7 +36,7 @@ export const fetchJwt = defineCommand({
       if (bundles === undefined) throw new SpiffeError('server_unreachable', 'the agent ended the stream without an answer')
       return [svids, bundles] as const
     })
-    terminal.out(flags.output === 'json'
+    terminal.out((flags.format ?? flags.output) === 'json'
       ? `${formatJson([svids, { bundles: new Map(Object.entries(bundles.bundles)) }])}\n`
       : formatJwtResponses(svids, bundles))
     return 0

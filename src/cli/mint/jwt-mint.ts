@@ -3,7 +3,7 @@ import { svidService } from '../../wire/generated/server-svid.ts'
 import { encodeSpiffeId } from '../../wire/spiffe-id-codec.ts'
 import { withServer } from '../channel-call.ts'
 import { defineCommand } from '../command.ts'
-import { commaListFlag, pathFlag, secondsFlag, spiffeIdFlag } from '../flag.ts'
+import { pathFlag, secondsFlag, spiffeIdFlag, textListFlag } from '../flag.ts'
 import { formatJson } from '../json-output.ts'
 import { usage } from '../parse-flags.ts'
 import { outputFlag, serverFlags } from '../socket-path.ts'
@@ -12,7 +12,7 @@ import { writeSecretFile } from '../write-output.ts'
 export const jwtMint = defineCommand({
   flags: {
     spiffeID: spiffeIdFlag('the SPIFFE ID of the SVID'),
-    audience: commaListFlag('who the token is for', 'NAME'),
+    audience: textListFlag('who the token is for', 'NAME'),
     ttl: secondsFlag('life of the token', 'the server\'s'),
     write: pathFlag('write the token to this file (mode 0600) instead of printing it'),
     ...serverFlags,

@@ -16,7 +16,9 @@ export const serverConfigFlags = {
   socketPath: pathFlag('where to make the admin socket', { placeholder: 'PATH' }),
   dataDir: pathFlag('folder for keys and the embedded database', { placeholder: 'DIR' }),
   logLevel: textFlag('DEBUG, INFO, WARN or ERROR', { placeholder: 'LEVEL' }),
-  logFile: pathFlag('append the log to this file instead of standard error')
+  logFile: pathFlag('append the log to this file instead of standard error'),
+  logFormat: textFlag('json or text', { placeholder: 'FORMAT', defaultText: 'json' }),
+  logSourceLocation: switchFlag('tell with each line which source file and line logged it', { orUnset: true })
 }
 
 /** @throws {SpiffeError} `file_unusable`, `config_invalid` */
@@ -28,7 +30,9 @@ export async function readServerConfig (flags: FlagValues<typeof serverConfigFla
     socketPath: ['server', 'socket_path'],
     dataDir: ['server', 'data_dir'],
     logLevel: ['server', 'log_level'],
-    logFile: ['server', 'log_file']
+    logFile: ['server', 'log_file'],
+    logFormat: ['server', 'log_format'],
+    logSourceLocation: ['server', 'log_source_location']
   })
   return parseServerConfig(source)
 }

@@ -1,6 +1,6 @@
-import { createLogger } from '../../runtime/logger.ts'
 import { serverConfigWarnings } from '../../server/server-config.ts'
 import { defineCommand } from '../command.ts'
+import { openLog } from '../open-log.ts'
 import { readServerConfig, serverConfigFlags } from './server-config-flags.ts'
 
 export const serverRun = defineCommand({
@@ -13,7 +13,7 @@ export const serverRun = defineCommand({
   ],
   async run ({ flags, terminal }) {
     const config = await readServerConfig(flags, terminal)
-    const log = createLogger({ level: config.logLevel, file: config.logFile })
+    const log = openLog(config)
     for (const warning of serverConfigWarnings(config)) log.warn(warning)
     const { runServer } = await import('../../server/server.ts')
     await runServer(config, terminal.signal, { log })

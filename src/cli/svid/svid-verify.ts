@@ -47,7 +47,10 @@ export const svidVerify = defineCommand({
       kind = file.kind
       if (file.kind === 'jwt' && flags.audience.length === 0) throw usage('a JWT-SVID is verified for an audience: give -audience')
       if (file.kind === 'x509' && flags.audience.length > 0) throw usage('-audience is for a JWT, and FILE is an X.509 chain')
-      const bundle = readBundleText(bundleText, { name: flags.bundle, trustDomain: flags['trust-domain'], fallback: claimedDomain(file) })
+      const claimed = claimedDomain(file)
+      // What names no trust domain is refused for its form, whosever the bundle is.
+      if (claimed === undefined) await judge(file, undefined, flags.audience, at)
+      const bundle = readBundleText(bundleText, { name: flags.bundle, trustDomain: flags['trust-domain'], fallback: claimed })
       trustDomain = bundle.trustDomain
       const judged = await judge(file, bundle, flags.audience, at)
       terminal.out(flags.output === 'json'
@@ -64,8 +67,8 @@ export const svidVerify = defineCommand({
   }
 })
 
-async function judge (file: SvidFile, bundle: Bundle, audience: readonly string[], at: Date): Promise<Judged> {
-  const bundleOf = (trustDomain: TrustDomain) => trustDomain === bundle.trustDomain ? bundle : undefined
+async function judge (file: SvidFile, bundle: Bundle | undefined, audience: readonly string[], at: Date): Promise<Judged> {
+  const bundleOf = (trustDomain: TrustDomain) => trustDomain === bundle?.trustDomain ? bundle : undefined
   return file.kind === 'x509' ? verifyX509Svid(file.chain, { bundleOf, at }) : validateJwtSvid(file.token, { bundleOf, audience, at })
 }
 
