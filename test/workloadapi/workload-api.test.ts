@@ -16,14 +16,18 @@ import { SpiffeError } from '../../src/spiffe/errors.ts'
 import type { Selector } from '../../src/spiffe/selector.ts'
 import type { JwtSvid } from '../../src/spiffe/svid.ts'
 import { decodeMessage } from '../../src/wire/decode-message.ts'
+import { encodeMessage } from '../../src/wire/encode-message.ts'
 import type { Encoded } from '../../src/wire/encoded.ts'
-import { JWTBundlesResponse, ValidateJWTSVIDResponse, workloadService, X509SVIDResponse } from '../../src/wire/generated/workload.ts'
+import {
+  JWTBundlesResponse, JWTSVIDRequest, ValidateJWTSVIDResponse, workloadService, X509SVIDResponse
+} from '../../src/wire/generated/workload.ts'
 import type { Value } from '../../src/wire/generated/well-known.ts'
 import { encodeStruct } from '../../src/workloadapi/struct-codec.ts'
 import { withUniqueHints } from '../../src/workloadapi/unique-hints.ts'
 import { visibleClaims } from '../../src/workloadapi/validated-claims.ts'
 import { workloadHandlers, type WorkloadApiDeps } from '../../src/workloadapi/workload-handlers.ts'
 import { fakeCall } from '../fakes/call-context.ts'
+import { grpcMessage, rawCall, unixTarget } from '../faults/listeners.ts'
 import { FakeIdentities, identityOf, TestTrustDomain } from '../fakes/identities.ts'
 
 const own = await TestTrustDomain.create('own.test')
@@ -121,9 +125,16 @@ await t.test('the endpoint (Workload Endpoint)', async t => {
     const { svids } = await stream.next()
     t.equal(svids[0]?.spiffeId, web.id, 'WLE-02, WLE-04 served over gRPC to a caller with the header')
     t.match(callers[0], { kind: 'unix', peer: { pid: process.pid, uid: process.getuid?.() } },
-      'WLE-01, WLE-03, WLE-12 a Unix socket: the kernel says who calls')
-    t.pass('WLE-06, WLE-11 no TLS, token or client certificate was needed')
+      'WLE-12 the kernel says who calls')
     await stream.close()
+  })
+
+  await t.test('plain HTTP/2 and the security header are all it takes', async t => {
+    identities.jwtSvids = [{ id: web.id, token: 'token', issuedAt: new Date(), expiresAt: new Date(Date.now() + 60_000), hint: '' }]
+    const socket = unixTarget('the endpoint', path)
+    const request = grpcMessage(encodeMessage(JWTSVIDRequest, { audience: ['db'] }))
+    const { status } = await rawCall(socket, '/SpiffeWorkloadAPI/FetchJWTSVID', request, header)
+    t.equal(status, '0', 'WLE-06, WLE-11 no TLS, token or client certificate')
   })
 
   await t.test('statuses', async t => {
