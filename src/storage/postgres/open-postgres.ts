@@ -1,5 +1,6 @@
 import { CompiledQuery, Kysely, PostgresDialect, sql } from 'kysely'
 import pg from 'pg'
+import type { Logger } from '../../runtime/logger.ts'
 import { SpiffeError } from '../../spiffe/errors.ts'
 import type { Datastore } from '../datastore.ts'
 import type { DatastoreDeps } from '../open-datastore.ts'
@@ -8,14 +9,15 @@ import { openSqlDatastore } from '../sql/sql-datastore.ts'
 import { SqlDatabase } from '../sql/sql-database.ts'
 import { isPostgresConflict, translatePostgresError } from './postgres-errors.ts'
 import { PostgresNudges } from './postgres-nudges.ts'
-import { openPostgresPool } from './postgres-pool.ts'
+import { openPostgresPool, type PoolLimits } from './postgres-pool.ts'
 
 const oldestServer = 13
 
 /** @throws {SpiffeError} as `openDatastore` */
 export async function openPostgres (url: string, { clock, log, directUrl = url }: DatastoreDeps): Promise<Datastore> {
-  const target = describeTarget(url)
-  const db = new Kysely<Schema>({ dialect: new PostgresDialect({ pool: openPostgresPool(url, log) }) })
+  // Nothing changes before the stores are on it.
+  const onChange = () => nudges.send()
+  const { database, db, target } = await openPostgresDatabase(url, { log, onChange })
   const nudges = new PostgresNudges({
     openListener: () => new pg.Client({
       connectionString: directUrl, fallback_application_name: 'assay-listen', connectionTimeoutMillis: 5_000, keepAlive: true
@@ -24,12 +26,34 @@ export async function openPostgres (url: string, { clock, log, directUrl = url }
     clock,
     log
   })
+  const store = await openSqlDatastore(database, nudges, clock)
+  log.debug({ database: target }, 'opened the PostgreSQL datastore')
+  return store
+}
+
+export interface OpenPostgres {
+  readonly database: SqlDatabase
+  readonly db: Kysely<Schema>
+  /** What to call it; without a password. */
+  readonly target: string
+}
+
+export interface OpenPostgresOptions {
+  readonly log: Logger
+  readonly onChange?: () => void
+  readonly limits?: PoolLimits
+}
+
+/** The database as it is: nothing is migrated. @throws {SpiffeError} as `openDatastore` */
+export async function openPostgresDatabase (url: string, { log, onChange = () => {}, limits }: OpenPostgresOptions): Promise<OpenPostgres> {
+  const target = describeTarget(url)
+  const db = new Kysely<Schema>({ dialect: new PostgresDialect({ pool: openPostgresPool(url, log, limits) }) })
   const database = new SqlDatabase({
     kind: 'postgres',
     db,
     translate: error => translatePostgresError(error, target),
     isConflict: isPostgresConflict,
-    onChange: () => nudges.send()
+    onChange
   })
   try {
     await checkServer(database, target)
@@ -37,9 +61,7 @@ export async function openPostgres (url: string, { clock, log, directUrl = url }
     await database.close()
     throw error
   }
-  const store = await openSqlDatastore(database, nudges, clock)
-  log.debug({ database: target }, 'opened the PostgreSQL datastore')
-  return store
+  return { database, db, target }
 }
 
 async function checkServer (database: SqlDatabase, target: string): Promise<void> {

@@ -11,6 +11,11 @@ export function isPostgresConflict (error: unknown): boolean {
   return conflicts.has(sqlState(error) ?? '')
 }
 
+/** Whether the database says that these rows cannot be: they break a key, a type or a range. */
+export function isPostgresViolation (error: unknown): boolean {
+  return /^2[23]/.test(sqlState(error) ?? '')
+}
+
 /** Whether the connection the error came from is of no further use: whatever is not the server's own, orderly answer. */
 export function breaksConnection (error: unknown): boolean {
   const state = sqlState(error)

@@ -77,6 +77,11 @@ export class SqlDatabase {
     return result
   }
 
+  /** All of it or nothing, and never begun again: for work that takes long or is told of as it goes. */
+  once<T> (work: (trx: Transaction<Schema>) => Promise<T>): Promise<T> {
+    return this.read(db => db.transaction().execute(work))
+  }
+
   /** Reads that all see the same state of the database. */
   snapshot<T> (work: (trx: Transaction<Schema>) => Promise<T>): Promise<T> {
     return this.#track(async () => {
