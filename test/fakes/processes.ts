@@ -4,6 +4,7 @@ import { existsSync } from 'node:fs'
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { nodeFlags } from '../../src/cli/node-flags.ts'
 import { openUnixChannel } from '../../src/rpc/channel.ts'
 import { agentService } from '../../src/wire/generated/server-agent.ts'
 import { bundleService } from '../../src/wire/generated/server-bundle.ts'
@@ -19,7 +20,7 @@ export class RunningProcess {
   #log = ''
 
   constructor (words: readonly string[]) {
-    this.#child = spawn(process.execPath, [program, ...words], { stdio: ['ignore', 'ignore', 'pipe'] })
+    this.#child = spawn(process.execPath, [...nodeFlags(words), program, ...words], { stdio: ['ignore', 'ignore', 'pipe'] })
     this.#child.stderr?.setEncoding('utf8').on('data', text => { this.#log += text })
     this.#exited = once(this.#child, 'exit').then(() => undefined)
   }
