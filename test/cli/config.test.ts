@@ -115,8 +115,7 @@ health_checks: { listener_enabled: true, bind_port: 8080, live_path: /up }
 void t.test('each key of an agent configuration is read', async t => {
   t.same(agent(`${agentBase}  insecure_bootstrap: true`), {
     trustDomain: 'example.org',
-    serverAddress: 'server.test',
-    serverPort: 8081,
+    serverAddresses: ['server.test:8081'],
     socketPath: '/tmp/assay-agent/public/api.sock',
     dataDir: '.',
     trustBundlePath: undefined,
