@@ -69,7 +69,9 @@ export async function runServer (
   config: ServerConfig, signal: AbortSignal, { log, clock = systemClock, onReady }: RunServerOptions
 ): Promise<void> {
   await using scope = new AsyncDisposableStack()
-  const store = scope.use(await openDatastore(config.datastoreUrl, { clock, log, directUrl: config.datastoreDirectUrl }))
+  const { datastoreDirectUrl: directUrl, datastorePool: poolLimits } = config
+  const store = scope.use(await openDatastore(config.datastoreUrl, { clock, log, directUrl, poolLimits }))
+  for (const warning of await store.warnings()) log.warn(warning)
   const host = { log, dataDir: config.dataDir, sharedKeys: store.keys }
   const plugins = scope.use(await startPlugins(serverCatalog, config.plugins, host, signal))
   // A SQLite file has one server: the lease of one that was killed is its successor's at once.

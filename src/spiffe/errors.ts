@@ -87,6 +87,7 @@ export const errorCatalogue = {
   server_stopping: { status: 'UNAVAILABLE', retry: true, next: 'retry: the process is stopping or being restarted' },
   // Storage and keys
   datastore_unavailable: { status: 'UNAVAILABLE', retry: true, next: 'check that the database runs and is reachable' },
+  datastore_outcome_unknown: { status: 'UNAVAILABLE', retry: true, next: 'look whether the change was made, then ask for it again if not' },
   datastore_locked: { status: 'FAILED_PRECONDITION', retry: false, next: 'stop the other server, or move to PostgreSQL' },
   datastore_newer: { status: 'FAILED_PRECONDITION', retry: false, next: 'run the newer version that wrote this database' },
   datastore_corrupt: { status: 'INTERNAL', retry: false, next: 'restore the database from a backup' },

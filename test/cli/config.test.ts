@@ -23,6 +23,7 @@ void t.test('a server configuration has SPIRE\'s defaults', async t => {
     dataDir: '/data',
     datastoreUrl: '/data/datastore.sqlite3',
     datastoreDirectUrl: undefined,
+    datastorePool: { connections: 10, connectTimeoutMs: 5_000, statementTimeoutMs: 15_000, answerTimeoutMs: 20_000 },
     maxStaleMs: 10_000,
     caTtlSeconds: 86_400,
     caKeyType: 'ec-p256',

@@ -46,7 +46,9 @@ export function clusterHandlers (deps: ClusterDeps): ClusterHandlers<CallContext
 async function status (
   { trustDomain, replicaId, store, replica, authorities, leaseName }: ClusterDeps
 ): Promise<GetStatusResponseInit> {
-  const [replicas, lease, head] = await Promise.all([store.replicas.list(), store.leases.get(leaseName), store.log.head()])
+  const [replicas, lease, head, endangered] = await Promise.all([
+    store.replicas.list(), store.leases.get(leaseName), store.log.head(), store.warnings()
+  ])
   return {
     trustDomain,
     replicaId,
@@ -59,7 +61,7 @@ async function status (
     sharedAuthorities: authorities.shared,
     bundleSequence: authorities.ca.bundle.value.sequenceNumber,
     datastore: store.kind,
-    warnings: warnings(replica, authorities, replicas)
+    warnings: [...warnings(replica, authorities, replicas), ...endangered]
   }
 }
 

@@ -31,7 +31,7 @@ export class LeaseKeeper {
 
   /** Stores to do chores with while this process holds the lease; `undefined` while another does. */
   get stores (): Stores | undefined {
-    return this.#held === undefined ? undefined : this.#options.leases.fenced(leaseName, this.#held.token)
+    return this.#held === undefined ? undefined : this.#options.leases.fenced(leaseName, this.#held)
   }
 
   /** Takes the lease when it is free. @returns who holds it now */
@@ -55,7 +55,7 @@ export class LeaseKeeper {
       const lease = await leases.acquire(leaseName, holder, ttlMs, { seize: true })
       this.#held = lease
       try {
-        return await work(leases.fenced(leaseName, lease.token))
+        return await work(leases.fenced(leaseName, lease))
       } catch (error) {
         throw error instanceof SpiffeError && error.code === 'lease_lost'
           ? new SpiffeError('lease_lost', 'another replica ran a command at the same time', { cause: error })

@@ -44,12 +44,13 @@ export class SqlLeaseStore implements LeaseStore {
     return row === undefined ? undefined : decodeLease(row)
   }
 
-  fenced (name: string, token: number): Stores {
+  fenced (name: string, { holder, token }: Pick<Lease, 'holder' | 'token'>): Stores {
     const fence: Fence = async trx => {
-      const query = trx.selectFrom('leases').select('token').where('name', '=', name)
+      const query = trx.selectFrom('leases').select(['holder', 'token']).where('name', '=', name)
       // Shared: until this transaction ends nobody takes the lease over.
       const row = await (this.#database.kind === 'postgres' ? query.forShare() : query).executeTakeFirst()
-      if (row?.token !== token) {
+      // The holder counts as well: a standby that is promoted without the last commits gives their numbers a second time.
+      if (row?.token !== token || row.holder !== holder) {
         throw new SpiffeError('lease_lost', `the lease "${name}" has gone to another replica`, { details: { token, now: row?.token } })
       }
     }
