@@ -121,6 +121,74 @@ export const commandTree: CommandGroup = {
         }
       }
     },
+    localauthority: {
+      summary: 'The authorities that sign: how they follow each other, and what to do when one is stolen',
+      commands: {
+        x509: {
+          summary: 'X.509 authorities',
+          commands: {
+            show: {
+              summary: 'Show the active, the prepared and the old X.509 authority',
+              load: async () => (await import('./authority/local-authority-show.ts')).localAuthorityShow('x509')
+            },
+            prepare: {
+              summary: 'Make and publish the next X.509 authority',
+              load: async () => (await import('./authority/local-authority-change.ts')).localAuthorityPrepare('x509')
+            },
+            activate: {
+              summary: 'Let the prepared X.509 authority sign',
+              load: async () => (await import('./authority/local-authority-change.ts')).localAuthorityVerb('x509', 'activate')
+            },
+            taint: {
+              summary: 'Have what the old X.509 authority signed replaced',
+              load: async () => (await import('./authority/local-authority-change.ts')).localAuthorityVerb('x509', 'taint')
+            },
+            revoke: {
+              summary: 'Take the tainted X.509 authority out of the bundle',
+              load: async () => (await import('./authority/local-authority-change.ts')).localAuthorityVerb('x509', 'revoke')
+            }
+          }
+        },
+        jwt: {
+          summary: 'JWT authorities',
+          commands: {
+            show: {
+              summary: 'Show the active, the prepared and the old JWT authority',
+              load: async () => (await import('./authority/local-authority-show.ts')).localAuthorityShow('jwt')
+            },
+            prepare: {
+              summary: 'Make and publish the next JWT authority',
+              load: async () => (await import('./authority/local-authority-change.ts')).localAuthorityPrepare('jwt')
+            },
+            activate: {
+              summary: 'Let the prepared JWT authority sign',
+              load: async () => (await import('./authority/local-authority-change.ts')).localAuthorityVerb('jwt', 'activate')
+            },
+            taint: {
+              summary: 'Have what the old JWT authority signed replaced',
+              load: async () => (await import('./authority/local-authority-change.ts')).localAuthorityVerb('jwt', 'taint')
+            },
+            revoke: {
+              summary: 'Take the tainted JWT authority out of the bundle',
+              load: async () => (await import('./authority/local-authority-change.ts')).localAuthorityVerb('jwt', 'revoke')
+            }
+          }
+        }
+      }
+    },
+    upstreamauthority: {
+      summary: 'The authority above a server\'s own',
+      commands: {
+        taint: {
+          summary: 'Have what is below an upstream authority replaced',
+          load: async () => (await import('./authority/upstream-authority.ts')).upstreamAuthorityVerb('taint')
+        },
+        revoke: {
+          summary: 'Take a tainted upstream authority out of the bundle',
+          load: async () => (await import('./authority/upstream-authority.ts')).upstreamAuthorityVerb('revoke')
+        }
+      }
+    },
     x509: {
       summary: 'X509-SVIDs from the server, without an agent',
       commands: {

@@ -44,7 +44,10 @@ void t.test('the commands that must exist exist', async t => {
   for (const path of [
     'server run', 'server healthcheck', 'server validate', 'agent run', 'agent healthcheck', 'agent validate', 'token generate',
     'entry create', 'entry show', 'entry update', 'entry delete', 'entry count', 'agent list', 'agent show', 'agent count', 'agent ban',
-    'agent evict', 'agent purge', 'bundle show', 'bundle list', 'bundle count', 'bundle set', 'bundle delete', 'x509 mint', 'jwt mint',
+    'agent evict', 'agent purge', 'bundle show', 'bundle list', 'bundle count', 'bundle set', 'bundle delete', 'localauthority x509 show',
+    'localauthority x509 prepare', 'localauthority x509 activate', 'localauthority x509 taint', 'localauthority x509 revoke',
+    'localauthority jwt show', 'localauthority jwt prepare', 'localauthority jwt activate', 'localauthority jwt taint',
+    'localauthority jwt revoke', 'upstreamauthority taint', 'upstreamauthority revoke', 'x509 mint', 'jwt mint',
     'api fetch x509', 'api fetch jwt', 'api watch', 'api validate jwt', 'svid inspect', 'svid verify', 'errors', 'completion', 'demo'
   ]) t.ok(known.includes(path), path)
 })
