@@ -15,6 +15,10 @@ export const commandTree: CommandGroup = {
           summary: 'Ask a running server whether it is healthy',
           load: async () => (await import('./server/server-healthcheck.ts')).serverHealthcheck
         },
+        status: {
+          summary: 'Show the replicas, who does the chores, and the authorities',
+          load: async () => (await import('./server/server-status.ts')).serverStatus
+        },
         validate: {
           summary: 'Check a server configuration without running it',
           load: async () => (await import('./server/server-validate.ts')).serverValidate

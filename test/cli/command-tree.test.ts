@@ -42,7 +42,8 @@ void t.test('every command has help with an example that it understands', async 
 void t.test('the commands that must exist exist', async t => {
   const known = paths(commandTree).map(path => path.join(' '))
   for (const path of [
-    'server run', 'server healthcheck', 'server validate', 'agent run', 'agent healthcheck', 'agent validate', 'token generate',
+    'server run', 'server healthcheck', 'server status', 'server validate', 'agent run', 'agent healthcheck', 'agent validate',
+    'token generate',
     'entry create', 'entry show', 'entry update', 'entry delete', 'entry count', 'agent list', 'agent show', 'agent count', 'agent ban',
     'agent evict', 'agent purge', 'bundle show', 'bundle list', 'bundle count', 'bundle set', 'bundle delete', 'localauthority x509 show',
     'localauthority x509 prepare', 'localauthority x509 activate', 'localauthority x509 taint', 'localauthority x509 revoke',
@@ -87,7 +88,7 @@ void t.test('completion', async t => {
     return stdout.split('\n').filter(word => word !== '')
   }
   t.same(complete('ser'), ['server'])
-  t.same(complete('server', ''), ['run', 'healthcheck', 'validate'])
+  t.same(complete('server', ''), ['run', 'healthcheck', 'status', 'validate'])
   t.same(complete('api', 'fetch', ''), ['x509', 'jwt'])
   t.same(complete('entry', 'create', '-sel'), ['-selector'])
   t.same(complete('bundle', 'show', '-format', ''), ['pem', 'spiffe'])

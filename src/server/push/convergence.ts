@@ -6,6 +6,7 @@ import type { ReplicaStore } from '../../storage/replica-store.ts'
 import type { Clock } from '../../runtime/clock.ts'
 import type { AgentFeeds } from './agent-feeds.ts'
 import type { Replica } from '../replication/replica.ts'
+import { liveReplicaMs } from '../replication/report-replica.ts'
 
 /** `waiting`: live and without the change; `absent`: not heard of lately, so that nothing waits for it. */
 export type ConsumerState = ProgressState | 'waiting' | 'absent'
@@ -43,8 +44,6 @@ export interface ConvergenceDeps {
 
 /** An agent that polls is taken for live as long as this after its last poll. */
 const livePollerMs = 30_000
-/** A replica that has not reported for so long is down, and its agents are on their way to another one. */
-const liveReplicaMs = 15_000
 
 /** Who has taken a change over, wherever it is connected. */
 export class Convergence {

@@ -18,6 +18,8 @@ export interface ReplicaReport {
 }
 
 const everyMs = 2_000
+/** A replica that has not reported for so long is down, or cut off from the database. */
+export const liveReplicaMs = 15_000
 
 /** Says every few seconds that this replica lives and how far it is, until the signal aborts; then takes it out of the list. */
 export async function reportReplica (report: ReplicaReport, signal: AbortSignal): Promise<void> {
