@@ -66,6 +66,10 @@ export const commandTree: CommandGroup = {
         }
       }
     },
+    status: {
+      summary: 'Show which agent serves which revision of entries and bundles',
+      load: async () => (await import('./convergence/convergence-status.ts')).convergenceStatus
+    },
     token: {
       summary: 'Make join tokens',
       commands: {

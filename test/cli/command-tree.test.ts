@@ -43,7 +43,7 @@ void t.test('the commands that must exist exist', async t => {
   const known = paths(commandTree).map(path => path.join(' '))
   for (const path of [
     'server run', 'server healthcheck', 'server status', 'server validate', 'agent run', 'agent healthcheck', 'agent validate',
-    'token generate',
+    'status', 'token generate',
     'entry create', 'entry show', 'entry update', 'entry delete', 'entry count', 'agent list', 'agent show', 'agent count', 'agent ban',
     'agent evict', 'agent purge', 'bundle show', 'bundle list', 'bundle count', 'bundle set', 'bundle delete', 'localauthority x509 show',
     'localauthority x509 prepare', 'localauthority x509 activate', 'localauthority x509 taint', 'localauthority x509 revoke',

@@ -2,6 +2,9 @@ import t from 'tap'
 import { bind } from '../../src/rpc/server.ts'
 import { clusterService, type GetStatusResponseInit } from '../../src/wire/generated/cluster.ts'
 import { healthService } from '../../src/wire/generated/health.ts'
+import { entryService } from '../../src/wire/generated/server-entry.ts'
+import { eventually } from '../fakes/eventually.ts'
+import { startFollowingAgent } from '../fakes/following-agent.ts'
 import { runAssay } from '../fakes/run-assay.ts'
 import { serveServices } from '../fakes/serve-services.ts'
 import { startTestServer } from '../fakes/server.ts'
@@ -70,8 +73,56 @@ void t.test('a real server\'s status', async t => {
   })
 })
 
+void t.test('status: which agent serves which revision', async t => {
+  const seenAt = noon
+  const socket = await serveServices(t, [bind(clusterService, {
+    async * watchConvergence ({ once, entryIds }) {
+      t.match({ once, entryIds }, { once: true, entryIds: [] })
+      yield { cursor: head, converged: false, consumers: [
+        {
+          agentId: 'spiffe://example.org/spire/agent/a', state: 'acknowledged', cursor: head, seenAt,
+          unservedEntryIds: ['e1', 'e2', 'e3', 'e4']
+        },
+        { agentId: 'spiffe://example.org/spire/agent/b', state: 'waiting', cursor: { epoch: 'e1', number: 40n }, seenAt },
+        { agentId: 'spiffe://example.org/spire/agent/c', state: 'absent' }
+      ] }
+    }
+  })])
+  const ask = (...words: string[]) => runAssay(['status', ...words, '-socketPath', socket])
+  t.same(await ask(), { code: 0, stderr: '', stdout: `Log: 42; not every live agent is there yet
+
+AGENT                               STATE         REVISION  BEHIND  SEEN                           WITHOUT SVID
+spiffe://example.org/spire/agent/a  acknowledged  42        0       2026-01-31 12:00:00 +0000 UTC  e1 e2 e3 and 1 more
+spiffe://example.org/spire/agent/b  waiting       40        2       2026-01-31 12:00:00 +0000 UTC
+spiffe://example.org/spire/agent/c  absent        -         ?       never
+` })
+  t.match(JSON.parse((await ask('-output', 'json')).stdout), {
+    converged: false, cursor: { epoch: 'e1', number: '42' }, consumers: [
+      { agent_id: /a$/, state: 'acknowledged', behind: '0', unserved_entry_ids: ['e1', 'e2', 'e3', 'e4'] },
+      { state: 'waiting', behind: '2', seen_at: `${noon}` }, { state: 'absent', behind: undefined }
+    ]
+  })
+})
+
+void t.test('status of a real server with agents that follow', async t => {
+  await using server = await startTestServer()
+  const ask = async () => (await runAssay(['status', '-socketPath', server.config.socketPath])).stdout
+  t.match(await ask(), /^Log: \d+; every live agent is there\nNo attested agents found\n$/)
+  await using agent = await startFollowingAgent(server)
+  await eventually('the acknowledgement has arrived', async () => (await ask()).includes('acknowledged'))
+  t.match(await ask(), new RegExp(`\n${agent.spiffeId} +acknowledged +\\d+ +0 `))
+  agent.mute()
+  const spiffeId = { trustDomain: 'example.org', path: '/web' }
+  const entry = { spiffeId, parentId: agent.id, selectors: [{ type: 'unix', value: 'uid:1' }] }
+  await server.admin.client(entryService).batchCreateEntry({ entries: [entry] })
+  t.match(await ask(), /not every live agent[^]* waiting +\d+ +1 /, 'nothing is assumed')
+  agent.unmute()
+  await eventually('and the next', async () => (await ask()).includes('acknowledged'))
+})
+
 void t.test('a server of another make is told apart', async t => {
   const socket = await serveServices(t, [bind(healthService, { check: async () => ({}) })])
   const refused = { code: 1, stderr: /code: cluster_api_missing; a retry does not help/ }
   t.match(await runAssay(['server', 'status', '-socketPath', socket]), refused)
+  t.match(await runAssay(['status', '-socketPath', socket]), refused)
 })
