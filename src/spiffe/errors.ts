@@ -79,6 +79,7 @@ export const errorCatalogue = {
   argument_invalid: { status: 'INVALID_ARGUMENT', retry: false, next: 'correct the named argument' },
   page_token_malformed: { status: 'INTERNAL', retry: false, next: 'start again without a page token' },
   rate_limited: { status: 'RESOURCE_EXHAUSTED', retry: true, next: 'retry with back-off' },
+  not_converged: { status: 'DEADLINE_EXCEEDED', retry: true, next: 'the change is made; see who lacks it with `assay status`' },
   cluster_api_missing: { status: 'UNIMPLEMENTED', retry: false, next: 'ask an Assay server; a SPIRE server cannot tell who has a change' },
   not_implemented: { status: 'UNIMPLEMENTED', retry: false, next: 'this method is not offered here' },
   deadline_exceeded: { status: 'DEADLINE_EXCEEDED', retry: true, next: 'retry with a longer deadline' },

@@ -4,25 +4,33 @@ import { clusterService, type Convergence, type GetStatusResponse, type WatchCon
 
 /** @throws {SpiffeError} `cluster_api_missing` from a server that is not Assay's */
 export async function getStatus (channel: Channel, options: CallOptions): Promise<GetStatusResponse> {
-  return channel.client(clusterService).getStatus({}, options).catch(explainMissing)
-}
-
-/** Who has what now. @throws {SpiffeError} `cluster_api_missing` */
-export async function askConvergence (
-  channel: Channel, question: WatchConvergenceRequestInit, options: CallOptions
-): Promise<Convergence> {
   try {
-    const answers = channel.client(clusterService).watchConvergence({ ...question, once: true }, options)
-    for await (const convergence of answers) return convergence
+    return await channel.client(clusterService).getStatus({}, options)
   } catch (error) {
-    explainMissing(error)
+    throw explainMissing(error)
   }
-  throw new SpiffeError('server_unreachable', 'the server ended without an answer')
 }
 
-/** Rethrows; a server that does not know the API is told apart from one that refuses. */
-export function explainMissing (error: unknown): never {
-  const { status, code } = error as { readonly status?: string, readonly code?: string }
-  if (status !== 'UNIMPLEMENTED' || code === 'cluster_api_missing') throw error
-  throw new SpiffeError('cluster_api_missing', 'this server has no assay.server.v1.Cluster API', { cause: error })
+/** Who has what, step by step. @returns the last step. @throws {SpiffeError} `cluster_api_missing` */
+export async function watchConvergence (
+  channel: Channel, request: WatchConvergenceRequestInit, options: CallOptions, onStep: (step: Convergence) => void = () => {}
+): Promise<Convergence> {
+  let last: Convergence | undefined
+  try {
+    for await (const step of channel.client(clusterService).watchConvergence(request, options)) {
+      last = step
+      onStep(step)
+    }
+  } catch (error) {
+    throw explainMissing(error)
+  }
+  if (last === undefined) throw new SpiffeError('server_unreachable', 'the server ended without an answer')
+  return last
+}
+
+/** @returns what to throw instead: a server without the API is told apart from one that refuses */
+function explainMissing (error: unknown): unknown {
+  const { name, status } = error as { readonly name?: string, readonly status?: string }
+  if (name !== 'RpcError' || status !== 'UNIMPLEMENTED') return error
+  return new SpiffeError('cluster_api_missing', 'this server has no assay.server.v1.Cluster API', { cause: error })
 }

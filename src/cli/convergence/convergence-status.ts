@@ -1,20 +1,22 @@
 import type { Convergence } from '../../wire/generated/cluster.ts'
-import { withServer } from '../channel-call.ts'
-import { askConvergence } from '../cluster/cluster-client.ts'
+import { watchConvergence } from '../cluster/cluster-client.ts'
 import { behindOf, dateOf, formatBehind, formatRevision } from '../cluster/format-cursor.ts'
 import { defineCommand } from '../command.ts'
 import { formatJson } from '../json-output.ts'
 import { formatTable, formatTime } from '../pretty.ts'
-import { outputFlag, serverFlags } from '../socket-path.ts'
+import { withServers } from '../servers.ts'
+import { outputFlag, replicaFlags } from '../socket-path.ts'
+import { formatIds } from './consumers.ts'
 
 export const convergenceStatus = defineCommand({
-  flags: { ...serverFlags, output: outputFlag },
+  flags: { ...replicaFlags, output: outputFlag },
   details: 'How it is known what an agent serves: `acknowledged` by itself; `written`, the last answer to one that polls;\n' +
     '`inferred`, the answer before that one. `waiting`: live and behind; `absent`: not heard of lately.',
   examples: ['assay status', 'assay status --output json'],
   async run (call) {
     const { flags, terminal } = call
-    const convergence = await withServer(call, channel => askConvergence(channel, {}, { signal: terminal.signal }))
+    const convergence = await withServers(call, servers =>
+      servers.ask(channel => watchConvergence(channel, { once: true }, { signal: terminal.signal, timeoutMs: 10_000 })))
     if (flags.output === 'json') {
       const { cursor: head } = convergence
       const consumers = convergence.consumers.map(consumer => ({ ...consumer, behind: behindOf(head, consumer.cursor) }))
@@ -37,12 +39,6 @@ function formatConvergence ({ cursor: head, consumers, converged }: Convergence)
     formatSeen(dateOf(consumer.seenAt)),
     formatIds(consumer.unservedEntryIds)
   ]))}`
-}
-
-/** @returns the first few, and how many more there are */
-function formatIds (ids: readonly string[]): string {
-  const shown = ids.slice(0, 3).join(' ')
-  return ids.length > 3 ? `${shown} and ${ids.length - 3} more` : shown
 }
 
 function formatSeen (date: Date | undefined): string { return date === undefined ? 'never' : formatTime(date) }

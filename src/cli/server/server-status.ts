@@ -1,21 +1,22 @@
 import { formatDuration } from '../../runtime/duration.ts'
 import type { GetStatusResponse } from '../../wire/generated/cluster.ts'
-import { withServer } from '../channel-call.ts'
 import { getStatus } from '../cluster/cluster-client.ts'
 import { behindOf, dateOf, formatBehind, formatRevision, shortId } from '../cluster/format-cursor.ts'
 import { defineCommand } from '../command.ts'
 import { formatJson } from '../json-output.ts'
 import { formatRows, formatTable, formatTime, formatUnixSeconds, printable } from '../pretty.ts'
-import { outputFlag, serverFlags } from '../socket-path.ts'
+import { withServers } from '../servers.ts'
+import { outputFlag, replicaFlags } from '../socket-path.ts'
 
 export const serverStatus = defineCommand({
-  flags: { ...serverFlags, output: outputFlag },
+  flags: { ...replicaFlags, output: outputFlag },
   details: 'Replicas are shown as they last reported, which they do every two seconds.\n' +
     'Exit code 0: all is well. 1: there are warnings, such as a replica that has not reported or an authority without a successor.',
   examples: ['assay server status', 'assay server status --output json'],
   async run (call) {
     const { flags, terminal } = call
-    const status = await withServer(call, channel => getStatus(channel, { signal: terminal.signal }))
+    const status = await withServers(call, servers =>
+      servers.ask(channel => getStatus(channel, { signal: terminal.signal, timeoutMs: 10_000 })))
     if (flags.output === 'json') {
       const replicas = status.replicas.map(replica => ({ ...replica, behind: behindOf(status.head, replica.cursor) }))
       terminal.out(`${formatJson({ ...status, replicas })}\n`)
