@@ -145,15 +145,15 @@ export const commandTree: CommandGroup = {
             },
             activate: {
               summary: 'Let the prepared X.509 authority sign',
-              load: async () => (await import('./authority/local-authority-change.ts')).localAuthorityVerb('x509', 'activate')
+              load: async () => (await import('./authority/local-authority-change.ts')).localAuthorityActivate('x509')
             },
             taint: {
               summary: 'Have what the old X.509 authority signed replaced',
-              load: async () => (await import('./authority/local-authority-change.ts')).localAuthorityVerb('x509', 'taint')
+              load: async () => (await import('./authority/local-authority-change.ts')).localAuthorityTaint('x509')
             },
             revoke: {
               summary: 'Take the tainted X.509 authority out of the bundle',
-              load: async () => (await import('./authority/local-authority-change.ts')).localAuthorityVerb('x509', 'revoke')
+              load: async () => (await import('./authority/local-authority-change.ts')).localAuthorityRevoke('x509')
             }
           }
         },
@@ -170,15 +170,15 @@ export const commandTree: CommandGroup = {
             },
             activate: {
               summary: 'Let the prepared JWT authority sign',
-              load: async () => (await import('./authority/local-authority-change.ts')).localAuthorityVerb('jwt', 'activate')
+              load: async () => (await import('./authority/local-authority-change.ts')).localAuthorityActivate('jwt')
             },
             taint: {
               summary: 'Have what the old JWT authority signed replaced',
-              load: async () => (await import('./authority/local-authority-change.ts')).localAuthorityVerb('jwt', 'taint')
+              load: async () => (await import('./authority/local-authority-change.ts')).localAuthorityTaint('jwt')
             },
             revoke: {
               summary: 'Take the tainted JWT authority out of the bundle',
-              load: async () => (await import('./authority/local-authority-change.ts')).localAuthorityVerb('jwt', 'revoke')
+              load: async () => (await import('./authority/local-authority-change.ts')).localAuthorityRevoke('jwt')
             }
           }
         }

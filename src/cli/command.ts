@@ -3,9 +3,9 @@ import type { Terminal } from './terminal.ts'
 
 /**
  * 0 done; 1 refused or failed; 2 unusable input: wrong usage, unreadable files; 3 done, but in the time given not every agent that must
- * have it said so.
+ * have it said so; 4 not done, since live agents would break.
  */
-export type ExitCode = 0 | 1 | 2 | 3
+export type ExitCode = 0 | 1 | 2 | 3 | 4
 
 export interface Call<F extends Flags> {
   readonly flags: FlagValues<F>

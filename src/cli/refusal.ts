@@ -33,7 +33,8 @@ export function tellFailure (terminal: Terminal, error: unknown, format: 'pretty
 
 function exitCodeOf (code: string): ExitCode {
   if (unusableInput.has(code)) return 2
-  return code === 'not_converged' ? 3 : 1
+  if (code === 'not_converged') return 3
+  return code === 'authority_relied_on' ? 4 : 1
 }
 
 /** `undefined` for what is no refusal. Answers of foreign servers without our codes are known by their status. */

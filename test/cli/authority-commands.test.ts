@@ -46,16 +46,22 @@ void t.test('localauthority and upstreamauthority print as SPIRE does', async t 
   })
   for (const [words, heading, id] of [
     [['x509', 'prepare'], 'Prepared X.509', 'p'], [['x509', 'activate', '-authorityID', 'p'], 'Activated X.509', 'p'],
-    [['x509', 'taint', '-authorityID', 'a'], 'Tainted X.509', 'a'], [['x509', 'revoke', '-authorityID', 'a'], 'Revoked X.509', 'a'],
+    [['x509', 'taint', '-authorityID', 'a'], 'Tainted X.509', 'a'],
+    [['x509', 'revoke', '-authorityID', 'a', '-force'], 'Revoked X.509', 'a'],
     [['jwt', 'prepare'], 'Prepared JWT', 'k'], [['jwt', 'activate', '-authorityID', 'k'], 'Activated JWT', 'k'],
-    [['jwt', 'taint', '-authorityID', 'j'], 'Tainted JWT', 'j'], [['jwt', 'revoke', '-authorityID', 'j'], 'Revoked JWT', 'j']
+    [['jwt', 'taint', '-authorityID', 'j'], 'Tainted JWT', 'j'], [['jwt', 'revoke', '-authorityID', 'j', '-force'], 'Revoked JWT', 'j']
   ] as const) {
     const stdout = `${heading} authority:\n${rows(id)}${words[0] === 'x509' ? noUpstream : ''}`
-    t.same(await local(...words), { code: 0, stdout, stderr: '' }, words.join(' '))
+    const stderr = words[1] === 'revoke' ? 'Warning: this server cannot tell who relies on the authority\n' : ''
+    t.same(await local(...words), { code: 0, stdout, stderr }, words.join(' '))
   }
   t.same(asked, [{ authorityId: 'p' }, { authorityId: 'a' }, { authorityId: 'a' }])
   t.equal((await local('jwt', 'taint', '-authorityID', 'j', '-output', 'json')).stdout,
     '{"tainted_authority":{"authority_id":"j","expires_at":"1800000000","upstream_authority_subject_key_id":""}}\n')
+  t.match(await local('x509', 'revoke', '-authorityID', 'a'), { code: 4, stdout: '', stderr: /code: authority_relied_on/ },
+    'a server that cannot tell who breaks is not told without -force')
+  t.equal((await local('jwt', 'revoke', '-authorityID', 'j', '-force', '-output', 'json')).stdout,
+    '{"breaks_unknown":true,"revoked_authority":{"authority_id":"j","expires_at":"1800000000","upstream_authority_subject_key_id":""}}\n')
   for (const verb of ['activate', 'taint', 'revoke']) {
     t.match(await local('x509', verb), { code: 2, stderr: /Error: an authority ID is required/ }, verb)
   }

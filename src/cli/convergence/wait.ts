@@ -1,5 +1,6 @@
 import { systemClock } from '../../runtime/clock.ts'
 import { formatDuration } from '../../runtime/duration.ts'
+import type { Cursor } from '../../wire/generated/agent-sync.ts'
 import type { ConsumerProgress } from '../../wire/generated/cluster.ts'
 import { getStatus } from '../cluster/cluster-client.ts'
 import type { ExitCode } from '../command.ts'
@@ -36,11 +37,23 @@ export async function beginWait (call: WaitCall, servers: Servers): Promise<Wait
   if (!call.flags.wait) return undefined
   const { signal } = call.terminal
   const { head } = await servers.ask(channel => getStatus(channel, { signal, timeoutMs: callTimeoutMs }))
-  return async concern => {
-    using line = openStatusLine(call.terminal)
-    const onProgress = (consumers: readonly ConsumerProgress[]) => line.show(formatProgress(consumers, concern.mustServe))
-    return await awaitConvergence(head, concern, call.flags['wait-timeout'], { servers, clock: systemClock, signal, onProgress })
-  }
+  return concern => waitUntilTaken(servers, call.terminal, { since: head, concern, timeoutMs: call.flags['wait-timeout'] })
+}
+
+export interface WaitQuestion {
+  /** Where the log stood before the change. */
+  readonly since: Cursor | undefined
+  readonly concern: Concern
+  readonly timeoutMs: number
+}
+
+/** Waits with progress on standard error. Never rejects. */
+export async function waitUntilTaken (
+  servers: Servers, terminal: Terminal, { since, concern, timeoutMs }: WaitQuestion
+): Promise<Waited> {
+  using line = openStatusLine(terminal)
+  const onProgress = (consumers: readonly ConsumerProgress[]) => line.show(formatProgress(consumers, concern.mustServe))
+  return await awaitConvergence(since, concern, timeoutMs, { servers, clock: systemClock, signal: terminal.signal, onProgress })
 }
 
 /** What a command has done, in both forms of output. */
