@@ -25,8 +25,13 @@ async function withChannel<T> (path: string, whose: string, use: (channel: Chann
   try {
     return await use(channel)
   } catch (error) {
-    const { status, code } = error as { status?: string, code?: string }
-    if (status !== 'UNAVAILABLE' || (code !== undefined && code !== 'server_unreachable')) throw error
-    throw new SpiffeError('server_unreachable', `cannot reach the ${whose} at ${path}: ${(error as Error).message}`, { cause: error })
+    throw explainUnreachable(error, whose, path)
   }
+}
+
+/** @returns what to throw instead: an unreachable server is named by its socket, all else is as it was */
+export function explainUnreachable (error: unknown, whose: string, path: string): unknown {
+  const { name, status, code } = error as { name?: string, status?: string, code?: string }
+  if (name !== 'RpcError' || status !== 'UNAVAILABLE' || (code !== undefined && code !== 'server_unreachable')) return error
+  return new SpiffeError('server_unreachable', `cannot reach the ${whose} at ${path}: ${(error as Error).message}`, { cause: error })
 }

@@ -35,6 +35,11 @@ export function pathFlag (help: string, { placeholder = 'FILE', defaultText }: O
   return { help, placeholder, defaultText, initial: undefined, takesPath: true, accept: notEmpty }
 }
 
+export function pathListFlag (help: string, { placeholder = 'FILE', defaultText }: Options = {}): Flag<readonly string[]> {
+  const accept = (text: string, before: readonly string[]) => [...before, notEmpty(text)]
+  return { help, placeholder, defaultText, initial: [], takesPath: true, repeats: true, accept }
+}
+
 /** Repeats, and splits at commas: the audiences of `api fetch jwt`, as in SPIRE. */
 export function commaListFlag (help: string, placeholder: string): Flag<readonly string[]> {
   const accept = (text: string, before: readonly string[]) => [...before, ...text.split(',').map(part => notEmpty(part.trim()))]

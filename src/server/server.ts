@@ -114,7 +114,14 @@ export async function runServer (
     signal => progress.run(signal),
     signal => feeds.run(progress, clock, signal),
     signal => reportReplica({
-      id: replicaId, address: `${address}:${port}`, replica, agents: () => feeds.size, replicas: store.replicas, clock, log
+      id: replicaId,
+      address: `${address}:${port}`,
+      replica,
+      agents: () => feeds.size,
+      replicas: store.replicas,
+      progress: store.progress,
+      clock,
+      log
     }, signal),
     signal => identity.run(() => rpc.refreshIdentity(), log, signal),
     signal => serveDiagnostics(config, { metrics, probes: { datastore: () => store.ping() }, log }, signal)

@@ -52,6 +52,7 @@ export const errorCatalogue = {
   authority_in_use: { status: 'INVALID_ARGUMENT', retry: false, next: 'activate another authority, then taint and revoke the old one' },
   no_upstream_authority: { status: 'FAILED_PRECONDITION', retry: false, next: 'use `assay localauthority`: no upstream authority here' },
   authority_not_tainted: { status: 'INTERNAL', retry: false, next: 'taint it first, so that what it signed is replaced before it goes' },
+  authority_relied_on: { status: 'FAILED_PRECONDITION', retry: true, next: 'see `assay status`; -force revokes and breaks who is named' },
   // Callers
   no_identity_issued: { status: 'PERMISSION_DENIED', retry: true, next: 'register the workload: `assay entry create`' },
   svid_unavailable: { status: 'UNAVAILABLE', retry: true, next: 'the agent is having it signed; see its log if that lasts' },
@@ -79,6 +80,8 @@ export const errorCatalogue = {
   argument_invalid: { status: 'INVALID_ARGUMENT', retry: false, next: 'correct the named argument' },
   page_token_malformed: { status: 'INTERNAL', retry: false, next: 'start again without a page token' },
   rate_limited: { status: 'RESOURCE_EXHAUSTED', retry: true, next: 'retry with back-off' },
+  not_converged: { status: 'DEADLINE_EXCEEDED', retry: true, next: 'the change is made; see who lacks it with `assay status`' },
+  cluster_api_missing: { status: 'UNIMPLEMENTED', retry: false, next: 'ask an Assay server; a SPIRE server cannot tell who has a change' },
   not_implemented: { status: 'UNIMPLEMENTED', retry: false, next: 'this method is not offered here' },
   deadline_exceeded: { status: 'DEADLINE_EXCEEDED', retry: true, next: 'retry with a longer deadline' },
   cancelled: { status: 'CANCELLED', retry: true, next: 'the caller went away or the process is stopping' },

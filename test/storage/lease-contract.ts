@@ -63,8 +63,7 @@ export async function leaseContract (t: Test, database: DatabaseKind): Promise<v
   await t.test('what a superseded holder writes fails, all of it', async t => {
     const { store } = await openFresh(t, database)
     await store.bundles.set(bundle('a.test'))
-    const { token } = await store.leases.acquire('chores', 'one', longMs)
-    const held = store.leases.fenced('chores', token)
+    const held = store.leases.fenced('chores', await store.leases.acquire('chores', 'one', longMs))
     await held.entries.createMany([draft('a', { id: 'a' })])
     t.ok(await store.entries.get('a'), 'while it holds the lease it writes')
     await store.leases.release('chores', 'one')
@@ -102,14 +101,13 @@ export async function leaseContract (t: Test, database: DatabaseKind): Promise<v
     t.ok(await held.entries.get('a'), 'reading is free')
     await store.entries.updateMany([{ id: 'a', change: { hint: 'z' } }])
     t.match(await store.entries.get('a'), { hint: 'z' }, 'and so is writing without the lease, as API calls do')
-    t.equal(codeOf(await store.leases.fenced('never', 1).keys.delete('k').catch((error: unknown) => error)), 'lease_lost', 'of no lease')
+    t.equal(codeOf(await store.leases.fenced('never', { holder: 'one', token: 1 }).keys.delete('k').catch((error: unknown) => error)), 'lease_lost', 'of no lease')
   })
 
   await t.test('fenced stores close with the others', async t => {
     const url = await database.fresh(t)
     const store = await openDatastore(url, { clock: new ManualClock(now), log: silentLogger })
-    const { token } = await store.leases.acquire('chores', 'one', longMs)
-    const held = store.leases.fenced('chores', token)
+    const held = store.leases.fenced('chores', await store.leases.acquire('chores', 'one', longMs))
     await store[Symbol.asyncDispose]()
     await t.rejects(held.entries.createMany([draft('late')]), { code: 'datastore_unavailable', message: 'the datastore is closed' })
   })

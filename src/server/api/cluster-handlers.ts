@@ -14,6 +14,7 @@ import type { Authorities } from '../authorities.ts'
 import type { Convergence, ConvergenceState } from '../push/convergence.ts'
 import type { ProgressReporter } from '../push/progress-reporter.ts'
 import type { Replica } from '../replication/replica.ts'
+import { statusWarnings } from './status-warnings.ts'
 
 export interface ClusterDeps {
   readonly trustDomain: TrustDomain
@@ -43,9 +44,10 @@ export function clusterHandlers (deps: ClusterDeps): ClusterHandlers<CallContext
   }
 }
 
-async function status (
-  { trustDomain, replicaId, store, replica, authorities, leaseName }: ClusterDeps
-): Promise<GetStatusResponseInit> {
+/** As the database has it now: what a command at another replica has changed is seen here. */
+async function status (deps: ClusterDeps): Promise<GetStatusResponseInit> {
+  const { trustDomain, replicaId, store, replica, authorities, leaseName } = deps
+  await replica.catchUp()
   const [replicas, lease, head, endangered] = await Promise.all([
     store.replicas.list(), store.leases.get(leaseName), store.log.head(), store.warnings()
   ])
@@ -61,17 +63,17 @@ async function status (
     sharedAuthorities: authorities.shared,
     bundleSequence: authorities.ca.bundle.value.sequenceNumber,
     datastore: store.kind,
-    warnings: [...warnings(replica, authorities, replicas), ...endangered]
+    warnings: [...statusWarnings({
+      replicas,
+      lease,
+      sharedAuthorities: authorities.shared,
+      active: new Map(kindsInUse(authorities).map(kind => [kind, authorities.ca.slots(kind).records.active])),
+      replicaId,
+      nudged: replica.nudged,
+      maxStaleMs: replica.maxStaleMs,
+      now: deps.clock.now()
+    }), ...endangered]
   }
-}
-
-function warnings (replica: Replica, authorities: Authorities, replicas: readonly StoredReplica[]): string[] {
-  const found = []
-  if (!replica.nudged) found.push('this replica is not told of changes (LISTEN brings nothing): it polls; check datastore_direct_url')
-  if (!authorities.shared && replicas.length > 1) {
-    found.push('replicas do not share their keys: each has a root and a JWT key of its own; use the key manager "database"')
-  }
-  return found
 }
 
 function encodeReplica ({ id, name, version, startedAt, seenAt, cursor, facts }: StoredReplica): ReplicaInit {
@@ -90,14 +92,15 @@ function encodeReplica ({ id, name, version, startedAt, seenAt, cursor, facts }:
   }
 }
 
-function encodeAuthorities ({ ca }: Authorities): AuthorityInit[] {
-  const of = (kind: AuthorityKind) => {
-    const { active, prepared, old } = ca.slots(kind).records
+function kindsInUse ({ ca }: Authorities): AuthorityKind[] { return ca.jwtDisabled ? ['x509'] : ['x509', 'jwt'] }
+
+function encodeAuthorities (authorities: Authorities): AuthorityInit[] {
+  return kindsInUse(authorities).flatMap(kind => {
+    const { active, prepared, old } = authorities.ca.slots(kind).records
     return [active, prepared, old].flatMap(record => record === undefined ? [] : [{
       kind, authorityId: record.authorityId, state: record.state, expiresAt: Math.floor(record.notAfter.getTime() / 1000)
     }])
-  }
-  return [...of('x509'), ...ca.jwtDisabled ? [] : of('jwt')]
+  })
 }
 
 async function * watch (request: WatchConvergenceRequest, { signal }: CallContext, deps: ClusterDeps): AsyncGenerator<ConvergenceInit> {
