@@ -45,7 +45,8 @@ void t.test('the commands that must exist exist', async t => {
     'server run', 'server healthcheck', 'server validate', 'agent run', 'agent healthcheck', 'agent validate', 'token generate',
     'entry create', 'entry show', 'entry update', 'entry delete', 'entry count', 'agent list', 'agent show', 'agent count', 'agent ban',
     'agent evict', 'agent purge', 'bundle show', 'bundle list', 'bundle count', 'bundle set', 'bundle delete', 'x509 mint', 'jwt mint',
-    'api fetch x509', 'api fetch jwt', 'api watch', 'api validate jwt', 'svid inspect', 'svid verify', 'errors', 'completion', 'demo'
+    'api fetch x509', 'api fetch jwt', 'api watch', 'api validate jwt', 'svid inspect', 'svid verify', 'drill failover', 'errors',
+    'completion', 'demo'
   ]) t.ok(known.includes(path), path)
 })
 

@@ -12,6 +12,7 @@ export interface ReplicaReport {
   readonly replica: Replica
   /** Agents with an open stream. */
   readonly agents: () => number
+  readonly aside: { readonly remainingMs: number }
   readonly replicas: ReplicaStore
   readonly clock: Clock
   readonly log: Logger
@@ -21,11 +22,11 @@ const everyMs = 2_000
 
 /** Says every few seconds that this replica lives and how far it is, until the signal aborts; then takes it out of the list. */
 export async function reportReplica (report: ReplicaReport, signal: AbortSignal): Promise<void> {
-  const { id, address, replica, agents, replicas, clock, log } = report
+  const { id, address, replica, agents, aside, replicas, clock, log } = report
   const startedAt = clock.now()
   try {
     for (;;) {
-      const facts = { address, staleMs: Math.round(replica.staleMs), nudged: replica.nudged, agents: agents() }
+      const facts = { address, staleMs: Math.round(replica.staleMs), nudged: replica.nudged, agents: agents(), asideMs: aside.remainingMs }
       try {
         await replicas.report({ id, name: hostname(), version, startedAt, cursor: replica.cursor, facts })
       } catch (error) {
