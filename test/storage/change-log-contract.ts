@@ -216,7 +216,7 @@ const steps: readonly Step[] = [
   ['progress.report', '', ({ progress }) => progress.report([
     { agentId: id('/n'), replicaId: 'r', state: 'acknowledged', cursor: { epoch: 'e', number: 1 }, unservedEntryIds: [], seenAt: now }
   ])],
-  ['progress.leave', '', ({ progress }) => progress.leave('r', [id('/n')], now)],
+  ['progress.leave', '', ({ progress }) => progress.leave('r', now, [id('/n')])],
   ['progress.prune', '', ({ progress }) => progress.prune(later)]
 ]
 

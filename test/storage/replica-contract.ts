@@ -46,10 +46,10 @@ export async function replicaContract (t: Test, database: DatabaseKind): Promise
     t.strictSame(await progress.list([]), [])
     const moved = of('b', { replicaId: 'r2', cursor: { epoch: 'e', number: 9 }, state: 'inferred', seenAt: later })
     await progress.report([moved])
-    await progress.leave('r1', [agent('a').id, agent('b').id], later)
+    await progress.leave('r1', later, [agent('a').id, agent('b').id])
     t.strictSame(await progress.list([agent('a').id, agent('b').id]), [{ ...a, replicaId: '', seenAt: later }, moved],
       'an agent that went to another replica has not left')
-    await progress.leave('r1', [], later)
+    await progress.leave('r1', later, [])
     await progress.prune(later)
     t.strictSame((await progress.list()).map(({ agentId }) => agentId), [agent('a').id, agent('b').id], 'seen since')
   })
