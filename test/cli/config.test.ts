@@ -23,6 +23,7 @@ void t.test('a server configuration has SPIRE\'s defaults', async t => {
     dataDir: '/data',
     datastoreUrl: '/data/datastore.sqlite3',
     datastoreDirectUrl: undefined,
+    datastorePool: { connections: 10, connectTimeoutMs: 5_000, statementTimeoutMs: 15_000, answerTimeoutMs: 20_000 },
     maxStaleMs: 10_000,
     caTtlSeconds: 86_400,
     caKeyType: 'ec-p256',
@@ -114,8 +115,7 @@ health_checks: { listener_enabled: true, bind_port: 8080, live_path: /up }
 void t.test('each key of an agent configuration is read', async t => {
   t.same(agent(`${agentBase}  insecure_bootstrap: true`), {
     trustDomain: 'example.org',
-    serverAddress: 'server.test',
-    serverPort: 8081,
+    serverAddresses: ['server.test:8081'],
     socketPath: '/tmp/assay-agent/public/api.sock',
     dataDir: '.',
     trustBundlePath: undefined,

@@ -73,7 +73,7 @@ async function checkNewLife (
     t.equal(head.number, before.number)
     t.strictSame(await store.log.read(before), { kind: 'lost' })
     t.match(await store.log.read(head), { kind: 'changes', more: false })
-    const old = store.leases.fenced('chores', 1)
+    const old = store.leases.fenced('chores', { holder: 'somebody', token: 1 })
     await t.rejects(old.keys.put('k', new Uint8Array()), { code: 'lease_lost' }, 'the token of the old life')
     const lease = await store.leases.acquire('chores', 'other', 1_000)
     t.match(lease, { holder: 'other' })

@@ -1,9 +1,11 @@
 import { sql, type Transaction } from 'kysely'
+import { systemClock } from '../../runtime/clock.ts'
 import type { Logger } from '../../runtime/logger.ts'
 import { codeOf, SpiffeError } from '../../spiffe/errors.ts'
 import { parseDatastoreUrl } from '../datastore-url.ts'
 import { newestSchema, readSchema } from '../migrations/migrate.ts'
 import { openPostgresDatabase } from '../postgres/open-postgres.ts'
+import type { PostgresAddress } from '../postgres/postgres-address.ts'
 import type { Schema } from '../sql/schema.ts'
 import type { SqlDatabase } from '../sql/sql-database.ts'
 import { FileLock } from '../sqlite/file-lock.ts'
@@ -17,7 +19,7 @@ export interface OpenDatabase extends AsyncDisposable {
 }
 
 /** Single statements may touch a million rows. */
-const longLimits = { connections: 2, connectTimeoutMs: 5_000, statementTimeoutMs: 1_800_000, answerTimeoutMs: 1_810_000 }
+const longLimits = { connections: 2, statementTimeoutMs: 1_800_000, answerTimeoutMs: 1_810_000 }
 /** A server that was killed is seen for as long as this; one that runs reports every two seconds. */
 const livesForMs = 15_000
 
@@ -27,7 +29,7 @@ const livesForMs = 15_000
  */
 export async function openToRead (url: string, log: Logger): Promise<OpenDatabase> {
   const target = parseDatastoreUrl(url)
-  if (target.kind === 'postgres') return await openPostgresToUse(target.url, log)
+  if (target.kind === 'postgres') return await openPostgresToUse(target.address, log)
   const { database, file } = openSqliteReadOnly(target.file)
   return { database, name: file, [Symbol.asyncDispose]: () => database.close() }
 }
@@ -58,7 +60,7 @@ export async function openToLeave (url: string, log: Logger): Promise<OpenDataba
  */
 export async function openToOverwrite (url: string, log: Logger): Promise<OpenDatabase> {
   const target = parseDatastoreUrl(url)
-  if (target.kind === 'postgres') return await openPostgresToUse(target.url, log)
+  if (target.kind === 'postgres') return await openPostgresToUse(target.address, log)
   const { database, file, lock } = takeLock(() => openSqliteDatabase(target.file), target.file)
   return {
     database,
@@ -91,8 +93,8 @@ export async function requireIdle (trx: Transaction<Schema>, { database, name }:
     `one that was killed counts for ${livesForMs / 1000} s`, { details: { servers: rows.map(row => row.name) } })
 }
 
-async function openPostgresToUse (url: string, log: Logger): Promise<OpenDatabase> {
-  const { database, target } = await openPostgresDatabase(url, { log, limits: longLimits })
+async function openPostgresToUse (address: PostgresAddress, log: Logger): Promise<OpenDatabase> {
+  const { database, target } = await openPostgresDatabase(address, { clock: systemClock, log, poolLimits: longLimits })
   return { database, name: target, [Symbol.asyncDispose]: () => database.close() }
 }
 

@@ -91,6 +91,8 @@ function databaseOn (database: DatabaseSync, file: string, { readOnly = false, o
     db: new Kysely<Schema>({ dialect: sqliteDialect(database, { readOnly }) }),
     translate: error => translateSqliteError(error, file),
     isConflict: () => false,
+    isLost: () => false,
+    isOutcomeUnknown: () => false,
     onChange
   })
 }
