@@ -13,6 +13,11 @@ export async function withServer<T> ({ flags, terminal }: ClientCall, use: (chan
   return withChannel(serverSocketPath(flags, terminal.environment), 'server', use)
 }
 
+/** The same, given the socket's path. */
+export async function withServerAt<T> (path: string, use: (channel: Channel) => Promise<T>): Promise<T> {
+  return withChannel(path, 'server', use)
+}
+
 /** Calls the agent over its public socket. @throws {SpiffeError} `server_unreachable`; whatever the agent refuses with */
 export async function withAgent<T> ({ flags, terminal }: ClientCall, use: (channel: Channel) => Promise<T>): Promise<T> {
   return withChannel(agentSocketPath(flags, terminal.environment), 'agent', use)
@@ -25,8 +30,13 @@ async function withChannel<T> (path: string, whose: string, use: (channel: Chann
   try {
     return await use(channel)
   } catch (error) {
-    const { status, code } = error as { status?: string, code?: string }
-    if (status !== 'UNAVAILABLE' || (code !== undefined && code !== 'server_unreachable')) throw error
-    throw new SpiffeError('server_unreachable', `cannot reach the ${whose} at ${path}: ${(error as Error).message}`, { cause: error })
+    throw explainUnreachable(error, whose, path)
   }
+}
+
+/** @returns what to throw instead: an unreachable server is named by its socket, all else is as it was */
+export function explainUnreachable (error: unknown, whose: string, path: string): unknown {
+  const { name, status, code } = error as { name?: string, status?: string, code?: string }
+  if (name !== 'RpcError' || status !== 'UNAVAILABLE' || (code !== undefined && code !== 'server_unreachable')) return error
+  return new SpiffeError('server_unreachable', `cannot reach the ${whose} at ${path}: ${(error as Error).message}`, { cause: error })
 }

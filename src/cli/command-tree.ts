@@ -15,6 +15,10 @@ export const commandTree: CommandGroup = {
           summary: 'Ask a running server whether it is healthy',
           load: async () => (await import('./server/server-healthcheck.ts')).serverHealthcheck
         },
+        status: {
+          summary: 'Show the replicas, who does the chores, and the authorities',
+          load: async () => (await import('./server/server-status.ts')).serverStatus
+        },
         validate: {
           summary: 'Check a server configuration without running it',
           load: async () => (await import('./server/server-validate.ts')).serverValidate
@@ -61,6 +65,10 @@ export const commandTree: CommandGroup = {
           load: async () => (await import('./agent/agent-purge.ts')).agentPurge
         }
       }
+    },
+    status: {
+      summary: 'Show which agent serves which revision of entries and bundles',
+      load: async () => (await import('./convergence/convergence-status.ts')).convergenceStatus
     },
     token: {
       summary: 'Make join tokens',
@@ -118,6 +126,74 @@ export const commandTree: CommandGroup = {
         delete: {
           summary: 'Delete a federated bundle',
           load: async () => (await import('./bundle/bundle-delete.ts')).bundleDelete
+        }
+      }
+    },
+    localauthority: {
+      summary: 'The authorities that sign: how they follow each other, and what to do when one is stolen',
+      commands: {
+        x509: {
+          summary: 'X.509 authorities',
+          commands: {
+            show: {
+              summary: 'Show the active, the prepared and the old X.509 authority',
+              load: async () => (await import('./authority/local-authority-show.ts')).localAuthorityShow('x509')
+            },
+            prepare: {
+              summary: 'Make and publish the next X.509 authority',
+              load: async () => (await import('./authority/local-authority-change.ts')).localAuthorityPrepare('x509')
+            },
+            activate: {
+              summary: 'Let the prepared X.509 authority sign',
+              load: async () => (await import('./authority/local-authority-change.ts')).localAuthorityActivate('x509')
+            },
+            taint: {
+              summary: 'Have what the old X.509 authority signed replaced',
+              load: async () => (await import('./authority/local-authority-change.ts')).localAuthorityTaint('x509')
+            },
+            revoke: {
+              summary: 'Take the tainted X.509 authority out of the bundle',
+              load: async () => (await import('./authority/local-authority-change.ts')).localAuthorityRevoke('x509')
+            }
+          }
+        },
+        jwt: {
+          summary: 'JWT authorities',
+          commands: {
+            show: {
+              summary: 'Show the active, the prepared and the old JWT authority',
+              load: async () => (await import('./authority/local-authority-show.ts')).localAuthorityShow('jwt')
+            },
+            prepare: {
+              summary: 'Make and publish the next JWT authority',
+              load: async () => (await import('./authority/local-authority-change.ts')).localAuthorityPrepare('jwt')
+            },
+            activate: {
+              summary: 'Let the prepared JWT authority sign',
+              load: async () => (await import('./authority/local-authority-change.ts')).localAuthorityActivate('jwt')
+            },
+            taint: {
+              summary: 'Have what the old JWT authority signed replaced',
+              load: async () => (await import('./authority/local-authority-change.ts')).localAuthorityTaint('jwt')
+            },
+            revoke: {
+              summary: 'Take the tainted JWT authority out of the bundle',
+              load: async () => (await import('./authority/local-authority-change.ts')).localAuthorityRevoke('jwt')
+            }
+          }
+        }
+      }
+    },
+    upstreamauthority: {
+      summary: 'The authority above a server\'s own',
+      commands: {
+        taint: {
+          summary: 'Have what is below an upstream authority replaced',
+          load: async () => (await import('./authority/upstream-authority.ts')).upstreamAuthorityVerb('taint')
+        },
+        revoke: {
+          summary: 'Take a tainted upstream authority out of the bundle',
+          load: async () => (await import('./authority/upstream-authority.ts')).upstreamAuthorityVerb('revoke')
         }
       }
     },
@@ -181,6 +257,15 @@ export const commandTree: CommandGroup = {
         verify: {
           summary: 'Judge an SVID by a bundle',
           load: async () => (await import('./svid/svid-verify.ts')).svidVerify
+        }
+      }
+    },
+    drill: {
+      summary: 'Rehearse, on purpose, what else happens at night',
+      commands: {
+        failover: {
+          summary: 'Have each replica stand aside in turn, and measure how the others take over',
+          load: async () => (await import('./drill/drill-failover.ts')).drillFailover
         }
       }
     },

@@ -1,8 +1,11 @@
 import type { Flags, FlagValues } from './flag.ts'
 import type { Terminal } from './terminal.ts'
 
-/** 0 done; 1 refused or failed; 2 unusable input: wrong usage, unreadable files. */
-export type ExitCode = 0 | 1 | 2
+/**
+ * 0 done; 1 refused or failed; 2 unusable input: wrong usage, unreadable files; 3 done, but in the time given not every agent that must
+ * have it said so; 4 not done, since live agents would break.
+ */
+export type ExitCode = 0 | 1 | 2 | 3 | 4
 
 export interface Call<F extends Flags> {
   readonly flags: FlagValues<F>

@@ -18,6 +18,13 @@ export function formatRows (rows: readonly (readonly [label: string, value: stri
   return rows.flatMap(([label, value]) => value === undefined ? [] : [`${label.padEnd(width)}: ${printable(value)}\n`]).join('')
 }
 
+/** Columns as wide as their widest cell, two spaces apart. */
+export function formatTable (headings: readonly string[], rows: readonly (readonly string[])[]): string {
+  const lines = [headings, ...rows].map(cells => cells.map(printable))
+  const widths = headings.map((_, column) => Math.max(...lines.map(cells => cells[column]?.length ?? 0)))
+  return lines.map(cells => `${cells.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join('  ').trimEnd()}\n`).join('')
+}
+
 /** What a remote party wrote must neither steer the terminal nor look like lines of ours. */
 export function printable (text: string): string {
   return text.replace(/\p{Cc}/gu, character => `\\x${character.charCodeAt(0).toString(16).padStart(2, '0')}`)

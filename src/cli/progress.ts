@@ -4,17 +4,38 @@ export interface Progress extends Disposable {
   show (done: number): void
 }
 
-/** A line on standard error that overwrites itself; nothing where nobody watches or where the work is one step. */
-export function openProgress ({ interactive, err }: Terminal, total: number | undefined, what: string): Progress {
+export interface StatusLine extends Disposable {
+  show (text: string): void
+}
+
+/** Longer lines could wrap, and a wrapped line cannot be overwritten. */
+const longestLine = 79
+
+/** One line on standard error that is overwritten by the next; nothing where nobody watches. */
+export function openStatusLine ({ interactive, err }: Terminal): StatusLine {
   let shown = false
   return {
-    show (done) {
-      if (!interactive || (total !== undefined && done >= total && !shown)) return
+    show (text) {
+      if (!interactive) return
       shown = true
-      err(`\r${done}${total === undefined ? '' : ` of ${total}`} ${what}`)
+      err(`\r\u001B[K${text.length > longestLine ? `${text.slice(0, longestLine - 1)}…` : text}`)
     },
     [Symbol.dispose] () {
       if (shown) err('\r\u001B[K')
     }
+  }
+}
+
+/** A line on standard error that overwrites itself; nothing where nobody watches or where the work is one step. */
+export function openProgress (terminal: Terminal, total: number | undefined, what: string): Progress {
+  const line = openStatusLine(terminal)
+  let shown = false
+  return {
+    show (done) {
+      if (total !== undefined && done >= total && !shown) return
+      shown = true
+      line.show(`${done}${total === undefined ? '' : ` of ${total}`} ${what}`)
+    },
+    [Symbol.dispose]: () => line[Symbol.dispose]()
   }
 }

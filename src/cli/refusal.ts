@@ -28,7 +28,13 @@ export function tellFailure (terminal: Terminal, error: unknown, format: 'pretty
     return 1
   }
   terminal.err(format === 'json' ? `${formatJson({ error: refusal })}\n` : formatRefusal(refusal))
-  return unusableInput.has(refusal.code) ? 2 : 1
+  return exitCodeOf(refusal.code)
+}
+
+function exitCodeOf (code: string): ExitCode {
+  if (unusableInput.has(code)) return 2
+  if (code === 'not_converged') return 3
+  return code === 'authority_relied_on' ? 4 : 1
 }
 
 /** `undefined` for what is no refusal. Answers of foreign servers without our codes are known by their status. */

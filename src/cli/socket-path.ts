@@ -1,5 +1,5 @@
 import { parseEndpointAddress } from '../spiffe/endpoint-address.ts'
-import { choiceFlag, pathFlag, textFlag } from './flag.ts'
+import { choiceFlag, pathFlag, pathListFlag, textFlag } from './flag.ts'
 import { usage } from './parse-flags.ts'
 
 export const defaultServerSocket = '/tmp/assay-server/private/api.sock'
@@ -9,11 +9,14 @@ export const outputFlag = choiceFlag('form of the output', ['pretty', 'json'], '
 
 const instance = textFlag('fills %i in the socket template of the environment', { placeholder: 'NAME' })
 
+const serverSocket = { placeholder: 'PATH', defaultText: `$ASSAY_SERVER_SOCKET or ${defaultServerSocket}` }
+
 /** Flags of every command that talks to a server. */
-export const serverFlags = {
-  socketPath: pathFlag('the server\'s admin socket', {
-    placeholder: 'PATH', defaultText: `$ASSAY_SERVER_SOCKET or ${defaultServerSocket}`
-  }),
+export const serverFlags = { socketPath: pathFlag('the server\'s admin socket', serverSocket), instance }
+
+/** Flags of commands that go on at another replica when one goes away. */
+export const replicaFlags = {
+  socketPath: pathListFlag('a server\'s admin socket; of several replicas\', the next is asked when one is away', serverSocket),
   instance
 }
 
@@ -35,6 +38,14 @@ interface SocketFlags { readonly socketPath: string | undefined, readonly instan
 export function serverSocketPath (flags: SocketFlags, environment: Environment): string {
   const templates = ['ASSAY_SERVER_SOCKET_TEMPLATE', 'SPIRE_SERVER_PRIVATE_SOCKET_TEMPLATE']
   return resolve(flags, environment, ['ASSAY_SERVER_SOCKET', 'SPIRE_SERVER_PRIVATE_SOCKET'], templates) ?? defaultServerSocket
+}
+
+/** The same for each of several; at least one. @throws {SpiffeError} `usage_invalid`, `endpoint_malformed` */
+export function serverSocketPaths (
+  { socketPath, instance }: Omit<SocketFlags, 'socketPath'> & { readonly socketPath: readonly string[] }, environment: Environment
+): readonly string[] {
+  if (socketPath.length === 0) return [serverSocketPath({ socketPath: undefined, instance }, environment)]
+  return socketPath.map(path => serverSocketPath({ socketPath: path, instance }, environment))
 }
 
 /**

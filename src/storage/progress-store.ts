@@ -21,8 +21,8 @@ export interface AgentProgress {
 export interface ProgressStore {
   /** Adds or replaces, all in one statement per few hundred. */
   report (progress: readonly AgentProgress[]): Promise<void>
-  /** Marks as gone those whom this replica still claims. */
-  leave (replicaId: string, agentIds: readonly SpiffeId[], seenAt: Date): Promise<void>
+  /** Marks as gone those whom this replica still claims. @param agentIds all of them unless given */
+  leave (replicaId: string, seenAt: Date, agentIds?: readonly SpiffeId[]): Promise<void>
   /** @param agentIds all unless given */
   list (agentIds?: readonly SpiffeId[]): Promise<readonly AgentProgress[]>
   /** Forgets agents not seen since. */

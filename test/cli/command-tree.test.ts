@@ -42,10 +42,15 @@ void t.test('every command has help with an example that it understands', async 
 void t.test('the commands that must exist exist', async t => {
   const known = paths(commandTree).map(path => path.join(' '))
   for (const path of [
-    'server run', 'server healthcheck', 'server validate', 'agent run', 'agent healthcheck', 'agent validate', 'token generate',
+    'server run', 'server healthcheck', 'server status', 'server validate', 'agent run', 'agent healthcheck', 'agent validate',
+    'status', 'token generate',
     'entry create', 'entry show', 'entry update', 'entry delete', 'entry count', 'agent list', 'agent show', 'agent count', 'agent ban',
-    'agent evict', 'agent purge', 'bundle show', 'bundle list', 'bundle count', 'bundle set', 'bundle delete', 'x509 mint', 'jwt mint',
-    'api fetch x509', 'api fetch jwt', 'api watch', 'api validate jwt', 'svid inspect', 'svid verify', 'errors', 'completion', 'demo'
+    'agent evict', 'agent purge', 'bundle show', 'bundle list', 'bundle count', 'bundle set', 'bundle delete', 'localauthority x509 show',
+    'localauthority x509 prepare', 'localauthority x509 activate', 'localauthority x509 taint', 'localauthority x509 revoke',
+    'localauthority jwt show', 'localauthority jwt prepare', 'localauthority jwt activate', 'localauthority jwt taint',
+    'localauthority jwt revoke', 'upstreamauthority taint', 'upstreamauthority revoke', 'x509 mint', 'jwt mint',
+    'api fetch x509', 'api fetch jwt', 'api watch', 'api validate jwt', 'svid inspect', 'svid verify', 'drill failover', 'errors',
+    'completion', 'demo'
   ]) t.ok(known.includes(path), path)
 })
 
@@ -84,7 +89,7 @@ void t.test('completion', async t => {
     return stdout.split('\n').filter(word => word !== '')
   }
   t.same(complete('ser'), ['server'])
-  t.same(complete('server', ''), ['run', 'healthcheck', 'validate'])
+  t.same(complete('server', ''), ['run', 'healthcheck', 'status', 'validate'])
   t.same(complete('api', 'fetch', ''), ['x509', 'jwt'])
   t.same(complete('entry', 'create', '-sel'), ['-selector'])
   t.same(complete('bundle', 'show', '-format', ''), ['pem', 'spiffe'])

@@ -6,17 +6,23 @@ export interface TestTerminal extends Terminal {
   stop (): void
 }
 
-/** Collects what a command says. @param input what standard input holds */
-export function createTestTerminal (
-  { input = '', environment = {} }: { input?: string, environment?: Record<string, string> } = {}
-): TestTerminal {
+export interface TestTerminalOptions {
+  /** What standard input holds. */
+  readonly input?: string
+  readonly environment?: Record<string, string>
+  /** As if somebody watched standard error. */
+  readonly interactive?: boolean
+}
+
+/** Collects what a command says. */
+export function createTestTerminal ({ input = '', environment = {}, interactive = false }: TestTerminalOptions = {}): TestTerminal {
   const stop = new AbortController()
   let stdout = ''
   let stderr = ''
   return {
     environment,
     signal: stop.signal,
-    interactive: false,
+    interactive,
     out: text => { stdout += text },
     err: text => { stderr += text },
     readInput: async () => input,

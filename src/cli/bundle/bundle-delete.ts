@@ -1,11 +1,11 @@
 import { BatchDeleteFederatedBundleRequest_Mode as Mode, bundleService } from '../../wire/generated/server-bundle.ts'
 import { refuseFailedItem } from '../batch-item.ts'
-import { withServer } from '../channel-call.ts'
 import { defineCommand } from '../command.ts'
+import { beginWait, tellChange, waitFlags } from '../convergence/wait.ts'
 import { choiceFlag, trustDomainFlag } from '../flag.ts'
-import { formatJson } from '../json-output.ts'
 import { usage } from '../parse-flags.ts'
-import { outputFlag, serverFlags } from '../socket-path.ts'
+import { withServers } from '../servers.ts'
+import { outputFlag, replicaFlags } from '../socket-path.ts'
 
 const modes = { restrict: Mode.RESTRICT, delete: Mode.DELETE, dissociate: Mode.DISSOCIATE }
 
@@ -13,7 +13,8 @@ export const bundleDelete = defineCommand({
   flags: {
     id: trustDomainFlag('the trust domain whose bundle goes'),
     mode: choiceFlag('entries that federate with it: refuse, delete, or unlink them', ['restrict', 'delete', 'dissociate'], 'restrict'),
-    ...serverFlags,
+    ...waitFlags,
+    ...replicaFlags,
     output: outputFlag
   },
   examples: ['assay bundle delete -id spiffe://partner.test', 'assay bundle delete -id partner.test -mode dissociate'],
@@ -22,11 +23,15 @@ export const bundleDelete = defineCommand({
     const { id: trustDomain } = flags
     if (trustDomain === undefined) throw usage('a trust domain is required: -id')
     const request = { trustDomains: [trustDomain], mode: modes[flags.mode] }
-    const { results } = await withServer(call, channel =>
-      channel.client(bundleService).batchDeleteFederatedBundle(request, { signal: terminal.signal }))
-    if (flags.output === 'json') terminal.out(`${formatJson({ results })}\n`)
-    refuseFailedItem(results[0]?.status)
-    if (flags.output === 'pretty') terminal.out('bundle deleted.\n')
-    return 0
+    return withServers(call, async servers => {
+      const wait = await beginWait(call, servers)
+      const { results } = await servers.change(channel =>
+        channel.client(bundleService).batchDeleteFederatedBundle(request, { signal: terminal.signal }))
+      const done = (results[0]?.status?.code ?? 0) === 0
+      const pretty = () => { if (done) terminal.out('bundle deleted.\n') }
+      const code = await tellChange(call, { json: { results }, pretty }, wait, done ? { entryIds: [] } : undefined)
+      refuseFailedItem(results[0]?.status)
+      return code
+    })
   }
 })

@@ -1,14 +1,14 @@
 import { bundleService } from '../../wire/generated/server-bundle.ts'
 import { encodeBundle } from '../../wire/bundle-codec.ts'
 import { refuseFailedItem } from '../batch-item.ts'
-import { withServer } from '../channel-call.ts'
 import { defineCommand } from '../command.ts'
+import { beginWait, tellChange, waitFlags } from '../convergence/wait.ts'
 import { pathFlag, trustDomainFlag } from '../flag.ts'
-import { formatJson } from '../json-output.ts'
 import { usage } from '../parse-flags.ts'
 import { readBundleText } from '../read-bundle.ts'
 import { readInputText } from '../read-input.ts'
-import { outputFlag, serverFlags } from '../socket-path.ts'
+import { withServers } from '../servers.ts'
+import { outputFlag, replicaFlags } from '../socket-path.ts'
 import { bundleFormatFlag } from './bundle-format.ts'
 
 export const bundleSet = defineCommand({
@@ -16,11 +16,12 @@ export const bundleSet = defineCommand({
     id: trustDomainFlag('the trust domain that the bundle belongs to'),
     path: pathFlag('the bundle', { defaultText: 'standard input' }),
     format: bundleFormatFlag,
-    ...serverFlags,
+    ...waitFlags,
+    ...replicaFlags,
     output: outputFlag
   },
   examples: [
-    'assay bundle set -id spiffe://partner.test -path partner.pem',
+    'assay bundle set -id spiffe://partner.test -path partner.pem --wait',
     'curl -fsS https://partner.test/bundle | assay bundle set -id partner.test -format spiffe'
   ],
   async run (call) {
@@ -28,11 +29,15 @@ export const bundleSet = defineCommand({
     if (flags.id === undefined) throw usage('a trust domain is required: -id')
     const name = flags.path ?? 'standard input'
     const bundle = readBundleText(await readInputText(flags.path, terminal), { name, format: flags.format, trustDomain: flags.id })
-    const { results } = await withServer(call, channel =>
-      channel.client(bundleService).batchSetFederatedBundle({ bundle: [encodeBundle(bundle)] }, { signal: terminal.signal }))
-    if (flags.output === 'json') terminal.out(`${formatJson({ results })}\n`)
-    refuseFailedItem(results[0]?.status)
-    if (flags.output === 'pretty') terminal.out('bundle set.\n')
-    return 0
+    return withServers(call, async servers => {
+      const wait = await beginWait(call, servers)
+      const { results } = await servers.change(channel =>
+        channel.client(bundleService).batchSetFederatedBundle({ bundle: [encodeBundle(bundle)] }, { signal: terminal.signal }))
+      const done = (results[0]?.status?.code ?? 0) === 0
+      const pretty = () => { if (done) terminal.out('bundle set.\n') }
+      const code = await tellChange(call, { json: { results }, pretty }, wait, done ? { entryIds: [] } : undefined)
+      refuseFailedItem(results[0]?.status)
+      return code
+    })
   }
 })

@@ -1,6 +1,6 @@
 import type { Entry, EntryInit, Status } from '../../wire/generated/types.ts'
 import type { ExitCode } from '../command.ts'
-import { formatJson } from '../json-output.ts'
+import { tellChange, type Wait, type WaitCall } from '../convergence/wait.ts'
 import { printable } from '../pretty.ts'
 import { openProgress } from '../progress.ts'
 import { statusCodeName } from '../status-code.ts'
@@ -25,21 +25,29 @@ export async function inBatches (
   return results
 }
 
-/** Tells what became of each entry. One failure makes the exit code 1, in either form. */
-export function tellResults (
-  terminal: Terminal, verb: 'create' | 'update', asked: readonly EntryInit[], results: readonly EntryResult[], output: 'pretty' | 'json'
-): ExitCode {
+/** What was asked for, and what became of it. */
+export interface EntryChanges {
+  readonly verb: 'create' | 'update'
+  readonly asked: readonly EntryInit[]
+  readonly results: readonly EntryResult[]
+}
+
+/** Tells what became of each entry, and who has those that succeeded. One failure makes the exit code 1, in either form. */
+export async function tellResults (call: WaitCall, { verb, asked, results }: EntryChanges, wait: Wait | undefined): Promise<ExitCode> {
+  const { terminal } = call
   const failed = results.flatMap(({ status }, index) =>
     status === undefined || status.code === 0 ? [] : [{ status, entry: asked[index] ?? {} }])
-  if (output === 'json') {
-    terminal.out(`${formatJson({ results })}\n`)
-  } else {
-    for (const { status, entry } of results) if ((status?.code ?? 0) === 0 && entry !== undefined) terminal.out(formatEntry(entry))
+  const made = results.flatMap(({ status, entry }) => (status?.code ?? 0) === 0 && entry !== undefined ? [entry] : [])
+  const pretty = () => {
+    for (const entry of made) terminal.out(formatEntry(entry))
     for (const { status, entry } of failed) {
       const reason = `code: ${statusCodeName(status.code)}, msg: ${JSON.stringify(printable(status.message))}`
       terminal.err(`Failed to ${verb} the following entry (${reason}):\n${formatEntry(entry)}`)
     }
     if (failed.length > 0) terminal.err(`Error: failed to ${verb} ${failed.length === 1 ? 'one entry' : `${failed.length} entries`}\n`)
   }
-  return failed.length > 0 ? 1 : 0
+  const entryIds = made.map(({ id }) => id)
+  const concern = entryIds.length === 0 ? undefined : { entryIds, mustServe: new Set(entryIds) }
+  const code = await tellChange(call, { json: { results }, pretty }, wait, concern)
+  return failed.length > 0 ? 1 : code
 }

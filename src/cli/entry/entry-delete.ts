@@ -1,13 +1,13 @@
 import { SpiffeError } from '../../spiffe/errors.ts'
-import { entryService } from '../../wire/generated/server-entry.ts'
-import { withServer } from '../channel-call.ts'
+import { entryService, type BatchDeleteEntryResponse_Result } from '../../wire/generated/server-entry.ts'
 import { defineCommand } from '../command.ts'
+import { beginWait, tellChange, waitFlags } from '../convergence/wait.ts'
 import { pathFlag, textFlag } from '../flag.ts'
-import { formatJson } from '../json-output.ts'
 import { usage } from '../parse-flags.ts'
 import { counted, printable } from '../pretty.ts'
 import { readInputJson } from '../read-input.ts'
-import { outputFlag, serverFlags } from '../socket-path.ts'
+import { withServers } from '../servers.ts'
+import { outputFlag, replicaFlags } from '../socket-path.ts'
 import { statusCodeName } from '../status-code.ts'
 import type { Terminal } from '../terminal.ts'
 
@@ -15,36 +15,40 @@ export const entryDelete = defineCommand({
   flags: {
     entryID: textFlag('the entry to delete', { placeholder: 'ID' }),
     file: pathFlag('delete the entries of {"ids": […]} in this file; - is standard input', { placeholder: 'FILE|-' }),
-    ...serverFlags,
+    ...waitFlags,
+    ...replicaFlags,
     output: outputFlag
   },
-  examples: ['assay entry delete -entryID 6c2e…', 'assay entry delete -file ids.json'],
+  examples: ['assay entry delete -entryID 6c2e… --wait', 'assay entry delete -file ids.json'],
   async run (call) {
     const { flags, terminal } = call
     if ((flags.entryID === undefined) === (flags.file === undefined)) throw usage('one of -entryID and -file is required')
     const ids = flags.file === undefined ? [flags.entryID as string] : await readIds(flags.file, terminal)
-    const { results } = await withServer(call, channel =>
-      channel.client(entryService).batchDeleteEntry({ ids }, { signal: terminal.signal }))
-    const failed = results.filter(({ status }) => status !== undefined && status.code !== 0)
-    if (flags.output === 'json') {
-      terminal.out(`${formatJson({ results })}\n`)
-      return failed.length > 0 ? 1 : 0
-    }
-    for (const { id, status } of results) {
-      if (status === undefined || status.code === 0) {
-        terminal.out(`Deleted entry with ID: ${printable(id)}\n`)
-      } else {
-        const reason = `code: ${statusCodeName(status.code)}, msg: ${JSON.stringify(printable(status.message))}`
-        terminal.err(`Failed to delete entry with ID ${printable(id)} (${reason})\n`)
-      }
-    }
-    if (flags.file !== undefined) {
-      terminal.out(`Deleted ${counted(results.length - failed.length, 'entry', 'entries')} successfully\n`)
-    }
-    if (failed.length > 0) terminal.err(`Error: failed to delete ${failed.length === 1 ? 'one entry' : `${failed.length} entries`}\n`)
-    return failed.length > 0 ? 1 : 0
+    return withServers(call, async servers => {
+      const wait = await beginWait(call, servers)
+      const { results } = await servers.change(channel =>
+        channel.client(entryService).batchDeleteEntry({ ids }, { signal: terminal.signal }))
+      const entryIds = results.flatMap(({ id, status }) => (status?.code ?? 0) === 0 ? [id] : [])
+      const pretty = () => tellDeleted(results, terminal, flags.file !== undefined)
+      const code = await tellChange(call, { json: { results }, pretty }, wait, entryIds.length === 0 ? undefined : { entryIds })
+      return entryIds.length < results.length ? 1 : code
+    })
   }
 })
+
+function tellDeleted (results: readonly BatchDeleteEntryResponse_Result[], terminal: Terminal, many: boolean): void {
+  const failed = results.filter(({ status }) => status !== undefined && status.code !== 0)
+  for (const { id, status } of results) {
+    if (status === undefined || status.code === 0) {
+      terminal.out(`Deleted entry with ID: ${printable(id)}\n`)
+    } else {
+      const reason = `code: ${statusCodeName(status.code)}, msg: ${JSON.stringify(printable(status.message))}`
+      terminal.err(`Failed to delete entry with ID ${printable(id)} (${reason})\n`)
+    }
+  }
+  if (many) terminal.out(`Deleted ${counted(results.length - failed.length, 'entry', 'entries')} successfully\n`)
+  if (failed.length > 0) terminal.err(`Error: failed to delete ${failed.length === 1 ? 'one entry' : `${failed.length} entries`}\n`)
+}
 
 async function readIds (path: string, terminal: Terminal): Promise<string[]> {
   const { ids } = (await readInputJson(path, terminal) ?? {}) as { ids?: unknown }

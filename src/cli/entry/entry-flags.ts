@@ -5,8 +5,9 @@ import {
   instantFlag, pathFlag, secondsFlag, selectorListFlag, spiffeIdFlag, switchFlag, textFlag, textListFlag, trustDomainListFlag,
   type FlagValues
 } from '../flag.ts'
+import { waitFlags } from '../convergence/wait.ts'
 import { usage } from '../parse-flags.ts'
-import { outputFlag, serverFlags } from '../socket-path.ts'
+import { outputFlag, replicaFlags } from '../socket-path.ts'
 
 /** What an entry is made of; also those of `entry update`. */
 export const entryFlags = {
@@ -26,11 +27,15 @@ export const entryFlags = {
   disableX509SVIDPrefetch: switchFlag('do not keep an X509-SVID ready for it', { orUnset: true }),
   jwtSVIDIncludeJTI: switchFlag('give each JWT-SVID a jti', { orUnset: true }),
   data: pathFlag('read entries from JSON instead; - is standard input', { placeholder: 'FILE|-' }),
-  ...serverFlags,
+  ...waitFlags,
+  ...replicaFlags,
   output: outputFlag
 }
 
-export type EntryFlagValues = Omit<FlagValues<typeof entryFlags>, 'output' | 'socketPath' | 'instance'>
+/** Flags that tell how, not what. */
+const manner = ['data', 'output', 'socketPath', 'instance', 'wait', 'wait-timeout'] as const
+
+export type EntryFlagValues = Omit<FlagValues<typeof entryFlags>, Exclude<typeof manner[number], 'data'>>
 
 /** @param node makes a node alias: the parent is the server itself. @throws {SpiffeError} `usage_invalid`, in SPIRE's words */
 export function entryOfFlags (flags: EntryFlagValues, node: boolean): EntryInit {
@@ -65,7 +70,7 @@ export function refuseBesideData (flags: EntryFlagValues): void {
     return value === undefined || value === false || (Array.isArray(value) && value.length === 0)
   }
   const given = (Object.keys(entryFlags) as (keyof EntryFlagValues)[])
-    .filter(name => !['data', 'output', 'socketPath', 'instance'].includes(name))
+    .filter(name => !(manner as readonly string[]).includes(name))
     .find(name => !initial(name))
   if (given !== undefined) throw usage(`-${given} and -data exclude each other`)
 }

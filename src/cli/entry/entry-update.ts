@@ -1,9 +1,10 @@
 import type { Channel } from '../../rpc/channel.ts'
 import { entryService } from '../../wire/generated/server-entry.ts'
 import type { EntryInit } from '../../wire/generated/types.ts'
-import { withServer } from '../channel-call.ts'
 import { defineCommand } from '../command.ts'
+import { beginWait } from '../convergence/wait.ts'
 import { usage } from '../parse-flags.ts'
+import { withServers } from '../servers.ts'
 import { inBatches, tellResults } from './entry-batch.ts'
 import { entryFlags, entryOfFlags, refuseBesideData } from './entry-flags.ts'
 
@@ -13,7 +14,7 @@ export const entryUpdate = defineCommand({
     '(-disableX509SVIDPrefetch, -jwtSVIDIncludeJTI), which stay as they are.',
   examples: [
     'assay entry update -entryID 6c2e… -spiffeID spiffe://example.org/web -parentID spiffe://example.org/node -selector unix:uid:1001',
-    'assay entry update -data entries.json'
+    'assay entry update -data entries.json --wait'
   ],
   async run (call) {
     const { flags, terminal } = call
@@ -23,13 +24,14 @@ export const entryUpdate = defineCommand({
       : await (await import('./entry-data.ts')).readEntryData(flags.data, terminal)
     const unnamed = entries.findIndex(({ id }) => id === undefined || id === '')
     if (unnamed >= 0) throw usage(flags.data === undefined ? 'entry ID is required' : `entries.${unnamed}.entry_id is required`)
-    const results = await withServer(call, async channel => {
-      const merged = []
-      for (const entry of entries) merged.push(await mergeAttributes(channel, entry, terminal.signal))
-      return inBatches(merged, terminal, async batch =>
-        (await channel.client(entryService).batchUpdateEntry({ entries: batch }, { signal: terminal.signal })).results)
+    return withServers(call, async servers => {
+      const wait = await beginWait(call, servers)
+      const merged: EntryInit[] = []
+      for (const entry of entries) merged.push(await servers.ask(channel => mergeAttributes(channel, entry, terminal.signal)))
+      const results = await inBatches(merged, terminal, async batch => servers.change(async channel =>
+        (await channel.client(entryService).batchUpdateEntry({ entries: batch }, { signal: terminal.signal })).results))
+      return tellResults(call, { verb: 'update', asked: entries, results }, wait)
     })
-    return tellResults(terminal, 'update', entries, results, flags.output)
   }
 })
 

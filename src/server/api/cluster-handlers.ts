@@ -8,12 +8,17 @@ import type { Replica as StoredReplica } from '../../storage/replica-store.ts'
 import type { CallContext } from '../../rpc/call.ts'
 import { decodeCursor, encodeCursor } from '../../wire/cursor-codec.ts'
 import type {
-  AuthorityInit, ClusterHandlers, ConvergenceInit, GetStatusResponseInit, ReplicaInit, WatchConvergenceRequest
+  AuthorityInit, ClusterHandlers, ConvergenceInit, GetStatusResponseInit, ReplicaInit, StandAsideRequest, StandAsideResponseInit,
+  WatchConvergenceRequest
 } from '../../wire/generated/cluster.ts'
 import type { Authorities } from '../authorities.ts'
+import type { AgentFeeds } from '../push/agent-feeds.ts'
 import type { Convergence, ConvergenceState } from '../push/convergence.ts'
 import type { ProgressReporter } from '../push/progress-reporter.ts'
+import type { LeaseKeeper } from '../replication/lease-keeper.ts'
 import type { Replica } from '../replication/replica.ts'
+import type { StandAside } from '../replication/stand-aside.ts'
+import { statusWarnings } from './status-warnings.ts'
 
 export interface ClusterDeps {
   readonly trustDomain: TrustDomain
@@ -23,6 +28,9 @@ export interface ClusterDeps {
   readonly authorities: Authorities
   readonly convergence: Convergence
   readonly progress: ProgressReporter
+  readonly feeds: AgentFeeds
+  readonly aside: StandAside
+  readonly lease: LeaseKeeper
   readonly leaseName: string
   readonly clock: Clock
 }
@@ -34,25 +42,30 @@ const settleMs = 300
 const defaultTimeoutMs = 30_000
 const longestTimeoutMs = 600_000
 const mostIds = 1_000
+const longestAsideMs = 300_000
+/** A replica that has not reported for so long after the latest report is not counted on. */
+const silentMs = 10_000
 
 /** `assay.server.v1.Cluster`: for operators. */
 export function clusterHandlers (deps: ClusterDeps): ClusterHandlers<CallContext> {
   return {
     getStatus: () => status(deps),
-    watchConvergence: (request, context) => watch(request, context, deps)
+    watchConvergence: (request, context) => watch(request, context, deps),
+    standAside: request => standAside(request, deps)
   }
 }
 
-async function status (
-  { trustDomain, replicaId, store, replica, authorities, leaseName }: ClusterDeps
-): Promise<GetStatusResponseInit> {
+/** As the database has it now: what a command at another replica has changed is seen here. */
+async function status (deps: ClusterDeps): Promise<GetStatusResponseInit> {
+  const { trustDomain, replicaId, store, replica, authorities, aside, leaseName } = deps
+  await replica.catchUp()
   const [replicas, lease, head, endangered] = await Promise.all([
     store.replicas.list(), store.leases.get(leaseName), store.log.head(), store.warnings()
   ])
   return {
     trustDomain,
     replicaId,
-    replicas: replicas.map(encodeReplica),
+    replicas: replicas.map(stored => encodeReplica(stored, stored.id === replicaId ? { asideMs: aside.remainingMs } : {})),
     leaseHolder: lease?.holder,
     leaseToken: lease?.token,
     leaseExpiresAt: lease?.expiresAt.getTime(),
@@ -61,20 +74,23 @@ async function status (
     sharedAuthorities: authorities.shared,
     bundleSequence: authorities.ca.bundle.value.sequenceNumber,
     datastore: store.kind,
-    warnings: [...warnings(replica, authorities, replicas), ...endangered]
+    warnings: [...statusWarnings({
+      replicas,
+      lease,
+      sharedAuthorities: authorities.shared,
+      active: new Map(kindsInUse(authorities).map(kind => [kind, authorities.ca.slots(kind).records.active])),
+      replicaId,
+      nudged: replica.nudged,
+      maxStaleMs: replica.maxStaleMs,
+      now: deps.clock.now()
+    }), ...endangered]
   }
 }
 
-function warnings (replica: Replica, authorities: Authorities, replicas: readonly StoredReplica[]): string[] {
-  const found = []
-  if (!replica.nudged) found.push('this replica is not told of changes (LISTEN brings nothing): it polls; check datastore_direct_url')
-  if (!authorities.shared && replicas.length > 1) {
-    found.push('replicas do not share their keys: each has a root and a JWT key of its own; use the key manager "database"')
-  }
-  return found
-}
-
-function encodeReplica ({ id, name, version, startedAt, seenAt, cursor, facts }: StoredReplica): ReplicaInit {
+/** @param now what is known of it better than its last report says */
+function encodeReplica (
+  { id, name, version, startedAt, seenAt, cursor, facts }: StoredReplica, now: { readonly asideMs?: number }
+): ReplicaInit {
   const number = (value: unknown) => typeof value === 'number' ? value : 0
   return {
     id,
@@ -86,18 +102,20 @@ function encodeReplica ({ id, name, version, startedAt, seenAt, cursor, facts }:
     address: typeof facts['address'] === 'string' ? facts['address'] : '',
     staleMs: number(facts['staleMs']),
     nudged: facts['nudged'] === true,
-    agents: number(facts['agents'])
+    agents: number(facts['agents']),
+    asideMs: now.asideMs ?? number(facts['asideMs'])
   }
 }
 
-function encodeAuthorities ({ ca }: Authorities): AuthorityInit[] {
-  const of = (kind: AuthorityKind) => {
-    const { active, prepared, old } = ca.slots(kind).records
+function kindsInUse ({ ca }: Authorities): AuthorityKind[] { return ca.jwtDisabled ? ['x509'] : ['x509', 'jwt'] }
+
+function encodeAuthorities (authorities: Authorities): AuthorityInit[] {
+  return kindsInUse(authorities).flatMap(kind => {
+    const { active, prepared, old } = authorities.ca.slots(kind).records
     return [active, prepared, old].flatMap(record => record === undefined ? [] : [{
       kind, authorityId: record.authorityId, state: record.state, expiresAt: Math.floor(record.notAfter.getTime() / 1000)
     }])
-  }
-  return [...of('x509'), ...ca.jwtDisabled ? [] : of('jwt')]
+  })
 }
 
 async function * watch (request: WatchConvergenceRequest, { signal }: CallContext, deps: ClusterDeps): AsyncGenerator<ConvergenceInit> {
@@ -121,12 +139,33 @@ async function * watch (request: WatchConvergenceRequest, { signal }: CallContex
   }
 }
 
+/** @throws {SpiffeError} `replica_needed` when agents and chores would be nobody's; `argument_invalid` */
+async function standAside (
+  { durationMs }: StandAsideRequest, { replicaId, store, aside, lease, feeds }: ClusterDeps
+): Promise<StandAsideResponseInit> {
+  const forMs = Number(durationMs)
+  if (forMs < 0 || forMs > longestAsideMs) throw new SpiffeError('argument_invalid', `duration_ms must be from 0 to ${longestAsideMs}`)
+  if (forMs === 0) {
+    aside.end()
+    return { replicaId, agentIds: [] }
+  }
+  const replicas = await store.replicas.list()
+  const latestMs = Math.max(...replicas.map(({ seenAt }) => seenAt.getTime()))
+  const ready = replicas.filter(({ id, seenAt, facts }) => id !== replicaId && !(Number(facts['asideMs'] ?? 0) > 0) &&
+    latestMs - seenAt.getTime() < silentMs)
+  if (ready.length === 0) throw new SpiffeError('replica_needed', 'no other replica could take agents and chores over')
+  aside.begin(forMs)
+  const agentIds = feeds.endAll(new SpiffeError('replica_aside', 'this replica stands aside: turn to another one'))
+  await lease.leave()
+  return { replicaId, agentIds }
+}
+
 function encodeState (cursor: Cursor, { consumers, converged }: ConvergenceState): ConvergenceInit {
   return {
     cursor: encodeCursor(cursor),
     converged,
-    consumers: consumers.map(({ agentId, state, cursor, unservedEntryIds, seenAt }) => ({
-      agentId, state, unservedEntryIds, cursor: cursor && encodeCursor(cursor), seenAt: seenAt?.getTime()
+    consumers: consumers.map(({ agentId, state, cursor, unservedEntryIds, seenAt, replicaId }) => ({
+      agentId, state, unservedEntryIds, replicaId, cursor: cursor && encodeCursor(cursor), seenAt: seenAt?.getTime()
     }))
   }
 }

@@ -4,8 +4,11 @@ import type { Cursor } from '../../storage/change-log.ts'
 import type { AgentProgress, ProgressState, ProgressStore } from '../../storage/progress-store.ts'
 import type { ReplicaStore } from '../../storage/replica-store.ts'
 import type { Clock } from '../../runtime/clock.ts'
+import type { AgentDirectory } from '../agent-directory.ts'
+import type { Registry } from '../registry.ts'
+import type { ChangeHistory } from '../replication/change-history.ts'
+import { liveReplicaMs } from '../replication/report-replica.ts'
 import type { AgentFeeds } from './agent-feeds.ts'
-import type { Replica } from '../replication/replica.ts'
 
 /** `waiting`: live and without the change; `absent`: not heard of lately, so that nothing waits for it. */
 export type ConsumerState = ProgressState | 'waiting' | 'absent'
@@ -16,6 +19,8 @@ export interface ConsumerProgress {
   readonly cursor: Cursor | undefined
   readonly unservedEntryIds: readonly string[]
   readonly seenAt: Date | undefined
+  /** Which has its stream; empty: none, as far as is known. */
+  readonly replicaId: string
 }
 
 export interface ConvergenceState {
@@ -34,17 +39,22 @@ export interface ConvergenceQuestion {
 }
 
 export interface ConvergenceDeps {
-  readonly replica: Replica
-  readonly feeds: AgentFeeds
-  readonly progress: ProgressStore
-  readonly replicas: ReplicaStore
-  readonly clock: Clock
+  /** This replica. */
+  readonly replicaId: string
+  readonly replica: {
+    readonly registry: Pick<Registry, 'agentIds' | 'agentsOf'>
+    readonly agents: Pick<AgentDirectory, 'get'>
+  }
+  readonly feeds: Pick<AgentFeeds, 'progressOf' | 'openOf'> & { readonly history: Pick<ChangeHistory, 'between'> }
+  readonly progress: Pick<ProgressStore, 'list'>
+  readonly replicas: Pick<ReplicaStore, 'list'>
+  readonly clock: Pick<Clock, 'now'>
 }
 
 /** An agent that polls is taken for live as long as this after its last poll. */
 const livePollerMs = 30_000
-/** A replica that has not reported for so long is down, and its agents are on their way to another one. */
-const liveReplicaMs = 15_000
+/** An agent whose stream ended is on its way to another replica, for as long as one whose replica died without a word. */
+const returningMs = liveReplicaMs
 
 /** Who has taken a change over, wherever it is connected. */
 export class Convergence {
@@ -58,29 +68,39 @@ export class Convergence {
     const now = clock.now().getTime()
     const stored = new Map((await progress.list([...wanted.keys()])).map(row => [row.agentId, row]))
     const live = new Set((await replicas.list()).filter(({ seenAt }) => now - seenAt.getTime() < liveReplicaMs).map(({ id }) => id))
-    const consumers = [...wanted].map(([agentId, required]) => this.#judge(agentId, required, stored.get(agentId), live, now))
+    const consumers = [...wanted].filter(([agentId]) => !this.#isBanned(agentId))
+      .map(([agentId, required]) => this.#judge(agentId, required, stored.get(agentId), live, now))
     return { consumers, converged: consumers.every(({ state }) => state !== 'waiting' && state !== 'written') }
   }
 
   /** The agents a change concerns, each with the place in the log it must have reached. */
   #required ({ cursor, since, entryIds }: ConvergenceQuestion): ReadonlyMap<SpiffeId, Cursor> {
     const { replica, feeds } = this.#deps
-    if (entryIds.length === 0) return new Map([...replica.registry.agentIds()].map(id => [id, cursor]))
-    const touched = since === undefined ? undefined : feeds.history.between(since, cursor, new Set(entryIds))
-    if (touched !== undefined) return new Map([...touched].map(([id, number]) => [id, { epoch: cursor.epoch, number }]))
-    // This replica does not remember the change: who is concerned now must stand where the log does.
+    const all = () => new Map([...replica.registry.agentIds()].map(id => [id, cursor]))
+    if (entryIds.length === 0) return all()
+    if (since !== undefined) {
+      const touched = feeds.history.between(since, cursor, new Set(entryIds))
+      // This replica does not remember the change, and so cannot tell who lost what: everybody must stand where the log does.
+      return touched === undefined ? all() : new Map([...touched].map(([id, number]) => [id, { epoch: cursor.epoch, number }]))
+    }
     const concerned = entryIds.flatMap(id => [...replica.registry.agentsOf(id)])
     return new Map(concerned.filter(isAgentId).map(id => [id, cursor]))
   }
 
+  /** Nothing is served to it any more, and nothing waits for it. */
+  #isBanned (agentId: SpiffeId): boolean { return this.#deps.replica.agents.get(agentId)?.banned === true }
+
   #judge (agentId: SpiffeId, required: Cursor, row: AgentProgress | undefined, live: ReadonlySet<string>, now: number): ConsumerProgress {
     const here = this.#deps.feeds.progressOf(agentId)
     const known = here ?? row
-    const facts = { agentId, cursor: known?.cursor, unservedEntryIds: known?.unservedEntryIds ?? [], seenAt: row?.seenAt }
+    const replicaId = here === undefined ? row?.replicaId ?? '' : this.#deps.replicaId
+    const facts = { agentId, cursor: known?.cursor, unservedEntryIds: known?.unservedEntryIds ?? [], seenAt: row?.seenAt, replicaId }
     if (known !== undefined && hasReached(known.cursor, required)) return { ...facts, state: known.state }
     const connected = here !== undefined || this.#deps.feeds.openOf(agentId) > 0 || (row !== undefined && live.has(row.replicaId))
-    const polls = row !== undefined && row.state !== 'acknowledged' && now - row.seenAt.getTime() < livePollerMs
-    return { ...facts, state: connected || polls ? 'waiting' : 'absent' }
+    const unseenMs = row === undefined ? Infinity : now - row.seenAt.getTime()
+    const polls = row?.state !== 'acknowledged' && unseenMs < livePollerMs
+    const returns = row?.replicaId === '' && unseenMs < returningMs
+    return { ...facts, state: connected || polls || returns ? 'waiting' : 'absent' }
   }
 }
 

@@ -78,7 +78,7 @@ export class ProgressReporter {
     try {
       await this.#store.report(due.flatMap(([, progress]) => 'cursor' in progress ? [progress] : []))
       const left = due.filter(([, progress]) => !('cursor' in progress)).map(([agentId]) => agentId)
-      if (left.length > 0) await this.#store.leave(this.#replicaId, left, this.#clock.now())
+      if (left.length > 0) await this.#store.leave(this.#replicaId, this.#clock.now(), left)
     } catch (error) {
       for (const [agentId, progress] of due) if (!this.#due.has(agentId)) this.#due.set(agentId, progress)
       throw error

@@ -79,6 +79,9 @@ export class Replica {
   get nudged (): boolean { return this.#following.nudged }
   get staleMs (): number { return this.#deps.store.kind === 'sqlite' ? 0 : this.#following.staleMs }
 
+  /** What `staleMs` may be at the most for agents to be answered. */
+  get maxStaleMs (): number { return this.#deps.maxStaleMs }
+
   catchUp (): Promise<void> { return this.#following.catchUp() }
   run (signal: AbortSignal): Promise<void> { return this.#following.run(signal) }
 

@@ -51,7 +51,8 @@ export class SqlChangeLog implements ChangeLog {
         .orderBy('number', 'desc').limit(1).executeTakeFirst()
       if (newest === undefined) return
       await trx.deleteFrom('change_log').where('number', '<=', newest.number).execute()
-      await trx.updateTable('log_head').set({ compacted: newest.number }).execute()
+      // Never back: another may have forgotten more meanwhile.
+      await trx.updateTable('log_head').set({ compacted: newest.number }).where('compacted', '<', newest.number).execute()
     })
   }
 }

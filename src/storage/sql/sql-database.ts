@@ -1,4 +1,4 @@
-import type { Kysely, Transaction } from 'kysely'
+import type { Kysely, Transaction, TransactionBuilder } from 'kysely'
 import { SpiffeError } from '../../spiffe/errors.ts'
 import { appendChanges, ChangeSet } from './change-set.ts'
 import type { Schema } from './schema.ts'
@@ -24,6 +24,12 @@ export type Fence = (trx: Transaction<Schema>) => Promise<void>
 
 const attempts = 20
 
+/** Shared with the fenced views of a database: they end with it. */
+interface Life {
+  readonly running: Set<Promise<unknown>>
+  closing?: Promise<void>
+}
+
 /**
  * Runs statements; errors leave it translated. Once it closes, nothing new begins: `datastore_unavailable`.
  *
@@ -40,18 +46,17 @@ export class SqlDatabase {
   readonly kind: SqlEngine['kind']
   readonly #engine: SqlEngine
   readonly #fence: Fence | undefined
-  readonly #running: Set<Promise<unknown>>
-  #closing: Promise<void> | undefined
+  readonly #life: Life
 
-  constructor (engine: SqlEngine, fence?: Fence, running = new Set<Promise<unknown>>()) {
+  constructor (engine: SqlEngine, fence?: Fence, life: Life = { running: new Set() }) {
     this.kind = engine.kind
     this.#engine = engine
     this.#fence = fence
-    this.#running = running
+    this.#life = life
   }
 
   /** The same database, whose transactions all begin with `fence`. Not to be closed. */
-  fenced (fence: Fence): SqlDatabase { return new SqlDatabase(this.#engine, fence, this.#running) }
+  fenced (fence: Fence): SqlDatabase { return new SqlDatabase(this.#engine, fence, this.#life) }
 
   read<T> (query: (db: Kysely<Schema>) => Promise<T>): Promise<T> {
     return this.#track(() => this.#readOnly(() => query(this.#engine.db)))
@@ -89,10 +94,8 @@ export class SqlDatabase {
   /** Reads that all see the same state of the database. */
   snapshot<T> (work: (trx: Transaction<Schema>) => Promise<T>): Promise<T> {
     return this.#track(() => this.#readOnly(() => {
-      const transaction = this.#engine.db.transaction()
-      return (this.kind === 'postgres'
-        ? transaction.setIsolationLevel('repeatable read').setAccessMode('read only')
-        : transaction).execute(work)
+      const transaction = this.#begin('repeatable read')
+      return (this.kind === 'postgres' ? transaction.setAccessMode('read only') : transaction).execute(work)
     }))
   }
 
@@ -103,8 +106,8 @@ export class SqlDatabase {
 
   /** Lets what runs come to its end. */
   close (): Promise<void> {
-    return this.#closing ??= (async () => {
-      await Promise.allSettled(this.#running)
+    return this.#life.closing ??= (async () => {
+      await Promise.allSettled(this.#life.running)
       await this.#engine.db.destroy()
     })()
   }
@@ -121,12 +124,12 @@ export class SqlDatabase {
   }
 
   async #attempt<T> (work: (trx: Transaction<Schema>) => Promise<T>): Promise<T> {
-    const { db, isConflict, isLost, isOutcomeUnknown, translate } = this.#engine
+    const { isConflict, isLost, isOutcomeUnknown, translate } = this.#engine
     let lost = false
     for (let attempt = 1; ; attempt++) {
       let committing = false
       try {
-        return await db.transaction().execute(async trx => {
+        return await this.#begin('read committed').execute(async trx => {
           const result = await work(trx)
           committing = true
           return result
@@ -145,14 +148,23 @@ export class SqlDatabase {
     }
   }
 
+  /**
+   * Whatever a database or a role says by default: who waits for a row must then see it as it is, or of many writers, which all end with
+   * the same row, most would fail.
+   */
+  #begin (isolation: 'read committed' | 'repeatable read'): TransactionBuilder<Schema> {
+    const transaction = this.#engine.db.transaction()
+    return this.kind === 'postgres' ? transaction.setIsolationLevel(isolation) : transaction
+  }
+
   async #track<T> (work: () => Promise<T>): Promise<T> {
-    if (this.#closing !== undefined) throw new SpiffeError('datastore_unavailable', 'the datastore is closed')
+    if (this.#life.closing !== undefined) throw new SpiffeError('datastore_unavailable', 'the datastore is closed')
     const running = work()
-    this.#running.add(running)
+    this.#life.running.add(running)
     try {
       return await running
     } finally {
-      this.#running.delete(running)
+      this.#life.running.delete(running)
     }
   }
 }

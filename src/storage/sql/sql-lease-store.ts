@@ -21,10 +21,11 @@ export class SqlLeaseStore implements LeaseStore {
 
   async acquire (name: string, holder: string, ttlMs: number, { seize = false }: { readonly seize?: boolean } = {}): Promise<Lease> {
     return await this.#database.transaction(async trx => {
-      const now = await this.#now(trx)
       await trx.insertInto('leases').values({ name, holder: '', token: 0, expires_at: 0 })
         .onConflict(conflict => conflict.column('name').doNothing()).execute()
       const before = await this.#database.locked(trx.selectFrom('leases').selectAll().where('name', '=', name)).executeTakeFirstOrThrow()
+      // Only now: the row may have been waited for.
+      const now = await this.#now(trx)
       const runs = before.expires_at > now
       const mine = runs && before.holder === holder && !seize
       if (runs && !mine && !seize) return decodeLease(before)

@@ -25,9 +25,15 @@ export class SqlProgressStore implements ProgressStore {
     }
   }
 
-  async leave (replicaId: string, agentIds: readonly SpiffeId[], seenAt: Date): Promise<void> {
+  async leave (replicaId: string, seenAt: Date, agentIds?: readonly SpiffeId[]): Promise<void> {
+    const gone = { replica_id: '', seen_at: seenAt.getTime() }
+    if (agentIds === undefined) {
+      await this.#database.transaction(trx =>
+        trx.updateTable('agent_progress').set(gone).where('replica_id', '=', replicaId).execute())
+      return
+    }
     for (const chunk of chunks(agentIds.toSorted(), rowsPerInsert)) {
-      await this.#database.transaction(trx => trx.updateTable('agent_progress').set({ replica_id: '', seen_at: seenAt.getTime() })
+      await this.#database.transaction(trx => trx.updateTable('agent_progress').set(gone)
         .where('replica_id', '=', replicaId).where('agent_id', 'in', chunk).execute())
     }
   }

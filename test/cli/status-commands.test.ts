@@ -1,0 +1,128 @@
+import t from 'tap'
+import { bind } from '../../src/rpc/server.ts'
+import { clusterService, type GetStatusResponseInit } from '../../src/wire/generated/cluster.ts'
+import { healthService } from '../../src/wire/generated/health.ts'
+import { entryService } from '../../src/wire/generated/server-entry.ts'
+import { eventually } from '../fakes/eventually.ts'
+import { startFollowingAgent } from '../fakes/following-agent.ts'
+import { runAssay } from '../fakes/run-assay.ts'
+import { serveServices } from '../fakes/serve-services.ts'
+import { startTestServer } from '../fakes/server.ts'
+
+const noon = BigInt(Date.parse('2026-01-31T12:00:00Z'))
+const head = { epoch: 'e1', number: 42n }
+const answering = '1f0c2d3a-0000-4000-8000-000000000001'
+const status: GetStatusResponseInit = {
+  trustDomain: 'example.org',
+  replicaId: answering,
+  head,
+  replicas: [
+    {
+      id: answering, name: 'host-a', version: '0.1.0', address: '10.0.0.1:8081', startedAt: noon, seenAt: noon, cursor: head,
+      staleMs: 12n, nudged: true, agents: 3
+    },
+    {
+      id: '2f0c2d3a-0000-4000-8000-000000000002', name: 'host-b\n', version: '0.1.0', address: '10.0.0.2:8081', startedAt: noon,
+      seenAt: noon, cursor: { epoch: 'e1', number: 40n }, staleMs: 1_500n
+    },
+    { id: 'c', cursor: { epoch: 'e0', number: 7n }, startedAt: noon }
+  ],
+  leaseHolder: '2f0c2d3a-0000-4000-8000-000000000002',
+  leaseExpiresAt: noon,
+  authorities: [{ kind: 'x509', authorityId: 'aa', state: 'active', expiresAt: noon / 1000n }],
+  sharedAuthorities: true,
+  bundleSequence: 5n,
+  datastore: 'postgres'
+}
+
+void t.test('server status', async t => {
+  let warnings: string[] = []
+  const socket = await serveServices(t, [bind(clusterService, { getStatus: async () => ({ ...status, warnings }) })])
+  const ask = (...words: string[]) => runAssay(['server', 'status', ...words, '-socketPath', socket])
+  t.same(await ask(), { code: 0, stderr: '', stdout: `Trust domain : example.org
+Datastore    : postgres
+Log          : 42 in epoch e1
+Bundle       : sequence 5
+Authorities  : shared by all replicas
+Chores       : 2f0c2d3a (host-b\\x0a) until 2026-01-31 12:00:00 +0000 UTC
+
+REPLICA    NAME        ADDRESS        VERSION  UP SINCE                       REVISION  BEHIND  STALE    CHANGES  AGENTS
+1f0c2d3a*  host-a      10.0.0.1:8081  0.1.0    2026-01-31 12:00:00 +0000 UTC  42        0       12ms     nudged   3
+2f0c2d3a   host-b\\x0a  10.0.0.2:8081  0.1.0    2026-01-31 12:00:00 +0000 UTC  40        2       1s500ms  polled   0
+c                                              2026-01-31 12:00:00 +0000 UTC  7         ?       0s       polled   0
+* answers
+
+AUTHORITY  STATE   EXPIRES                        ID
+x509       active  2026-01-31 12:00:00 +0000 UTC  aa
+` })
+  const { replicas } = JSON.parse((await ask('-output', 'json')).stdout) as { replicas: { behind?: string, cursor: { number: string } }[] }
+  t.same(replicas.map(({ behind, cursor }) => [behind, cursor.number]), [['0', '42'], ['2', '40'], [undefined, '7']])
+  warnings = ['replica 2 polls\u001B[2J']
+  t.match(await ask(), { code: 1, stderr: 'Warning: replica 2 polls\\x1b[2J\n' }, 'warnings are worth an exit code, as ill health is')
+  t.match(await ask('-output', 'json'), { code: 1, stdout: /"warnings":\["replica 2 polls/, stderr: '' })
+})
+
+void t.test('a real server\'s status', async t => {
+  await using server = await startTestServer()
+  const ask = () => runAssay(['server', 'status', '-output', 'json', '-socketPath', server.config.socketPath])
+  const { code, stdout } = await ask()
+  t.equal(code, 0)
+  t.match(JSON.parse(stdout), {
+    trust_domain: 'example.org', datastore: 'sqlite', warnings: [], replica_id: 'sqlite', head: { number: /^[1-9]/ },
+    authorities: [{ kind: 'x509', state: 'active' }, { kind: 'jwt', state: 'active' }]
+  })
+})
+
+void t.test('status: which agent serves which revision', async t => {
+  const seenAt = noon
+  const socket = await serveServices(t, [bind(clusterService, {
+    async * watchConvergence ({ once, entryIds }) {
+      t.match({ once, entryIds }, { once: true, entryIds: [] })
+      yield { cursor: head, converged: false, consumers: [
+        {
+          agentId: 'spiffe://example.org/spire/agent/a', state: 'acknowledged', cursor: head, seenAt,
+          unservedEntryIds: ['e1', 'e2', 'e3', 'e4']
+        },
+        { agentId: 'spiffe://example.org/spire/agent/b', state: 'waiting', cursor: { epoch: 'e1', number: 40n }, seenAt },
+        { agentId: 'spiffe://example.org/spire/agent/c', state: 'absent' }
+      ] }
+    }
+  })])
+  const ask = (...words: string[]) => runAssay(['status', ...words, '-socketPath', socket])
+  t.same(await ask(), { code: 0, stderr: '', stdout: `Log: 42; not every live agent is there yet
+
+AGENT                               STATE         REVISION  BEHIND  SEEN                           WITHOUT SVID
+spiffe://example.org/spire/agent/a  acknowledged  42        0       2026-01-31 12:00:00 +0000 UTC  e1 e2 e3 and 1 more
+spiffe://example.org/spire/agent/b  waiting       40        2       2026-01-31 12:00:00 +0000 UTC
+spiffe://example.org/spire/agent/c  absent        -         ?       never
+` })
+  t.match(JSON.parse((await ask('-output', 'json')).stdout), {
+    converged: false, cursor: { epoch: 'e1', number: '42' }, consumers: [
+      { agent_id: /a$/, state: 'acknowledged', behind: '0', unserved_entry_ids: ['e1', 'e2', 'e3', 'e4'] },
+      { state: 'waiting', behind: '2', seen_at: `${noon}` }, { state: 'absent', behind: undefined }
+    ]
+  })
+})
+
+void t.test('status of a real server with agents that follow', async t => {
+  await using server = await startTestServer()
+  const ask = async () => (await runAssay(['status', '-socketPath', server.config.socketPath])).stdout
+  t.match(await ask(), /^Log: \d+; every live agent is there\nNo attested agents found\n$/)
+  await using agent = await startFollowingAgent(server)
+  await eventually('the acknowledgement has arrived', async () => (await ask()).includes('acknowledged'))
+  t.match(await ask(), new RegExp(`\n${agent.spiffeId} +acknowledged +\\d+ +0 `))
+  agent.mute()
+  const spiffeId = { trustDomain: 'example.org', path: '/web' }
+  const entry = { spiffeId, parentId: agent.id, selectors: [{ type: 'unix', value: 'uid:1' }] }
+  await server.admin.client(entryService).batchCreateEntry({ entries: [entry] })
+  t.match(await ask(), /not every live agent[^]* waiting +\d+ +1 /, 'nothing is assumed')
+  agent.unmute()
+  await eventually('and the next', async () => (await ask()).includes('acknowledged'))
+})
+
+void t.test('a server of another make is told apart', async t => {
+  const socket = await serveServices(t, [bind(healthService, { check: async () => ({}) })])
+  const refused = { code: 1, stderr: /code: cluster_api_missing; a retry does not help/ }
+  t.match(await runAssay(['server', 'status', '-socketPath', socket]), refused)
+  t.match(await runAssay(['status', '-socketPath', socket]), refused)
+})
