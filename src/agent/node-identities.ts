@@ -63,6 +63,15 @@ export class NodeIdentities {
     this.#refresh()
   }
 
+  /** No workload of this node is anybody any more. */
+  withdraw (): void { this.setEntries(new EntryIndex([])) }
+
+  /** What is known is of no use any more: new callers are told to come back later, and streams see their identities go. */
+  forget (): void {
+    this.withdraw()
+    this.#synced = false
+  }
+
   /** Own and federated bundles, whole. Keep the object of a bundle that did not change. */
   setBundles (bundle: Bundle, federatedBundles: ReadonlyMap<TrustDomain, Bundle>): void {
     if (bundle === this.#bundle && federatedBundles === this.#federatedBundles) return
