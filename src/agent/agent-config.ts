@@ -40,6 +40,8 @@ export interface AgentConfig extends LogConfig {
   readonly offlineMaxAgeSeconds: number
   /** Whether workloads' SVIDs and keys are kept too. */
   readonly keepWorkloadKeys: boolean
+  /** Take the place of an agent that runs on the same socket. */
+  readonly takeOver: boolean
   readonly sds: SdsConfig
   readonly plugins: ConfiguredPlugins<AgentPlugins>
   readonly prometheus: ListenAddress | undefined
@@ -82,6 +84,7 @@ const agentSchema = z.strictObject({
   jwt_svid_cache_max_size: cacheSize,
   offline_max_age: durationSeconds(0).default(86_400),
   keep_workload_keys: z.boolean().default(true),
+  take_over: z.boolean().default(false),
   sds: z.strictObject({
     default_svid_name: text.default('default'),
     default_bundle_name: text.default('ROOTCA'),
@@ -157,6 +160,7 @@ export function parseAgentConfig (source: ConfigSource): AgentConfig {
     syncIntervalSeconds: agent.experimental.sync_interval,
     offlineMaxAgeSeconds: agent.offline_max_age,
     keepWorkloadKeys: agent.keep_workload_keys,
+    takeOver: agent.take_over,
     sds: {
       defaultSvidName: agent.sds.default_svid_name,
       defaultBundleName: agent.sds.default_bundle_name,

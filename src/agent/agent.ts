@@ -2,7 +2,7 @@ import { join } from 'node:path'
 import { attestationMetrics } from '../attestation/workload/attestation-metrics.ts'
 import { startPlugins, type StartedPlugins } from '../plugins/catalog.ts'
 import { serveDiagnostics } from '../rpc/serve-diagnostics.ts'
-import { openRpcServer } from '../rpc/server.ts'
+import { openRpcServer, type RpcServer } from '../rpc/server.ts'
 import { systemClock, type Clock } from '../runtime/clock.ts'
 import type { Logger } from '../runtime/logger.ts'
 import { createMetrics } from '../runtime/metrics.ts'
@@ -16,12 +16,14 @@ import { agentServices } from './agent-services.ts'
 import { CacheFile } from './cache/cache-file.ts'
 import type { NodeCache } from './cache/node-cache.ts'
 import { usableCache } from './cache/usable-cache.ts'
+import { askForHandover, handoverPath, openHandover } from './handover.ts'
 import { identitySource } from './identity-source.ts'
 import { readJoinToken } from './join.ts'
 import { JwtCache } from './jwt-cache.ts'
 import { NodeIdentities } from './node-identities.ts'
 import { ServerClient } from './server-client.ts'
 import { SvidCache } from './svid-cache.ts'
+import { untilHandedOver } from './until-handed-over.ts'
 import { verifyServerWith } from './verify-server.ts'
 
 export interface RunAgentOptions {
@@ -44,6 +46,10 @@ export async function runAgent (config: AgentConfig, signal: AbortSignal, option
   const { dataDir, trustDomain } = config
   const host = { clock, log, dataDir, trustDomain, readJoinToken: () => readJoinToken(config) }
   const plugins = scope.use(await startPlugins(agentCatalog, config.plugins, host, signal))
+  // Before anything is read: the agent that runs has written its last.
+  const handover = handoverPath(config.socketPath)
+  const predecessor = config.takeOver ? await askForHandover(handover, signal) : undefined
+  if (predecessor !== undefined) scope.use(predecessor)
   const store = plugins.only('KeyManager')
   const stored = await store.read()
 
@@ -93,16 +99,41 @@ export async function runAgent (config: AgentConfig, signal: AbortSignal, option
     metrics: { attestation: attestationMetrics(metrics), sds: counters.sds }
   })
   const rpc = scope.use(openRpcServer({ services, log, clock }))
-  const { path } = await rpc.listenUnix({ path: config.socketPath, mode: 0o777 })
-  log.info({ socket: path }, 'agent socket is open')
-  await runTasks(signal, [
+  const takeOver = predecessor !== undefined
+  predecessor?.check()
+  const { path } = await rpc.listenUnix({ path: config.socketPath, mode: 0o777, takeOver })
+  log.info({ socket: path, takeOver }, 'agent socket is open')
+  // Without a cache a successor would have nothing to go on with.
+  const successors = cacheFile === undefined ? undefined : scope.use(await openHandover(handover, takeOver, log))
+  predecessor?.taken()
+
+  const serve = (signal: AbortSignal) => runTasks(signal, [
     signal => life.run(() => {
       log.info({ socket: path }, 'agent is serving')
       onReady?.({ socketPath: path })
     }, signal),
     signal => serveDiagnostics(config, { metrics, probes: { agent: ready }, log }, signal)
   ])
+  const successor = await untilHandedOver(serve, successors, log, signal)
+  if (successor !== undefined) await leave({ rpc, identities, clock })
   log.info('agent is stopping')
+}
+
+/** For connections that were made before the path changed hands. */
+const acceptMs = 100
+/** At most, for calls to end; what is left is then cut off as at any other end. */
+const partingMs = 5000
+
+/** The successor answers new connections already: those that are here are sent there, and no call is cut off. */
+async function leave (
+  { rpc, identities, clock }: { readonly rpc: RpcServer, readonly identities: NodeIdentities, readonly clock: Clock }
+): Promise<void> {
+  await clock.sleep(acceptMs)
+  const drained = rpc.drain()
+  identities.release()
+  const enough = new AbortController()
+  await Promise.race([drained, clock.sleep(partingMs, enough.signal).catch(() => undefined)])
+  enough.abort()
 }
 
 function cacheFileOf (

@@ -25,7 +25,7 @@ async function register (server: RunningServer, agent: RunningAgent, path: strin
 }
 
 /** What an agent says to a first call: its answer or the code of its refusal. */
-async function ask ({ socket }: RunningAgent): Promise<X509SVIDResponse | string> {
+async function ask ({ socket }: { readonly socket: string }): Promise<X509SVIDResponse | string> {
   await using channel = openUnixChannel(socket)
   try {
     return await firstOf(channel.client(workloadService).fetchX509SVID({}, { ...securityHeader, timeoutMs: 5000 })) ?? 'nothing'
@@ -52,9 +52,12 @@ const kept = async (agent: RunningAgent, svids = 1) => await eventually(
   }
 )
 
-const svidsOf = (answer: X509SVIDResponse | string) => typeof answer === 'string' ? answer : answer.svids.map(
-  ({ spiffeId, x509Svid, x509SvidKey }) => [spiffeId, Buffer.from(x509Svid).toString('hex'), Buffer.from(x509SvidKey).toString('hex')]
-)
+/** ID, certificate and key of each; of a refusal its code alone. */
+function svidsOf (answer: X509SVIDResponse | string): string[][] {
+  if (typeof answer === 'string') return [[answer]]
+  return answer.svids.map(({ spiffeId, x509Svid, x509SvidKey }) =>
+    [spiffeId, Buffer.from(x509Svid).toString('hex'), Buffer.from(x509SvidKey).toString('hex')])
+}
 
 t.test('after kill -9, with every server down, an agent serves the same SVIDs at once, and goes on when its server is back', async t => {
   await using server = await startServer()
@@ -76,7 +79,8 @@ t.test('after kill -9, with every server down, an agent serves the same SVIDs at
   await using back = await startServer({ folder: server.folder, port: server.port })
   await register(back, again, '/second')
   await eventually('a new entry arrives', async () => svidsOf(await ask(again)).length === 2, 60_000)
-  t.match(svidsOf(await ask(again)), svidsOf(before), 'and what was kept stays until it is due')
+  const [web] = svidsOf(before)
+  t.same(svidsOf(await ask(again)).find(svid => svid[0] === web?.[0]), web, 'and what was kept stays until it is due')
   t.equal(await again.stop(), 0)
 })
 
@@ -84,7 +88,7 @@ t.test('what a restarted agent does not serve', async t => {
   await using server = await startServer()
   await using agent = await startAgent({ server })
   await register(server, agent, '/web')
-  const before = svidsOf(await served(agent))
+  await served(agent)
   await kept(agent)
   const cache = join(agent.dataDir, 'agent-cache')
   await copyFile(cache, `${cache}.old`)
@@ -118,7 +122,8 @@ t.test('what a restarted agent does not serve', async t => {
   await copyFile(`${cache}.new`, cache)
   {
     await using good = await restarted()
-    t.same((svidsOf(await ask(good)) as string[][])[0]?.[0], before[0]?.[0], 'the newest is served')
+    const both = new Set(['spiffe://example.org/second', 'spiffe://example.org/web'])
+    t.same(new Set(svidsOf(await ask(good)).map(svid => svid[0])), both, 'the newest is served')
   }
 })
 

@@ -64,6 +64,7 @@ export async function startTestAgent (server: TestServer, options: TestAgentOpti
     syncIntervalSeconds: 0.05,
     offlineMaxAgeSeconds: 86_400,
     keepWorkloadKeys: true,
+    takeOver: false,
     sds: {
       defaultSvidName: 'default',
       defaultBundleName: 'ROOTCA',
