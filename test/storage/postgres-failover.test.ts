@@ -62,6 +62,20 @@ await t.test('the primary stops and its standby is promoted', { skip }, async t 
   t.equal(await store.entries.count({}), 3, 'nothing went to the old one')
 })
 
+await t.test('a database that was restored from a dump begins another epoch', { skip }, async t => {
+  await using postgres = await startPostgres()
+  const url = await postgres.createSchema()
+  await using store = await openDatastore(url, deps)
+  await store.entries.createMany([draft('before')])
+  const before = await store.log.head()
+  await executeSql(url, 'alter table log_head rename to dumped; create table log_head (like dumped including all)')
+  await executeSql(url, 'insert into log_head select * from dumped; drop table dumped')
+  const after = await store.log.head()
+  t.equal(after.number, before.number)
+  t.not(after.epoch, before.epoch)
+  t.match(await store.log.read(before), { kind: 'lost' })
+})
+
 await t.test('a standby that lacked the last commits is promoted', { skip }, async t => {
   await using primary = await startPostgres()
   const schema = await primary.createSchema()
