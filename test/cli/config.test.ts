@@ -259,7 +259,7 @@ void t.test('a configuration is refused with file, line, key and rule', async t 
     'an address past a pooler': [() => server(`${serverBase}  datastore_direct_url: /some/file`),
       /server.datastore_direct_url: the PostgreSQL address/],
     'an address past a pooler, to nowhere': [() => server(`${serverBase}  datastore_direct_url: postgres://u@db/x`),
-      /^server.yaml:4: server.datastore_direct_url: leads past a pooler .* the database here is SQLite; leave it out, or set datastore_url/],
+      /^server.yaml:4: server.datastore_direct_url: leads past a pooler .* database here is SQLite; leave it out, or set datastore_url/],
     'keys that die with each of many servers': [
       () => server(`${serverBase}  datastore_url: postgres://u@db/x\nplugins: { KeyManager: { memory: {} } }`),
       /^server.yaml:5: plugins.KeyManager.memory: cannot be used with PostgreSQL: .* use database, whose keys all servers share, or disk$/],

@@ -22,7 +22,8 @@ async function backupUnderWrites (t: Test, database: DatabaseKind): Promise<void
     await fill(store)
     return await store.log.head()
   })
-  const writer = spawn(process.execPath, [join(import.meta.dirname, 'entry-writer.ts'), url, '0', `${size}`], { stdio: ['ignore', 'pipe', 'inherit'] })
+  const program = join(import.meta.dirname, 'entry-writer.ts')
+  const writer = spawn(process.execPath, [program, url, '0', `${size}`], { stdio: ['ignore', 'pipe', 'inherit'] })
   t.teardown(() => writer.kill('SIGKILL'))
   let acknowledged = -1
   const lines = createInterface({ input: writer.stdout as NodeJS.ReadableStream })
@@ -99,7 +100,8 @@ async function killMove (t: Test, database: DatabaseKind): Promise<void> {
 
 /** Kills the worker once it has told so often that some more is done. @returns the signal that ended it */
 async function killAfter (t: Test, words: readonly string[], what: string, pieces: number): Promise<NodeJS.Signals | null> {
-  const worker = spawn(process.execPath, [join(import.meta.dirname, 'backup-worker.ts'), ...words], { stdio: ['ignore', 'pipe', 'inherit'] })
+  const program = join(import.meta.dirname, 'backup-worker.ts')
+  const worker = spawn(process.execPath, [program, ...words], { stdio: ['ignore', 'pipe', 'inherit'] })
   t.teardown(() => worker.kill('SIGKILL'))
   let seen = 0
   for await (const line of createInterface({ input: worker.stdout as NodeJS.ReadableStream })) {
