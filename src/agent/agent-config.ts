@@ -13,8 +13,8 @@ import { agentCatalog, type AgentPlugins } from './agent-catalog.ts'
 /** What `runAgent` needs; every default is filled in. */
 export interface AgentConfig extends LogConfig {
   readonly trustDomain: TrustDomain
-  readonly serverAddress: string
-  readonly serverPort: number
+  /** `host:port`, at least one: replicas of one trust domain's server, tried in this order from a random place on. */
+  readonly serverAddresses: readonly string[]
   /** Workload API and SDS. */
   readonly socketPath: string
   readonly dataDir: string
@@ -52,12 +52,15 @@ export interface SdsConfig {
   readonly requireSecurityHeader: boolean
 }
 
+const hostAndPort = z.string().regex(/^([^:\s[\]]+|\[[0-9A-Fa-f:.]+\]):\d{1,5}$/, 'must be host:port, or [IPv6 address]:port')
+
 const cacheSize = z.int().min(1, 'must be at least 1').default(1_000)
 
 const agentSchema = z.strictObject({
   trust_domain: parsedBy(parseTrustDomain),
-  server_address: text,
-  server_port: port.min(1, 'must be 1 to 65535'),
+  server_address: text.optional(),
+  server_port: port.min(1, 'must be 1 to 65535').optional(),
+  server_addresses: z.array(hostAndPort).min(1, 'must name at least one server').optional(),
   socket_path: text.default('/tmp/assay-agent/public/api.sock'),
   data_dir: text.default('.'),
   trust_bundle_path: text.optional(),
@@ -94,6 +97,12 @@ const configSchema = z.strictObject({
   health_checks: healthChecksSchema.nullish()
 }).check(({ value: { agent }, issues }) => {
   const refuse = (path: string[], message: string) => issues.push({ code: 'custom', path, message, input: undefined })
+  if (agent.server_addresses === undefined) {
+    if (agent.server_address === undefined) refuse(['agent', 'server_address'], 'is required unless server_addresses is set')
+    if (agent.server_port === undefined) refuse(['agent', 'server_port'], 'is required unless server_addresses is set')
+  } else if (agent.server_address !== undefined || agent.server_port !== undefined) {
+    refuse(['agent', 'server_addresses'], 'is set beside server_address or server_port; keep one way')
+  }
   const given = (['trust_bundle_path', 'trust_bundle_url'] as const).filter(key => agent[key] !== undefined)
   if (given.length === 0 && !agent.insecure_bootstrap) {
     refuse(['agent', 'trust_bundle_path'], 'is required unless trust_bundle_url is set or insecure_bootstrap is true')
@@ -123,8 +132,7 @@ export function parseAgentConfig (source: ConfigSource): AgentConfig {
   const { agent, plugins } = reading.value
   return {
     trustDomain: agent.trust_domain,
-    serverAddress: agent.server_address,
-    serverPort: agent.server_port,
+    serverAddresses: agent.server_addresses ?? [`${bracketed(agent.server_address ?? '')}:${agent.server_port}`],
     socketPath: agent.socket_path,
     dataDir: agent.data_dir,
     trustBundlePath: agent.trust_bundle_path,
@@ -157,3 +165,6 @@ export function parseAgentConfig (source: ConfigSource): AgentConfig {
     healthChecks: reading.value.health_checks ?? undefined
   }
 }
+
+/** An IPv6 address needs brackets before a port. */
+function bracketed (host: string): string { return host.includes(':') && !host.startsWith('[') ? `[${host}]` : host }

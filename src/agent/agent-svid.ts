@@ -11,6 +11,7 @@ import { createCertificateRequest } from '../x509/certificate-request.ts'
 import type { AgentState, AgentStateStore } from './agent-state.ts'
 import { endsAgent } from './ends-agent.ts'
 import { renewalTimeMs, wasSetBack } from './renewal-time.ts'
+import { rootKeyIdOf, taintedKeyIds } from './tainted-roots.ts'
 
 export interface AgentSvidDeps {
   readonly store: AgentStateStore
@@ -33,6 +34,7 @@ export class AgentSvid {
   /** Of one that was stored: when it became valid. */
   #receivedAtMs: number
   #kept: Promise<void> = Promise.resolve()
+  #wake: () => void = () => {}
 
   constructor (state: AgentState, deps: AgentSvidDeps) {
     this.#deps = deps
@@ -52,6 +54,11 @@ export class AgentSvid {
   /** Remembers the trust domain's newest bundle. */
   async setBundle (bundle: Bundle): Promise<void> {
     await this.#keep(state => ({ ...state, bundle }))
+    const root = rootKeyIdOf(this.#state.chain)
+    if (root === undefined || !taintedKeyIds(bundle).has(root)) return
+    // What is signed below a root that is about to be revoked is of no use for long.
+    this.#renewAtMs = 0
+    this.#wake()
   }
 
   /** Renews in time until the signal aborts. @throws what ends the agent: see `endsAgent`; {SpiffeError} `agent_expired` */
@@ -65,7 +72,7 @@ export class AgentSvid {
         'agent_expired', 'the agent\'s SVID expired before it could be renewed'
       )
       if (now < this.#renewAtMs && !wasSetBack(this.#receivedAtMs, now)) {
-        await clock.sleep(Math.min(checkEveryMs, this.#renewAtMs - now), signal)
+        await this.#nap(Math.min(checkEveryMs, this.#renewAtMs - now), signal)
         continue
       }
       try {
@@ -79,6 +86,14 @@ export class AgentSvid {
         retryMs = Math.min(longestRetryMs, retryMs * 2)
       }
     }
+  }
+
+  async #nap (ms: number, signal: AbortSignal): Promise<void> {
+    const woken = new AbortController()
+    this.#wake = () => woken.abort()
+    await this.#deps.clock.sleep(ms, AbortSignal.any([signal, woken.signal])).catch((error: unknown) => {
+      if (!woken.signal.aborted) throw error
+    })
   }
 
   async #renew (renew: (csr: Uint8Array, signal: AbortSignal) => Promise<readonly Uint8Array[]>, signal: AbortSignal): Promise<void> {

@@ -23,13 +23,13 @@ import type { AgentState, AgentStateStore } from './agent-state.ts'
 import { AgentSvid } from './agent-svid.ts'
 import { agentMetrics } from './agent-metrics.ts'
 import { asEnding, endsAgent } from './ends-agent.ts'
+import { followServer } from './follow-server.ts'
 import { identitySource } from './identity-source.ts'
 import { joinTrustDomain, readJoinToken } from './join.ts'
 import { JwtCache } from './jwt-cache.ts'
 import { NodeIdentities } from './node-identities.ts'
 import { ServerClient } from './server-client.ts'
 import { SvidCache } from './svid-cache.ts'
-import { runSync } from './sync.ts'
 import { verifyServerWith } from './verify-server.ts'
 import { version } from '../runtime/version.ts'
 
@@ -63,7 +63,8 @@ export async function runAgent (config: AgentConfig, signal: AbortSignal, option
   const svids = new SvidCache({ keyType: config.workloadKeyType, maxIdle: config.x509SvidCacheMaxSize, random }, clock, log)
   const identities = new NodeIdentities(svid.bundle, svids, clock)
   const client = scope.use(new ServerClient({
-    address: `${config.serverAddress}:${config.serverPort}`,
+    addresses: config.serverAddresses,
+    random,
     agentId: svid.id,
     identity: () => svid.identity,
     verifyServer: verifyServerWith(() => identities.bundle, clock),
@@ -109,25 +110,22 @@ export async function runAgent (config: AgentConfig, signal: AbortSignal, option
   log.info({ socket: path }, 'agent is serving')
   onReady?.({ socketPath: path })
 
-  let statusPosted = false
   try {
     await runTasks(signal, [
       signal => svid.run((csr, signal) => client.renewAgent(csr, signal), () => client.reconnect(), signal),
       signal => identities.run(client, signal),
-      signal => runSync({
+      signal => followServer({
         client,
+        agentId: svid.id,
         identities,
         trustDomain,
         intervalMs: config.syncIntervalSeconds * 1000,
-        onBundle: bundle => svid.setBundle(bundle),
-        onSynced: () => {
-          counters.synced()
-          if (statusPosted) return
-          statusPosted = true
-          client.postStatus(version, signal).then(
-            undefined, (error: unknown) => log.debug({ err: error }, 'the server did not take the status')
-          )
+        onBundle: async bundle => {
+          jwts.setTainted(new Set(bundle.jwtAuthorities.flatMap(({ keyId, tainted }) => tainted ? [keyId] : [])))
+          await svid.setBundle(bundle)
         },
+        onSynced: () => counters.synced(),
+        postStatus: signal => client.postStatus(version, signal),
         clock,
         log,
         random

@@ -36,21 +36,21 @@ export async function joinTrustDomain (config: AgentConfig, deps: JoinDeps, sign
   let verifyServer: VerifyServer | undefined
   const key = newAgentKey()
   const attestation = {
-    address: `${config.serverAddress}:${config.serverPort}`,
     trustDomain: config.trustDomain,
     attestor,
     csr: createCertificateRequest(key),
     log
   }
-  for (let retryMs = firstRetryMs; ; retryMs = Math.min(longestRetryMs, retryMs * 2)) {
+  for (let retryMs = firstRetryMs, attempt = 0; ; retryMs = Math.min(longestRetryMs, retryMs * 2), attempt++) {
+    const address = config.serverAddresses[attempt % config.serverAddresses.length] as string
     try {
       verifyServer ??= await bootstrapVerifier(config, deps, signal)
-      const result = await attestNode({ ...attestation, verifyServer }, signal)
+      const result = await attestNode({ ...attestation, address, verifyServer }, signal)
       log.info({ bundleSequence: String(result.bundle.sequenceNumber ?? '') }, 'node attested')
       return agentState(result.chain, key, result)
     } catch (error) {
       if (isStop(error, signal) || !mayHelpToRetry(error)) throw explained(error)
-      log.warn({ err: error, retryInMs: retryMs }, 'joining failed for now; trying again')
+      log.warn({ err: error, address, retryInMs: retryMs }, 'joining failed for now; trying again')
       await clock.sleep(retryMs, signal)
     }
   }

@@ -3,6 +3,7 @@ import type { Entry } from '../spiffe/entry.ts'
 import { codeOf, SpiffeError } from '../spiffe/errors.ts'
 import type { JwtSvid } from '../spiffe/svid.ts'
 import type { Clock } from '../runtime/clock.ts'
+import { parseToken } from '../jwt/parse-token.ts'
 
 /** A server's NewJWTSVID. */
 export interface JwtSigner {
@@ -32,6 +33,12 @@ export class JwtCache {
   }
 
   get size (): number { return this.#tokens.size }
+
+  /** Tokens signed with a key that is about to be revoked are not served any more. */
+  setTainted (keyIds: ReadonlySet<string>): void {
+    if (keyIds.size === 0) return
+    for (const [key, { svid: { token } }] of this.#tokens) if (keyIds.has(keyIdOf(token))) this.#tokens.delete(key)
+  }
 
   /** @throws {SpiffeError} what the signer throws, when no valid token is left */
   async fetch (entry: Entry, audience: readonly string[], signer: JwtSigner, signal: AbortSignal): Promise<JwtSvid> {
@@ -71,6 +78,16 @@ export class JwtCache {
       this.#tokens.delete(oldest)
     }
     return { ...cached.svid, hint: entry.hint }
+  }
+}
+
+/** Empty where the token names no key, or is none that could be read. */
+function keyIdOf (token: string): string {
+  try {
+    return parseToken(token).keyId ?? ''
+  } catch (error) {
+    if (codeOf(error) === undefined) throw error
+    return ''
   }
 }
 

@@ -5,8 +5,10 @@ import type { WorkloadIdentity } from '../spiffe/svid.ts'
 import type { TrustDomain } from '../spiffe/trust-domain.ts'
 import type { Clock } from '../runtime/clock.ts'
 import { isStop } from '../runtime/tasks.ts'
+import { Watchable } from '../runtime/watchable.ts'
 import { EntryIndex } from './entry-index.ts'
 import type { SvidCache, SvidSigner } from './svid-cache.ts'
+import { taintedKeyIds } from './tainted-roots.ts'
 import { viewKey, WorkloadView, type NodeState } from './workload-view.ts'
 
 /** Timers are not trusted for longer: the clock may jump. */
@@ -26,10 +28,12 @@ export class NodeIdentities {
   #federatedBundles: ReadonlyMap<TrustDomain, Bundle> = new Map()
   #revision = 0
   #synced = false
+  readonly #settled = new Watchable(0)
   #wake: () => void = () => {}
 
   constructor (bundle: Bundle, svids: SvidCache, clock: Clock) {
     this.#bundle = bundle
+    svids.setTainted(taintedKeyIds(bundle))
     this.#svids = svids
     this.#clock = clock
   }
@@ -40,6 +44,16 @@ export class NodeIdentities {
   /** Whether the entries are known yet. */
   get synced (): boolean { return this.#synced }
   get views (): number { return this.#views.size }
+  /** Grows with each change of entries, bundles or SVIDs. */
+  get revision (): number { return this.#revision }
+  /** Entries that are wanted and whose SVIDs could not be had. */
+  get unservedEntryIds (): readonly string[] { return this.#svids.failedEntryIds }
+
+  /** Revisions whose SVIDs have all been signed, or refused: the newest first, then each newer one. */
+  watchSettled (signal: AbortSignal): AsyncGenerator<number, void, undefined> { return this.#settled.watch(signal) }
+
+  /** Looks again whether all is served, and says so to those who watch. */
+  touch (): void { this.#wake() }
 
   /** The node's entries, whole. Views appear only once these are known: an empty agent must not say "no identity". */
   setEntries (entries: EntryIndex): void {
@@ -54,6 +68,7 @@ export class NodeIdentities {
     if (bundle === this.#bundle && federatedBundles === this.#federatedBundles) return
     this.#bundle = bundle
     this.#federatedBundles = federatedBundles
+    this.#svids.setTainted(taintedKeyIds(bundle))
     this.#refresh()
   }
 
@@ -85,8 +100,10 @@ export class NodeIdentities {
     while (!signal.aborted) {
       const woken = this.#whenWoken()
       const watched = new Set([...this.#views.values()].flatMap(view => view.wanted))
+      const revision = this.#revision
       const due = this.#svids.due(watched, this.#entries)
       if (due.length > 0) await this.#svids.sign(due, signer, signal, () => this.#refresh())
+      this.#settled.set(revision)
       await this.#nap(woken, signal)
       this.#refresh()
     }

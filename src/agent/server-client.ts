@@ -4,9 +4,10 @@ import type { Entry } from '../spiffe/entry.ts'
 import type { SpiffeId } from '../spiffe/spiffe-id.ts'
 import type { TrustDomain } from '../spiffe/trust-domain.ts'
 import type { Logger } from '../runtime/logger.ts'
-import { openTlsChannel } from '../rpc/channel.ts'
+import { openTlsChannel, type Channel } from '../rpc/channel.ts'
 import { RpcError } from '../rpc/rpc-error.ts'
 import { decodeBundle } from '../wire/bundle-codec.ts'
+import { agentSyncService, type SyncRequestInit, type SyncResponse } from '../wire/generated/agent-sync.ts'
 import { agentService } from '../wire/generated/server-agent.ts'
 import { bundleService } from '../wire/generated/server-bundle.ts'
 import { entryService } from '../wire/generated/server-entry.ts'
@@ -19,46 +20,93 @@ import type { SvidSigner } from './svid-cache.ts'
 import type { VerifyServer } from './verify-server.ts'
 
 export interface ServerClientOptions {
-  /** `host:port`. */
-  readonly address: string
+  /** `host:port`, at least one: equal replicas. */
+  readonly addresses: readonly string[]
   readonly agentId: SpiffeId
   readonly identity: () => { readonly chain: readonly Uint8Array[], readonly privateKey: Uint8Array }
   readonly verifyServer: VerifyServer
   readonly log: Logger
+  /** 0 to 1: where in `addresses` to begin, so that agents spread. */
+  readonly random: () => number
 }
 
 const timeoutMs = 30_000
+/** Only a server that pushes is asked so often whether it lives: SPIRE's would refuse to be. */
+const keepaliveMs = 10_000
 
-/** The agent's calls to its server, over one connection that carries the agent's SVID. Speaks SPIRE's API only. */
+/**
+ * The agent's calls to its servers, over one connection at a time that carries the agent's SVID. A call that finds its server away is
+ * made again at the next one: all of them may be repeated.
+ */
 export class ServerClient implements SvidSigner, JwtSigner, AsyncDisposable {
   readonly #options: ServerClientOptions
   readonly #channel: RetiringChannel
+  readonly #streams = new Set<AbortController>()
+  #at: number
+  #pushes = false
 
   constructor (options: ServerClientOptions) {
     this.#options = options
-    const { address, identity, verifyServer, log } = options
-    this.#channel = new RetiringChannel(
-      () => openTlsChannel({ address, identity, verifyServer, log }), error => endingOf(error) === 'agent_not_active'
-    )
+    this.#at = Math.floor(options.random() * options.addresses.length)
+    this.#channel = new RetiringChannel(() => this.#open(), error => endingOf(error) === 'agent_not_active')
   }
 
-  /** After the agent's SVID was renewed: later calls use it; calls under way end on the old connection. */
-  async reconnect (): Promise<void> { await this.#channel.replace() }
+  /** The server that is asked now. */
+  get address (): string { return this.#options.addresses[this.#at % this.#options.addresses.length] as string }
+
+  /** After the agent's SVID was renewed: later calls use it; calls under way end on the old connection, streams begin again. */
+  async reconnect (): Promise<void> {
+    await this.#channel.replace()
+    for (const stream of this.#streams) stream.abort(restarted)
+  }
+
+  /**
+   * Follows the server's changes (`assay.agent.v1`); `onMessage` is awaited before the next one. Ends when the stream is to begin again.
+   * @throws {RpcError} `UNIMPLEMENTED` from servers that do not push
+   */
+  async follow (
+    requests: AsyncIterable<SyncRequestInit>, onMessage: (message: SyncResponse) => Promise<void>, signal: AbortSignal
+  ): Promise<void> {
+    const restart = new AbortController()
+    this.#streams.add(restart)
+    try {
+      await this.#channel.use(async channel => {
+        const stop = AbortSignal.any([signal, restart.signal])
+        for await (const message of channel.client(agentSyncService).sync(requests, { signal: stop })) {
+          await onMessage(message)
+          await this.#notePushing()
+        }
+      })
+    } catch (error) {
+      if (error !== restarted) throw error
+    } finally {
+      this.#streams.delete(restart)
+    }
+  }
+
+  /** Turns to the next server, if there are several. */
+  async moveOn (): Promise<void> {
+    if (this.#options.addresses.length === 1) return
+    const from = this.address
+    this.#at++
+    this.#options.log.info({ from, to: this.address }, 'turning to another server')
+    await this.reconnect()
+  }
 
   /** All entries this agent may serve; objects of `known` that did not change are kept. */
   async fetchEntries (known: ReadonlyMap<string, Entry>, signal: AbortSignal): Promise<Entry[]> {
     const { agentId, log } = this.#options
-    return await this.#channel.use(channel => syncEntries(channel.client(entryService), known, agentId, log, { signal, timeoutMs }))
+    return await this.#call(channel => syncEntries(channel.client(entryService), known, agentId, log, { signal, timeoutMs }))
   }
 
   async fetchBundle (signal: AbortSignal): Promise<Bundle> {
-    return decodeBundle(await this.#channel.use(channel => channel.client(bundleService).getBundle({}, { signal, timeoutMs })))
+    return decodeBundle(await this.#call(channel => channel.client(bundleService).getBundle({}, { signal, timeoutMs })))
   }
 
   /** `undefined` when the server has none. */
   async fetchFederatedBundle (trustDomain: TrustDomain, signal: AbortSignal): Promise<Bundle | undefined> {
     try {
-      return decodeBundle(await this.#channel.use(
+      return decodeBundle(await this.#call(
         channel => channel.client(bundleService).getFederatedBundle({ trustDomain }, { signal, timeoutMs })
       ))
     } catch (error) {
@@ -68,17 +116,17 @@ export class ServerClient implements SvidSigner, JwtSigner, AsyncDisposable {
   }
 
   async renewAgent (csr: Uint8Array, signal: AbortSignal): Promise<readonly Uint8Array[]> {
-    const { svid } = await this.#channel.use(channel => channel.client(agentService).renewAgent({ params: { csr } }, { signal, timeoutMs }))
+    const { svid } = await this.#call(channel => channel.client(agentService).renewAgent({ params: { csr } }, { signal, timeoutMs }))
     if (svid === undefined) throw new SpiffeError('attestation_malformed', 'the server renewed without sending an SVID')
     return svid.certChain
   }
 
   async postStatus (agentVersion: string, signal: AbortSignal): Promise<void> {
-    await this.#channel.use(channel => channel.client(agentService).postStatus({ agentVersion }, { signal, timeoutMs }))
+    await this.#call(channel => channel.client(agentService).postStatus({ agentVersion }, { signal, timeoutMs }))
   }
 
   async signX509Svids (orders: readonly { readonly entryId: string, readonly csr: Uint8Array }[], signal: AbortSignal) {
-    const { results } = await this.#channel.use(
+    const { results } = await this.#call(
       channel => channel.client(svidService).batchNewX509SVID({ params: orders }, { signal, timeoutMs })
     )
     return orders.map((_order, index) => {
@@ -90,7 +138,7 @@ export class ServerClient implements SvidSigner, JwtSigner, AsyncDisposable {
 
   async signJwtSvid (entryId: string, audience: readonly string[], signal: AbortSignal) {
     try {
-      const { svid } = await this.#channel.use(
+      const { svid } = await this.#call(
         channel => channel.client(svidService).newJWTSVID({ entryId, audience }, { signal, timeoutMs })
       )
       if (svid === undefined) throw new SpiffeError('jwt_svid_malformed', 'the server answered without a token')
@@ -101,6 +149,38 @@ export class ServerClient implements SvidSigner, JwtSigner, AsyncDisposable {
   }
 
   async [Symbol.asyncDispose] (): Promise<void> { await this.#channel[Symbol.asyncDispose]() }
+
+  async #call<T> (call: (channel: Channel) => Promise<T>): Promise<T> {
+    for (let tries = 1; ; tries++) {
+      const at = this.#at
+      try {
+        return await this.#channel.use(call)
+      } catch (error) {
+        if (tries >= this.#options.addresses.length || !isAway(error)) throw error
+        // Of several calls that found it away, one turns to the next server.
+        if (at === this.#at) await this.moveOn()
+      }
+    }
+  }
+
+  #open (): Channel {
+    const { identity, verifyServer, log } = this.#options
+    return openTlsChannel({ address: this.address, identity, verifyServer, log, keepaliveMs: this.#pushes ? keepaliveMs : undefined })
+  }
+
+  /** From the first push on: the next stream notices within seconds that its server is gone without a word. */
+  async #notePushing (): Promise<void> {
+    if (this.#pushes) return
+    this.#pushes = true
+    await this.reconnect()
+  }
+}
+
+const restarted = new Error('the stream begins again on another connection')
+
+/** Whether another server may answer what this one could not. */
+function isAway (error: unknown): boolean {
+  return error instanceof RpcError && (error.status === 'UNAVAILABLE' || error.status === 'DEADLINE_EXCEEDED')
 }
 
 /** What a workload learns when the server would not sign: whether to ask again. */

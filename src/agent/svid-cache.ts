@@ -9,6 +9,7 @@ import { createCertificateRequest } from '../x509/certificate-request.ts'
 import { parseCertificate } from '../x509/certificate.ts'
 import type { EntryIndex } from './entry-index.ts'
 import { renewalTimeMs, wasSetBack } from './renewal-time.ts'
+import { rootKeyIdOf } from './tainted-roots.ts'
 
 export type WorkloadKeyType = 'ec-p256' | 'ec-p384' | 'rsa-2048'
 
@@ -18,7 +19,14 @@ export interface SvidSigner {
   Promise<readonly (readonly Uint8Array[] | SpiffeError)[]>
 }
 
-interface Cached { readonly entry: Entry, readonly svid: X509Svid, readonly receivedAtMs: number, readonly renewAtMs: number }
+interface Cached {
+  readonly entry: Entry
+  readonly svid: X509Svid
+  /** Of the root below which it was signed, hex. */
+  readonly rootKeyId: string | undefined
+  readonly receivedAtMs: number
+  readonly renewAtMs: number
+}
 
 export interface SvidCacheOptions {
   readonly keyType: WorkloadKeyType
@@ -40,6 +48,7 @@ export class SvidCache {
   readonly #log: Logger
   readonly #byEntry = new Map<string, Cached>()
   /** Entries whose signing failed, so that one bad entry does not make the others wait. */
+  #taintedKeyIds: ReadonlySet<string> = new Set()
   readonly #failed = new Map<string, { readonly entry: Entry, readonly times: number, readonly againAtMs: number }>()
 
   constructor (options: SvidCacheOptions, clock: Clock, log: Logger) {
@@ -55,6 +64,11 @@ export class SvidCache {
     const cached = this.#byEntry.get(entry.id)
     return cached !== undefined && sameRevision(cached.entry, entry) && cached.svid.notAfter > this.#clock.now() ? cached.svid : undefined
   }
+
+  get failedEntryIds (): readonly string[] { return [...this.#failed.keys()] }
+
+  /** SVIDs signed below a root that is about to be revoked are replaced at once. @param keyIds of tainted roots, hex */
+  setTainted (keyIds: ReadonlySet<string>): void { this.#taintedKeyIds = keyIds }
 
   /** Forgets what has no entry any more. */
   retain (entries: EntryIndex): void {
@@ -95,7 +109,8 @@ export class SvidCache {
     const failed = this.#failed.get(entry.id)
     if (failed !== undefined && sameRevision(failed.entry, entry) && failed.againAtMs > now) return false
     const cached = this.#byEntry.get(entry.id)
-    return cached === undefined || !sameRevision(cached.entry, entry) || cached.renewAtMs <= now || wasSetBack(cached.receivedAtMs, now)
+    return cached === undefined || !sameRevision(cached.entry, entry) || cached.renewAtMs <= now ||
+      wasSetBack(cached.receivedAtMs, now) || (cached.rootKeyId !== undefined && this.#taintedKeyIds.has(cached.rootKeyId))
   }
 
   /** When `due` can first have something again, as Unix milliseconds. */
@@ -140,7 +155,7 @@ export class SvidCache {
     this.#failed.delete(entry.id)
     const now = this.#clock.now()
     const renewAtMs = renewalTimeMs(svid, 0.05, this.#options.random(), now)
-    this.#byEntry.set(entry.id, { entry, svid, receivedAtMs: now.getTime(), renewAtMs })
+    this.#byEntry.set(entry.id, { entry, svid, rootKeyId: rootKeyIdOf(svid.chain), receivedAtMs: now.getTime(), renewAtMs })
     this.#log.debug({ entry: entry.id, spiffeId: svid.id, expires: svid.notAfter.toISOString() }, 'X509-SVID issued')
   }
 

@@ -3,10 +3,11 @@ import { SpiffeError } from '../spiffe/errors.ts'
 import type { SpiffeId } from '../spiffe/spiffe-id.ts'
 import type { Logger } from '../runtime/logger.ts'
 import type { CallOptions, ClientOf } from '../rpc/channel.ts'
-import { agentEntryMask, decodeEntry } from '../wire/entry-codec.ts'
+import { agentEntryMask } from '../wire/entry-codec.ts'
 import type { entryService, EntryRevision, SyncAuthorizedEntriesRequestInit } from '../wire/generated/server-entry.ts'
 import type { Entry as EntryMessage } from '../wire/generated/types.ts'
 import { Mailbox } from './mailbox.ts'
+import { readEntry } from './read-entry.ts'
 
 const pageSize = 500
 
@@ -63,13 +64,8 @@ export async function syncEntries (
   }
 
   function read (message: EntryMessage): Entry[] {
-    try {
-      if (message.selectors.length === 0) throw new SpiffeError('entry_malformed', 'selector list is empty')
-      if (isCurrent(message)) return [known.get(message.id) as Entry]
-      return [decodeEntry(message, agentId)]
-    } catch (error) {
-      log.warn({ entry: message.id, err: error }, 'the server sent an entry that cannot be read; it is left out')
-      return []
-    }
+    if (isCurrent(message)) return [known.get(message.id) as Entry]
+    const entry = readEntry(message, agentId, log)
+    return entry === undefined ? [] : [entry]
   }
 }

@@ -29,10 +29,14 @@ export interface SyncDeps {
 /** SPIRE's agents back off to 8 minutes; ours stay near enough to notice a server that is back. */
 const longestBackOffMs = 60_000
 
-/** Polls entries and bundles until the signal aborts, more slowly while it fails. @throws what ends the agent: see `endsAgent` */
-export async function runSync (deps: SyncDeps, signal: AbortSignal): Promise<void> {
+/**
+ * Polls entries and bundles until the signal aborts, more slowly while it fails.
+ * @param rounds after so many it returns, and after a failure
+ * @throws what ends the agent: see `endsAgent`
+ */
+export async function runSync (deps: SyncDeps, signal: AbortSignal, rounds = Number.POSITIVE_INFINITY): Promise<void> {
   const { clock, log, random, intervalMs } = deps
-  for (let waitMs = intervalMs; ;) {
+  for (let waitMs = intervalMs, round = 1; ; round++) {
     try {
       await syncOnce(deps, signal)
       waitMs = intervalMs
@@ -41,7 +45,9 @@ export async function runSync (deps: SyncDeps, signal: AbortSignal): Promise<voi
       if (isStop(error, signal) || endsAgent(error)) throw error
       waitMs = Math.min(longestBackOffMs, waitMs * 1.5)
       log.warn({ err: error, retryInMs: Math.round(waitMs) }, 'synchronisation with the server failed')
+      if (rounds !== Number.POSITIVE_INFINITY) round = rounds
     }
+    if (round >= rounds) return await clock.sleep(waitMs * (0.9 + 0.2 * random()), signal)
     await clock.sleep(waitMs * (0.9 + 0.2 * random()), signal)
   }
 }

@@ -32,7 +32,7 @@ export const serverApiPolicy: ReadonlyMap<string, readonly CallerClass[]> = new 
     'TaintX509Authority', 'TaintX509UpstreamAuthority', 'RevokeX509Authority', 'RevokeX509UpstreamAuthority', 'GetWITAuthorityState',
     'PrepareWITAuthority', 'ActivateWITAuthority', 'TaintWITAuthority', 'RevokeWITAuthority']),
   ...rows('/assay.agent.v1.AgentSync', agent, ['Sync']),
-  ...rows('/assay.server.v1.Cluster', operator, ['GetStatus', 'WatchConvergence']),
+  ...rows('/assay.server.v1.Cluster', operator, ['GetStatus', 'WatchConvergence', 'StandAside']),
   ...rows('/grpc.health.v1.Health', local, ['Check', 'List', 'Watch']),
   ...rows('/grpc.reflection.v1.ServerReflection', local, ['ServerReflectionInfo']),
   ...rows('/grpc.reflection.v1alpha.ServerReflection', local, ['ServerReflectionInfo'])

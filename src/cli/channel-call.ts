@@ -13,6 +13,11 @@ export async function withServer<T> ({ flags, terminal }: ClientCall, use: (chan
   return withChannel(serverSocketPath(flags, terminal.environment), 'server', use)
 }
 
+/** The same, given the socket's path. */
+export async function withServerAt<T> (path: string, use: (channel: Channel) => Promise<T>): Promise<T> {
+  return withChannel(path, 'server', use)
+}
+
 /** Calls the agent over its public socket. @throws {SpiffeError} `server_unreachable`; whatever the agent refuses with */
 export async function withAgent<T> ({ flags, terminal }: ClientCall, use: (channel: Channel) => Promise<T>): Promise<T> {
   return withChannel(agentSocketPath(flags, terminal.environment), 'agent', use)

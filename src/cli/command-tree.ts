@@ -264,6 +264,15 @@ export const commandTree: CommandGroup = {
         }
       }
     },
+    drill: {
+      summary: 'Rehearse, on purpose, what else happens at night',
+      commands: {
+        failover: {
+          summary: 'Have each replica stand aside in turn, and measure how the others take over',
+          load: async () => (await import('./drill/drill-failover.ts')).drillFailover
+        }
+      }
+    },
     errors: {
       summary: 'Explain error codes',
       load: async () => (await import('./explain-errors.ts')).explainErrors

@@ -24,7 +24,7 @@ export interface Flag<T> {
 export type Flags = Readonly<Record<string, Flag<unknown>>>
 export type FlagValues<F extends Flags> = { readonly [Name in keyof F]: F[Name] extends Flag<infer T> ? T : never }
 
-interface Options { readonly placeholder?: string, readonly defaultText?: string }
+interface Options { readonly placeholder?: string, readonly defaultText?: string | undefined }
 
 /** Any text that is not empty. */
 export function textFlag (help: string, { placeholder = 'TEXT', defaultText }: Options = {}): Flag<string | undefined> {
@@ -35,11 +35,6 @@ export function pathFlag (help: string, { placeholder = 'FILE', defaultText }: O
   return { help, placeholder, defaultText, initial: undefined, takesPath: true, accept: notEmpty }
 }
 
-export function pathListFlag (help: string, { placeholder = 'FILE', defaultText }: Options = {}): Flag<readonly string[]> {
-  const accept = (text: string, before: readonly string[]) => [...before, notEmpty(text)]
-  return { help, placeholder, defaultText, initial: [], takesPath: true, repeats: true, accept }
-}
-
 /** Repeats, and splits at commas: the audiences of `api fetch jwt`, as in SPIRE. */
 export function commaListFlag (help: string, placeholder: string): Flag<readonly string[]> {
   const accept = (text: string, before: readonly string[]) => [...before, ...text.split(',').map(part => notEmpty(part.trim()))]
@@ -48,6 +43,10 @@ export function commaListFlag (help: string, placeholder: string): Flag<readonly
 
 export function textListFlag (help: string, placeholder: string): Flag<readonly string[]> {
   return { help, placeholder, initial: [], repeats: true, accept: (text, before) => [...before, notEmpty(text)] }
+}
+
+export function pathListFlag (help: string, { placeholder = 'FILE', defaultText }: Options = {}): Flag<readonly string[]> {
+  return { ...textListFlag(help, placeholder), defaultText, takesPath: true }
 }
 
 export function switchFlag (help: string): Flag<boolean>

@@ -19,6 +19,11 @@ export interface ChannelLimits {
   readonly maxMessageBytes?: number
   /** Longest pause between two attempts to connect. */
   readonly maxBackoffMs?: number
+  /**
+   * While a call is open, how long the server may be silent before it is asked whether it lives; the connection is given up half as long
+   * after that. Not asked unless given: gRPC servers refuse clients that ask more often than they were told to expect.
+   */
+  readonly keepaliveMs?: number | undefined
 }
 
 export interface TlsChannelOptions extends ChannelLimits {
@@ -49,7 +54,7 @@ class GrpcChannel implements Channel {
   readonly #closed = new AbortController()
 
   constructor (target: string, credentials: ChannelCredentials, limits: ChannelLimits) {
-    const { maxMessageBytes = 64 * 1024 * 1024, maxBackoffMs = 5000 } = limits
+    const { maxMessageBytes = 64 * 1024 * 1024, maxBackoffMs = 5000, keepaliveMs } = limits
     const options: ChannelOptions = {
       'grpc.enable_channelz': 0,
       'grpc.max_receive_message_length': maxMessageBytes,
@@ -60,7 +65,8 @@ class GrpcChannel implements Channel {
       'grpc.enable_http_proxy': 0,
       'grpc.initial_reconnect_backoff_ms': 100,
       'grpc.min_reconnect_backoff_ms': 100,
-      'grpc.max_reconnect_backoff_ms': maxBackoffMs
+      'grpc.max_reconnect_backoff_ms': maxBackoffMs,
+      ...keepaliveMs === undefined ? {} : { 'grpc.keepalive_time_ms': keepaliveMs, 'grpc.keepalive_timeout_ms': keepaliveMs / 2 }
     }
     this.#credentials = credentials
     this.#client = new Client(target, credentials, options)

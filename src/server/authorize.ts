@@ -5,10 +5,12 @@ import type { CallContext, TlsCaller } from '../rpc/call.ts'
 import type { Clock } from '../runtime/clock.ts'
 import { serverApiPolicy } from '../authz/server-api-policy.ts'
 import type { Replica } from './replication/replica.ts'
+import type { StandAside } from './replication/stand-aside.ts'
 
 export interface AuthorizeDeps {
   readonly adminIds: ReadonlySet<SpiffeId>
   readonly replica: Replica
+  readonly aside: StandAside
   readonly clock: Clock
 }
 
@@ -22,12 +24,13 @@ export class Authorizer {
   /**
    * In the order of spire-surface §1.1: anyone, local, admin by configuration, admin by entry, downstream, agent.
    * @throws {SpiffeError} `authorization_denied`, or the agent's own refusal where only the agent check failed; `replica_stale` for
-   *   agents and admins by entry where this replica may not know the latest
+   *   agents and admins by entry where this replica may not know the latest; `replica_aside` for agents, also future ones
    */
   async authorize (context: CallContext): Promise<void> {
     const allowed = serverApiPolicy.get(context.method) ?? []
-    if (allowed.includes('anyone')) return
     const { caller } = context
+    if (caller.kind === 'tls' && !allowed.includes('admin')) this.#deps.aside.requireDuty()
+    if (allowed.includes('anyone')) return
     if (caller.kind === 'unix') {
       if (allowed.includes('local')) return
       throw denied(context)
@@ -38,6 +41,7 @@ export class Authorizer {
     if (allowed.includes('admin') && this.#deps.replica.registry.someEntry(caller.svid.id, entry => entry.admin)) return
     if (allowed.includes('downstream') && this.#deps.replica.registry.someEntry(caller.svid.id, entry => entry.downstream)) return
     if (!allowed.includes('agent')) throw denied(context)
+    this.#deps.aside.requireDuty()
     this.#agents.set(context, await this.#admit(caller, context))
   }
 

@@ -11,6 +11,9 @@ import {
 import { SpiffeError } from '../spiffe/errors.ts'
 import { parseSpiffeId, type SpiffeId } from '../spiffe/spiffe-id.ts'
 import { parseTrustDomain, type TrustDomain } from '../spiffe/trust-domain.ts'
+import { parseDatastoreUrl } from '../storage/datastore-url.ts'
+import { parsePostgresAddress } from '../storage/postgres/postgres-address.ts'
+import { answerGraceMs, usualPoolLimits, type PoolLimits } from '../storage/postgres/postgres-pool.ts'
 import type { KeyType } from '../x509/key-type.ts'
 import { serverCatalog, type ServerPlugins } from './server-catalog.ts'
 
@@ -26,6 +29,8 @@ export interface ServerConfig extends LogConfig {
   readonly datastoreUrl: string
   /** PostgreSQL: an address past any pooler, for LISTEN. Secret: may hold a password. */
   readonly datastoreDirectUrl: string | undefined
+  /** PostgreSQL. */
+  readonly datastorePool: PoolLimits
   /** How old this replica's view of the database may be before it answers agents no more; infinite by explicit choice. */
   readonly maxStaleMs: number
   readonly caTtlSeconds: number
@@ -45,6 +50,14 @@ export interface ServerConfig extends LogConfig {
   readonly healthChecks: HealthChecks | undefined
 }
 
+/** Stays text, since it may hold a password; checked all the same. */
+function databaseAddress (parse: (text: string) => unknown) {
+  return parsedBy(text => {
+    parse(text)
+    return text
+  })
+}
+
 const keyTypes = z.enum(['ec-p256', 'ec-p384', 'rsa-2048', 'rsa-4096'] satisfies KeyType[])
 
 const serverSchema = z.strictObject({
@@ -53,8 +66,13 @@ const serverSchema = z.strictObject({
   bind_port: port.default(8081),
   socket_path: text.default('/tmp/assay-server/private/api.sock'),
   data_dir: text,
-  datastore_url: text.optional(),
-  datastore_direct_url: text.optional(),
+  datastore_url: databaseAddress(parseDatastoreUrl).optional(),
+  datastore_direct_url: databaseAddress(parsePostgresAddress).optional(),
+  datastore_pool: z.strictObject({
+    max_connections: z.int().min(1, 'must be 1 to 1000').max(1_000, 'must be 1 to 1000').default(usualPoolLimits.connections),
+    connect_timeout: durationSeconds(100).default(usualPoolLimits.connectTimeoutMs / 1000),
+    statement_timeout: durationSeconds(100).default(usualPoolLimits.statementTimeoutMs / 1000)
+  }).prefault({}),
   max_staleness: durationSeconds(3_000).default(10),
   signing_during_database_outage: z.boolean().default(false),
   admin_ids: z.array(parsedBy(parseSpiffeId)).default([]),
@@ -80,7 +98,9 @@ const serverSchema = z.strictObject({
 
 const pluginsSchema = z.strictObject({
   ...pluginSchemas(serverCatalog),
-  DataStore: pluginBlocks({ sql: z.strictObject({ database_type: z.enum(['sqlite3', 'postgres']), connection_string: text }) }),
+  DataStore: pluginBlocks({
+    sql: z.strictObject({ database_type: z.enum(['sqlite3', 'postgres']), connection_string: databaseAddress(parseDatastoreUrl) })
+  }),
   /** May be named, as in SPIRE's configurations; join tokens are the API's own and always on. */
   NodeAttestor: pluginBlocks({ join_token: z.strictObject({}) })
 })
@@ -110,7 +130,7 @@ export function parseServerConfig (source: ConfigSource): ServerConfig {
     throw new SpiffeError('config_invalid', formatProblems(reading.problems), { details: { problems: reading.problems } })
   }
   const { server, plugins: { KeyManager, DataStore: { sql } } } = reading.value
-  const { ca_subject: subject } = server
+  const { ca_subject: subject, datastore_pool: pool } = server
   return {
     trustDomain: server.trust_domain,
     bindAddress: server.bind_address,
@@ -119,6 +139,12 @@ export function parseServerConfig (source: ConfigSource): ServerConfig {
     dataDir: server.data_dir,
     datastoreUrl: server.datastore_url ?? sql?.connection_string ?? join(server.data_dir, 'datastore.sqlite3'),
     datastoreDirectUrl: server.datastore_direct_url,
+    datastorePool: {
+      connections: pool.max_connections,
+      connectTimeoutMs: pool.connect_timeout * 1000,
+      statementTimeoutMs: pool.statement_timeout * 1000,
+      answerTimeoutMs: pool.statement_timeout * 1000 + answerGraceMs
+    },
     maxStaleMs: server.signing_during_database_outage ? Number.POSITIVE_INFINITY : server.max_staleness * 1000,
     caTtlSeconds: server.ca_ttl,
     caKeyType: server.ca_key_type,

@@ -42,6 +42,7 @@ import { LeaseKeeper, leaseName } from './replication/lease-keeper.ts'
 import { Replica } from './replication/replica.ts'
 import { reportReplica } from './replication/report-replica.ts'
 import { readServerId } from './replication/server-id.ts'
+import { StandAside } from './replication/stand-aside.ts'
 import { serverCatalog } from './server-catalog.ts'
 import type { ServerConfig } from './server-config.ts'
 import { ServerIdentity } from './server-identity.ts'
@@ -69,12 +70,15 @@ export async function runServer (
   config: ServerConfig, signal: AbortSignal, { log, clock = systemClock, onReady }: RunServerOptions
 ): Promise<void> {
   await using scope = new AsyncDisposableStack()
-  const store = scope.use(await openDatastore(config.datastoreUrl, { clock, log, directUrl: config.datastoreDirectUrl }))
+  const { datastoreDirectUrl: directUrl, datastorePool: poolLimits } = config
+  const store = scope.use(await openDatastore(config.datastoreUrl, { clock, log, directUrl, poolLimits }))
+  for (const warning of await store.warnings()) log.warn(warning)
   const host = { log, dataDir: config.dataDir, sharedKeys: store.keys }
   const plugins = scope.use(await startPlugins(serverCatalog, config.plugins, host, signal))
   // A SQLite file has one server: the lease of one that was killed is its successor's at once.
   const replicaId = store.kind === 'sqlite' ? 'sqlite' : randomUUID()
-  const lease = new LeaseKeeper({ leases: store.leases, holder: replicaId, clock, log })
+  const aside = new StandAside({ clock, log })
+  const lease = new LeaseKeeper({ leases: store.leases, holder: replicaId, aside, clock, log })
   const serverId = store.kind === 'sqlite' ? '' : await readServerId(config.dataDir)
   const authorities = await Authorities.open(config, { store, keys: plugins.only('KeyManager'), lease, serverId, clock, log })
   const { ca } = authorities
@@ -84,10 +88,10 @@ export async function runServer (
   })
   await authorities.bootstrap(() => replica.catchUp(), signal)
   const identity = await ServerIdentity.open({ authority: ca, trustDomain, ttlSeconds: config.defaultX509SvidTtlSeconds, clock })
-  const authorizer = new Authorizer({ adminIds: new Set(config.adminIds), replica, clock })
-  const feeds = new AgentFeeds({ replica, ownBundle: ca.bundle, trustDomain })
+  const authorizer = new Authorizer({ adminIds: new Set(config.adminIds), replica, aside, clock })
+  const feeds = new AgentFeeds({ replica, aside, ownBundle: ca.bundle, trustDomain })
   const progress = new ProgressReporter(replicaId, { store: store.progress, clock, log })
-  const services = bindServices(config, { store, authorities, replica, replicaId, feeds, progress, authorizer, clock })
+  const services = bindServices(config, { store, authorities, replica, replicaId, aside, lease, feeds, progress, authorizer, clock })
   const rpc = scope.use(openRpcServer({
     services: [...services, ...reflectionServices(services)], log, clock, before: context => authorizer.authorize(context)
   }))
@@ -108,6 +112,7 @@ export async function runServer (
   await runTasks(signal, [
     signal => replica.run(signal),
     signal => lease.run(signal),
+    signal => aside.run(signal),
     signal => runChores({ caTtlSeconds: config.caTtlSeconds, authorities, lease, clock, log }, signal),
     signal => progress.run(signal),
     signal => feeds.run(progress, clock, signal),
@@ -116,6 +121,7 @@ export async function runServer (
       address: `${address}:${port}`,
       replica,
       agents: () => feeds.size,
+      aside,
       replicas: store.replicas,
       progress: store.progress,
       clock,
@@ -132,6 +138,8 @@ interface ServiceDeps {
   readonly authorities: Authorities
   readonly replica: Replica
   readonly replicaId: string
+  readonly aside: StandAside
+  readonly lease: LeaseKeeper
   readonly feeds: AgentFeeds
   readonly progress: ProgressReporter
   readonly authorizer: Authorizer
@@ -139,10 +147,10 @@ interface ServiceDeps {
 }
 
 function bindServices (config: ServerConfig, deps: ServiceDeps): BoundService[] {
-  const { store, authorities, replica, replicaId, feeds, progress, authorizer, clock } = deps
+  const { store, authorities, replica, replicaId, aside, lease, feeds, progress, authorizer, clock } = deps
   const limits = createLimits(config.ratelimit, clock)
   const registrations = new Registrations(store, replica)
-  const convergence = new Convergence({ replica, feeds, progress: store.progress, replicas: store.replicas, clock })
+  const convergence = new Convergence({ replicaId, replica, feeds, progress: store.progress, replicas: store.replicas, clock })
   const { ca } = authorities
   const { registry } = replica
   const { trustDomain } = config
@@ -162,7 +170,9 @@ function bindServices (config: ServerConfig, deps: ServiceDeps): BoundService[] 
     })),
     bind(localAuthorityService, localAuthorityHandlers({ authorities })),
     bind(agentSyncService, agentSyncHandlers({ replica, feeds, progress, registrations, authorizer })),
-    bind(clusterService, clusterHandlers({ trustDomain, replicaId, store, replica, authorities, convergence, progress, leaseName, clock })),
+    bind(clusterService, clusterHandlers({
+      trustDomain, replicaId, store, replica, authorities, convergence, progress, feeds, aside, lease, leaseName, clock
+    })),
     healthService(() => store.ping())
   ]
 }

@@ -1,9 +1,10 @@
 import { resolve } from 'node:path'
 import { SpiffeError } from '../spiffe/errors.ts'
+import { parsePostgresAddress, type PostgresAddress } from './postgres/postgres-address.ts'
 
 export type DatastoreTarget =
   | { readonly kind: 'sqlite', /** Absolute. */ readonly file: string }
-  | { readonly kind: 'postgres', /** May hold a password. */ readonly url: string }
+  | { readonly kind: 'postgres', readonly address: PostgresAddress }
 
 /**
  * Reads where the database is: `sqlite:///path/file.db`, a plain path, `postgres://…` or `postgresql://…`.
@@ -13,7 +14,7 @@ export function parseDatastoreUrl (text: string): DatastoreTarget {
   const scheme = /^([a-z][a-z0-9+.-]*):/i.exec(text)?.[1]?.toLowerCase()
   if (scheme === 'postgres' || scheme === 'postgresql') {
     if (text.slice(scheme.length, scheme.length + 3) !== '://') throw refused('a PostgreSQL address begins postgres://')
-    return { kind: 'postgres', url: text }
+    return { kind: 'postgres', address: parsePostgresAddress(text) }
   }
   if (text.includes('\0')) throw refused('a path holds no NUL')
   if (scheme === 'sqlite') {

@@ -10,8 +10,8 @@ import type { ProgressStore } from './progress-store.ts'
 import type { ReplicaStore } from './replica-store.ts'
 
 /**
- * What the server remembers. Any method may throw `datastore_unavailable` (retry helps) or `datastore_corrupt`;
- * what a method acknowledged survives a crash of process and machine.
+ * What the server remembers. Any method may throw `datastore_unavailable` (retry helps) or `datastore_corrupt`, and one that writes
+ * `datastore_outcome_unknown`; what a method acknowledged survives a crash of process and machine.
  */
 export interface Stores {
   readonly kind: 'sqlite' | 'postgres'
@@ -30,4 +30,6 @@ export interface Datastore extends Stores, AsyncDisposable {
   readonly leases: LeaseStore
   /** Asks the database a question. @throws {SpiffeError} `datastore_unavailable` */
   ping (): Promise<void>
+  /** How the database could lose what it confirmed; a sentence each, with the way out. @throws {SpiffeError} `datastore_unavailable` */
+  warnings (): Promise<readonly string[]>
 }

@@ -23,5 +23,5 @@ export interface LeaseStore {
    * The same stores, whose every transaction fails with `lease_lost` once the lease has gone to another holder: a paused process cannot
    * write what its successor has decided otherwise.
    */
-  fenced (name: string, token: number): Stores
+  fenced (name: string, lease: Pick<Lease, 'holder' | 'token'>): Stores
 }

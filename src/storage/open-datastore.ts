@@ -2,6 +2,7 @@ import type { Clock } from '../runtime/clock.ts'
 import type { Logger } from '../runtime/logger.ts'
 import type { Datastore } from './datastore.ts'
 import { openPostgres } from './postgres/open-postgres.ts'
+import type { PoolLimits } from './postgres/postgres-pool.ts'
 import { openSqlite } from './sqlite/open-sqlite.ts'
 import { parseDatastoreUrl } from './datastore-url.ts'
 
@@ -10,6 +11,8 @@ export interface DatastoreDeps {
   readonly log: Logger
   /** PostgreSQL: an address that leads past poolers, for LISTEN; the usual one unless given. Secret. */
   readonly directUrl?: string | undefined
+  /** PostgreSQL: what is not given is as usual. */
+  readonly poolLimits?: Partial<PoolLimits> | undefined
 }
 
 /**
@@ -19,5 +22,5 @@ export interface DatastoreDeps {
  */
 export function openDatastore (url: string, deps: DatastoreDeps): Promise<Datastore> {
   const target = parseDatastoreUrl(url)
-  return target.kind === 'sqlite' ? openSqlite(target.file, deps) : openPostgres(target.url, deps)
+  return target.kind === 'sqlite' ? openSqlite(target.file, deps) : openPostgres(target.address, deps)
 }

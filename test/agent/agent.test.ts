@@ -169,7 +169,7 @@ void t.test('before its first synchronisation an agent refuses workloads as UNAV
   await register(server, before, '/web')
   await before[Symbol.asyncDispose]()
 
-  await using agent = await startTestAgent(server, { folder, config: { serverPort: relay.port } })
+  await using agent = await startTestAgent(server, { folder, config: { serverAddresses: [`127.0.0.1:${relay.port}`] } })
   const workload = agent.workload.client(workloadService)
   const refused = { status: 'UNAVAILABLE', code: 'server_initializing' }
   await t.rejects(firstOf(workload.fetchX509SVID({}, securityHeader)), refused, 'WLE-13 FetchX509SVID')
@@ -276,6 +276,8 @@ void t.test('an API that is switched off is not offered', async t => {
     }]
   ] as const) {
     await using agent = await startTestAgent(server, { config: { ...config, allowUnauthenticatedVerifiers: true } })
+    const health = agent.workload.client(healthService)
+    await eventually('it is healthy all the same', async () => (await health.check({})).status === ServingStatus.SERVING)
     const names: string[] = []
     const asked = (async function * () { yield { listServices: '' } })()
     for await (const { listServicesResponse } of agent.workload.client(reflectionService).serverReflectionInfo(asked)) {
@@ -286,7 +288,5 @@ void t.test('an API that is switched off is not offered', async t => {
       sds: await statusOf(agent.workload.client(secretDiscoveryService).fetchSecrets({ resourceNames: ['ROOTCA'] })),
       names: names.filter(name => !name.startsWith('grpc.'))
     }, expected, what)
-    const health = agent.workload.client(healthService)
-    await eventually('it is healthy all the same', async () => (await health.check({})).status === ServingStatus.SERVING)
   }
 })

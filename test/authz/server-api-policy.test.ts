@@ -79,6 +79,7 @@ const expected: Readonly<Record<string, string>> = {
   '/assay.agent.v1.AgentSync/Sync': 'G',
   '/assay.server.v1.Cluster/GetStatus': 'U A',
   '/assay.server.v1.Cluster/WatchConvergence': 'U A',
+  '/assay.server.v1.Cluster/StandAside': 'U A',
   '/grpc.health.v1.Health/Check': 'U',
   '/grpc.health.v1.Health/List': 'U',
   '/grpc.health.v1.Health/Watch': 'U',

@@ -23,6 +23,7 @@ void t.test('a server configuration has SPIRE\'s defaults', async t => {
     dataDir: '/data',
     datastoreUrl: '/data/datastore.sqlite3',
     datastoreDirectUrl: undefined,
+    datastorePool: { connections: 10, connectTimeoutMs: 5_000, statementTimeoutMs: 15_000, answerTimeoutMs: 20_000 },
     maxStaleMs: 10_000,
     caTtlSeconds: 86_400,
     caKeyType: 'ec-p256',
@@ -52,6 +53,8 @@ void t.test('each key of a server configuration is read', async t => {
   bind_address: 127.0.0.1
   bind_port: 0
   socket_path: /run/a.sock
+  datastore_direct_url: postgres://u@db1,db2/assay
+  datastore_pool: { max_connections: 3, connect_timeout: 500ms, statement_timeout: 2s }
   admin_ids: [spiffe://example.org/admin, spiffe://other.test/admin]
   agent_ttl: 2h
   default_x509_svid_ttl: 30m
@@ -78,6 +81,8 @@ health_checks: { listener_enabled: true, bind_port: 8080, live_path: /up }
     bindPort: 0,
     socketPath: '/run/a.sock',
     datastoreUrl: 'postgres://u:p@db/assay',
+    datastoreDirectUrl: 'postgres://u@db1,db2/assay',
+    datastorePool: { connections: 3, connectTimeoutMs: 500, statementTimeoutMs: 2_000, answerTimeoutMs: 7_000 },
     adminIds: ['spiffe://example.org/admin', 'spiffe://other.test/admin'],
     agentTtlSeconds: 7_200,
     defaultX509SvidTtlSeconds: 1_800,
@@ -114,8 +119,7 @@ health_checks: { listener_enabled: true, bind_port: 8080, live_path: /up }
 void t.test('each key of an agent configuration is read', async t => {
   t.same(agent(`${agentBase}  insecure_bootstrap: true`), {
     trustDomain: 'example.org',
-    serverAddress: 'server.test',
-    serverPort: 8081,
+    serverAddresses: ['server.test:8081'],
     socketPath: '/tmp/assay-agent/public/api.sock',
     dataDir: '.',
     trustBundlePath: undefined,
@@ -189,7 +193,7 @@ plugins:
 })
 
 void t.test('a configuration is refused with file, line, key and rule', async t => {
-  const refused: Record<string, [() => unknown, string]> = {
+  const refused: Record<string, [() => unknown, string | RegExp]> = {
     'unknown key, with the nearest': [
       () => server(`${serverBase}  ca_tll: 1h`),
       'server.yaml:4: server.ca_tll: unknown key; did you mean ca_ttl?'
@@ -249,6 +253,12 @@ void t.test('a configuration is refused with file, line, key and rule', async t 
       () => server(`${serverBase}plugins: { DataStore: { sql: { plugin_data: { database_type: postgres, connection_string: a.db } } } }`),
       'server.yaml:4: plugins.DataStore.sql.plugin_data.connection_string: must be a postgres:// URL for postgres, a path for sqlite3'
     ],
+    'an address of a database': [() => server(`${serverBase}  datastore_url: postgres://u:hunter2@db/x?sslmod=require`),
+      /^server.yaml:4: server.datastore_url: the PostgreSQL address cannot be used: (?!.*hunter2).*did you mean sslmode\?$/],
+    'an address past a pooler': [() => server(`${serverBase}  datastore_direct_url: /some/file`),
+      /server.datastore_direct_url: the PostgreSQL address/],
+    'connections': [() => server(`${serverBase}  datastore_pool: { max_connections: 0 }`),
+      'server.yaml:4: server.datastore_pool.max_connections: must be 1 to 1000'],
     'same key twice': [() => server(`${serverBase}  data_dir: /other`), 'server.yaml:4: the same key twice in one map'],
     'broken YAML': [() => server('server: {'), 'server.yaml:1: not valid YAML (bad indent)'],
     'no map': [() => server('- a'), 'server.yaml: must be a map'],

@@ -21,6 +21,15 @@ export const folderOfConfigs = join(import.meta.dirname, '../../envoy-configs')
 
 export interface EntryOptions { readonly ttlSeconds: number, readonly federatesWith?: readonly string[] }
 
+/** One of `envoy-configs/` with free ports, its secrets from the given agent. */
+export async function startPlacedEnvoy (file: string, api: Api, agent: string, clusters: Placement['clusters']): Promise<Envoy> {
+  const yaml = (await readFile(join(folderOfConfigs, file), 'utf8')).replaceAll(/\b(DELTA_)?GRPC\b/g, api)
+  const anywhere = { host: '127.0.0.1', port: 0 }
+  const listeners = { web: anywhere, batch: anywhere, mtls: anywhere, in: anywhere, out: anywhere }
+  const { admin: _, ...config } = JSON.parse(placeEnvoyConfig(yaml, { admin: '', agent, listeners, clusters })) as { admin: object }
+  return await Envoy.start(config)
+}
+
 /** A real server, a real agent, and the Envoys of `envoy-configs/` with a plain HTTP workload behind them. */
 export class Mesh implements AsyncDisposable {
   readonly server: RunningServer
@@ -63,12 +72,7 @@ export class Mesh implements AsyncDisposable {
 
   /** One of `envoy-configs/` with free ports, its secrets by the given API. */
   async startEnvoy (file: string, api: Api, clusters: Placement['clusters']): Promise<Envoy> {
-    const yaml = (await readFile(join(folderOfConfigs, file), 'utf8')).replaceAll(/\b(DELTA_)?GRPC\b/g, api)
-    const anywhere = { host: '127.0.0.1', port: 0 }
-    const listeners = { web: anywhere, batch: anywhere, mtls: anywhere, in: anywhere, out: anywhere }
-    const { admin: _, ...config } = JSON.parse(placeEnvoyConfig(yaml, { admin: '', agent: this.agentSocket, listeners, clusters })) as
-      { admin: object }
-    return this.#scope.use(await Envoy.start(config))
+    return this.#scope.use(await startPlacedEnvoy(file, api, this.agentSocket, clusters))
   }
 
   /** An identity for whatever this user runs on the agent's node: Envoy, and this process. */

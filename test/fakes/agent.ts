@@ -45,8 +45,7 @@ export async function startTestAgent (server: TestServer, options: TestAgentOpti
   await writeFile(bundlePath, x509Authorities.map(({ asn1 }) => encodePem('CERTIFICATE', asn1)).join(''))
   const config: AgentConfig = {
     trustDomain: server.config.trustDomain,
-    serverAddress: '127.0.0.1',
-    serverPort: server.ready.port,
+    serverAddresses: [`127.0.0.1:${server.ready.port}`],
     socketPath: join(folder, 'agent.sock'),
     dataDir: folder,
     trustBundlePath: bundlePath,

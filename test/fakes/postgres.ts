@@ -1,20 +1,45 @@
 import { spawn } from 'node:child_process'
-import { chownSync, existsSync, globSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { once } from 'node:events'
+import { appendFileSync, chownSync, existsSync, globSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { createServer, type AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
 import pg from 'pg'
+import { eventually } from './eventually.ts'
 
 /** `nobody`: PostgreSQL refuses to run as root. */
 const unprivileged = 65534
 
+export interface PostgresOptions {
+  /** As in postgresql.conf, e.g. `{ fsync: 'off' }`. */
+  readonly settings?: Readonly<Record<string, string>>
+  /** Listens on 127.0.0.1 as well, with TLS alone: PEM. Who calls as `cert_user` shows a certificate of the `clientCa`. */
+  readonly tls?: { readonly cert: string, readonly key: string, readonly clientCa: string }
+}
+
 export interface Postgres extends AsyncDisposable {
   /** Of the database `postgres`. */
   readonly url: string
+  /** Where its Unix socket is; also a name of the server in PostgreSQL addresses. */
+  readonly folder: string
+  /** TCP, when TLS was asked for; also in the name of the Unix socket. */
+  readonly port: number
   /** Makes an empty schema, as good as a database of its own and 300 ms faster. @returns a URL that leads to nothing else */
   createSchema (): Promise<string>
   /** As a power cut would: `pg_ctl stop -m immediate`. */
   stop (): Promise<void>
   start (): Promise<void>
+  /** A copy that streams what this server commits, and is asynchronous unless this server's settings say otherwise. */
+  startStandby (name: string): Promise<PostgresStandby>
+}
+
+export interface PostgresStandby extends Postgres {
+  /** On return it holds all that its primary had committed. */
+  catchUp (): Promise<void>
+  /** What the primary commits from now on does not arrive any more. */
+  cutOff (): Promise<void>
+  /** Makes it the primary, on a new timeline. */
+  promote (): Promise<void>
 }
 
 /** Why tests that need PostgreSQL cannot run here, or `false`; fits tap's `skip`. */
@@ -23,25 +48,47 @@ export function postgresMissing (): string | false {
 }
 
 /** A real cluster of its own on a Unix socket in a temporary folder, fsync on; gone with its data when disposed. */
-export async function startPostgres (): Promise<Postgres> {
+export async function startPostgres (options: PostgresOptions = {}): Promise<Postgres> {
+  return await startCluster(options, async ({ run, data }) => {
+    await run('initdb', ['-D', data, '-U', 'assay', '-A', 'trust', '-E', 'UTF8', '--locale=C', '--no-sync'])
+    if (options.tls !== undefined) await writeTls(data, options.tls)
+  })
+}
+
+interface ClusterFiles {
+  readonly folder: string
+  readonly data: string
+  readonly run: (program: string, args: readonly string[]) => Promise<void>
+}
+
+type Cluster = Omit<PostgresStandby, 'catchUp'>
+
+async function startCluster (options: PostgresOptions, initialise: (files: ClusterFiles) => Promise<void>): Promise<Cluster> {
   const programs = findPrograms()
   if (programs === undefined) throw new Error(String(postgresMissing()))
   const folder = mkdtempSync(join(tmpdir(), 'assay-pg-'))
   const data = join(folder, 'data')
   mkdirSync(data, { mode: 0o700 })
-  if (process.getuid?.() === 0) for (const path of [folder, data]) chownSync(path, unprivileged, unprivileged)
+  handOver(folder, data)
   const log = join(folder, 'log')
-  const pgCtl = (...args: string[]) => run(join(programs, 'pg_ctl'), [...args, '-D', data, '-w', '-s'], log)
-  const start = () => pgCtl('start', '-l', log, '-o', `-c listen_addresses='' -c fsync=on -k ${folder}`)
+  const runHere = (program: string, args: readonly string[]) => run(join(programs, program), args, log)
+  const pgCtl = (...args: string[]) => runHere('pg_ctl', [...args, '-D', data, '-w', '-s'])
+  const port = options.tls === undefined ? 5432 : await freePort()
+  // After a power cut each file would be synchronised by itself: half a minute with the tables of fifty schemas.
+  const sync = versionOf(programs) >= 14 ? { recovery_init_sync_method: 'syncfs' } : {}
+  const addresses = options.tls === undefined ? '' : '127.0.0.1'
+  const settings = { listen_addresses: addresses, fsync: 'on', port: String(port), ...sync, ...options.settings }
+  const flags = Object.entries(settings).map(([name, value]) => `-c ${name}='${value}'`).join(' ')
+  const start = () => pgCtl('start', '-l', log, '-o', `${flags} -k ${folder}`)
   const stop = () => pgCtl('stop', '-m', 'immediate')
-  const urlOf = (database: string) => `postgres:///${database}?host=${encodeURIComponent(folder)}&user=assay`
+  const urlOf = (database: string) => `postgres:///${database}?host=${encodeURIComponent(folder)}&port=${port}&user=assay`
   let schemas = 0
   const dispose = async () => {
     if (existsSync(join(data, 'postmaster.pid'))) await stop()
     rmSync(folder, { recursive: true, force: true })
   }
   try {
-    await run(join(programs, 'initdb'), ['-D', data, '-U', 'assay', '-A', 'trust', '-E', 'UTF8', '--locale=C', '--no-sync'], log)
+    await initialise({ folder, data, run: runHere })
     await start()
   } catch (error) {
     await dispose()
@@ -49,6 +96,8 @@ export async function startPostgres (): Promise<Postgres> {
   }
   return {
     url: urlOf('postgres'),
+    folder,
+    port,
     start,
     stop,
     createSchema: async () => {
@@ -56,8 +105,60 @@ export async function startPostgres (): Promise<Postgres> {
       await executeSql(urlOf('postgres'), `create schema ${schema}`)
       return `${urlOf('postgres')}&options=${encodeURIComponent(`-c search_path=${schema}`)}`
     },
+    startStandby: async name => {
+      const source = ['-h', folder, '-p', String(port), '-U', 'assay']
+      const standby = await startCluster({ settings: { cluster_name: name } }, ({ data, run }) =>
+        run('pg_basebackup', [...source, '-D', data, '-R', '-X', 'stream', '-c', 'fast']))
+      return { ...standby, catchUp: () => catchUp(urlOf('postgres'), standby.url) }
+    },
+    cutOff: async () => {
+      await executeSql(urlOf('postgres'), 'alter system set primary_conninfo = \'\'')
+      await executeSql(urlOf('postgres'), 'select pg_reload_conf()')
+      await eventually('nothing arrives any more', async () =>
+        (await executeSql(urlOf('postgres'), 'select 1 from pg_stat_wal_receiver')).length === 0)
+    },
+    promote: () => pgCtl('promote'),
     [Symbol.asyncDispose]: dispose
   }
+}
+
+async function catchUp (primaryUrl: string, standbyUrl: string): Promise<void> {
+  const [{ lsn } = {}] = await executeSql(primaryUrl, 'select pg_current_wal_flush_lsn()::text as lsn')
+  await eventually('the standby has caught up', async () =>
+    (await executeSql(standbyUrl, `select 1 where pg_last_wal_replay_lsn() >= '${String(lsn)}'`)).length === 1)
+}
+
+/** The same address with these servers in it. */
+export function across (url: string, ...servers: readonly Postgres[]): string {
+  return url.replace(/host=[^&]*/, `host=${servers.map(({ folder }) => encodeURIComponent(folder)).join(',')}`)
+    .replace(/port=[^&]*/, `port=${servers.map(({ port }) => port).join(',')}`)
+}
+
+/** PostgreSQL does not run as root. */
+function handOver (...paths: string[]): void {
+  if (process.getuid?.() === 0) for (const path of paths) chownSync(path, unprivileged, unprivileged)
+}
+
+async function writeTls (data: string, { cert, key, clientCa }: NonNullable<PostgresOptions['tls']>): Promise<void> {
+  const files = { 'server.crt': cert, 'server.key': key, 'client-ca.crt': clientCa, 'pg_hba.conf': hostBasedAccess }
+  for (const [name, text] of Object.entries(files)) {
+    writeFileSync(join(data, name), text, { mode: 0o600 })
+    handOver(join(data, name))
+  }
+  appendFileSync(join(data, 'postgresql.conf'), 'ssl = on\nssl_ca_file = \'client-ca.crt\'\n')
+}
+
+const hostBasedAccess = `local all all trust
+hostssl all cert_user 127.0.0.1/32 cert
+hostssl all all 127.0.0.1/32 trust
+`
+
+async function freePort (): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  server.close()
+  return port
 }
 
 /** Runs statements past the code under test. */

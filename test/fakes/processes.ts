@@ -4,6 +4,7 @@ import { existsSync } from 'node:fs'
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { nodeFlags } from '../../src/cli/node-flags.ts'
 import { openUnixChannel } from '../../src/rpc/channel.ts'
 import { agentService } from '../../src/wire/generated/server-agent.ts'
 import { bundleService } from '../../src/wire/generated/server-bundle.ts'
@@ -19,7 +20,7 @@ export class RunningProcess {
   #log = ''
 
   constructor (words: readonly string[]) {
-    this.#child = spawn(process.execPath, [program, ...words], { stdio: ['ignore', 'ignore', 'pipe'] })
+    this.#child = spawn(process.execPath, [...nodeFlags(words), program, ...words], { stdio: ['ignore', 'ignore', 'pipe'] })
     this.#child.stderr?.setEncoding('utf8').on('data', text => { this.#log += text })
     this.#exited = once(this.#child, 'exit').then(() => undefined)
   }
@@ -53,6 +54,10 @@ export class RunningProcess {
     await this.#exited
     return this.#child.exitCode
   }
+
+  /** It stands still, its connections stay open. */
+  pause (): void { this.#child.kill('SIGSTOP') }
+  resume (): void { this.#child.kill('SIGCONT') }
 
   /** As the machine ends it: no handler runs. */
   async kill9 (): Promise<void> {
@@ -105,6 +110,11 @@ export interface StartServerOptions {
   readonly blocks?: Readonly<Record<string, unknown>>
 }
 
+/** Blocks of a configuration by which servers on one database share a root and a JWT key. */
+export function sharedKeys (keyFile: string): Readonly<Record<string, unknown>> {
+  return { plugins: { KeyManager: [{ database: { plugin_data: { key_encryption_key_file: keyFile } } }] } }
+}
+
 export class RunningServer extends Running {
   readonly trustDomain: string
   readonly adminSocket: string
@@ -150,7 +160,10 @@ Promise<{ process: RunningProcess, folder: string, socket: string, trustDomain: 
 }
 
 export interface StartAgentOptions {
+  /** Where it joins. */
   readonly server: RunningServer
+  /** Further replicas, which it may turn to. */
+  readonly replicas?: readonly RunningServer[]
   /** Of an earlier agent, to start it again; a new one, removed at the end, if not given. */
   readonly folder?: string
   /** Keys for the `agent` block. */
@@ -176,7 +189,9 @@ export class RunningAgent extends Running {
 }
 
 /** `assay agent run` in a process of its own; returns once its socket is there. A new agent gets a join token and the server's bundle. */
-export async function startAgent ({ server, folder, config = {}, plugins, blocks = {} }: StartAgentOptions): Promise<RunningAgent> {
+export async function startAgent (
+  { server, replicas = [], folder, config = {}, plugins, blocks = {} }: StartAgentOptions
+): Promise<RunningAgent> {
   const home = folder ?? await mkdtemp(join(tmpdir(), 'assay-agent-'))
   const socket = join(home, 'agent.sock')
   const bundle = join(home, 'bundle.pem')
@@ -185,8 +200,7 @@ export async function startAgent ({ server, folder, config = {}, plugins, blocks
   const file = await writeConfig(home, 'agent.json', {
     agent: {
       trust_domain: server.trustDomain,
-      server_address: '127.0.0.1',
-      server_port: server.port,
+      server_addresses: [server, ...replicas].map(({ address }) => address),
       socket_path: socket,
       data_dir: join(home, 'data'),
       trust_bundle_path: bundle,

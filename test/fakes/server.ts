@@ -10,6 +10,7 @@ import { serverCatalog } from '../../src/server/server-catalog.ts'
 import { runServer, type ServerReady } from '../../src/server/server.ts'
 import type { ServerConfig } from '../../src/server/server-config.ts'
 import { parseTrustDomain } from '../../src/spiffe/trust-domain.ts'
+import { usualPoolLimits } from '../../src/storage/postgres/postgres-pool.ts'
 
 export interface TestServer extends AsyncDisposable {
   readonly config: ServerConfig
@@ -61,6 +62,7 @@ export function testServerConfig (folder: string): ServerConfig {
     dataDir: folder,
     datastoreUrl: join(folder, 'datastore.sqlite3'),
     datastoreDirectUrl: undefined,
+    datastorePool: usualPoolLimits,
     maxStaleMs: 10_000,
     caTtlSeconds: 86_400,
     caKeyType: 'ec-p256',

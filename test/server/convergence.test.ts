@@ -27,6 +27,7 @@ function convergenceOf (agents: Readonly<Record<SpiffeId, Facts>>, between: Betw
     ({ id, name: id, version: '1', startedAt: seenAt, seenAt, cursor: at(1), facts: {} })
   const ids = Object.keys(agents) as SpiffeId[]
   return new Convergence({
+    replicaId: 'here',
     replica: {
       registry: { agentIds: () => ids, agentsOf: id => id === 'web' ? [a] : [] },
       agents: { get: id => agents[id]?.banned === true ? { banned: true } as Agent : undefined }

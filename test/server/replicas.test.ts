@@ -11,8 +11,11 @@ import { localAuthorityService } from '../../src/wire/generated/server-local-aut
 import { svidService } from '../../src/wire/generated/server-svid.ts'
 import { Mailbox } from '../../src/agent/mailbox.ts'
 import { createCertificateRequest } from '../../src/x509/certificate-request.ts'
-import { parseCertificate } from '../../src/x509/certificate.ts'
+import { parseCertificate, splitCertificates } from '../../src/x509/certificate.ts'
 import { verifyX509Svid } from '../../src/x509/verify-svid.ts'
+import { firstOf } from '../../src/runtime/first-of.ts'
+import { workloadService, type X509SVIDResponse } from '../../src/wire/generated/workload.ts'
+import { securityHeader, startTestAgent } from '../fakes/agent.ts'
 import { attest, identityOf, newKey, openServerChannel, type TestIdentity } from '../fakes/agent-client.ts'
 import { eventually } from '../fakes/eventually.ts'
 import { executeSql, postgresMissing, startPostgres } from '../fakes/postgres.ts'
@@ -148,7 +151,9 @@ await t.test('three equal replicas on one database', { skip }, async t => {
       return replicas.length === 3 && replicas.every(({ nudged }) => nudged)
     })
     const status = await two.admin.client(clusterService).getStatus({})
-    t.match(status, { trustDomain: 'example.org', sharedAuthorities: true, datastore: 'postgres', warnings: [] })
+    t.match(status, { trustDomain: 'example.org', sharedAuthorities: true, datastore: 'postgres' })
+    t.match(status.warnings, [/no synchronous standby/])
+    t.equal(status.warnings.length, 1)
     t.ok(status.replicas.some(({ id }) => id === status.leaseHolder))
     t.same(status.authorities.map(({ kind, state }) => `${kind} ${state}`), ['x509 active', 'jwt active'])
   })
@@ -167,4 +172,57 @@ await t.test('three equal replicas on one database', { skip }, async t => {
     for (let n = 0; n < 2; n++) await (await replicas.start())[Symbol.asyncDispose]()
     t.same(await facts(), before)
   })
+})
+
+await t.test('real agents follow: pushed, acknowledged, and unbroken when their server goes', { skip }, async t => {
+  await using postgres = await startPostgres()
+  await using replicas = await startTestReplicas(await postgres.createSchema(), 1)
+  const one = replicas.servers[0] as TestServer
+  const two = await replicas.start()
+  const addresses = [one, two].map(({ ready }) => `127.0.0.1:${ready.port}`)
+  await using agent = await startTestAgent(two, { config: { serverAddresses: addresses.toReversed(), syncIntervalSeconds: 3600 } })
+  const parent = message(agent.path)
+  const uid = `unix:uid:${process.getuid?.()}`
+  const create = (server: TestServer, path: string) => server.admin.client(entryService).batchCreateEntry({ entries: [{
+    spiffeId: message(path), parentId: parent, selectors: [{ type: 'unix', value: uid.slice('unix:'.length) }]
+  }] })
+  const seen: string[][] = []
+  const stop = new AbortController()
+  const watching = (async () => {
+    while (!stop.signal.aborted) {
+      try {
+        const stream = agent.workload.client(workloadService).fetchX509SVID({}, { ...securityHeader, signal: stop.signal })
+        for await (const { svids } of stream) seen.push(svids.map(({ spiffeId }) => new URL(spiffeId).pathname).toSorted())
+      } catch {
+        // No identity yet, or the test is over.
+      }
+    }
+  })()
+  const sees = (...paths: string[]) => eventually(`the workload is ${paths.join(' and ')}`, () => seen.at(-1)?.join() === paths.join())
+  const { head: since } = await one.admin.client(clusterService).getStatus({})
+  const { results } = await create(one, '/a')
+  await sees('/a')
+  const states = []
+  const question = { since, entryIds: [results[0]?.entry?.id ?? ''], timeoutMs: 10_000 }
+  for await (const state of one.admin.client(clusterService).watchConvergence(question)) states.push(state)
+  t.match(states.at(-1), { converged: true, consumers: [{ state: 'acknowledged', unservedEntryIds: [] }] })
+  await two[Symbol.asyncDispose]()
+  await create(one, '/b')
+  await sees('/a', '/b')
+  await one.admin.client(entryService).batchDeleteEntry({ ids: question.entryIds })
+  await sees('/b')
+  const fromTheFirst = seen.slice(seen.findIndex(state => state.includes('/a')))
+  t.notOk(fromTheFirst.some(state => state.length === 0), 'never without an identity meanwhile')
+  const { preparedAuthority } = await one.admin.client(localAuthorityService).prepareX509Authority({})
+  await one.admin.client(localAuthorityService).activateX509Authority({ authorityId: preparedAuthority?.authorityId ?? '' })
+  const { old } = await one.admin.client(localAuthorityService).getX509AuthorityState({})
+  await one.admin.client(localAuthorityService).taintX509Authority({ authorityId: old?.authorityId ?? '' })
+  await eventually('what the tainted root signed is replaced', async () => {
+    const { svids } = await firstOf(agent.workload.client(workloadService).fetchX509SVID({}, securityHeader)) as X509SVIDResponse
+    const [, intermediate] = splitCertificates(svids[0]?.x509Svid ?? new Uint8Array())
+    const { authorityKeyId } = parseCertificate(intermediate ?? new Uint8Array())
+    return Buffer.from(authorityKeyId ?? []).toString('hex') === preparedAuthority?.authorityId
+  })
+  stop.abort()
+  await watching
 })

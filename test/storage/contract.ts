@@ -4,9 +4,12 @@ import { openDatastore } from '../../src/storage/open-datastore.ts'
 import { ManualClock } from '../fakes/clock.ts'
 import { agentContract } from './agent-contract.ts'
 import { bundleContract } from './bundle-contract.ts'
+import { changeLogContract } from './change-log-contract.ts'
 import { entryContract } from './entry-contract.ts'
 import { filterContract } from './filter-contract.ts'
 import { draft, openFresh, type DatabaseKind } from './fixture.ts'
+import { leaseContract } from './lease-contract.ts'
+import { replicaContract } from './replica-contract.ts'
 
 /** What every datastore does, whatever lies below it. */
 export async function datastoreContract (t: Test, database: DatabaseKind): Promise<void> {
@@ -72,4 +75,7 @@ export async function datastoreContract (t: Test, database: DatabaseKind): Promi
   await filterContract(t, database)
   await agentContract(t, database)
   await bundleContract(t, database)
+  await changeLogContract(t, database)
+  await leaseContract(t, database)
+  await replicaContract(t, database)
 }

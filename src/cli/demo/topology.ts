@@ -4,6 +4,7 @@ import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { request } from 'node:http'
 import { extname, join } from 'node:path'
 import { pipeline } from 'node:stream/promises'
+import { nodeFlags } from '../node-flags.ts'
 import type { Selector } from '../../spiffe/selector.ts'
 import { AccessLog } from './access-log.ts'
 import { ids, trustDomain } from './demo-ids.ts'
@@ -148,7 +149,7 @@ function nodeId (node: DemoNode): string {
 }
 
 function assay (...words: string[]): string[] {
-  return [process.execPath, join(import.meta.dirname, `../main${extension}`), ...words]
+  return [process.execPath, ...nodeFlags(words), join(import.meta.dirname, `../main${extension}`), ...words]
 }
 
 function workload (name: string, ...words: string[]): string[] {

@@ -8,12 +8,16 @@ import type { Replica as StoredReplica } from '../../storage/replica-store.ts'
 import type { CallContext } from '../../rpc/call.ts'
 import { decodeCursor, encodeCursor } from '../../wire/cursor-codec.ts'
 import type {
-  AuthorityInit, ClusterHandlers, ConvergenceInit, GetStatusResponseInit, ReplicaInit, WatchConvergenceRequest
+  AuthorityInit, ClusterHandlers, ConvergenceInit, GetStatusResponseInit, ReplicaInit, StandAsideRequest, StandAsideResponseInit,
+  WatchConvergenceRequest
 } from '../../wire/generated/cluster.ts'
 import type { Authorities } from '../authorities.ts'
+import type { AgentFeeds } from '../push/agent-feeds.ts'
 import type { Convergence, ConvergenceState } from '../push/convergence.ts'
 import type { ProgressReporter } from '../push/progress-reporter.ts'
+import type { LeaseKeeper } from '../replication/lease-keeper.ts'
 import type { Replica } from '../replication/replica.ts'
+import type { StandAside } from '../replication/stand-aside.ts'
 import { statusWarnings } from './status-warnings.ts'
 
 export interface ClusterDeps {
@@ -24,6 +28,9 @@ export interface ClusterDeps {
   readonly authorities: Authorities
   readonly convergence: Convergence
   readonly progress: ProgressReporter
+  readonly feeds: AgentFeeds
+  readonly aside: StandAside
+  readonly lease: LeaseKeeper
   readonly leaseName: string
   readonly clock: Clock
 }
@@ -35,24 +42,30 @@ const settleMs = 300
 const defaultTimeoutMs = 30_000
 const longestTimeoutMs = 600_000
 const mostIds = 1_000
+const longestAsideMs = 300_000
+/** A replica that has not reported for so long after the latest report is not counted on. */
+const silentMs = 10_000
 
 /** `assay.server.v1.Cluster`: for operators. */
 export function clusterHandlers (deps: ClusterDeps): ClusterHandlers<CallContext> {
   return {
     getStatus: () => status(deps),
-    watchConvergence: (request, context) => watch(request, context, deps)
+    watchConvergence: (request, context) => watch(request, context, deps),
+    standAside: request => standAside(request, deps)
   }
 }
 
 /** As the database has it now: what a command at another replica has changed is seen here. */
 async function status (deps: ClusterDeps): Promise<GetStatusResponseInit> {
-  const { trustDomain, replicaId, store, replica, authorities, leaseName } = deps
+  const { trustDomain, replicaId, store, replica, authorities, aside, leaseName } = deps
   await replica.catchUp()
-  const [replicas, lease, head] = await Promise.all([store.replicas.list(), store.leases.get(leaseName), store.log.head()])
+  const [replicas, lease, head, endangered] = await Promise.all([
+    store.replicas.list(), store.leases.get(leaseName), store.log.head(), store.warnings()
+  ])
   return {
     trustDomain,
     replicaId,
-    replicas: replicas.map(encodeReplica),
+    replicas: replicas.map(stored => encodeReplica(stored, stored.id === replicaId ? { asideMs: aside.remainingMs } : {})),
     leaseHolder: lease?.holder,
     leaseToken: lease?.token,
     leaseExpiresAt: lease?.expiresAt.getTime(),
@@ -61,7 +74,7 @@ async function status (deps: ClusterDeps): Promise<GetStatusResponseInit> {
     sharedAuthorities: authorities.shared,
     bundleSequence: authorities.ca.bundle.value.sequenceNumber,
     datastore: store.kind,
-    warnings: statusWarnings({
+    warnings: [...statusWarnings({
       replicas,
       lease,
       sharedAuthorities: authorities.shared,
@@ -70,11 +83,14 @@ async function status (deps: ClusterDeps): Promise<GetStatusResponseInit> {
       nudged: replica.nudged,
       maxStaleMs: replica.maxStaleMs,
       now: deps.clock.now()
-    })
+    }), ...endangered]
   }
 }
 
-function encodeReplica ({ id, name, version, startedAt, seenAt, cursor, facts }: StoredReplica): ReplicaInit {
+/** @param now what is known of it better than its last report says */
+function encodeReplica (
+  { id, name, version, startedAt, seenAt, cursor, facts }: StoredReplica, now: { readonly asideMs?: number }
+): ReplicaInit {
   const number = (value: unknown) => typeof value === 'number' ? value : 0
   return {
     id,
@@ -86,7 +102,8 @@ function encodeReplica ({ id, name, version, startedAt, seenAt, cursor, facts }:
     address: typeof facts['address'] === 'string' ? facts['address'] : '',
     staleMs: number(facts['staleMs']),
     nudged: facts['nudged'] === true,
-    agents: number(facts['agents'])
+    agents: number(facts['agents']),
+    asideMs: now.asideMs ?? number(facts['asideMs'])
   }
 }
 
@@ -122,12 +139,33 @@ async function * watch (request: WatchConvergenceRequest, { signal }: CallContex
   }
 }
 
+/** @throws {SpiffeError} `replica_needed` when agents and chores would be nobody's; `argument_invalid` */
+async function standAside (
+  { durationMs }: StandAsideRequest, { replicaId, store, aside, lease, feeds }: ClusterDeps
+): Promise<StandAsideResponseInit> {
+  const forMs = Number(durationMs)
+  if (forMs < 0 || forMs > longestAsideMs) throw new SpiffeError('argument_invalid', `duration_ms must be from 0 to ${longestAsideMs}`)
+  if (forMs === 0) {
+    aside.end()
+    return { replicaId, agentIds: [] }
+  }
+  const replicas = await store.replicas.list()
+  const latestMs = Math.max(...replicas.map(({ seenAt }) => seenAt.getTime()))
+  const ready = replicas.filter(({ id, seenAt, facts }) => id !== replicaId && !(Number(facts['asideMs'] ?? 0) > 0) &&
+    latestMs - seenAt.getTime() < silentMs)
+  if (ready.length === 0) throw new SpiffeError('replica_needed', 'no other replica could take agents and chores over')
+  aside.begin(forMs)
+  const agentIds = feeds.endAll(new SpiffeError('replica_aside', 'this replica stands aside: turn to another one'))
+  await lease.leave()
+  return { replicaId, agentIds }
+}
+
 function encodeState (cursor: Cursor, { consumers, converged }: ConvergenceState): ConvergenceInit {
   return {
     cursor: encodeCursor(cursor),
     converged,
-    consumers: consumers.map(({ agentId, state, cursor, unservedEntryIds, seenAt }) => ({
-      agentId, state, unservedEntryIds, cursor: cursor && encodeCursor(cursor), seenAt: seenAt?.getTime()
+    consumers: consumers.map(({ agentId, state, cursor, unservedEntryIds, seenAt, replicaId }) => ({
+      agentId, state, unservedEntryIds, replicaId, cursor: cursor && encodeCursor(cursor), seenAt: seenAt?.getTime()
     }))
   }
 }

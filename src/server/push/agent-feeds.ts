@@ -6,6 +6,7 @@ import type { Cursor } from '../../storage/change-log.ts'
 import type { Touched } from '../registry.ts'
 import { ChangeHistory } from '../replication/change-history.ts'
 import type { Replica } from '../replication/replica.ts'
+import type { StandAside } from '../replication/stand-aside.ts'
 import { AgentFeed } from './agent-feed.ts'
 import type { Progress, ProgressReporter } from './progress-reporter.ts'
 
@@ -14,6 +15,7 @@ const reportEveryRounds = 5
 
 export interface AgentFeedsDeps {
   readonly replica: Replica
+  readonly aside: StandAside
   readonly ownBundle: OwnBundle
   readonly trustDomain: TrustDomain
 }
@@ -44,6 +46,12 @@ export class AgentFeeds {
   /** Streams of one agent: two for a moment when it reconnects. */
   openOf (agent: SpiffeId): number { return this.#open.get(agent)?.size ?? 0 }
 
+  /** Ends all streams. @returns whose they were */
+  endAll (error: Error): SpiffeId[] {
+    for (const [, feed] of this.#all()) feed.fail(error)
+    return [...this.#open.keys()]
+  }
+
   /** @param resume where the agent stands; `undefined`: it knows nothing. Close what this returns. */
   open (agentId: SpiffeId, resume: Cursor | undefined): AgentFeed & Disposable {
     const { replica, ownBundle, trustDomain } = this.#deps
@@ -73,8 +81,8 @@ export class AgentFeeds {
   }
 
   /**
-   * Ends all streams while this replica's view is too old, so that agents turn to another one; tells others of agents that have all
-   * though nothing was sent to them. Until the signal aborts.
+   * Ends all streams while this replica's view is too old or it stands aside, so that agents turn to another one; tells others of agents
+   * that have all though nothing was sent to them. Until the signal aborts.
    */
   async run (reporter: ProgressReporter, clock: Clock, signal: AbortSignal): Promise<void> {
     const reported = new Map<SpiffeId, Cursor>()
@@ -82,8 +90,9 @@ export class AgentFeeds {
       await clock.sleep(checkEveryMs, signal)
       try {
         this.#deps.replica.requireFresh()
+        this.#deps.aside.requireDuty()
       } catch (error) {
-        for (const [, feed] of this.#all()) feed.fail(error as Error)
+        this.endAll(error as Error)
       }
       if (rounds % reportEveryRounds === 0) this.#reportIdle(reporter, reported)
     }

@@ -19,6 +19,8 @@ export interface ConsumerProgress {
   readonly cursor: Cursor | undefined
   readonly unservedEntryIds: readonly string[]
   readonly seenAt: Date | undefined
+  /** Which has its stream; empty: none, as far as is known. */
+  readonly replicaId: string
 }
 
 export interface ConvergenceState {
@@ -37,6 +39,8 @@ export interface ConvergenceQuestion {
 }
 
 export interface ConvergenceDeps {
+  /** This replica. */
+  readonly replicaId: string
   readonly replica: {
     readonly registry: Pick<Registry, 'agentIds' | 'agentsOf'>
     readonly agents: Pick<AgentDirectory, 'get'>
@@ -89,7 +93,8 @@ export class Convergence {
   #judge (agentId: SpiffeId, required: Cursor, row: AgentProgress | undefined, live: ReadonlySet<string>, now: number): ConsumerProgress {
     const here = this.#deps.feeds.progressOf(agentId)
     const known = here ?? row
-    const facts = { agentId, cursor: known?.cursor, unservedEntryIds: known?.unservedEntryIds ?? [], seenAt: row?.seenAt }
+    const replicaId = here === undefined ? row?.replicaId ?? '' : this.#deps.replicaId
+    const facts = { agentId, cursor: known?.cursor, unservedEntryIds: known?.unservedEntryIds ?? [], seenAt: row?.seenAt, replicaId }
     if (known !== undefined && hasReached(known.cursor, required)) return { ...facts, state: known.state }
     const connected = here !== undefined || this.#deps.feeds.openOf(agentId) > 0 || (row !== undefined && live.has(row.replicaId))
     const unseenMs = row === undefined ? Infinity : now - row.seenAt.getTime()

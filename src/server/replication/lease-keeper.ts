@@ -9,6 +9,8 @@ export interface LeaseKeeperOptions {
   readonly leases: LeaseStore
   /** This process. */
   readonly holder: string
+  /** While this says so, the lease is left to others. */
+  readonly aside: { readonly remainingMs: number }
   readonly clock: Clock
   readonly log: Logger
 }
@@ -31,7 +33,7 @@ export class LeaseKeeper {
 
   /** Stores to do chores with while this process holds the lease; `undefined` while another does. */
   get stores (): Stores | undefined {
-    return this.#held === undefined ? undefined : this.#options.leases.fenced(leaseName, this.#held.token)
+    return this.#held === undefined ? undefined : this.#options.leases.fenced(leaseName, this.#held)
   }
 
   /** Takes the lease when it is free. @returns who holds it now */
@@ -55,7 +57,7 @@ export class LeaseKeeper {
       const lease = await leases.acquire(leaseName, holder, ttlMs, { seize: true })
       this.#held = lease
       try {
-        return await work(leases.fenced(leaseName, lease.token))
+        return await work(leases.fenced(leaseName, lease))
       } catch (error) {
         throw error instanceof SpiffeError && error.code === 'lease_lost'
           ? new SpiffeError('lease_lost', 'another replica ran a command at the same time', { cause: error })
@@ -66,12 +68,20 @@ export class LeaseKeeper {
     return await run
   }
 
+  /** Gives the lease up at once, for another to take. */
+  async leave (): Promise<void> {
+    const { leases, holder } = this.#options
+    this.#held = undefined
+    await leases.release(leaseName, holder)
+  }
+
   /** Keeps the lease, or waits for it, until the signal aborts; then gives it up. */
   async run (signal: AbortSignal): Promise<void> {
-    const { clock, leases, holder, log } = this.#options
+    const { clock, leases, holder, aside, log } = this.#options
     try {
       for (;;) {
         await clock.sleep(renewEveryMs, signal)
+        if (aside.remainingMs > 0) continue
         try {
           await this.acquire()
         } catch (error) {

@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util'
 import type { OwnBundle } from '../../ca/own-bundle.ts'
 import type { Clock } from '../../runtime/clock.ts'
 import type { Logger } from '../../runtime/logger.ts'
@@ -107,6 +108,8 @@ export class Replica {
 
   async #reload (cursor: Cursor): Promise<void> {
     const { store } = this.#deps
+    // Revisions of a log that was left mean nothing: where it is another one, what looks alike may be another change.
+    const isSame = cursor.epoch === this.#cursor.epoch ? isSameRevision : isDeepStrictEqual
     const gone = new Set(this.registry.ids())
     const entries = new Map<string, Entry | undefined>()
     for await (const entry of store.entries.all()) {
@@ -148,6 +151,6 @@ export class Replica {
   }
 }
 
-function isSame (a: Entry | undefined, b: Entry): boolean {
+function isSameRevision (a: Entry | undefined, b: Entry): boolean {
   return a?.revisionNumber === b.revisionNumber && a.createdAtSeconds === b.createdAtSeconds && a.spiffeId === b.spiffeId
 }

@@ -13,6 +13,7 @@ export interface ReplicaReport {
   readonly replica: Replica
   /** Agents with an open stream. */
   readonly agents: () => number
+  readonly aside: { readonly remainingMs: number }
   readonly replicas: ReplicaStore
   readonly progress: ProgressStore
   readonly clock: Clock
@@ -28,11 +29,11 @@ export const liveReplicaMs = 15_000
  * agents are on their way to another one.
  */
 export async function reportReplica (report: ReplicaReport, signal: AbortSignal): Promise<void> {
-  const { id, address, replica, agents, replicas, progress, clock, log } = report
+  const { id, address, replica, agents, aside, replicas, progress, clock, log } = report
   const startedAt = clock.now()
   try {
     for (;;) {
-      const facts = { address, staleMs: Math.round(replica.staleMs), nudged: replica.nudged, agents: agents() }
+      const facts = { address, staleMs: Math.round(replica.staleMs), nudged: replica.nudged, agents: agents(), asideMs: aside.remainingMs }
       try {
         await replicas.report({ id, name: hostname(), version, startedAt, cursor: replica.cursor, facts })
       } catch (error) {

@@ -1,25 +1,33 @@
 import { CompiledQuery, Kysely, PostgresDialect, sql } from 'kysely'
-import pg from 'pg'
 import { SpiffeError } from '../../spiffe/errors.ts'
 import type { Datastore } from '../datastore.ts'
 import type { DatastoreDeps } from '../open-datastore.ts'
 import type { Schema } from '../sql/schema.ts'
 import { openSqlDatastore } from '../sql/sql-datastore.ts'
 import { SqlDatabase } from '../sql/sql-database.ts'
-import { isPostgresConflict, translatePostgresError } from './postgres-errors.ts'
+import { describeAddress, parsePostgresAddress, type PostgresAddress } from './postgres-address.ts'
+import { PostgresConnector } from './postgres-connector.ts'
+import { durabilityWarnings } from './postgres-durability.ts'
+import { isPostgresConflict, isPostgresDisconnect, isPostgresOutcomeUnknown, translatePostgresError } from './postgres-errors.ts'
 import { PostgresNudges } from './postgres-nudges.ts'
-import { openPostgresPool } from './postgres-pool.ts'
+import { ConnectionPool, usualPoolLimits } from './postgres-pool.ts'
+import { readPostgresTls } from './postgres-tls.ts'
+import { Timelines } from './timeline.ts'
 
 const oldestServer = 13
 
 /** @throws {SpiffeError} as `openDatastore` */
-export async function openPostgres (url: string, { clock, log, directUrl = url }: DatastoreDeps): Promise<Datastore> {
-  const target = describeTarget(url)
-  const db = new Kysely<Schema>({ dialect: new PostgresDialect({ pool: openPostgresPool(url, log) }) })
+export async function openPostgres (address: PostgresAddress, { clock, log, directUrl, poolLimits }: DatastoreDeps): Promise<Datastore> {
+  const target = describeAddress(address)
+  const limits = { ...usualPoolLimits, ...poolLimits }
+  const deps = { clock, log, timelines: new Timelines() }
+  const connector = new PostgresConnector(address, limits, deps)
+  const direct = directUrl === undefined ? connector : new PostgresConnector(parsePostgresAddress(directUrl), limits, deps)
+  // While it runs, a file that cannot be read makes the database unavailable; at the start it is a mistake to name.
+  if (address.tls !== undefined) await readPostgresTls(address.tls)
+  const db = new Kysely<Schema>({ dialect: new PostgresDialect({ pool: new ConnectionPool({ connector, limits, clock, log }) }) })
   const nudges = new PostgresNudges({
-    openListener: () => new pg.Client({
-      connectionString: directUrl, fallback_application_name: 'assay-listen', connectionTimeoutMillis: 5_000, keepAlive: true
-    }),
+    openListener: () => direct.connect('assay-listen'),
     execute: async (text, payload) => { await db.executeQuery(CompiledQuery.raw(text, [payload])) },
     clock,
     log
@@ -29,6 +37,8 @@ export async function openPostgres (url: string, { clock, log, directUrl = url }
     db,
     translate: error => translatePostgresError(error, target),
     isConflict: isPostgresConflict,
+    isLost: isPostgresDisconnect,
+    isOutcomeUnknown: isPostgresOutcomeUnknown,
     onChange: () => nudges.send()
   })
   try {
@@ -39,7 +49,10 @@ export async function openPostgres (url: string, { clock, log, directUrl = url }
   }
   const store = await openSqlDatastore(database, nudges, clock)
   log.debug({ database: target }, 'opened the PostgreSQL datastore')
-  return store
+  return {
+    ...store,
+    warnings: async () => [...transportWarnings(address), ...await database.read(durabilityWarnings)]
+  }
 }
 
 async function checkServer (database: SqlDatabase, target: string): Promise<void> {
@@ -53,13 +66,12 @@ async function checkServer (database: SqlDatabase, target: string): Promise<void
   if (encoding !== 'UTF8') throw new SpiffeError('config_invalid', `${target} has the encoding ${encoding}, UTF8 is needed`)
 }
 
-/** Where the address leads, without its password. @throws {SpiffeError} `config_invalid` */
-function describeTarget (url: string): string {
-  try {
-    const { user, host, port, database } = new pg.Client({ connectionString: url })
-    return `PostgreSQL database ${database ?? ''} at ${host}:${port} as ${user ?? ''}`
-  } catch {
-    // The lower error may quote the address, password and all: it is not passed on.
-    throw new SpiffeError('config_invalid', 'the PostgreSQL address cannot be read; write postgres://user:password@host:5432/database')
-  }
+/** Without TLS over a network, unless that was asked for. */
+function transportWarnings ({ targets, tls, tlsChosen }: PostgresAddress): string[] {
+  const open = targets.filter(({ host }) => !host.startsWith('/') && !isLoopback(host))
+  if (tls !== undefined || tlsChosen || open.length === 0) return []
+  return [`the way to PostgreSQL at ${open.map(({ host }) => host).join(', ')} is not encrypted; ` +
+    'add sslmode=verify-full and sslrootcert to datastore_url, or say sslmode=disable']
 }
+
+function isLoopback (host: string): boolean { return host === 'localhost' || host === '::1' || /^127(\.\d+){3}$/.test(host) }

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import pg from 'pg'
+import type pg from 'pg'
 import type { Clock } from '../../runtime/clock.ts'
 import type { Logger } from '../../runtime/logger.ts'
 import { isStop, runTasks } from '../../runtime/tasks.ts'
@@ -9,12 +9,14 @@ const channel = 'assay_changes'
 const heartbeatMs = 1_000
 /** Without a heartbeat that comes back for so long, nudges are not relied on. */
 const silenceMs = 3_000
+/** So long without a heartbeat, the connection itself is doubted: what stands in between may have dropped it without a word. */
+const deafMs = 10_000
 const firstRetryMs = 200
 const longestRetryMs = 5_000
 
 export interface PostgresNudgesOptions {
-  /** For LISTEN, which does not survive a pooler that lends connections per transaction. */
-  readonly openListener: () => pg.Client
+  /** A connection for LISTEN, which does not survive a pooler that lends connections per transaction. */
+  readonly openListener: () => Promise<pg.Client>
   /** Runs a statement on any connection. */
   readonly execute: (text: string, payload: string) => Promise<void>
   readonly clock: Clock
@@ -60,27 +62,39 @@ export class PostgresNudges implements Nudges {
   async #listen (signal: AbortSignal): Promise<void> {
     const { clock, log, openListener } = this.#options
     for (let retryMs = firstRetryMs; ;) {
-      const client = openListener()
-      // An error ends the connection, which is what is waited for.
-      client.on('error', () => {})
       try {
-        await client.connect()
-        client.on('notification', ({ payload = '' }) => this.#heard(payload))
-        await client.query(`listen ${channel}`)
-        // What was committed before LISTEN took hold nobody told us.
-        this.#local.send()
-        retryMs = firstRetryMs
-        await ended(client, signal)
+        const client = await openListener()
+        try {
+          const ended = new AbortController()
+          client.once('end', () => ended.abort())
+          client.on('notification', ({ payload = '' }) => this.#heard(payload))
+          await client.query(`listen ${channel}`)
+          // What was committed before LISTEN took hold nobody told us.
+          this.#local.send()
+          retryMs = firstRetryMs
+          await this.#whileHeard(AbortSignal.any([signal, ended.signal]))
+        } finally {
+          // Of a connection that fell silent the end may never come.
+          client.end().catch(() => {})
+        }
       } catch (error) {
         if (isStop(error, signal)) throw error
         log.debug({ err: error }, 'the database\'s notifications cannot be listened to')
-      } finally {
-        await client.end().catch(() => {})
       }
       signal.throwIfAborted()
-      log.warn({ retryInMs: retryMs }, 'lost the connection that tells of changes; polling meanwhile')
+      // Behind a pooler nothing is ever heard: the server's status says so, the log need not again and again.
+      log[this.proved ? 'warn' : 'debug']({ retryInMs: retryMs }, 'lost the connection that tells of changes; polling meanwhile')
       await clock.sleep(retryMs, signal)
       retryMs = Math.min(longestRetryMs, retryMs * 2)
+    }
+  }
+
+  /** Returns when the signal aborts, or no heartbeat has come for long. */
+  async #whileHeard (signal: AbortSignal): Promise<void> {
+    const { clock } = this.#options
+    const openedMs = clock.monotonicMs()
+    while (!signal.aborted && clock.monotonicMs() - Math.max(this.#heardAtMs, openedMs) < deafMs) {
+      await clock.sleep(heartbeatMs, signal).catch(() => {})
     }
   }
 
@@ -103,13 +117,4 @@ export class PostgresNudges implements Nudges {
       this.#options.log.debug({ err: error }, 'a notification could not be sent; other replicas find the change by polling')
     }
   }
-}
-
-/** Settles when the connection ends or the signal aborts. `events.once` would throw on the error that comes before the end. */
-function ended (client: pg.Client, signal: AbortSignal): Promise<void> {
-  return new Promise(resolve => {
-    client.once('end', () => resolve())
-    signal.addEventListener('abort', () => resolve(), { once: true })
-    if (signal.aborted) resolve()
-  })
 }

@@ -1,68 +1,171 @@
 import type { PostgresPool, PostgresPoolClient } from 'kysely'
 import pg from 'pg'
+import type { Clock } from '../../runtime/clock.ts'
 import type { Logger } from '../../runtime/logger.ts'
-import { breaksConnection } from './postgres-errors.ts'
+import { SpiffeError } from '../../spiffe/errors.ts'
+import type { ConnectionLimits } from './postgres-connector.ts'
+import { breaksConnection, UnconfirmedCommit } from './postgres-errors.ts'
+import { Slots } from './slots.ts'
 
-export interface PoolLimits {
+export interface PoolLimits extends ConnectionLimits {
   readonly connections: number
-  readonly connectTimeoutMs: number
-  readonly statementTimeoutMs: number
-  /** Longer than the server's own limit: it only strikes when the network swallows the answer. */
-  readonly answerTimeoutMs: number
 }
 
-const usualLimits: PoolLimits = { connections: 10, connectTimeoutMs: 5_000, statementTimeoutMs: 15_000, answerTimeoutMs: 20_000 }
+/** How much longer than the server's own limit an answer is waited for. */
+export const answerGraceMs = 5_000
 
-/** Whole numbers of 64 bits arrive as text; ours stay below 2^53. */
-const getTypeParser = ((oid, format) =>
-  oid === pg.types.builtins.INT8 ? Number : pg.types.getTypeParser(oid, format)) as typeof pg.types.getTypeParser
+export const usualPoolLimits: PoolLimits = {
+  connections: 10, connectTimeoutMs: 5_000, statementTimeoutMs: 15_000, answerTimeoutMs: 15_000 + answerGraceMs
+}
+
+export interface PoolDeps {
+  readonly connector: { connect (name: string): Promise<pg.Client> }
+  readonly limits: PoolLimits
+  readonly clock: Clock
+  readonly log: Logger
+}
+
+/** Longer unused connections are not lent again: what stands in between may have forgotten them without a word. */
+const longestIdleMs = 30_000
+
+/** SQLSTATE `warning`; with a COMMIT there is but one. */
+const warning = '01000'
+
+/** What made a connection useless, once something did. */
+interface State { failure: { readonly error: unknown } | undefined }
+
+interface Notice { readonly code: string | undefined, readonly message: string | undefined }
+
+interface Connection {
+  readonly client: pg.Client
+  /** The same object each time: Kysely remembers connections by it. */
+  readonly lent: PostgresPoolClient
+  /** How many losses there had been when it was opened. */
+  readonly losses: number
+  idleSinceMs: number
+}
 
 /**
- * A pool that gives a connection up once it failed or did not answer; the next one is a new one, so that a database that
- * restarts is used again as soon as it is back.
+ * Lends connections, one to each that asks, opened as they are needed. Once one was lost, or its server takes no writes any more, all
+ * that were opened before are given up: the next statement has a new connection, to whichever server is the primary now. (Written here
+ * because the driver's own pool knows one server, and goes on to lend connections of one that is gone.)
  */
-export function openPostgresPool (url: string, log: Logger, limits: PoolLimits = usualLimits): PostgresPool {
-  const pool = new pg.Pool({
-    connectionString: url,
-    fallback_application_name: 'assay',
-    max: limits.connections,
-    connectionTimeoutMillis: limits.connectTimeoutMs,
-    statement_timeout: limits.statementTimeoutMs,
-    query_timeout: limits.answerTimeoutMs,
-    lock_timeout: limits.statementTimeoutMs,
-    idle_in_transaction_session_timeout: limits.statementTimeoutMs,
-    keepAlive: true,
-    types: { getTypeParser }
-  })
-  pool.on('error', error => { log.warn({ err: error }, 'lost an idle database connection') })
-  const watched = new WeakMap<pg.PoolClient, PostgresPoolClient>()
-  return {
-    options: pool.options,
-    end: () => pool.end(),
-    connect: async () => {
-      const client = await pool.connect()
-      const known = watched.get(client) ?? watch(client)
-      watched.set(client, known)
-      return known
-    }
-  }
-}
+export class ConnectionPool implements PostgresPool {
+  readonly options = {}
+  readonly #deps: PoolDeps
+  readonly #slots: Slots
+  #idle: Connection[] = []
+  #losses = 0
+  #ended = false
 
-/** The same object each time for one connection: Kysely remembers connections by it. */
-function watch (client: pg.PoolClient): PostgresPoolClient {
-  let broken = false
-  // Without a listener an error between two statements would end the process.
-  client.on('error', () => { broken = true })
-  const query = async <R extends pg.QueryResultRow> (text: string, values: readonly unknown[]) => {
+  constructor (deps: PoolDeps) {
+    this.#deps = deps
+    this.#slots = new Slots(deps.limits.connections, deps.clock)
+  }
+
+  /** @throws {SpiffeError} `datastore_unavailable` */
+  async connect (): Promise<PostgresPoolClient> {
+    if (this.#ended) throw new SpiffeError('datastore_unavailable', 'the datastore is closed')
+    const { connections, connectTimeoutMs } = this.#deps.limits
+    if (!await this.#slots.take(connectTimeoutMs)) {
+      throw new SpiffeError('datastore_unavailable', `all ${connections} connections to the database are busy`)
+    }
     try {
-      return await client.query<R>(text, [...values])
+      return (this.#takeIdle() ?? await this.#open()).lent
     } catch (error) {
-      broken ||= breaksConnection(error)
+      this.#slots.give()
       throw error
     }
   }
-  return {
-    query: query as unknown as PostgresPoolClient['query'],
-    release: destroy => { client.release(destroy === true || broken) }
+
+  /** Waits for what is lent. */
+  async end (): Promise<void> {
+    this.#ended = true
+    const closed = this.#closeIdle(() => true)
+    for (let n = 0; n < this.#deps.limits.connections; n++) await this.#slots.take()
+    await closed
   }
+
+  #takeIdle (): Connection | undefined {
+    const oldestMs = this.#deps.clock.monotonicMs() - longestIdleMs
+    void this.#closeIdle(({ idleSinceMs }) => idleSinceMs < oldestMs)
+    return this.#idle.pop()
+  }
+
+  async #open (): Promise<Connection> {
+    const losses = this.#losses
+    const client = await this.#deps.connector.connect('assay')
+    const state: State = { failure: undefined }
+    const lose = (error: unknown) => {
+      state.failure ??= { error }
+      this.#lost(losses)
+    }
+    const connection: Connection = {
+      client,
+      losses,
+      idleSinceMs: 0,
+      lent: {
+        query: queryOn(client, state, lose),
+        release: destroy => { void this.#takeBack(connection, destroy === true || state.failure !== undefined) }
+      }
+    }
+    client.on('error', error => {
+      if (this.#idle.includes(connection)) this.#deps.log.warn({ err: error }, 'lost an idle database connection')
+      lose(error)
+    })
+    return connection
+  }
+
+  /** @param losses when the lost connection was opened: those opened since are not concerned */
+  #lost (losses: number): void {
+    if (losses !== this.#losses) return
+    this.#losses++
+    void this.#closeIdle(() => true)
+  }
+
+  async #takeBack (connection: Connection, broken: boolean): Promise<void> {
+    if (broken || this.#ended || connection.losses !== this.#losses) {
+      // Its slot is free already: the end of a connection that fell silent may take as long as it likes.
+      this.#slots.give()
+      await close(connection)
+      return
+    }
+    connection.idleSinceMs = this.#deps.clock.monotonicMs()
+    this.#idle.push(connection)
+    this.#slots.give()
+  }
+
+  async #closeIdle (which: (connection: Connection) => boolean): Promise<void> {
+    const closing = this.#idle.filter(which)
+    this.#idle = this.#idle.filter(connection => !closing.includes(connection))
+    await Promise.all(closing.map(close))
+  }
+}
+
+async function close ({ client }: Connection): Promise<void> { await client.end().catch(() => {}) }
+
+/**
+ * One statement. On a connection that failed none is sent: what made it fail is said again. A COMMIT that PostgreSQL answers with a warning
+ * was made without its synchronous standby: somebody cut the wait for it short. Whoever asked for it must not be told that it cannot be
+ * lost.
+ */
+function queryOn (client: pg.Client, state: State, lose: (error: unknown) => void): PostgresPoolClient['query'] {
+  const query = async (text: string, values: readonly unknown[]) => {
+    if (state.failure !== undefined) throw state.failure.error
+    let warned: string | undefined
+    const listen = ({ code, message }: Notice) => { if (code === warning) warned = message ?? '' }
+    const commits = text === 'commit'
+    if (commits) client.on('notice', listen)
+    try {
+      const result = await client.query(text, [...values])
+      if (warned !== undefined) throw new UnconfirmedCommit(warned)
+      return result
+    } catch (error) {
+      if (breaksConnection(error)) lose(error)
+      throw error
+    } finally {
+      client.off('notice', listen)
+    }
+  }
+  return query as unknown as PostgresPoolClient['query']
 }

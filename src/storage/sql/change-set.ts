@@ -13,6 +13,7 @@ const mostKeys = 20_000
 /** Notes what a transaction changes, for the log. */
 export class ChangeSet {
   readonly #keys: ChangeKey[] = []
+  #authorities = false
 
   entries (entries: Iterable<Pick<Entry, 'id'>>): void {
     for (const { id } of entries) this.#keys.push(['entry', id])
@@ -20,10 +21,14 @@ export class ChangeSet {
 
   agent ({ id }: Pick<Agent, 'id'>): void { this.#keys.push(['agent', id]) }
   bundle ({ trustDomain }: Pick<Bundle, 'trustDomain'>): void { this.#keys.push(['bundle', trustDomain]) }
-  authorities (): void { this.#keys.push(['authorities']) }
+  authorities (): void { this.#authorities = true }
 
-  get empty (): boolean { return this.#keys.length === 0 }
-  get keys (): readonly ChangeKey[] { return this.#keys.length > mostKeys ? [['everything']] : this.#keys }
+  get empty (): boolean { return this.#keys.length === 0 && !this.#authorities }
+
+  get keys (): readonly ChangeKey[] {
+    if (this.#keys.length > mostKeys) return [['everything']]
+    return this.#authorities ? [['authorities'], ...this.#keys] : this.#keys
+  }
 }
 
 /** The last statement of a changing transaction: from here to its commit no other may commit. */

@@ -10,6 +10,7 @@ import type { PageRequest } from '../page.ts'
 import { decodeAgent, encodeAgent } from './agent-rows.ts'
 import type { ChangeSet } from './change-set.ts'
 import { chunks, rowsPerInsert } from './chunks.ts'
+import { differs } from './differs.ts'
 import { readChunks, readPage, type ReadRows } from './read-pages.ts'
 import type { AgentRow, Schema } from './schema.ts'
 import { selectorKey, selectorKeys } from './selector-columns.ts'
@@ -44,6 +45,7 @@ export class SqlAgentStore implements AgentStore {
         banned: false,
         agentVersion: checkVersion(agent.agentVersion || (before?.agent_version ?? ''))
       }
+      if (before !== undefined && !differs(before, encodeAgent(after))) return decodeAgent(before)
       const row = await write(trx, before?.row_id, after)
       changes.agent(after)
       return decodeAgent(row)
@@ -104,7 +106,7 @@ export class SqlAgentStore implements AgentStore {
 
   async setVersion (id: SpiffeId, agentVersion: string): Promise<Agent> {
     checkVersion(agentVersion)
-    return this.#change(id, row => row.agent_version === agentVersion ? {} : { agent_version: agentVersion })
+    return this.#change(id, () => ({ agent_version: agentVersion }))
   }
 
   async deleteExpired (before: Date, { includeTofu, limit = prunedAtOnce }: AgentPruning): Promise<readonly AgentRemoval[]> {
@@ -134,7 +136,7 @@ export class SqlAgentStore implements AgentStore {
       const before = await this.#lock(trx, id)
       if (before === undefined) throw notFound(id)
       const columns = change(before)
-      if (Object.keys(columns).length === 0) return decodeAgent(before)
+      if (!differs(before, columns)) return decodeAgent(before)
       await trx.updateTable('agents').set(columns).where('row_id', '=', before.row_id).execute()
       changes.agent({ id })
       return decodeAgent({ ...before, ...columns })

@@ -3,11 +3,11 @@ import type { Clock } from '../../runtime/clock.ts'
 import type { AuthorityStore, Publication, StoredAuthority } from '../authority-store.ts'
 import { updateBundle } from './sql-bundle-store.ts'
 import type { AuthorityRow } from './schema.ts'
+import { differs } from './differs.ts'
 import type { SqlDatabase } from './sql-database.ts'
 
 export class SqlAuthorityStore implements AuthorityStore {
   readonly #database: SqlDatabase
-
   readonly #clock: Clock
 
   constructor (database: SqlDatabase, clock: Clock) {
@@ -26,9 +26,12 @@ export class SqlAuthorityStore implements AuthorityStore {
       const bundle = publication === undefined
         ? undefined
         : await updateBundle(trx, publication.trustDomain, publication.change, { database: this.#database, changes })
-      if (authorities.length > 0) changes.authorities()
       for (const authority of authorities) {
         const { kind, authority_id, ...columns } = encodeAuthority(authority)
+        const before = await trx.selectFrom('authorities').selectAll()
+          .where('kind', '=', kind).where('authority_id', '=', authority_id).executeTakeFirst()
+        if (before !== undefined && !differs(before, columns)) continue
+        changes.authorities()
         await trx.insertInto('authorities').values({ kind, authority_id, ...columns })
           .onConflict(conflict => conflict.columns(['kind', 'authority_id']).doUpdateSet(columns)).execute()
       }
@@ -37,8 +40,12 @@ export class SqlAuthorityStore implements AuthorityStore {
   }
 
   async prune (expiredBy: Date): Promise<readonly StoredAuthority[]> {
-    const rows = await this.#database.transaction(trx => trx.deleteFrom('authorities').where('not_after', '<=', expiredBy.getTime())
-      .where(eb => eb.or([eb('state', 'not in', ['prepared', 'active']), eb('owner', '<>', '')])).returningAll().execute())
+    const rows = await this.#database.change(this.#clock.now(), async (trx, changes) => {
+      const rows = await trx.deleteFrom('authorities').where('not_after', '<=', expiredBy.getTime())
+        .where(eb => eb.or([eb('state', 'not in', ['prepared', 'active']), eb('owner', '<>', '')])).returningAll().execute()
+      if (rows.length > 0) changes.authorities()
+      return rows
+    })
     return rows.map(decodeAuthority)
   }
 }

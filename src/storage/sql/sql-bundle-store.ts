@@ -7,6 +7,7 @@ import type { TrustDomain } from '../../spiffe/trust-domain.ts'
 import type { BundleDeleteMode, BundlePage, BundleRemoval, BundleStore } from '../bundle-store.ts'
 import type { PageRequest } from '../page.ts'
 import { decodeBundle, encodeBundle } from './bundle-rows.ts'
+import { differs } from './differs.ts'
 import { decodeEntry } from './entry-rows.ts'
 import { readPage } from './read-pages.ts'
 import type { ChangeSet } from './change-set.ts'
@@ -15,7 +16,6 @@ import type { SqlDatabase } from './sql-database.ts'
 
 export class SqlBundleStore implements BundleStore {
   readonly #database: SqlDatabase
-
   readonly #clock: Clock
 
   constructor (database: SqlDatabase, clock: Clock) {
@@ -53,13 +53,7 @@ export class SqlBundleStore implements BundleStore {
   }
 
   async set (bundle: Bundle): Promise<Bundle> {
-    const { trust_domain: _, ...columns } = encodeBundle(bundle)
-    const row = await this.#database.change(this.#clock.now(), (trx, changes) => {
-      changes.bundle(bundle)
-      return trx.insertInto('bundles').values(encodeBundle(bundle))
-        .onConflict(conflict => conflict.column('trust_domain').doUpdateSet(columns)).returningAll().executeTakeFirstOrThrow()
-    })
-    return decodeBundle(row)
+    return this.update(bundle.trustDomain, () => bundle)
   }
 
   async update (trustDomain: TrustDomain, change: (current: Bundle | undefined) => Bundle): Promise<Bundle> {
@@ -84,7 +78,7 @@ export class SqlBundleStore implements BundleStore {
 
 interface BundleWriting { readonly database: Pick<SqlDatabase, 'locked'>, readonly changes: ChangeSet }
 
-/** Reads, changes and writes within a transaction. A change that gives its argument back writes nothing. */
+/** Reads, changes and writes within a transaction. A change that gives back its argument, or its equal, writes nothing. */
 export async function updateBundle (
   trx: Transaction<Schema>, trustDomain: TrustDomain, change: (current: Bundle | undefined) => Bundle, { database, changes }: BundleWriting
 ): Promise<Bundle> {
@@ -93,6 +87,7 @@ export async function updateBundle (
   const changed = change(current)
   if (changed === current) return changed
   const columns = encodeBundle({ ...changed, trustDomain })
+  if (before !== undefined && !differs(before, columns)) return decodeBundle(before)
   // Where two writers both find no row, the slower one meets a unique key and begins again.
   const row = before === undefined
     ? await trx.insertInto('bundles').values(columns).returningAll().executeTakeFirstOrThrow()

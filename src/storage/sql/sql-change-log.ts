@@ -7,6 +7,7 @@ import type { SpiffeId } from '../../spiffe/spiffe-id.ts'
 import type { TrustDomain } from '../../spiffe/trust-domain.ts'
 import type { ChangedState, ChangeLog, Cursor, LogReading } from '../change-log.ts'
 import type { Nudges } from '../nudges.ts'
+import { timelineSql } from '../postgres/timeline.ts'
 import { decodeAgent } from './agent-rows.ts'
 import { decodeBundle } from './bundle-rows.ts'
 import type { ChangeKey } from './change-set.ts'
@@ -50,7 +51,8 @@ export class SqlChangeLog implements ChangeLog {
         .orderBy('number', 'desc').limit(1).executeTakeFirst()
       if (newest === undefined) return
       await trx.deleteFrom('change_log').where('number', '<=', newest.number).execute()
-      await trx.updateTable('log_head').set({ compacted: newest.number }).execute()
+      // Never back: another may have forgotten more meanwhile.
+      await trx.updateTable('log_head').set({ compacted: newest.number }).where('compacted', '<', newest.number).execute()
     })
   }
 }
@@ -59,20 +61,21 @@ const nothingChanged: ChangedState = { entries: new Map(), agents: new Map(), bu
 
 type Head = Cursor & { readonly compacted: number }
 
-/** The first eight digits of the name of the file being written; a standby writes none. */
-const timeline = sql<string>`case when pg_is_in_recovery() then '' else left(pg_walfile_name(pg_current_wal_insert_lsn()), 8) end`
+const timeline = sql.raw<string>(timelineSql)
+const origin = sql<string>`(select system_identifier::text from pg_control_system()) || '.' || log_head.tableoid::text`
 
 /**
- * On PostgreSQL the timeline is part of the epoch: a promoted standby may lack the last commits of its primary, and numbers would be used
- * a second time.
+ * Numbers are used a second time where a database is restored from a dump, and where a standby is promoted that lacked the last commits of
+ * its primary. On PostgreSQL the epoch says so by itself: it names the cluster and the table, which a dump does not carry along, and ends
+ * in the timeline.
  */
 async function readHead (db: Kysely<Schema>, kind: SqlDatabase['kind']): Promise<Head> {
   if (kind === 'sqlite') return await db.selectFrom('log_head').select(['epoch', 'number', 'compacted']).executeTakeFirstOrThrow()
-  const { line, epoch, ...head } = await db.selectFrom('log_head').select(['epoch', 'number', 'compacted', timeline.as('line')])
-    .executeTakeFirstOrThrow()
+  const { line, origin: from, epoch, ...head } = await db.selectFrom('log_head')
+    .select(['epoch', 'number', 'compacted', timeline.as('line'), origin.as('origin')]).executeTakeFirstOrThrow()
   // Its state may be old: nobody may take it for the truth.
   if (line === '') throw new SpiffeError('datastore_unavailable', 'the PostgreSQL server is a standby')
-  return { ...head, epoch: `${epoch}/${line}` }
+  return { ...head, epoch: `${epoch}/${from}/${line}` }
 }
 
 function isLost (after: Cursor, head: Head): boolean {

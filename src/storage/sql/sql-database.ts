@@ -1,4 +1,4 @@
-import type { Kysely, Transaction } from 'kysely'
+import type { Kysely, Transaction, TransactionBuilder } from 'kysely'
 import { SpiffeError } from '../../spiffe/errors.ts'
 import { appendChanges, ChangeSet } from './change-set.ts'
 import type { Schema } from './schema.ts'
@@ -8,9 +8,13 @@ export interface SqlEngine {
   readonly kind: 'sqlite' | 'postgres'
   readonly db: Kysely<Schema>
   /** Turns an error of the driver into a refusal; gives back what it does not know. */
-  translate (error: unknown): unknown
+  readonly translate: (error: unknown) => unknown
   /** Whether another transaction got in the way, so that a fresh attempt can succeed. */
-  isConflict (error: unknown): boolean
+  readonly isConflict: (error: unknown) => boolean
+  /** Whether a connection that worked was lost, so that another one can serve. */
+  readonly isLost: (error: unknown) => boolean
+  /** Whether it is not known, after a COMMIT that ended with this error, if it was made for good. */
+  readonly isOutcomeUnknown: (error: unknown) => boolean
   /** After a change was committed. */
   onChange? (): void
 }
@@ -20,32 +24,42 @@ export type Fence = (trx: Transaction<Schema>) => Promise<void>
 
 const attempts = 20
 
-/** Runs statements; errors leave it translated. Once it closes, nothing new begins: `datastore_unavailable`. */
+/** Shared with the fenced views of a database: they end with it. */
+interface Life {
+  readonly running: Set<Promise<unknown>>
+  closing?: Promise<void>
+}
+
+/**
+ * Runs statements; errors leave it translated. Once it closes, nothing new begins: `datastore_unavailable`.
+ *
+ * What is done again after an error, and what is not:
+ * | what failed, and when | again |
+ * | --- | --- |
+ * | a transaction that met another one (conflict, deadlock), at any statement | up to 20 times: it was rolled back |
+ * | a read or a snapshot whose connection was lost | once, on another connection: it changed nothing |
+ * | a transaction whose connection was lost before its COMMIT was sent | once: without a COMMIT the database rolls back |
+ * | a COMMIT that was sent and not answered | never: `datastore_outcome_unknown` |
+ * | a connection that cannot be had, an answer that did not come in time | never: the caller is told at once, and may ask again |
+ */
 export class SqlDatabase {
   readonly kind: SqlEngine['kind']
   readonly #engine: SqlEngine
   readonly #fence: Fence | undefined
-  readonly #running: Set<Promise<unknown>>
-  #closing: Promise<void> | undefined
+  readonly #life: Life
 
-  constructor (engine: SqlEngine, fence?: Fence, running = new Set<Promise<unknown>>()) {
+  constructor (engine: SqlEngine, fence?: Fence, life: Life = { running: new Set() }) {
     this.kind = engine.kind
     this.#engine = engine
     this.#fence = fence
-    this.#running = running
+    this.#life = life
   }
 
   /** The same database, whose transactions all begin with `fence`. Not to be closed. */
-  fenced (fence: Fence): SqlDatabase { return new SqlDatabase(this.#engine, fence, this.#running) }
+  fenced (fence: Fence): SqlDatabase { return new SqlDatabase(this.#engine, fence, this.#life) }
 
   read<T> (query: (db: Kysely<Schema>) => Promise<T>): Promise<T> {
-    return this.#track(async () => {
-      try {
-        return await query(this.#engine.db)
-      } catch (error) {
-        throw this.#engine.translate(error)
-      }
-    })
+    return this.#track(() => this.#readOnly(() => query(this.#engine.db)))
   }
 
   /**
@@ -79,16 +93,10 @@ export class SqlDatabase {
 
   /** Reads that all see the same state of the database. */
   snapshot<T> (work: (trx: Transaction<Schema>) => Promise<T>): Promise<T> {
-    return this.#track(async () => {
-      try {
-        const transaction = this.#engine.db.transaction()
-        return await (this.kind === 'postgres'
-          ? transaction.setIsolationLevel('repeatable read').setAccessMode('read only')
-          : transaction).execute(work)
-      } catch (error) {
-        throw this.#engine.translate(error)
-      }
-    })
+    return this.#track(() => this.#readOnly(() => {
+      const transaction = this.#begin('repeatable read')
+      return (this.kind === 'postgres' ? transaction.setAccessMode('read only') : transaction).execute(work)
+    }))
   }
 
   /** Has a select keep its rows from other writers until the transaction ends; on SQLite the transaction itself does. */
@@ -98,33 +106,70 @@ export class SqlDatabase {
 
   /** Lets what runs come to its end. */
   close (): Promise<void> {
-    return this.#closing ??= (async () => {
-      await Promise.allSettled(this.#running)
+    return this.#life.closing ??= (async () => {
+      await Promise.allSettled(this.#life.running)
       await this.#engine.db.destroy()
     })()
   }
 
+  async #readOnly<T> (read: () => Promise<T>): Promise<T> {
+    try {
+      return await read().catch(error => {
+        if (this.#engine.isLost(error)) return read()
+        throw error
+      })
+    } catch (error) {
+      throw this.#engine.translate(error)
+    }
+  }
+
   async #attempt<T> (work: (trx: Transaction<Schema>) => Promise<T>): Promise<T> {
+    const { isConflict, isLost, isOutcomeUnknown, translate } = this.#engine
+    let lost = false
     for (let attempt = 1; ; attempt++) {
+      let committing = false
       try {
-        return await this.#engine.db.transaction().execute(work)
+        return await this.#begin('read committed').execute(async trx => {
+          const result = await work(trx)
+          committing = true
+          return result
+        })
       } catch (error) {
-        if (!this.#engine.isConflict(error)) throw this.#engine.translate(error)
-        if (attempt === attempts) {
+        if (committing && isOutcomeUnknown(error)) throw outcomeUnknown(error)
+        if (isLost(error) && !lost) {
+          lost = true
+          continue
+        }
+        if (!isConflict(error)) throw translate(error)
+        if (attempt >= attempts) {
           throw new SpiffeError('datastore_unavailable', `the change met a concurrent one ${attempts} times`, { cause: error })
         }
       }
     }
   }
 
+  /**
+   * Whatever a database or a role says by default: who waits for a row must then see it as it is, or of many writers, which all end with
+   * the same row, most would fail.
+   */
+  #begin (isolation: 'read committed' | 'repeatable read'): TransactionBuilder<Schema> {
+    const transaction = this.#engine.db.transaction()
+    return this.kind === 'postgres' ? transaction.setIsolationLevel(isolation) : transaction
+  }
+
   async #track<T> (work: () => Promise<T>): Promise<T> {
-    if (this.#closing !== undefined) throw new SpiffeError('datastore_unavailable', 'the datastore is closed')
+    if (this.#life.closing !== undefined) throw new SpiffeError('datastore_unavailable', 'the datastore is closed')
     const running = work()
-    this.#running.add(running)
+    this.#life.running.add(running)
     try {
       return await running
     } finally {
-      this.#running.delete(running)
+      this.#life.running.delete(running)
     }
   }
+}
+
+function outcomeUnknown (cause: unknown): SpiffeError {
+  const reason = cause instanceof Error ? cause.message : String(cause)
+  return new SpiffeError('datastore_outcome_unknown', `the database did not confirm a change for good: ${reason}`, { cause })
 }

@@ -39,6 +39,7 @@ export async function openSqlDatastore (database: SqlDatabase, nudges: Nudges, c
     ...storesOn(database),
     leases: new SqlLeaseStore(database, clock, storesOn),
     ping: async () => { await database.read(db => sql`select 1`.execute(db)) },
+    warnings: async () => [],
     [Symbol.asyncDispose]: () => database.close()
   }
 }

@@ -18,9 +18,10 @@ export class SqlKeyStore implements KeyStore {
 
   async put (id: string, wrapped: Uint8Array): Promise<void> {
     await this.#database.change(this.#clock.now(), async (trx, changes) => {
-      await trx.insertInto('wrapped_keys').values({ id, wrapped })
-        .onConflict(conflict => conflict.column('id').doUpdateSet({ wrapped })).execute()
-      changes.authorities()
+      const { numInsertedOrUpdatedRows = 0n } = await trx.insertInto('wrapped_keys').values({ id, wrapped })
+        .onConflict(conflict => conflict.column('id').doUpdateSet({ wrapped }).where('wrapped_keys.wrapped', '<>', wrapped))
+        .executeTakeFirstOrThrow()
+      if (numInsertedOrUpdatedRows > 0n) changes.authorities()
     })
   }
 

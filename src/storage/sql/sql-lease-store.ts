@@ -21,10 +21,11 @@ export class SqlLeaseStore implements LeaseStore {
 
   async acquire (name: string, holder: string, ttlMs: number, { seize = false }: { readonly seize?: boolean } = {}): Promise<Lease> {
     return await this.#database.transaction(async trx => {
-      const now = await this.#now(trx)
       await trx.insertInto('leases').values({ name, holder: '', token: 0, expires_at: 0 })
         .onConflict(conflict => conflict.column('name').doNothing()).execute()
       const before = await this.#database.locked(trx.selectFrom('leases').selectAll().where('name', '=', name)).executeTakeFirstOrThrow()
+      // Only now: the row may have been waited for.
+      const now = await this.#now(trx)
       const runs = before.expires_at > now
       const mine = runs && before.holder === holder && !seize
       if (runs && !mine && !seize) return decodeLease(before)
@@ -44,12 +45,13 @@ export class SqlLeaseStore implements LeaseStore {
     return row === undefined ? undefined : decodeLease(row)
   }
 
-  fenced (name: string, token: number): Stores {
+  fenced (name: string, { holder, token }: Pick<Lease, 'holder' | 'token'>): Stores {
     const fence: Fence = async trx => {
-      const query = trx.selectFrom('leases').select('token').where('name', '=', name)
+      const query = trx.selectFrom('leases').select(['holder', 'token']).where('name', '=', name)
       // Shared: until this transaction ends nobody takes the lease over.
       const row = await (this.#database.kind === 'postgres' ? query.forShare() : query).executeTakeFirst()
-      if (row?.token !== token) {
+      // The holder counts as well: a standby that is promoted without the last commits gives their numbers a second time.
+      if (row?.token !== token || row.holder !== holder) {
         throw new SpiffeError('lease_lost', `the lease "${name}" has gone to another replica`, { details: { token, now: row?.token } })
       }
     }

@@ -36,6 +36,8 @@ export async function openSqlite (path: string, { clock, log }: { readonly clock
       db: new Kysely<Schema>({ dialect: sqliteDialect(openFile(file)) }),
       translate: error => translateSqliteError(error, file),
       isConflict: () => false,
+      isLost: () => false,
+      isOutcomeUnknown: () => false,
       onChange: () => nudges.send()
     })
     const store = await openSqlDatastore(database, nudges, clock)

@@ -28,6 +28,7 @@ export interface ConsumerProgress {
   readonly cursor: Cursor | undefined
   readonly unservedEntryIds: ReadonlyArray<string>
   readonly seenAt: bigint
+  readonly replicaId: string
 }
 export interface ConsumerProgressInit {
   readonly agentId?: string | undefined
@@ -35,13 +36,15 @@ export interface ConsumerProgressInit {
   readonly cursor?: CursorInit | undefined
   readonly unservedEntryIds?: ReadonlyArray<string> | undefined
   readonly seenAt?: bigint | number | undefined
+  readonly replicaId?: string | undefined
 }
 export const ConsumerProgress: MessageType<ConsumerProgress, ConsumerProgressInit> = new MessageType('assay.server.v1.ConsumerProgress', () => [
   field(1, 'agentId', 'string'),
   field(2, 'state', 'string'),
   field(3, 'cursor', Cursor),
   repeated(4, 'unservedEntryIds', 'string'),
-  field(5, 'seenAt', 'int64')
+  field(5, 'seenAt', 'int64'),
+  field(6, 'replicaId', 'string')
 ])
 
 export interface Convergence {
@@ -118,6 +121,7 @@ export interface Replica {
   readonly staleMs: bigint
   readonly nudged: boolean
   readonly agents: number
+  readonly asideMs: bigint
 }
 export interface ReplicaInit {
   readonly id?: string | undefined
@@ -130,6 +134,7 @@ export interface ReplicaInit {
   readonly staleMs?: bigint | number | undefined
   readonly nudged?: boolean | undefined
   readonly agents?: number | undefined
+  readonly asideMs?: bigint | number | undefined
 }
 export const Replica: MessageType<Replica, ReplicaInit> = new MessageType('assay.server.v1.Replica', () => [
   field(1, 'id', 'string'),
@@ -141,7 +146,31 @@ export const Replica: MessageType<Replica, ReplicaInit> = new MessageType('assay
   field(7, 'address', 'string'),
   field(8, 'staleMs', 'int64'),
   field(9, 'nudged', 'bool'),
-  field(10, 'agents', 'int32')
+  field(10, 'agents', 'int32'),
+  field(11, 'asideMs', 'int64')
+])
+
+export interface StandAsideRequest {
+  readonly durationMs: bigint
+}
+export interface StandAsideRequestInit {
+  readonly durationMs?: bigint | number | undefined
+}
+export const StandAsideRequest: MessageType<StandAsideRequest, StandAsideRequestInit> = new MessageType('assay.server.v1.StandAsideRequest', () => [
+  field(1, 'durationMs', 'int64')
+])
+
+export interface StandAsideResponse {
+  readonly replicaId: string
+  readonly agentIds: ReadonlyArray<string>
+}
+export interface StandAsideResponseInit {
+  readonly replicaId?: string | undefined
+  readonly agentIds?: ReadonlyArray<string> | undefined
+}
+export const StandAsideResponse: MessageType<StandAsideResponse, StandAsideResponseInit> = new MessageType('assay.server.v1.StandAsideResponse', () => [
+  field(1, 'replicaId', 'string'),
+  repeated(2, 'agentIds', 'string')
 ])
 
 export interface WatchConvergenceRequest {
@@ -170,7 +199,8 @@ export const clusterService = {
   name: 'assay.server.v1.Cluster',
   methods: {
     getStatus: method('unary', 'GetStatus', GetStatusRequest, GetStatusResponse),
-    watchConvergence: method('serverStream', 'WatchConvergence', WatchConvergenceRequest, Convergence)
+    watchConvergence: method('serverStream', 'WatchConvergence', WatchConvergenceRequest, Convergence),
+    standAside: method('unary', 'StandAside', StandAsideRequest, StandAsideResponse)
   }
 } as const
 export type ClusterHandlers<Context> = HandlersOf<typeof clusterService.methods, Context>

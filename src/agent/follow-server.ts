@@ -1,0 +1,184 @@
+import type { Bundle } from '../spiffe/bundle.ts'
+import { codeOf } from '../spiffe/errors.ts'
+import type { SpiffeId } from '../spiffe/spiffe-id.ts'
+import type { TrustDomain } from '../spiffe/trust-domain.ts'
+import { isStop, runTasks } from '../runtime/tasks.ts'
+import { version } from '../runtime/version.ts'
+import { RpcError } from '../rpc/rpc-error.ts'
+import type { LogPlace } from '../wire/cursor-codec.ts'
+import { encodeCursor } from '../wire/cursor-codec.ts'
+import type { SyncRequestInit } from '../wire/generated/agent-sync.ts'
+import { endsAgent } from './ends-agent.ts'
+import { EntryIndex } from './entry-index.ts'
+import { Mailbox } from './mailbox.ts'
+import { ownBundleOf } from './own-bundle.ts'
+import { PushedState, type PushedStep } from './pushed-state.ts'
+import type { ServerClient } from './server-client.ts'
+import { runSync, type SyncDeps } from './sync.ts'
+
+export interface FollowDeps extends Omit<SyncDeps, 'client'> {
+  readonly client: SyncDeps['client'] & Pick<ServerClient, 'follow' | 'moveOn'>
+  readonly agentId: SpiffeId
+  /** Up to where the agent knew everything when it started. */
+  readonly cursor?: LogPlace | undefined
+  /** After each step that was taken over. */
+  readonly onStep?: (cursor: LogPlace) => void
+  /** Tells a server that does not push which version this agent is. */
+  readonly postStatus: (signal: AbortSignal) => Promise<void>
+}
+
+const firstRetryMs = 200
+const longestRetryMs = 60_000
+/** Polls of a server that does not push before it is asked again whether it does. */
+const pollsBetweenTries = 60
+
+/**
+ * Follows the server until the signal aborts: over one stream where it pushes, by polling where it does not (a SPIRE server).
+ * @throws what ends the agent: see `endsAgent`
+ */
+export async function followServer (deps: FollowDeps, signal: AbortSignal): Promise<void> {
+  const { client, clock, log, random } = deps
+  const place = { cursor: deps.cursor }
+  for (let retryMs = firstRetryMs; ;) {
+    signal.throwIfAborted()
+    let told = false
+    try {
+      await followOnce(deps, place, () => { told = true }, signal)
+      retryMs = firstRetryMs
+      continue
+    } catch (error) {
+      if (isStop(error, signal) || endsAgent(error)) throw error
+      if (told) retryMs = firstRetryMs
+      if (error instanceof RpcError && error.status === 'UNIMPLEMENTED') {
+        log.info({ everyMs: deps.intervalMs }, 'the server does not push changes: polling')
+        await runSync({ ...deps, onSynced: onceThen(() => tellVersion(deps, signal), deps.onSynced) }, signal, pollsBetweenTries)
+        place.cursor = undefined
+        continue
+      }
+      log.warn({ err: error, retryInMs: Math.round(retryMs) }, 'the server\'s changes cannot be followed; trying on')
+      await client.moveOn()
+    }
+    // Agents that lost the same server do not come back in the same moment.
+    await clock.sleep(retryMs * random(), signal)
+    retryMs = Math.min(longestRetryMs, retryMs * 2)
+  }
+}
+
+async function tellVersion ({ postStatus, log }: FollowDeps, signal: AbortSignal): Promise<void> {
+  try {
+    await postStatus(signal)
+  } catch (error) {
+    log.debug({ err: error }, 'the server did not take the status')
+  }
+}
+
+function onceThen (first: () => Promise<void>, always: () => void): () => void {
+  let done = false
+  return () => {
+    always()
+    if (done) return
+    done = true
+    void first()
+  }
+}
+
+/** One stream: from where the agent stands to the stream's end. */
+async function followOnce (
+  deps: FollowDeps, place: { cursor: LogPlace | undefined }, onTold: () => void, signal: AbortSignal
+): Promise<void> {
+  const { client, identities, agentId, log } = deps
+  const requests = new Mailbox<SyncRequestInit>()
+  requests.put({ agentVersion: version, ...place.cursor === undefined ? {} : { resume: encodeCursor(place.cursor) } })
+  const state = new PushedState(agentId, log)
+  const applied = { cursor: undefined as LogPlace | undefined, revision: 0 }
+  const over = new AbortController()
+  const stop = AbortSignal.any([signal, over.signal])
+  await runTasks(stop, [
+    async signal => {
+      try {
+        await client.follow(requests, async message => {
+          onTold()
+          const step = state.take(message)
+          if (step === undefined) return
+          await takeOver(step, deps)
+          place.cursor = applied.cursor = step.cursor
+          applied.revision = identities.revision
+          deps.onSynced()
+          deps.onStep?.(step.cursor)
+          identities.touch()
+        }, signal)
+      } finally {
+        over.abort(new Error('the stream has ended'))
+      }
+    },
+    signal => acknowledge(requests, identities, applied, signal)
+  ])
+  requests.close()
+}
+
+/** Says what is served: once every SVID that a step asked for is there, or could not be had. */
+async function acknowledge (
+  requests: Mailbox<SyncRequestInit>, identities: FollowDeps['identities'],
+  applied: { readonly cursor: LogPlace | undefined, readonly revision: number }, signal: AbortSignal
+): Promise<void> {
+  let last = ''
+  for await (const settled of identities.watchSettled(signal)) {
+    const { cursor, revision } = applied
+    if (cursor === undefined || settled < revision) continue
+    const request = { acknowledged: encodeCursor(cursor), unservedEntryIds: identities.unservedEntryIds }
+    const text = JSON.stringify(request)
+    if (text !== last) requests.put(request)
+    last = text
+  }
+}
+
+async function takeOver (step: PushedStep, deps: FollowDeps): Promise<void> {
+  const { identities, onBundle, log } = deps
+  const entries = step.snapshot ? new Map(step.entries) : new Map([...identities.entries.values()].map(entry => [entry.id, entry]))
+  if (step.snapshot) {
+    // What did not change stays the object it was.
+    for (const [id, entry] of entries) {
+      const known = identities.entries.get(id)
+      if (known?.revisionNumber === entry.revisionNumber && known.createdAtSeconds === entry.createdAtSeconds) entries.set(id, known)
+    }
+  } else {
+    for (const id of step.removedEntryIds) entries.delete(id)
+    for (const [id, entry] of step.entries) entries.set(id, entry)
+  }
+  const own = step.bundles.get(deps.trustDomain)
+  const { trustDomain } = deps
+  const bundle = own === undefined ? identities.bundle : await takeOwnBundle(own, identities.bundle, { onBundle, trustDomain, log })
+  const wanted = new Set([...entries.values()].flatMap(entry => entry.federatesWith))
+  const federated = federatedOf(step, identities.federatedBundles, wanted)
+  identities.setBundles(bundle, federated)
+  const changed = step.snapshot || step.entries.size + step.removedEntryIds.size > 0
+  if (changed || !identities.synced) identities.setEntries(new EntryIndex(entries.values()))
+}
+
+async function takeOwnBundle (
+  pushed: Bundle, known: Bundle, { onBundle, trustDomain, log }: Pick<FollowDeps, 'onBundle' | 'trustDomain' | 'log'>
+): Promise<Bundle> {
+  try {
+    const own = ownBundleOf(pushed, trustDomain)
+    await onBundle(own)
+    return own
+  } catch (error) {
+    if (codeOf(error) !== 'bundle_malformed') throw error
+    log.error({ err: error }, 'the server pushed an own bundle that cannot be used; the last good one stays')
+    return known
+  }
+}
+
+/** Gives `known` itself when nothing changed. */
+function federatedOf (
+  { snapshot, bundles, removedTrustDomains }: PushedStep, known: ReadonlyMap<TrustDomain, Bundle>, wanted: ReadonlySet<TrustDomain>
+): ReadonlyMap<TrustDomain, Bundle> {
+  const found = new Map<TrustDomain, Bundle>()
+  for (const trustDomain of [...wanted].toSorted()) {
+    const before = snapshot || removedTrustDomains.has(trustDomain) ? undefined : known.get(trustDomain)
+    const bundle = bundles.get(trustDomain) ?? before
+    if (bundle !== undefined) found.set(trustDomain, bundle)
+  }
+  const unchanged = found.size === known.size && [...found].every(([trustDomain, bundle]) => known.get(trustDomain) === bundle)
+  return unchanged ? known : found
+}

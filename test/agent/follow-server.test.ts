@@ -1,0 +1,198 @@
+import t from 'tap'
+import { followServer, type FollowDeps } from '../../src/agent/follow-server.ts'
+import { NodeIdentities } from '../../src/agent/node-identities.ts'
+import { SvidCache, type SvidSigner } from '../../src/agent/svid-cache.ts'
+import { RpcError } from '../../src/rpc/rpc-error.ts'
+import { silentLogger } from '../../src/runtime/logger.ts'
+import type { Bundle } from '../../src/spiffe/bundle.ts'
+import type { Entry } from '../../src/spiffe/entry.ts'
+import { SpiffeError } from '../../src/spiffe/errors.ts'
+import { parseSelector } from '../../src/spiffe/selector.ts'
+import { parseTrustDomain } from '../../src/spiffe/trust-domain.ts'
+import { encodeBundle } from '../../src/wire/bundle-codec.ts'
+import { decodeMessage } from '../../src/wire/decode-message.ts'
+import { encodeMessage } from '../../src/wire/encode-message.ts'
+import { encodeEntry } from '../../src/wire/entry-codec.ts'
+import { SyncResponse, type SyncRequestInit, type SyncResponseInit } from '../../src/wire/generated/agent-sync.ts'
+import { parseCertificateRequest } from '../../src/x509/certificate-request.ts'
+import { prepareLeafIssuer } from '../../src/x509/leaf-issuer.ts'
+import { createTestAuthority } from '../fakes/authority.ts'
+import { capturedLog } from '../fakes/captured-log.ts'
+import { ManualClock, settle } from '../fakes/clock.ts'
+import { idOf, makeEntry } from '../fakes/entries.ts'
+
+const domain = parseTrustDomain('example.org')
+const partner = parseTrustDomain('partner.org')
+const at = (number: number) => ({ epoch: 'one', number })
+
+interface TestStream {
+  readonly requests: readonly SyncRequestInit[]
+  readonly send: (message: SyncResponseInit) => Promise<void>
+  readonly fail: (error: Error) => void
+}
+
+/** An agent's side of the stream, without sockets: the test is the server. */
+async function setUp (options: { unimplemented?: boolean } = {}) {
+  const clock = new ManualClock()
+  const authority = await createTestAuthority(domain, { notBefore: new Date('2025-12-01'), notAfter: new Date('2027-01-01') })
+  const foreign = (await createTestAuthority(partner)).bundle
+  const issuer = prepareLeafIssuer(authority.certificate, authority.signer)
+  const { log, lines } = capturedLog()
+  const signing = { held: undefined as Promise<void> | undefined, refuse: new Set<string>() }
+  const signer: SvidSigner = {
+    async signX509Svids (orders) {
+      await signing.held
+      return await Promise.all(orders.map(async ({ entryId, csr }) => signing.refuse.has(entryId)
+        ? new SpiffeError('entry_not_authorized', 'no')
+        : [await issuer.issue({
+          id: idOf(`/${entryId}`), dnsNames: [], publicKey: parseCertificateRequest(csr).publicKey,
+          notBefore: clock.now(), notAfter: new Date(clock.now().getTime() + 3_600_000)
+        })]))
+    }
+  }
+  const svids = new SvidCache({ keyType: 'ec-p256', maxIdle: 100, random: () => 0 }, clock, silentLogger)
+  const identities = new NodeIdentities(authority.bundle, svids, clock)
+  const streams: TestStream[] = []
+  const state = { polls: 0, moved: 0, kept: [] as Bundle[] }
+  const deps: FollowDeps = {
+    client: {
+      async follow (requests, onMessage, signal) {
+        if (options.unimplemented) throw new RpcError('UNIMPLEMENTED', 'unknown service', { method: '/x' })
+        const { promise, reject } = Promise.withResolvers<never>()
+        const seen: SyncRequestInit[] = []
+        void (async () => { for await (const request of requests) seen.push(request) })()
+        signal.addEventListener('abort', () => reject(signal.reason as Error), { once: true })
+        streams.push({
+          requests: seen,
+          fail: reject,
+          send: async message => { await onMessage(decodeMessage(SyncResponse, encodeMessage(SyncResponse, message))) }
+        })
+        await promise
+      },
+      moveOn: async () => { state.moved++ },
+      async fetchEntries () { state.polls++; return [] },
+      fetchBundle: async () => authority.bundle,
+      fetchFederatedBundle: async () => undefined
+    },
+    agentId: idOf('/spire/agent/join_token/node'),
+    identities,
+    trustDomain: domain,
+    intervalMs: 5000,
+    onBundle: async bundle => { state.kept.push(bundle) },
+    onSynced: () => {},
+    postStatus: async () => {},
+    clock,
+    log,
+    random: () => 0.5
+  }
+  const stop = new AbortController()
+  const running = [followServer(deps, stop.signal), identities.run(signer, stop.signal)].map(task => task.catch(() => {}))
+  const stream = async (index: number) => {
+    await until(() => streams.length > index)
+    return streams[index] as TestStream
+  }
+  return { clock, identities, svids, signing, state, lines, stream, foreign, own: authority.bundle,
+    async [Symbol.asyncDispose] () {
+      stop.abort(new Error('over'))
+      await Promise.all(running)
+    } }
+}
+
+async function until (test: () => boolean) {
+  for (let turns = 0; !test(); turns++) {
+    if (turns > 5000) throw new Error('did not happen')
+    await settle()
+  }
+}
+
+const entry = (id: string, rest: Parameters<typeof makeEntry>[0] = {}): Entry =>
+  makeEntry({ id, spiffeId: `/${id}`, selectors: ['unix:uid:1'], ...rest })
+const ids = (entries: Iterable<Entry>) => [...entries].map(({ id }) => id).toSorted()
+
+t.test('a snapshot in several messages is taken over as a whole, and acknowledged when it is served', async t => {
+  await using agent = await setUp()
+  const stream = await agent.stream(0)
+  t.match(stream.requests[0], { resume: undefined, agentVersion: /./ }, 'it knows nothing')
+  const { promise: held, resolve: release } = Promise.withResolvers<void>()
+  agent.signing.held = held
+  await stream.send({ cursor: at(7), snapshot: true, more: true, entries: [encodeEntry(entry('a'))], bundles: [encodeBundle(agent.own)] })
+  t.notOk(agent.identities.synced, 'half a state is none')
+  await stream.send({ cursor: at(7), entries: [encodeEntry(entry('b'))] })
+  t.same(ids(agent.identities.entries.values()), ['a', 'b'])
+  await settle()
+  t.equal(stream.requests.length, 1, 'not acknowledged before the SVIDs are there')
+  release()
+  await until(() => stream.requests.length > 1)
+  t.match(stream.requests[1], { acknowledged: at(7), unservedEntryIds: [] })
+  t.ok(agent.identities.entriesFor([parseSelector('unix:uid:1')]).every(entry => agent.svids.svidOf(entry)))
+})
+
+t.test('changes are applied one by one; what cannot be signed is said', async t => {
+  await using agent = await setUp()
+  const stream = await agent.stream(0)
+  await stream.send({ cursor: at(1), snapshot: true, entries: [encodeEntry(entry('a')), encodeEntry(entry('b'))] })
+  const before = agent.identities.entries.get('a')
+  agent.signing.refuse.add('c')
+  await stream.send({
+    cursor: at(2),
+    removedEntryIds: ['b'],
+    entries: [encodeEntry(entry('c', { federatesWith: [partner] }))],
+    bundles: [encodeBundle(agent.foreign)]
+  })
+  t.same(ids(agent.identities.entries.values()), ['a', 'c'])
+  t.equal(agent.identities.entries.get('a'), before, 'what did not change stays what it was')
+  t.ok(agent.identities.federatedBundles.has(partner))
+  await until(() => stream.requests.some(({ acknowledged }) => acknowledged?.number === 2))
+  t.match(stream.requests.at(-1), { acknowledged: at(2), unservedEntryIds: ['c'] })
+  await stream.send({ cursor: at(3), removedEntryIds: ['c'] })
+  t.notOk(agent.identities.federatedBundles.has(partner), 'a partner nobody federates with any more goes')
+  await until(() => stream.requests.at(-1)?.acknowledged?.number === 3)
+  t.match(stream.requests.at(-1), { unservedEntryIds: [] })
+})
+
+t.test('a stream that breaks half-way changes nothing; the next one resumes where the agent stands', async t => {
+  await using agent = await setUp()
+  const first = await agent.stream(0)
+  await first.send({ cursor: at(1), snapshot: true, entries: [encodeEntry(entry('a'))] })
+  await first.send({ cursor: at(2), more: true, removedEntryIds: ['a'] })
+  first.fail(new RpcError('UNAVAILABLE', 'gone', { method: '/x' }))
+  await until(() => agent.state.moved === 1)
+  t.same(ids(agent.identities.entries.values()), ['a'])
+  await agent.clock.advance(200)
+  const second = await agent.stream(1)
+  t.match(second.requests[0], { resume: at(1) }, 'at the next server')
+  await second.send({ cursor: { epoch: 'two', number: 1 }, snapshot: true, entries: [encodeEntry(entry('z'))] })
+  t.same(ids(agent.identities.entries.values()), ['z'], 'a snapshot replaces everything, of another epoch too')
+})
+
+t.test('pauses grow while no server answers', async t => {
+  await using agent = await setUp()
+  for (let index = 0; index < 12; index++) {
+    (await agent.stream(index)).fail(new RpcError('UNAVAILABLE', 'gone', { method: '/x' }))
+    await until(() => agent.state.moved > index)
+    await agent.clock.advance(60_000)
+  }
+  const waits = agent.lines.filter(line => line.msg === 'the server\'s changes cannot be followed; trying on').map(line => line.retryInMs)
+  t.same(waits.slice(0, 4), [200, 400, 800, 1600])
+  t.equal(waits.at(-1), 60_000)
+})
+
+t.test('what cannot be read is left out, and an older form of it is not served in its place', async t => {
+  await using agent = await setUp()
+  const stream = await agent.stream(0)
+  await stream.send({ cursor: at(1), snapshot: true, entries: [encodeEntry(entry('a')), encodeEntry(entry('b'))] })
+  await stream.send({ cursor: at(2), entries: [{ ...encodeEntry(entry('b')), selectors: [] }], bundles: [{ trustDomain: 'example.org' }] })
+  t.same(ids(agent.identities.entries.values()), ['a'])
+  t.equal(agent.identities.bundle, agent.own, 'nor an own bundle that trusts nobody')
+  t.same(agent.state.kept, [])
+  await t.rejects(stream.send({ entries: [] }), { code: 'message_malformed' })
+})
+
+t.test('a server that does not push is polled, and asked again later', async t => {
+  await using agent = await setUp({ unimplemented: true })
+  await agent.clock.advance(20_000)
+  t.equal(agent.state.polls, 5)
+  t.match(agent.lines.filter(line => line.level === 'info'), [{ msg: 'the server does not push changes: polling' }])
+  await agent.clock.advance(300_000)
+  t.equal(agent.lines.filter(line => line.level === 'info').length, 2)
+})

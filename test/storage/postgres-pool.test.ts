@@ -1,0 +1,197 @@
+import { once } from 'node:events'
+import { createServer, type AddressInfo } from 'node:net'
+import pg from 'pg'
+import t from 'tap'
+import { systemClock, type Clock } from '../../src/runtime/clock.ts'
+import { silentLogger } from '../../src/runtime/logger.ts'
+import { parsePostgresAddress } from '../../src/storage/postgres/postgres-address.ts'
+import { PostgresConnector } from '../../src/storage/postgres/postgres-connector.ts'
+import { PostgresNudges } from '../../src/storage/postgres/postgres-nudges.ts'
+import { ConnectionPool, usualPoolLimits, type PoolLimits } from '../../src/storage/postgres/postgres-pool.ts'
+import { Timelines } from '../../src/storage/postgres/timeline.ts'
+import { ManualClock } from '../fakes/clock.ts'
+import { eventually } from '../fakes/eventually.ts'
+import { across, executeSql, postgresMissing, startPostgres } from '../fakes/postgres.ts'
+import { startPostgresProxy } from '../fakes/postgres-proxy.ts'
+
+const skip = postgresMissing()
+if (skip !== false) {
+  t.comment(`skipped: ${skip}`)
+  await t.test('PostgreSQL', { skip }, () => {})
+} else {
+  const postgres = await startPostgres()
+  t.teardown(() => postgres[Symbol.asyncDispose]())
+  const connectorTo = (url: string, limits: Partial<PoolLimits> = {}, clock: Clock = systemClock) => new PostgresConnector(
+    parsePostgresAddress(url), { ...usualPoolLimits, ...limits }, { clock, log: silentLogger, timelines: new Timelines() })
+  const poolOf = (limits: Partial<PoolLimits>, clock: Clock = systemClock) => new ConnectionPool({
+    connector: connectorTo(postgres.url, limits, clock), limits: { ...usualPoolLimits, ...limits }, clock, log: silentLogger
+  })
+  const pidOf = async (client: Awaited<ReturnType<ConnectionPool['connect']>>) =>
+    (await client.query<{ pid: number }>('select pg_backend_pid() as pid', [])).rows[0]?.pid
+
+  await t.test('connections are lent one at a time, in the order in which they were asked for', async t => {
+    const clock = new ManualClock()
+    const pool = poolOf({ connections: 2, connectTimeoutMs: 5_000 }, clock)
+    const [one, two] = [await pool.connect(), await pool.connect()]
+    const served: string[] = []
+    const wait = async (name: string) => {
+      const client = await pool.connect()
+      served.push(name)
+      return client
+    }
+    const [third, fourth] = [wait('third'), wait('fourth')]
+    const pid = await pidOf(one)
+    one.release()
+    const again = await third
+    t.equal(await pidOf(again), pid, 'used again')
+    two.release()
+    await fourth
+    t.strictSame(served, ['third', 'fourth'])
+    const late = t.rejects(pool.connect(), { code: 'datastore_unavailable', message: 'all 2 connections to the database are busy' })
+    await clock.advance(5_000)
+    await late
+    again.release()
+    const ending = pool.end()
+    await t.rejects(pool.connect(), { code: 'datastore_unavailable' })
+    ;(await fourth).release()
+    await ending
+    const open = await executeSql(postgres.url, 'select 1 from pg_stat_activity where application_name = \'assay\'')
+    t.strictSame(open, [], 'nothing stays open')
+  })
+
+  await t.test('a connection that nobody used for long is not lent again', async t => {
+    const clock = new ManualClock()
+    const pool = poolOf({ connections: 1 }, clock)
+    const first = await pool.connect()
+    const pid = await pidOf(first)
+    first.release()
+    await clock.advance(31_000)
+    const second = await pool.connect()
+    t.not(await pidOf(second), pid)
+    second.release()
+    await pool.end()
+  })
+
+  await t.test('one lost connection takes those with it that were opened before', async t => {
+    const pool = poolOf({ connections: 3 })
+    const clients = [await pool.connect(), await pool.connect(), await pool.connect()]
+    const pids = await Promise.all(clients.map(pidOf))
+    clients[0]?.release()
+    await executeSql(postgres.url, `select pg_terminate_backend(${pids[1]})`)
+    await t.rejects(pidOf(clients[1] as typeof clients[0]))
+    await t.rejects(pidOf(clients[1] as typeof clients[0]), 'nothing is sent on it any more')
+    t.equal(await pidOf(clients[2] as typeof clients[0]), pids[2], 'what is lent serves on')
+    for (const client of clients.slice(1)) client.release()
+    const fresh = await pool.connect()
+    t.notOk(pids.includes(await pidOf(fresh)))
+    fresh.release()
+    await pool.end()
+  })
+
+  await t.test('limits reach the server, and environment variables change nothing', async t => {
+    process.env['PGHOST'] = 'nowhere.invalid'
+    process.env['PGSSLMODE'] = 'require'
+    t.teardown(() => { for (const name of ['PGHOST', 'PGSSLMODE']) delete process.env[name] })
+    const pool = poolOf({ statementTimeoutMs: 1_234 })
+    const client = await pool.connect()
+    const names = ['application_name', 'idle_in_transaction_session_timeout', 'lock_timeout', 'statement_timeout']
+    const { rows } = await client.query<{ setting: string }>('select setting from pg_settings where name = any($1) order by name', [names])
+    t.strictSame(rows.map(({ setting }) => setting), ['assay', '1234', '1234', '1234'])
+    await t.rejects(client.query('select pg_sleep(5)', []), { code: '57014' })
+    t.type(await pidOf(client), 'number', 'a statement that took too long costs no connection')
+    client.release()
+    await pool.end()
+  })
+
+  await t.test('a server that swallows packets', async t => {
+    const hole = createServer(socket => { socket.on('error', () => {}) })
+    hole.listen(0, '127.0.0.1')
+    await once(hole, 'listening')
+    t.teardown(() => hole.close())
+    const { port } = hole.address() as AddressInfo
+    const url = `postgres://assay@127.0.0.1:${port}/postgres`
+    const clock = new ManualClock()
+    const taking = async (ms: number, connecting: Promise<unknown>) => {
+      await clock.advance(ms)
+      return await connecting
+    }
+    const alone = connectorTo(url, { connectTimeoutMs: 100 }, clock)
+    await t.rejects(taking(900, alone.connect('test')), { code: 'datastore_unavailable', message: /timeout/ })
+    const startedMs = performance.now()
+    await t.rejects(alone.connect('test'), { code: 'datastore_unavailable', message: /timeout/ })
+    t.ok(performance.now() - startedMs < 50, 'who comes soon after is told at once')
+    await clock.advance(900)
+    const tried = once(hole, 'connection')
+    await t.rejects(alone.connect('test'), { code: 'datastore_unavailable' })
+    await tried
+    t.pass('but not for longer than it took')
+
+    const list = across(postgres.url, postgres).replace(/host=/, 'host=127.0.0.1,').replace(/port=/, `port=${port},`)
+    const connector = connectorTo(list, { connectTimeoutMs: 100 })
+    const clients = [await connector.connect('test')]
+    const hit = { times: 0 }
+    hole.on('connection', () => hit.times++)
+    clients.push(await connector.connect('test'))
+    t.equal(hit.times, 0, 'the server that worked is tried first from then on')
+    for (const client of clients) await client.end()
+    const patient = connectorTo(`${url}?connect_timeout=1`, { connectTimeoutMs: 60_000 })
+    await t.rejects(patient.connect('test'), { code: 'datastore_unavailable', message: /timeout/ }, 'the address has the last word')
+  })
+
+  await t.test('a server that takes no writes is left, and used again when it does', async t => {
+    const connector = connectorTo(postgres.url)
+    await executeSql(postgres.url, 'alter system set default_transaction_read_only = on')
+    await executeSql(postgres.url, 'select pg_reload_conf()')
+    await eventually('the setting holds', async () =>
+      (await executeSql(postgres.url, 'show transaction_read_only'))[0]?.['transaction_read_only'] === 'on')
+    await t.rejects(connector.connect('test'), { code: 'datastore_unavailable', message: /the server is read-only/ })
+    const pool = poolOf({})
+    const writable = `${postgres.url}&options=${encodeURIComponent('-c default_transaction_read_only=off')}`
+    await executeSql(writable, 'alter system reset default_transaction_read_only')
+    await executeSql(writable, 'select pg_reload_conf()')
+    await eventually('it is writable', () => connector.connect('test').then(client => client.end().then(() => true), () => false))
+    const client = await pool.connect()
+    const other = await pool.connect()
+    await client.query('begin read only', [])
+    await t.rejects(client.query('create table x ()', []), { code: '25006' })
+    const pid = await pidOf(other)
+    client.release()
+    other.release()
+    const next = await pool.connect()
+    t.not(await pidOf(next), pid, 'every connection is chosen anew')
+    next.release()
+    await pool.end()
+  })
+
+  await t.test('LISTEN is begun anew when its connection ends, and when nothing is heard', async t => {
+    await using proxy = await startPostgresProxy(postgres)
+    const clock = new ManualClock()
+    const connector = connectorTo(proxy.through(postgres.url), {}, clock)
+    const sender = new pg.Client(postgres.url)
+    await sender.connect()
+    const nudges = new PostgresNudges({
+      openListener: () => connector.connect('assay-listen'),
+      execute: async (text, payload) => { await sender.query(text, [payload]) },
+      clock,
+      log: silentLogger
+    })
+    const stop = new AbortController()
+    const running = nudges.run(stop.signal)
+    const listens = () => proxy.statements.filter(text => text.startsWith('listen')).length
+    const beat = async () => {
+      await clock.advance(1_000)
+      return nudges.proved
+    }
+    await eventually('heartbeats arrive', beat)
+    t.equal(listens(), 1)
+    await executeSql(postgres.url, 'select pg_terminate_backend(pid) from pg_stat_activity where application_name = \'assay-listen\'')
+    await eventually('it listens again', async () => await beat() && listens() === 2)
+    proxy.silent = true
+    await eventually('silence is noticed', async () => !await beat())
+    proxy.silent = false
+    await eventually('and ended, though no connection broke', async () => await beat() && listens() === 3)
+    stop.abort(new Error('the test is over'))
+    await running
+    await sender.end()
+  })
+}
