@@ -87,7 +87,8 @@ export async function runServer (
     store, trustDomain, ownBundle: ca.bundle, onAuthorities: () => authorities.reload(), maxStaleMs: config.maxStaleMs, clock, log
   })
   await authorities.bootstrap(() => replica.catchUp(), signal)
-  const identity = await ServerIdentity.open({ authority: ca, trustDomain, ttlSeconds: config.defaultX509SvidTtlSeconds, clock })
+  const identity = await ServerIdentity.open({ authority: ca, trustDomain, ttlSeconds: config.defaultX509SvidTtlSeconds, clock, log })
+  authorities.onReloaded(() => identity.followRoot())
   const authorizer = new Authorizer({ adminIds: new Set(config.adminIds), replica, aside, clock })
   const feeds = new AgentFeeds({ replica, aside, ownBundle: ca.bundle, trustDomain })
   const progress = new ProgressReporter(replicaId, { store: store.progress, clock, log })
@@ -127,7 +128,7 @@ export async function runServer (
       clock,
       log
     }, signal),
-    signal => identity.run(() => rpc.refreshIdentity(), log, signal),
+    signal => identity.run(() => rpc.refreshIdentity(), signal),
     signal => serveDiagnostics(config, { metrics, probes: { datastore: () => store.ping() }, log }, signal)
   ])
   log.info('server is stopping')

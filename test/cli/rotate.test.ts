@@ -2,10 +2,16 @@ import t from 'tap'
 import { commandTree } from '../../src/cli/command-tree.ts'
 import { runCli } from '../../src/cli/run-cli.ts'
 import { bind } from '../../src/rpc/server.ts'
+import type { Bundle } from '../../src/spiffe/bundle.ts'
 import { SpiffeError } from '../../src/spiffe/errors.ts'
+import { parseTrustDomain } from '../../src/spiffe/trust-domain.ts'
 import { clusterService, type AuthorityInit } from '../../src/wire/generated/cluster.ts'
 import { bundleService } from '../../src/wire/generated/server-bundle.ts'
 import { localAuthorityService } from '../../src/wire/generated/server-local-authority.ts'
+import { workloadService, type X509SVIDResponse } from '../../src/wire/generated/workload.ts'
+import { parseCertificate, splitCertificates } from '../../src/x509/certificate.ts'
+import { verifyX509Svid } from '../../src/x509/verify-svid.ts'
+import { securityHeader, startTestAgent } from '../fakes/agent.ts'
 import { eventually } from '../fakes/eventually.ts'
 import { startFollowingAgent } from '../fakes/following-agent.ts'
 import { runAssay } from '../fakes/run-assay.ts'
@@ -19,7 +25,7 @@ interface Rotation {
   readonly resume?: string
   readonly leaving: readonly string[]
   readonly warnings: readonly string[]
-  readonly steps: readonly { readonly verb: string, readonly authority_id: string }[]
+  readonly steps: readonly { readonly verb: string, readonly convergence: { readonly consumers: readonly unknown[] } }[]
 }
 
 const socketOf = ({ config }: TestServer) => ['-socketPath', config.socketPath]
@@ -198,3 +204,44 @@ void t.test('replicas with authorities of their own are not mixed up', async t =
   const sockets = ['-socketPath', socket, '-socketPath', socket]
   t.match(await runAssay(['rotate', '-compromised', 'x509', ...sockets]), { code: 2, stderr: /each replica has authorities of its own/ })
 })
+
+void t.test('a workload of a real agent is served throughout, and in the end by the new authority alone', async t => {
+  await using server = await startTestServer()
+  await using agent = await startTestAgent(server)
+  const agentId = `spiffe://example.org${agent.path}`
+  const created = await runAssay(['entry', 'create', '-spiffeID', 'spiffe://example.org/web', '-parentID', agentId, '-selector',
+    `unix:uid:${process.getuid?.()}`, '--wait', ...socketOf(server)])
+  t.match(created, { code: 0, stdout: new RegExp(`acknowledged  ${agentId}\n$`) })
+
+  const states: X509SVIDResponse[] = []
+  const follow = async () => {
+    for await (const state of agent.workload.client(workloadService).fetchX509SVID({}, securityHeader)) states.push(state)
+  }
+  const followed = follow().catch(() => {})
+  await eventually('the workload has its SVID', () => states.length > 0)
+  const rotation = await rotateJson(server, '-compromised', 'x509')
+  t.match(rotation, { code: 0, done: true, steps: { length: 4 } })
+  for (const { verb, convergence } of rotation.steps) t.match(convergence.consumers, [{ state: 'acknowledged' }], verb)
+  await eventually('the last bundle has come', () => bundleIn(states.at(-1)).x509Authorities.length === 1)
+  for (const state of states) {
+    const { x509Svid = new Uint8Array() } = state.svids[0] ?? {}
+    t.ok(verifyX509Svid(splitCertificates(x509Svid), { bundleOf: () => bundleIn(state), at: new Date() }), 'each state verifies by itself')
+  }
+  const { subjectKeyId = [] } = parseCertificate(bundleIn(states.at(-1)).x509Authorities[0]?.certificate ?? new Uint8Array())
+  t.equal(Buffer.from(subjectKeyId).toString('hex'), rotation.active)
+  const updated = await runAssay(['entry', 'update', '-data', '-', '--wait', ...socketOf(server)], { input: JSON.stringify({ entries: [{
+    entry_id: /^Entry ID +: (.*)$/m.exec(created.stdout)?.[1], spiffe_id: 'spiffe://example.org/web', parent_id: agentId,
+    selectors: [{ type: 'unix', value: `uid:${process.getuid?.()}` }], hint: 'later'
+  }] }) })
+  t.match(updated, { code: 0 }, 'the agent itself is still let in')
+  await agent[Symbol.asyncDispose]()
+  await followed
+  await using late = await startTestAgent(server)
+  t.ok(late.path, 'an agent that knows the new authority alone takes the server for what it is')
+})
+
+function bundleIn (state: X509SVIDResponse | undefined): Bundle {
+  const certificates = splitCertificates(state?.svids[0]?.bundle ?? new Uint8Array())
+  const x509Authorities = certificates.map(certificate => ({ certificate, tainted: false }))
+  return { trustDomain: parseTrustDomain('example.org'), x509Authorities, jwtAuthorities: [] }
+}
