@@ -47,6 +47,9 @@ export class AgentSvid {
   get id (): SpiffeId { return parseSpiffeId(this.#leaf.uriSans[0] ?? '') }
   get notAfter (): Date { return this.#leaf.notAfter }
   get bundle (): Bundle { return this.#state.bundle }
+  /** Whether the server will let this node attest again by itself. */
+  get canReattest (): boolean { return this.#state.canReattest }
+  get cacheGeneration (): number { return this.#state.cacheGeneration }
 
   /** For the connection to the server. */
   get identity (): { readonly chain: readonly Uint8Array[], readonly privateKey: Uint8Array } { return this.#state }
@@ -59,6 +62,11 @@ export class AgentSvid {
     // What is signed below a root that is about to be revoked is of no use for long.
     this.#renewAtMs = 0
     this.#wake()
+  }
+
+  /** Remembers that the cache was written. */
+  async setCacheGeneration (cacheGeneration: number): Promise<void> {
+    await this.#keep(state => ({ ...state, cacheGeneration }))
   }
 
   /** Renews in time until the signal aborts. @throws what ends the agent: see `endsAgent`; {SpiffeError} `agent_expired` */
@@ -124,8 +132,9 @@ export function newAgentKey (): KeyObject {
 }
 
 /** @throws {SpiffeError} `x509_svid_invalid` when the server signed another key */
-export function agentState (chain: readonly Uint8Array[], key: KeyObject, rest: Pick<AgentState, 'bundle' | 'canReattest'>): AgentState {
-  const state = { chain, privateKey: key.export({ format: 'der', type: 'pkcs8' }), bundle: rest.bundle, canReattest: rest.canReattest }
+export function agentState (chain: readonly Uint8Array[], key: KeyObject, rest: Omit<AgentState, 'chain' | 'privateKey'>): AgentState {
+  const { bundle, canReattest, cacheGeneration } = rest
+  const state = { chain, privateKey: key.export({ format: 'der', type: 'pkcs8' }), bundle, canReattest, cacheGeneration }
   leafOf(state)
   return state
 }

@@ -22,8 +22,9 @@ import type { VerifyServer } from './verify-server.ts'
 export interface ServerClientOptions {
   /** `host:port`, at least one: equal replicas. */
   readonly addresses: readonly string[]
-  readonly agentId: SpiffeId
-  readonly identity: () => { readonly chain: readonly Uint8Array[], readonly privateKey: Uint8Array }
+  /** Asked when a call is made: an agent that joins has none before. */
+  readonly agentId: () => SpiffeId
+  readonly identity: () => { readonly chain: readonly Uint8Array[], readonly privateKey: Uint8Array } | undefined
   readonly verifyServer: VerifyServer
   readonly log: Logger
   /** 0 to 1: where in `addresses` to begin, so that agents spread. */
@@ -96,7 +97,7 @@ export class ServerClient implements SvidSigner, JwtSigner, AsyncDisposable {
   /** All entries this agent may serve; objects of `known` that did not change are kept. */
   async fetchEntries (known: ReadonlyMap<string, Entry>, signal: AbortSignal): Promise<Entry[]> {
     const { agentId, log } = this.#options
-    return await this.#call(channel => syncEntries(channel.client(entryService), known, agentId, log, { signal, timeoutMs }))
+    return await this.#call(channel => syncEntries(channel.client(entryService), known, agentId(), log, { signal, timeoutMs }))
   }
 
   async fetchBundle (signal: AbortSignal): Promise<Bundle> {

@@ -1,6 +1,6 @@
 /**
- * Flags for the Node that runs a command, as bin/assay gives them. An agent with thousands of streams makes much garbage that lives shortly:
- * a small young generation keeps it at 262 MiB where V8 by itself would take 380 (bench/RESULTS.md), for 7 % more CPU.
+ * Flags for the Node that runs a command, as bin/assay gives them. An agent with thousands of streams makes much garbage that lives
+ * shortly: a small young generation keeps it at 262 MiB where V8 by itself would take 380 (bench/RESULTS.md), for 7 % more CPU.
  */
 export function nodeFlags ([first, second]: readonly string[]): readonly string[] {
   return first === 'agent' && second === 'run' ? ['--max-semi-space-size=4'] : []

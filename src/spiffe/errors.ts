@@ -71,6 +71,9 @@ export const errorCatalogue = {
   agent_not_active: { status: 'PERMISSION_DENIED', retry: false, next: 'a newer SVID of this agent is in use; attest again' },
   agent_expired: { status: 'PERMISSION_DENIED', retry: false, next: 'attest again: start the agent with a new join token' },
   agent_must_reattest: { status: 'PERMISSION_DENIED', retry: false, next: 'attest again instead of renewing' },
+  cache_unusable: { status: 'FAILED_PRECONDITION', retry: false, next: 'nothing: the agent writes a new cache once it reaches a server' },
+  cache_rolled_back: { status: 'FAILED_PRECONDITION', retry: false, next: 'find out who put an old cache back; the servers are asked' },
+  cache_too_old: { status: 'FAILED_PRECONDITION', retry: false, next: 'let the agent reach a server, or raise offline_max_age' },
   attestation_malformed: { status: 'INVALID_ARGUMENT', retry: false, next: 'send params with data and a CSR first' },
   attestor_unknown: { status: 'FAILED_PRECONDITION', retry: false, next: 'configure this node attestor on the server' },
   join_token_invalid: { status: 'INVALID_ARGUMENT', retry: false, next: 'make a new token: `assay token generate`' },
@@ -111,6 +114,8 @@ export const errorCatalogue = {
   socket_in_use: { status: 'FAILED_PRECONDITION', retry: false, next: 'stop the process that listens there, or choose another path' },
   address_unusable: { status: 'FAILED_PRECONDITION', retry: false, next: 'choose another address or port, or stop what listens there' },
   trust_bundle_unavailable: { status: 'UNAVAILABLE', retry: true, next: 'check trust_bundle_url, the network and what answers there' },
+  server_untrusted: { status: 'UNAUTHENTICATED', retry: true, next: 'see docs/operations.md: an agent that cannot return to its servers' },
+  agent_untrusted: { status: 'UNAUTHENTICATED', retry: true, next: 'see docs/operations.md: an agent that cannot return to its servers' },
   bootstrap_untrusted: { status: 'UNAUTHENTICATED', retry: false, next: 'give the output of `assay bundle show` as trust_bundle_path' }
 } as const satisfies Record<string, CatalogueRow>
 

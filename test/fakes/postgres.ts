@@ -76,7 +76,8 @@ async function startCluster (options: PostgresOptions, initialise: (files: Clust
   const port = options.tls === undefined ? 5432 : await freePort()
   // After a power cut each file would be synchronised by itself: half a minute with the tables of fifty schemas.
   const sync = versionOf(programs) >= 14 ? { recovery_init_sync_method: 'syncfs' } : {}
-  const settings = { listen_addresses: options.tls === undefined ? '' : '127.0.0.1', fsync: 'on', port: String(port), ...sync, ...options.settings }
+  const addresses = options.tls === undefined ? '' : '127.0.0.1'
+  const settings = { listen_addresses: addresses, fsync: 'on', port: String(port), ...sync, ...options.settings }
   const flags = Object.entries(settings).map(([name, value]) => `-c ${name}='${value}'`).join(' ')
   const start = () => pgCtl('start', '-l', log, '-o', `${flags} -k ${folder}`)
   const stop = () => pgCtl('stop', '-m', 'immediate')
