@@ -1,6 +1,6 @@
 import { isAgentId } from '../../spiffe/agent.ts'
 import type { SpiffeId } from '../../spiffe/spiffe-id.ts'
-import type { Cursor } from '../../storage/change-log.ts'
+import { hasReached, type Cursor } from '../../storage/change-log.ts'
 import type { AgentProgress, ProgressState, ProgressStore } from '../../storage/progress-store.ts'
 import type { ReplicaStore } from '../../storage/replica-store.ts'
 import type { Clock } from '../../runtime/clock.ts'
@@ -65,10 +65,15 @@ export class Convergence {
   /** The agents a change concerns, each with the place in the log it must have reached. */
   #required ({ cursor, since, entryIds }: ConvergenceQuestion): ReadonlyMap<SpiffeId, Cursor> {
     const { replica, feeds } = this.#deps
-    if (entryIds.length === 0) return new Map([...replica.registry.agentIds()].map(id => [id, cursor]))
-    const touched = since === undefined ? undefined : feeds.history.between(since, cursor, new Set(entryIds))
-    if (touched !== undefined) return new Map([...touched].map(([id, number]) => [id, { epoch: cursor.epoch, number }]))
-    // This replica does not remember the change: who is concerned now must stand where the log does.
+    const all = () => new Map([...replica.registry.agentIds()].map(id => [id, cursor]))
+    if (entryIds.length === 0) return all()
+    if (since !== undefined) {
+      const touched = feeds.history.between(since, cursor, new Set(entryIds))
+      // Where this replica does not remember the change, anybody may have lost by it.
+      return touched === undefined ? all() : new Map([...touched].map(([id, number]) => [id, { epoch: cursor.epoch, number }]))
+    }
+    // Nor is it known who had what is gone.
+    if (entryIds.some(id => replica.registry.get(id) === undefined)) return all()
     const concerned = entryIds.flatMap(id => [...replica.registry.agentsOf(id)])
     return new Map(concerned.filter(isAgentId).map(id => [id, cursor]))
   }
@@ -82,8 +87,4 @@ export class Convergence {
     const polls = row !== undefined && row.state !== 'acknowledged' && now - row.seenAt.getTime() < livePollerMs
     return { ...facts, state: connected || polls ? 'waiting' : 'absent' }
   }
-}
-
-function hasReached (cursor: Cursor, required: Cursor): boolean {
-  return cursor.epoch === required.epoch && cursor.number >= required.number
 }

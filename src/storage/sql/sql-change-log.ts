@@ -12,6 +12,7 @@ import { decodeBundle } from './bundle-rows.ts'
 import type { ChangeKey } from './change-set.ts'
 import { chunks, idsPerStatement } from './chunks.ts'
 import { decodeEntry } from './entry-rows.ts'
+import { isLost, partOf, type LogHead } from './log-reading.ts'
 import type { Schema } from './schema.ts'
 import type { SqlDatabase } from './sql-database.ts'
 
@@ -58,8 +59,6 @@ export class SqlChangeLog implements ChangeLog {
 
 const nothingChanged: ChangedState = { entries: new Map(), agents: new Map(), bundles: new Map(), authorities: false }
 
-type Head = Cursor & { readonly compacted: number }
-
 /** The first eight digits of the name of the file being written; a standby writes none. */
 const timeline = sql<string>`case when pg_is_in_recovery() then '' else left(pg_walfile_name(pg_current_wal_insert_lsn()), 8) end`
 
@@ -67,7 +66,7 @@ const timeline = sql<string>`case when pg_is_in_recovery() then '' else left(pg_
  * On PostgreSQL the timeline is part of the epoch: a promoted standby may lack the last commits of its primary, and numbers would be used
  * a second time.
  */
-async function readHead (db: Kysely<Schema>, kind: SqlDatabase['kind']): Promise<Head> {
+async function readHead (db: Kysely<Schema>, kind: SqlDatabase['kind']): Promise<LogHead> {
   if (kind === 'sqlite') return await db.selectFrom('log_head').select(['epoch', 'number', 'compacted']).executeTakeFirstOrThrow()
   const { line, epoch, ...head } = await db.selectFrom('log_head').select(['epoch', 'number', 'compacted', timeline.as('line')])
     .executeTakeFirstOrThrow()
@@ -76,19 +75,15 @@ async function readHead (db: Kysely<Schema>, kind: SqlDatabase['kind']): Promise
   return { ...head, epoch: `${epoch}/${line}` }
 }
 
-function isLost (after: Cursor, head: Head): boolean {
-  return after.epoch !== head.epoch || after.number < head.compacted || after.number > head.number
-}
-
 async function readChanges (trx: Transaction<Schema>, kind: SqlDatabase['kind'], after: Cursor): Promise<LogReading> {
   const head = await readHead(trx, kind)
   if (isLost(after, head)) return { kind: 'lost' }
   const rows = await trx.selectFrom('change_log').select(['number', 'keys']).where('number', '>', after.number)
     .orderBy('number').limit(mostAtOnce).execute()
-  const keys = rows.flatMap(row => JSON.parse(row.keys) as ChangeKey[])
-  if (keys.some(([kind]) => kind === 'everything')) return { kind: 'lost' }
-  const last = rows.at(-1)?.number ?? after.number
-  return { kind: 'changes', cursor: { epoch: head.epoch, number: last }, state: await readState(trx, keys), more: last < head.number }
+  const part = partOf(rows.map(({ number, keys }) => ({ number, keys: JSON.parse(keys) as ChangeKey[] })), after, head)
+  if (part === undefined) return { kind: 'lost' }
+  const { cursor, keys, more } = part
+  return { kind: 'changes', cursor, state: await readState(trx, keys), more }
 }
 
 async function readState (trx: Transaction<Schema>, keys: readonly ChangeKey[]): Promise<ChangedState> {
