@@ -37,7 +37,10 @@ await t.test('a connection that is lost on the way', { skip }, async t => {
 
   await t.test('before or within a transaction: it is begun again, once', async t => {
     const places: Record<string, RegExp> = {
-      'its first statement': /^start transaction/, 'a read': /select .* from "entries"/s, 'a write': /^insert into "entries"/, 'the log': /log_head/
+      'its first statement': /^start transaction/,
+      'a read': /select .* from "entries"/s,
+      'a write': /^insert into "entries"/,
+      'the log': /log_head/
     }
     for (const [place, which] of Object.entries(places)) {
       for (const fate of ['cut before', 'cut after'] as const) {
