@@ -25,7 +25,8 @@ export async function openPushReplica (store: Datastore, trustDomain: TrustDomai
   const replica = await Replica.open({
     store, trustDomain, ownBundle, onAuthorities: async () => {}, maxStaleMs: 10_000, clock, log: silentLogger
   })
-  return { replica, ownBundle, feeds: new AgentFeeds({ replica, ownBundle, trustDomain, aside: new StandAside({ clock, log: silentLogger }) }) }
+  const aside = new StandAside({ clock, log: silentLogger })
+  return { replica, ownBundle, feeds: new AgentFeeds({ replica, ownBundle, trustDomain, aside }) }
 }
 
 /** What an agent makes of what it is told, as the real one does. */
