@@ -7,11 +7,15 @@ import type { Clock } from '../runtime/clock.ts'
 import type { Logger } from '../runtime/logger.ts'
 import type { TrustDomain } from '../spiffe/trust-domain.ts'
 import type { AgentStateStore } from './agent-state.ts'
+import { fileSealingPlugin } from './sealing/file-sealing-plugin.ts'
+import type { Sealing } from './sealing/sealing.ts'
 import { diskStatePlugin, memoryStatePlugin } from './agent-state-plugins.ts'
 
 export interface AgentPlugins {
   /** Under SPIRE's name; it keeps the agent's SVID and bundle beside its key (docs/adr/0004). */
   readonly KeyManager: AgentStateStore & AsyncDisposable
+  /** Keeps the cache from those who see a copy of it. */
+  readonly Sealing: Sealing & AsyncDisposable
   readonly NodeAttestor: NodeAttestor & AsyncDisposable
   readonly WorkloadAttestor: WorkloadAttestor & AsyncDisposable
 }
@@ -27,6 +31,7 @@ export interface AgentPluginHost {
 
 export const agentCatalog: Catalog<AgentPlugins, AgentPluginHost> = {
   KeyManager: { use: 'one', plugins: [diskStatePlugin, memoryStatePlugin] },
+  Sealing: { use: 'one', plugins: [fileSealingPlugin] },
   NodeAttestor: { use: 'one', plugins: [joinTokenPlugin] },
   WorkloadAttestor: { use: 'several', plugins: [unixPlugin] }
 }

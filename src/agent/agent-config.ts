@@ -36,6 +36,12 @@ export interface AgentConfig extends LogConfig {
   readonly jwtSvidCacheMaxSize: number
   /** May have a fraction: `200ms` is 0.2. */
   readonly syncIntervalSeconds: number
+  /** For how long after the last word from a server a restarted agent may serve what it kept; 0: it keeps nothing but its own identity. */
+  readonly offlineMaxAgeSeconds: number
+  /** Whether workloads' SVIDs and keys are kept too. */
+  readonly keepWorkloadKeys: boolean
+  /** Take the place of an agent that runs on the same socket. */
+  readonly takeOver: boolean
   readonly sds: SdsConfig
   readonly plugins: ConfiguredPlugins<AgentPlugins>
   readonly prometheus: ListenAddress | undefined
@@ -76,6 +82,9 @@ const agentSchema = z.strictObject({
   workload_x509_svid_key_type: z.enum(['ec-p256', 'ec-p384', 'rsa-2048']).default('ec-p256'),
   x509_svid_cache_max_size: cacheSize,
   jwt_svid_cache_max_size: cacheSize,
+  offline_max_age: durationSeconds(0).default(86_400),
+  keep_workload_keys: z.boolean().default(true),
+  take_over: z.boolean().default(false),
   sds: z.strictObject({
     default_svid_name: text.default('default'),
     default_bundle_name: text.default('ROOTCA'),
@@ -149,6 +158,9 @@ export function parseAgentConfig (source: ConfigSource): AgentConfig {
     x509SvidCacheMaxSize: agent.x509_svid_cache_max_size,
     jwtSvidCacheMaxSize: agent.jwt_svid_cache_max_size,
     syncIntervalSeconds: agent.experimental.sync_interval,
+    offlineMaxAgeSeconds: agent.offline_max_age,
+    keepWorkloadKeys: agent.keep_workload_keys,
+    takeOver: agent.take_over,
     sds: {
       defaultSvidName: agent.sds.default_svid_name,
       defaultBundleName: agent.sds.default_bundle_name,

@@ -31,6 +31,7 @@ export const memoryStatePlugin: Plugin<Store, object, unknown> = {
   name: 'memory',
   config: z.strictObject({}),
   start: async () => ({
+    folder: undefined,
     read: async () => undefined,
     write: async () => {},
     remove: async () => {},

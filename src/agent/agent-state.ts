@@ -1,4 +1,5 @@
 import { readFile, rm } from 'node:fs/promises'
+import { dirname } from 'node:path'
 import { z } from 'zod'
 import { removeTemporaries, writeFileAtomically } from '../runtime/atomic-file.ts'
 import type { Bundle } from '../spiffe/bundle.ts'
@@ -14,17 +15,22 @@ export interface AgentState {
   readonly privateKey: Uint8Array
   readonly canReattest: boolean
   readonly bundle: Bundle
+  /** Of the newest cache that this agent wrote; 0 before the first. */
+  readonly cacheGeneration: number
 }
 
 const fileSchema = z.strictObject({
   svid: z.array(z.base64()).min(1),
   private_key: z.base64(),
   can_reattest: z.boolean(),
-  bundle: z.string()
+  bundle: z.string(),
+  cache_generation: z.int().min(0).default(0)
 })
 
 /** Where an agent's state stays while the agent does not run. */
 export interface AgentStateStore {
+  /** Where the cache may lie; `undefined` when nothing may be kept. */
+  readonly folder: string | undefined
   /** At the start, before the first write. @throws {SpiffeError} `file_unusable`, `key_store_corrupt` */
   read (): Promise<AgentState | undefined>
   write (state: AgentState): Promise<void>
@@ -34,11 +40,13 @@ export interface AgentStateStore {
 
 /** The state file in the agent's data folder; replaced as a whole, private to the agent's user. */
 export class AgentStateFile implements AgentStateStore, AsyncDisposable {
+  readonly folder: string
   readonly #path: string
   readonly #trustDomain: TrustDomain
 
   constructor (path: string, trustDomain: TrustDomain) {
     this.#path = path
+    this.folder = dirname(path)
     this.#trustDomain = trustDomain
   }
 
@@ -53,12 +61,14 @@ export class AgentStateFile implements AgentStateStore, AsyncDisposable {
       throw new SpiffeError('file_unusable', `cannot read the agent's state ${this.#path}`, { cause: error })
     }
     try {
-      const { svid, private_key: privateKey, can_reattest: canReattest, bundle } = fileSchema.parse(JSON.parse(text))
+      const { svid, private_key: privateKey, can_reattest: canReattest, bundle, cache_generation: cacheGeneration } =
+        fileSchema.parse(JSON.parse(text))
       return {
         chain: svid.map(der => Buffer.from(der, 'base64')),
         privateKey: Buffer.from(privateKey, 'base64'),
         canReattest,
-        bundle: parseBundleDocument(bundle, this.#trustDomain)
+        bundle: parseBundleDocument(bundle, this.#trustDomain),
+        cacheGeneration
       }
     } catch (error) {
       throw new SpiffeError('key_store_corrupt', `the agent's state ${this.#path} cannot be read`, { cause: error })
@@ -70,7 +80,8 @@ export class AgentStateFile implements AgentStateStore, AsyncDisposable {
       svid: state.chain.map(der => Buffer.from(der).toString('base64')),
       private_key: Buffer.from(state.privateKey).toString('base64'),
       can_reattest: state.canReattest,
-      bundle: formatBundleDocument(state.bundle)
+      bundle: formatBundleDocument(state.bundle),
+      cache_generation: state.cacheGeneration
     }
     await writeFileAtomically(this.#path, JSON.stringify(file), { mode: 0o600 })
   }

@@ -4,6 +4,7 @@ import type { SpiffeId } from '../spiffe/spiffe-id.ts'
 import type { Clock } from '../runtime/clock.ts'
 import type { Logger } from '../runtime/logger.ts'
 import { isStop } from '../runtime/tasks.ts'
+import { retryAfterMsOf } from '../rpc/rpc-error.ts'
 import { SpiffeError } from '../spiffe/errors.ts'
 import { parseSpiffeId } from '../spiffe/spiffe-id.ts'
 import { parseCertificate, type Certificate } from '../x509/certificate.ts'
@@ -47,6 +48,9 @@ export class AgentSvid {
   get id (): SpiffeId { return parseSpiffeId(this.#leaf.uriSans[0] ?? '') }
   get notAfter (): Date { return this.#leaf.notAfter }
   get bundle (): Bundle { return this.#state.bundle }
+  /** Whether the server will let this node attest again by itself. */
+  get canReattest (): boolean { return this.#state.canReattest }
+  get cacheGeneration (): number { return this.#state.cacheGeneration }
 
   /** For the connection to the server. */
   get identity (): { readonly chain: readonly Uint8Array[], readonly privateKey: Uint8Array } { return this.#state }
@@ -59,6 +63,11 @@ export class AgentSvid {
     // What is signed below a root that is about to be revoked is of no use for long.
     this.#renewAtMs = 0
     this.#wake()
+  }
+
+  /** Remembers that the cache was written. */
+  async setCacheGeneration (cacheGeneration: number): Promise<void> {
+    await this.#keep(state => ({ ...state, cacheGeneration }))
   }
 
   /** Renews in time until the signal aborts. @throws what ends the agent: see `endsAgent`; {SpiffeError} `agent_expired` */
@@ -81,8 +90,9 @@ export class AgentSvid {
         retryMs = firstRetryMs
       } catch (error) {
         if (isStop(error, signal) || endsAgent(error)) throw error
-        log.warn({ err: error, retryInMs: retryMs }, 'the agent\'s SVID could not be renewed')
-        await clock.sleep(retryMs, signal)
+        const waitMs = retryAfterMsOf(error, longestRetryMs) ?? retryMs
+        log.warn({ err: error, retryInMs: waitMs }, 'the agent\'s SVID could not be renewed')
+        await clock.sleep(waitMs, signal)
         retryMs = Math.min(longestRetryMs, retryMs * 2)
       }
     }
@@ -124,8 +134,9 @@ export function newAgentKey (): KeyObject {
 }
 
 /** @throws {SpiffeError} `x509_svid_invalid` when the server signed another key */
-export function agentState (chain: readonly Uint8Array[], key: KeyObject, rest: Pick<AgentState, 'bundle' | 'canReattest'>): AgentState {
-  const state = { chain, privateKey: key.export({ format: 'der', type: 'pkcs8' }), bundle: rest.bundle, canReattest: rest.canReattest }
+export function agentState (chain: readonly Uint8Array[], key: KeyObject, rest: Omit<AgentState, 'chain' | 'privateKey'>): AgentState {
+  const { bundle, canReattest, cacheGeneration } = rest
+  const state = { chain, privateKey: key.export({ format: 'der', type: 'pkcs8' }), bundle, canReattest, cacheGeneration }
   leafOf(state)
   return state
 }

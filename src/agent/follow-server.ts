@@ -1,10 +1,10 @@
 import type { Bundle } from '../spiffe/bundle.ts'
-import { codeOf } from '../spiffe/errors.ts'
+import { codeOf, type SpiffeError } from '../spiffe/errors.ts'
 import type { SpiffeId } from '../spiffe/spiffe-id.ts'
 import type { TrustDomain } from '../spiffe/trust-domain.ts'
 import { isStop, runTasks } from '../runtime/tasks.ts'
 import { version } from '../runtime/version.ts'
-import { RpcError } from '../rpc/rpc-error.ts'
+import { retryAfterMsOf, RpcError } from '../rpc/rpc-error.ts'
 import type { LogPlace } from '../wire/cursor-codec.ts'
 import { encodeCursor } from '../wire/cursor-codec.ts'
 import type { SyncRequestInit } from '../wire/generated/agent-sync.ts'
@@ -14,6 +14,7 @@ import { Mailbox } from './mailbox.ts'
 import { ownBundleOf } from './own-bundle.ts'
 import { PushedState, type PushedStep } from './pushed-state.ts'
 import type { ServerClient } from './server-client.ts'
+import { lastingTrouble } from './server-trouble.ts'
 import { runSync, type SyncDeps } from './sync.ts'
 
 export interface FollowDeps extends Omit<SyncDeps, 'client'> {
@@ -23,6 +24,8 @@ export interface FollowDeps extends Omit<SyncDeps, 'client'> {
   readonly cursor?: LogPlace | undefined
   /** After each step that was taken over. */
   readonly onStep?: (cursor: LogPlace) => void
+  /** What will not go away by itself: `server_untrusted`, `agent_untrusted`. */
+  readonly onTrouble?: (trouble: SpiffeError) => void
   /** Tells a server that does not push which version this agent is. */
   readonly postStatus: (signal: AbortSignal) => Promise<void>
 }
@@ -42,6 +45,7 @@ export async function followServer (deps: FollowDeps, signal: AbortSignal): Prom
   for (let retryMs = firstRetryMs; ;) {
     signal.throwIfAborted()
     let told = false
+    let hintMs: number | undefined
     try {
       await followOnce(deps, place, () => { told = true }, signal)
       retryMs = firstRetryMs
@@ -55,13 +59,25 @@ export async function followServer (deps: FollowDeps, signal: AbortSignal): Prom
         place.cursor = undefined
         continue
       }
-      log.warn({ err: error, retryInMs: Math.round(retryMs) }, 'the server\'s changes cannot be followed; trying on')
+      hintMs = retryAfterMsOf(error, longestRetryMs)
+      report(error, hintMs ?? retryMs, deps)
       await client.moveOn()
     }
     // Agents that lost the same server do not come back in the same moment.
-    await clock.sleep(retryMs * random(), signal)
+    await clock.sleep(hintMs ?? retryMs * random(), signal)
     retryMs = Math.min(longestRetryMs, retryMs * 2)
   }
+}
+
+function report (error: unknown, retryInMs: number, { log, onTrouble }: FollowDeps): void {
+  const trouble = lastingTrouble(error)
+  if (trouble === undefined) {
+    log.warn({ err: error, retryInMs: Math.round(retryInMs) }, 'the server\'s changes cannot be followed; trying on')
+    return
+  }
+  const { code, message, row: { next } } = trouble
+  log.error({ code, reason: message, next, retryInMs: Math.round(retryInMs) }, 'no way back to the server without help; trying on')
+  onTrouble?.(trouble)
 }
 
 async function tellVersion ({ postStatus, log }: FollowDeps, signal: AbortSignal): Promise<void> {
@@ -88,7 +104,9 @@ async function followOnce (
 ): Promise<void> {
   const { client, identities, agentId, log } = deps
   const requests = new Mailbox<SyncRequestInit>()
-  requests.put({ agentVersion: version, ...place.cursor === undefined ? {} : { resume: encodeCursor(place.cursor) } })
+  // Without the entries of that time, what changed since is worth nothing.
+  const resume = place.cursor === undefined || !identities.synced ? {} : { resume: encodeCursor(place.cursor) }
+  requests.put({ agentVersion: version, ...resume })
   const state = new PushedState(agentId, log)
   const applied = { cursor: undefined as LogPlace | undefined, revision: 0 }
   const over = new AbortController()

@@ -7,7 +7,7 @@ import type { TrustDomain } from '../spiffe/trust-domain.ts'
 import type { Clock } from '../runtime/clock.ts'
 import type { Logger } from '../runtime/logger.ts'
 import { isStop } from '../runtime/tasks.ts'
-import { RpcError } from '../rpc/rpc-error.ts'
+import { retryAfterMsOf, RpcError } from '../rpc/rpc-error.ts'
 import { createCertificateRequest } from '../x509/certificate-request.ts'
 import { decodePem } from '../x509/pem.ts'
 import type { AgentConfig } from './agent-config.ts'
@@ -16,12 +16,15 @@ import type { AgentState } from './agent-state.ts'
 import { attestNode } from './attest-node.ts'
 import { fetchTrustBundle, withoutQuery } from './fetch-trust-bundle.ts'
 import { ownBundleOf } from './own-bundle.ts'
+import { serverRefusal } from './server-trouble.ts'
 import { verifyServerIdOnly, verifyServerWith, type VerifyServer } from './verify-server.ts'
 
 export interface JoinDeps {
   readonly attestor: NodeAttestor
   readonly clock: Clock
   readonly log: Logger
+  /** Of an agent that attests again: tried before the pinned bundle, which may have grown old. */
+  readonly known?: Bundle | undefined
 }
 
 const firstRetryMs = 1000
@@ -32,8 +35,9 @@ const longestRetryMs = 30_000
  * @throws {SpiffeError} `bootstrap_untrusted`, `file_unusable`, what the attestor threw, and what the server refused with
  */
 export async function joinTrustDomain (config: AgentConfig, deps: JoinDeps, signal: AbortSignal): Promise<AgentState> {
-  const { attestor, clock, log } = deps
-  let verifyServer: VerifyServer | undefined
+  const { attestor, clock, log, known } = deps
+  let verifyServer = known === undefined ? undefined : verifyServerWith(() => known, clock)
+  let pinned = known === undefined
   const key = newAgentKey()
   const attestation = {
     trustDomain: config.trustDomain,
@@ -47,11 +51,17 @@ export async function joinTrustDomain (config: AgentConfig, deps: JoinDeps, sign
       verifyServer ??= await bootstrapVerifier(config, deps, signal)
       const result = await attestNode({ ...attestation, address, verifyServer }, signal)
       log.info({ bundleSequence: String(result.bundle.sequenceNumber ?? '') }, 'node attested')
-      return agentState(result.chain, key, result)
+      return agentState(result.chain, key, { ...result, cacheGeneration: 0 })
     } catch (error) {
+      if (!pinned && serverRefusal(error) !== undefined) {
+        pinned = true
+        verifyServer = undefined
+        continue
+      }
       if (isStop(error, signal) || !mayHelpToRetry(error)) throw explained(error)
-      log.warn({ err: error, address, retryInMs: retryMs }, 'joining failed for now; trying again')
-      await clock.sleep(retryMs, signal)
+      const waitMs = retryAfterMsOf(error, longestRetryMs) ?? retryMs
+      log.warn({ err: error, address, retryInMs: waitMs }, 'joining failed for now; trying again')
+      await clock.sleep(waitMs, signal)
     }
   }
 }
@@ -107,18 +117,12 @@ async function readText (path: string): Promise<string> {
 /** A server that is starting or unreachable; a refusal or an untrusted chain stays what it is. */
 function mayHelpToRetry (error: unknown): boolean {
   if (!(error instanceof RpcError)) return error instanceof SpiffeError && error.row.retry
-  if (peerRefusal(error) !== undefined) return false
+  if (serverRefusal(error) !== undefined) return false
   return error.status === 'UNAVAILABLE' || error.status === 'DEADLINE_EXCEEDED' || error.status === 'RESOURCE_EXHAUSTED'
 }
 
 function explained (error: unknown): unknown {
-  const refusal = peerRefusal(error)
+  const refusal = serverRefusal(error)
   if (refusal === undefined) return error
   return new SpiffeError('bootstrap_untrusted', `the server is not trusted: ${refusal.message}`, { cause: error })
-}
-
-/** Why this side refused the server's certificate, if that is what happened. */
-function peerRefusal (error: unknown): SpiffeError | undefined {
-  const cause = error instanceof RpcError ? error.cause : undefined
-  return cause instanceof SpiffeError ? cause : undefined
 }

@@ -28,6 +28,7 @@ export class NodeIdentities {
   #federatedBundles: ReadonlyMap<TrustDomain, Bundle> = new Map()
   #revision = 0
   #synced = false
+  #released = false
   readonly #settled = new Watchable(0)
   #wake: () => void = () => {}
 
@@ -63,6 +64,21 @@ export class NodeIdentities {
     this.#refresh()
   }
 
+  /** Ends all watches, without an error, and each later one after its first state: whoever watches begins again, elsewhere. */
+  release (): void {
+    this.#released = true
+    for (const view of this.#views.values()) view.end()
+  }
+
+  /** No workload of this node is anybody any more. */
+  withdraw (): void { this.setEntries(new EntryIndex([])) }
+
+  /** What is known is of no use any more: new callers are told to come back later, and streams see their identities go. */
+  forget (): void {
+    this.withdraw()
+    this.#synced = false
+  }
+
   /** Own and federated bundles, whole. Keep the object of a bundle that did not change. */
   setBundles (bundle: Bundle, federatedBundles: ReadonlyMap<TrustDomain, Bundle>): void {
     if (bundle === this.#bundle && federatedBundles === this.#federatedBundles) return
@@ -77,6 +93,7 @@ export class NodeIdentities {
     const key = viewKey(selectors)
     const view = this.#views.get(key) ?? new WorkloadView(selectors)
     this.#views.set(key, view)
+    if (this.#released) view.end()
     view.watchers++
     try {
       if (view.watchers === 1 && this.#synced) {

@@ -1,12 +1,14 @@
-import { createPublicKey, generateKeyPair, type KeyObject } from 'node:crypto'
+import { createPrivateKey, createPublicKey, generateKeyPair, type KeyObject } from 'node:crypto'
 import { promisify } from 'node:util'
 import type { Entry } from '../spiffe/entry.ts'
 import { SpiffeError } from '../spiffe/errors.ts'
 import type { X509Svid } from '../spiffe/svid.ts'
 import type { Clock } from '../runtime/clock.ts'
 import type { Logger } from '../runtime/logger.ts'
+import { retryAfterMsOf } from '../rpc/rpc-error.ts'
 import { createCertificateRequest } from '../x509/certificate-request.ts'
 import { parseCertificate } from '../x509/certificate.ts'
+import type { KeptSvid } from './cache/node-cache.ts'
 import type { EntryIndex } from './entry-index.ts'
 import { renewalTimeMs, wasSetBack } from './renewal-time.ts'
 import { rootKeyIdOf } from './tainted-roots.ts'
@@ -47,8 +49,9 @@ export class SvidCache {
   readonly #clock: Clock
   readonly #log: Logger
   readonly #byEntry = new Map<string, Cached>()
-  /** Entries whose signing failed, so that one bad entry does not make the others wait. */
+  #changes = 0
   #taintedKeyIds: ReadonlySet<string> = new Set()
+  /** Entries whose signing failed, so that one bad entry does not make the others wait. */
   readonly #failed = new Map<string, { readonly entry: Entry, readonly times: number, readonly againAtMs: number }>()
 
   constructor (options: SvidCacheOptions, clock: Clock, log: Logger) {
@@ -58,6 +61,31 @@ export class SvidCache {
   }
 
   get size (): number { return this.#byEntry.size }
+  /** Grows with each SVID that comes or goes. */
+  get changes (): number { return this.#changes }
+
+  /** The SVIDs of these very revisions, to be kept while the agent does not run. */
+  kept (entries: Iterable<Entry>): KeptSvid[] {
+    const kept: KeptSvid[] = []
+    for (const entry of entries) {
+      const cached = this.#byEntry.get(entry.id)
+      if (cached === undefined || !sameRevision(cached.entry, entry)) continue
+      const { svid: { chain, privateKey }, receivedAtMs, renewAtMs } = cached
+      kept.push({ entryId: entry.id, chain, privateKey, receivedAtMs, renewAtMs })
+    }
+    return kept
+  }
+
+  /** Takes back what was kept, unless it has expired or is of no use to its entry. @returns how many */
+  restore (kept: readonly KeptSvid[], entries: EntryIndex): number {
+    for (const { entryId, chain, privateKey, receivedAtMs, renewAtMs } of kept) {
+      const entry = entries.get(entryId)
+      const svid = entry === undefined ? undefined : restored(entry, chain, privateKey)
+      if (entry === undefined || svid === undefined || svid.notAfter <= this.#clock.now()) continue
+      this.#put({ entry, svid, rootKeyId: rootKeyIdOf(chain), receivedAtMs, renewAtMs })
+    }
+    return this.#byEntry.size
+  }
 
   /** The SVID for this revision of the entry, unless expired. */
   svidOf (entry: Entry): X509Svid | undefined {
@@ -72,7 +100,7 @@ export class SvidCache {
 
   /** Forgets what has no entry any more. */
   retain (entries: EntryIndex): void {
-    for (const id of this.#byEntry.keys()) if (entries.get(id) === undefined) this.#byEntry.delete(id)
+    for (const id of this.#byEntry.keys()) if (entries.get(id) === undefined) this.#drop(id)
     for (const id of this.#failed.keys()) if (entries.get(id) === undefined) this.#failed.delete(id)
   }
 
@@ -100,7 +128,7 @@ export class SvidCache {
   #dropUnwanted (wanted: ReadonlySet<string>, room: number, now: number): void {
     let kept = 0
     for (const [id, { renewAtMs }] of this.#byEntry) {
-      if (!wanted.has(id) && (renewAtMs <= now || ++kept > room)) this.#byEntry.delete(id)
+      if (!wanted.has(id) && (renewAtMs <= now || ++kept > room)) this.#drop(id)
     }
     for (const id of this.#failed.keys()) if (!wanted.has(id)) this.#failed.delete(id)
   }
@@ -155,19 +183,30 @@ export class SvidCache {
     this.#failed.delete(entry.id)
     const now = this.#clock.now()
     const renewAtMs = renewalTimeMs(svid, 0.05, this.#options.random(), now)
-    this.#byEntry.set(entry.id, { entry, svid, rootKeyId: rootKeyIdOf(svid.chain), receivedAtMs: now.getTime(), renewAtMs })
+    this.#put({ entry, svid, rootKeyId: rootKeyIdOf(svid.chain), receivedAtMs: now.getTime(), renewAtMs })
     this.#log.debug({ entry: entry.id, spiffeId: svid.id, expires: svid.notAfter.toISOString() }, 'X509-SVID issued')
   }
 
+  #put (cached: Cached): void {
+    this.#byEntry.set(cached.entry.id, cached)
+    this.#changes++
+  }
+
+  #drop (entryId: string): void {
+    this.#byEntry.delete(entryId)
+    this.#changes++
+  }
+
   #postpone (entries: readonly Entry[], error: unknown): void {
-    const retryInMs = Math.min(...entries.map(entry => this.#fail(entry)))
+    const hintMs = retryAfterMsOf(error, retryMaxMs)
+    const retryInMs = entries.reduce((least, entry) => Math.min(least, this.#fail(entry, hintMs)), retryMaxMs)
     this.#log.warn({ entries: entries.length, err: asRefusal(error), retryInMs }, 'no X509-SVIDs: the server did not sign')
   }
 
-  /** @returns the pause before the next attempt, milliseconds */
-  #fail (entry: Entry): number {
+  /** @param hintMs what the server asked for: it knows when it has time. @returns the pause before the next attempt, milliseconds */
+  #fail (entry: Entry, hintMs?: number): number {
     const times = (this.#failed.get(entry.id)?.times ?? 0) + 1
-    const waitMs = Math.min(retryMaxMs, retryBaseMs * 2 ** (times - 1))
+    const waitMs = hintMs ?? Math.min(retryMaxMs, retryBaseMs * 2 ** (times - 1))
     this.#failed.set(entry.id, { entry, times, againAtMs: this.#clock.now().getTime() + waitMs })
     return waitMs
   }
@@ -194,6 +233,16 @@ function readSvid (entry: Entry, key: KeyObject, chain: readonly Uint8Array[] | 
     return { id: entry.spiffeId, chain: chain ?? [], privateKey, notBefore: leaf.notBefore, notAfter: leaf.notAfter, hint: entry.hint }
   } catch (error) {
     return asRefusal(error)
+  }
+}
+
+/** `undefined` for what does not fit together. */
+function restored (entry: Entry, chain: readonly Uint8Array[], privateKey: Uint8Array): X509Svid | undefined {
+  try {
+    const svid = readSvid(entry, createPrivateKey({ key: Buffer.from(privateKey), format: 'der', type: 'pkcs8' }), chain)
+    return svid instanceof SpiffeError ? undefined : svid
+  } catch {
+    return undefined
   }
 }
 

@@ -26,6 +26,7 @@ export class WorkloadView {
   #wanted: readonly Entry[] = []
   #shownEntries: readonly Entry[] = []
   watchers = 0
+  #ended = false
 
   constructor (selectors: readonly Selector[]) {
     this.#present = new Set(selectors.map(formatSelector))
@@ -56,9 +57,21 @@ export class WorkloadView {
     if (last === undefined || !sameContent(last, next)) this.#shown.set(next)
   }
 
+  /** Nothing more is shown: watches end, without an error, once they have seen one state. */
+  end (): void {
+    this.#ended = true
+    this.#shown.set(this.#shown.value)
+  }
+
   /** Whole states, the current one first; waits for the first. */
   async * watch (signal: AbortSignal): AsyncGenerator<WorkloadIdentity, void, undefined> {
-    for await (const identity of this.#shown.watch(signal)) if (identity !== undefined) yield identity
+    let told = false
+    for await (const identity of this.#shown.watch(signal)) {
+      if (identity === undefined) continue
+      if (!told || !this.#ended) yield identity
+      told = true
+      if (this.#ended) return
+    }
   }
 }
 

@@ -264,6 +264,27 @@ export const commandTree: CommandGroup = {
         }
       }
     },
+    datastore: {
+      summary: 'Back up, restore and move the server\'s database',
+      commands: {
+        backup: {
+          summary: 'Write one state of the database to a file',
+          load: async () => (await import('./datastore/datastore-backup.ts')).datastoreBackup
+        },
+        restore: {
+          summary: 'Put a backup in place of what the database holds',
+          load: async () => (await import('./datastore/datastore-restore.ts')).datastoreRestore
+        },
+        inspect: {
+          summary: 'Tell what a backup holds, and whether it is intact',
+          load: async () => (await import('./datastore/datastore-inspect.ts')).datastoreInspect
+        },
+        migrate: {
+          summary: 'Move into an empty database, SQLite or PostgreSQL',
+          load: async () => (await import('./datastore/datastore-migrate.ts')).datastoreMigrate
+        }
+      }
+    },
     drill: {
       summary: 'Rehearse, on purpose, what else happens at night',
       commands: {

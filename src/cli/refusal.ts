@@ -14,7 +14,9 @@ export interface Refusal {
 }
 
 /** Input that the user must correct before anything can be tried. */
-const unusableInput: ReadonlySet<string> = new Set<ErrorCode>(['usage_invalid', 'file_unusable', 'config_invalid', 'endpoint_malformed'])
+const unusableInput: ReadonlySet<string> = new Set<ErrorCode>([
+  'usage_invalid', 'file_unusable', 'config_invalid', 'endpoint_malformed', 'backup_malformed'
+])
 const transientStatuses: ReadonlySet<string> = new Set(['UNAVAILABLE', 'DEADLINE_EXCEEDED', 'RESOURCE_EXHAUSTED', 'ABORTED'])
 
 /** Tells a failure on standard error and gives the exit code for it. Anything that is not a refusal is a bug and shows its stack. */

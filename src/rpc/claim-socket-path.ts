@@ -10,15 +10,16 @@ const longestPath = 107
  * Listens on a Unix socket that nobody can reach before it has its mode: it is made in a private folder and then moved
  * to its place. A file that a dead process left is replaced, a living listener never. Missing parent folders are made.
  * @param mode e.g. 0o770
+ * @param takeOver replace a living listener too: it keeps its connections, new ones come here
  * @returns removes the file, unless another process has taken its place meanwhile
  * @throws {SpiffeError} `socket_in_use`, `file_unusable`
  */
-export async function claimSocketPath (server: Server, path: string, mode: number, backlog: number): Promise<() => void> {
+export async function claimSocketPath (server: Server, path: string, mode: number, backlog: number, takeOver = false): Promise<() => void> {
   const parent = dirname(path)
   let folder: string | undefined
   try {
     mkdirSync(parent, { recursive: true, mode: 0o755 })
-    await refuseLiving(path)
+    await refuseOthers(path, takeOver)
     folder = mkdtempSync(join(parent, '.s'))
     const temporary = join(folder, 's')
     if (Buffer.byteLength(path) > longestPath || Buffer.byteLength(temporary) > longestPath) {
@@ -42,11 +43,11 @@ export async function claimSocketPath (server: Server, path: string, mode: numbe
   }
 }
 
-async function refuseLiving (path: string): Promise<void> {
+async function refuseOthers (path: string, takeOver: boolean): Promise<void> {
   const stat = statOf(path)
   if (stat === undefined) return
   if (!stat.isSocket()) throw new SpiffeError('file_unusable', `${path} exists and is no socket`)
-  if (await answers(path)) throw new SpiffeError('socket_in_use', `another process listens on ${path}`)
+  if (!takeOver && await answers(path)) throw new SpiffeError('socket_in_use', `another process listens on ${path}`)
 }
 
 /** A refused connection is the only proof that nobody listens: all else counts as a listener. */

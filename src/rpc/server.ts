@@ -33,6 +33,8 @@ export interface UnixListenOptions {
   readonly path: string
   /** Of the socket file; 0o770 unless given. */
   readonly mode?: number
+  /** Take the path from a process that listens there; its connections stay with it. */
+  readonly takeOver?: boolean
 }
 
 export interface TlsListenOptions {
@@ -55,6 +57,11 @@ export interface RpcServer extends AsyncDisposable {
   listenUnix (options: UnixListenOptions): Promise<{ path: string }>
   /** @throws {SpiffeError} `address_unusable` */
   listenTls (options: TlsListenOptions): Promise<{ host: string, port: number }>
+  /**
+   * Sends clients elsewhere: nothing new is accepted, calls go on, and a connection closes with its last one.
+   * @returns when there is none any more
+   */
+  drain (): Promise<void>
   /** New TLS handshakes use `identity()` again; open connections go on. */
   refreshIdentity (): void
 }
@@ -91,10 +98,10 @@ class Server implements RpcServer {
     }
   }
 
-  async listenUnix ({ path, mode = 0o770 }: UnixListenOptions): Promise<{ path: string }> {
+  async listenUnix ({ path, mode = 0o770, takeOver = false }: UnixListenOptions): Promise<{ path: string }> {
     const adapter = openGrpcAdapter(this.#options.services, this.#deps, this.#limits, false)
     const deps = { adapter, connections: this.#connections, limits: this.#limits, log: this.#options.log }
-    this.#listeners.push(await openUnixListener(path, mode, deps))
+    this.#listeners.push(await openUnixListener(path, mode, takeOver, deps))
     return { path }
   }
 
@@ -107,6 +114,11 @@ class Server implements RpcServer {
     return address
   }
 
+  async drain (): Promise<void> {
+    this.#sendAway()
+    await this.#quiet()
+  }
+
   refreshIdentity (): void {
     for (const listener of this.#listeners) listener.refreshIdentity()
   }
@@ -117,10 +129,7 @@ class Server implements RpcServer {
 
   async #close (): Promise<void> {
     const reason = new SpiffeError('server_stopping', 'the server is stopping')
-    for (const listener of this.#listeners) {
-      listener.stopAccepting()
-      listener.drain()
-    }
+    this.#sendAway()
     this.#stopping.abort(reason)
     const done = new AbortController()
     const graceOver = this.#options.clock.sleep(this.#limits.stopGraceMs, done.signal).then(() => undefined, () => undefined)
@@ -130,6 +139,13 @@ class Server implements RpcServer {
     await Promise.all(this.#deps.running)
     for (const listener of this.#listeners) listener.close()
     this.#connections.destroyAll()
+  }
+
+  #sendAway (): void {
+    for (const listener of this.#listeners) {
+      listener.stopAccepting()
+      listener.drain()
+    }
   }
 
   /** All calls have ended and their answers have left. */

@@ -23,7 +23,7 @@ export interface UnixListenerDeps {
  * Accepts on a Unix socket and pins the caller before anything it sends is read.
  * @throws {SpiffeError} `socket_in_use`, `file_unusable`
  */
-export async function openUnixListener (path: string, mode: number, deps: UnixListenerDeps): Promise<Listener> {
+export async function openUnixListener (path: string, mode: number, takeOver: boolean, deps: UnixListenerDeps): Promise<Listener> {
   const { adapter, connections, limits, log } = deps
   loadSocketOptions()
   const perUser = new Map<number, number>()
@@ -31,7 +31,7 @@ export async function openUnixListener (path: string, mode: number, deps: UnixLi
   const server = createServer(socket => accept(socket))
   server.maxConnections = limits.maxConnections
   server.on('drop', () => log.warn({ path, limit: limits.maxConnections }, 'connection refused: too many are open'))
-  const release = await claimSocketPath(server, path, mode, backlog)
+  const release = await claimSocketPath(server, path, mode, backlog, takeOver)
   server.on('error', error => log.error({ path, err: error }, 'accepting failed'))
 
   function accept (socket: Socket): void {

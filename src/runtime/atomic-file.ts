@@ -6,9 +6,12 @@ import { basename, dirname, join } from 'node:path'
 /**
  * Replaces a file as a whole: whoever reads it, also after a crash or a power failure, finds the old content or the new one.
  * On return the new content is on the disk. A symbolic link at `path` is replaced, not followed.
+ * @param data all of it, or pieces as they come
  * @param options.mode exact permissions, whatever the umask; e.g. 0o600
  */
-export async function writeFileAtomically (path: string, data: string | Uint8Array, { mode }: { readonly mode: number }): Promise<void> {
+export async function writeFileAtomically (
+  path: string, data: string | Uint8Array | AsyncIterable<string | Uint8Array>, { mode }: { readonly mode: number }
+): Promise<void> {
   const temporary = join(dirname(path), `${temporaryPrefix(path)}${randomBytes(9).toString('base64url')}.tmp`)
   try {
     const file = await open(temporary, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW, mode & 0o700)

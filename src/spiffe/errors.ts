@@ -71,6 +71,9 @@ export const errorCatalogue = {
   agent_not_active: { status: 'PERMISSION_DENIED', retry: false, next: 'a newer SVID of this agent is in use; attest again' },
   agent_expired: { status: 'PERMISSION_DENIED', retry: false, next: 'attest again: start the agent with a new join token' },
   agent_must_reattest: { status: 'PERMISSION_DENIED', retry: false, next: 'attest again instead of renewing' },
+  cache_unusable: { status: 'FAILED_PRECONDITION', retry: false, next: 'nothing: the agent writes a new cache once it reaches a server' },
+  cache_rolled_back: { status: 'FAILED_PRECONDITION', retry: false, next: 'find out who put an old cache back; the servers are asked' },
+  cache_too_old: { status: 'FAILED_PRECONDITION', retry: false, next: 'let the agent reach a server, or raise offline_max_age' },
   attestation_malformed: { status: 'INVALID_ARGUMENT', retry: false, next: 'send params with data and a CSR first' },
   attestor_unknown: { status: 'FAILED_PRECONDITION', retry: false, next: 'configure this node attestor on the server' },
   join_token_invalid: { status: 'INVALID_ARGUMENT', retry: false, next: 'make a new token: `assay token generate`' },
@@ -79,6 +82,7 @@ export const errorCatalogue = {
   message_malformed: { status: 'INTERNAL', retry: false, next: 'the peer sent bytes that are no such message: check its version' },
   argument_invalid: { status: 'INVALID_ARGUMENT', retry: false, next: 'correct the named argument' },
   page_token_malformed: { status: 'INTERNAL', retry: false, next: 'start again without a page token' },
+  server_overloaded: { status: 'RESOURCE_EXHAUSTED', retry: true, next: 'retry when the answer says; if it lasts, add replicas' },
   rate_limited: { status: 'RESOURCE_EXHAUSTED', retry: true, next: 'retry with back-off' },
   not_converged: { status: 'DEADLINE_EXCEEDED', retry: true, next: 'the change is made; see who lacks it with `assay status`' },
   cluster_api_missing: { status: 'UNIMPLEMENTED', retry: false, next: 'ask an Assay server; a SPIRE server cannot tell who has a change' },
@@ -91,9 +95,16 @@ export const errorCatalogue = {
   // Storage and keys
   datastore_unavailable: { status: 'UNAVAILABLE', retry: true, next: 'check that the database runs and is reachable' },
   datastore_outcome_unknown: { status: 'UNAVAILABLE', retry: true, next: 'look whether the change was made, then ask for it again if not' },
-  datastore_locked: { status: 'FAILED_PRECONDITION', retry: false, next: 'stop the other server, or move to PostgreSQL' },
+  datastore_locked: { status: 'FAILED_PRECONDITION', retry: false, next: 'stop the other server, or move: `assay datastore migrate`' },
+  datastore_in_use: { status: 'FAILED_PRECONDITION', retry: false, next: 'stop every server of this database, then repeat the command' },
+  datastore_not_empty: { status: 'FAILED_PRECONDITION', retry: false, next: 'read what would be lost; to lose it, repeat with -force' },
+  datastore_older: { status: 'FAILED_PRECONDITION', retry: false, next: 'use the version that runs on it, or start this one\'s server' },
   datastore_newer: { status: 'FAILED_PRECONDITION', retry: false, next: 'run the newer version that wrote this database' },
-  datastore_corrupt: { status: 'INTERNAL', retry: false, next: 'restore the database from a backup' },
+  datastore_copy_differs: { status: 'INTERNAL', retry: false, next: 'nothing was written: report it, and stay with the old database' },
+  datastore_corrupt: { status: 'INTERNAL', retry: false, next: 'move it away and restore a backup: `assay datastore restore`' },
+  backup_malformed: { status: 'INVALID_ARGUMENT', retry: false, next: 'use another backup: no line of a damaged one can be relied on' },
+  backup_newer: { status: 'FAILED_PRECONDITION', retry: false, next: 'restore it with the version that wrote it, or a newer one' },
+  trust_domain_differs: { status: 'FAILED_PRECONDITION', retry: false, next: 'use configuration, database and backup of one trust domain' },
   replica_stale: { status: 'UNAVAILABLE', retry: true, next: 'ask another replica; see `assay server status` for the one that is cut off' },
   replica_aside: { status: 'UNAVAILABLE', retry: true, next: 'ask another replica; this one comes back by itself' },
   replica_needed: { status: 'FAILED_PRECONDITION', retry: false, next: 'start another replica, or wait until it is back, then ask again' },
@@ -111,6 +122,8 @@ export const errorCatalogue = {
   socket_in_use: { status: 'FAILED_PRECONDITION', retry: false, next: 'stop the process that listens there, or choose another path' },
   address_unusable: { status: 'FAILED_PRECONDITION', retry: false, next: 'choose another address or port, or stop what listens there' },
   trust_bundle_unavailable: { status: 'UNAVAILABLE', retry: true, next: 'check trust_bundle_url, the network and what answers there' },
+  server_untrusted: { status: 'UNAUTHENTICATED', retry: true, next: 'see docs/operations.md: an agent that cannot return to its servers' },
+  agent_untrusted: { status: 'UNAUTHENTICATED', retry: true, next: 'see docs/operations.md: an agent that cannot return to its servers' },
   bootstrap_untrusted: { status: 'UNAUTHENTICATED', retry: false, next: 'give the output of `assay bundle show` as trust_bundle_path' }
 } as const satisfies Record<string, CatalogueRow>
 
@@ -123,6 +136,8 @@ export interface SpiffeErrorOptions {
   readonly requirement?: string | undefined
   /** Facts safe to show, for logs and `--output json`. Never secrets. */
   readonly details?: Readonly<Record<string, unknown>> | undefined
+  /** After how many milliseconds a retry is welcome; sent to callers as `google.rpc.RetryInfo`. */
+  readonly retryAfterMs?: number | undefined
 }
 
 /** A refusal: expected, coded, explained. Whatever is not a `SpiffeError` is a bug. */
@@ -130,6 +145,7 @@ export class SpiffeError extends Error {
   readonly code: ErrorCode
   readonly requirement: string | undefined
   readonly details: Readonly<Record<string, unknown>> | undefined
+  readonly retryAfterMs: number | undefined
 
   /** @param message lower case, no final period: the rule and the offending value, never a secret */
   constructor (code: ErrorCode, message: string, options: SpiffeErrorOptions = {}) {
@@ -138,6 +154,7 @@ export class SpiffeError extends Error {
     this.code = code
     this.requirement = options.requirement
     this.details = options.details
+    this.retryAfterMs = options.retryAfterMs
   }
 
   get row (): CatalogueRow { return errorCatalogue[this.code] }

@@ -55,8 +55,9 @@ await t.test('a taken metrics port ends the agent with the reason', async t => {
   t.teardown(() => taken.close())
   await using server = await startTestServer()
   const { port } = taken.address() as AddressInfo
-  await using agent = await startTestAgent(server, { config: { prometheus: { host: '127.0.0.1', port } } })
-  await t.rejects(agent.ended, { code: 'address_unusable', message: new RegExp(`^cannot serve metrics on 127\\.0\\.0\\.1:${port}: `) })
+  const config = { prometheus: { host: '127.0.0.1', port } }
+  const run = startTestAgent(server, { config }).then(agent => agent.ended)
+  await t.rejects(run, { code: 'address_unusable', message: new RegExp(`^cannot serve metrics on 127\\.0\\.0\\.1:${port}: `) })
 })
 
 /** Asks again, as clients do, until the entry has reached the agent. */

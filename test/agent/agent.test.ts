@@ -1,6 +1,4 @@
-import { once } from 'node:events'
 import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises'
-import { connect, createServer, type AddressInfo, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
@@ -14,6 +12,7 @@ import type { EntryInit } from '../../src/wire/generated/types.ts'
 import { workloadService, type X509SVIDResponse } from '../../src/wire/generated/workload.ts'
 import { parseCertificate, splitCertificates } from '../../src/x509/certificate.ts'
 import { securityHeader, startTestAgent, type TestAgent } from '../fakes/agent.ts'
+import { openRelay } from '../fakes/relay.ts'
 import { eventually } from '../fakes/eventually.ts'
 import { startTestServer, type TestServer } from '../fakes/server.ts'
 
@@ -165,7 +164,7 @@ void t.test('before its first synchronisation an agent refuses workloads as UNAV
   await using relay = await openRelay(server.ready.port)
   const folder = await mkdtemp(join(tmpdir(), 'assay-agent-'))
   t.teardown(() => rm(folder, { recursive: true, force: true }))
-  const before = await startTestAgent(server, { folder })
+  const before = await startTestAgent(server, { folder, config: { offlineMaxAgeSeconds: 0 } })
   await register(server, before, '/web')
   await before[Symbol.asyncDispose]()
 
@@ -189,32 +188,6 @@ void t.test('before its first synchronisation an agent refuses workloads as UNAV
   t.equal((await secrets).resources.length, 1, 'and has its secret once the server answers')
   t.same(idsOf(await stateWith(agent, () => true)), ['spiffe://example.org/web'], 'as have workloads')
 })
-
-/** A port behind which the server is away, until it is opened. */
-async function openRelay (target: number) {
-  let isOpen = false
-  const sockets = new Set<Socket>()
-  const relay = createServer(socket => {
-    if (!isOpen) {
-      socket.destroy()
-      return
-    }
-    const onward = connect({ host: '127.0.0.1', port: target })
-    for (const [one, other] of [[socket, onward], [onward, socket]] as const) {
-      sockets.add(one)
-      one.on('error', () => other.destroy()).on('close', () => { sockets.delete(one); other.destroy() }).pipe(other)
-    }
-  })
-  await once(relay.listen(0, '127.0.0.1'), 'listening')
-  return {
-    port: (relay.address() as AddressInfo).port,
-    open () { isOpen = true },
-    async [Symbol.asyncDispose] () {
-      for (const socket of sockets) socket.destroy()
-      await new Promise(resolve => { relay.close(resolve) })
-    }
-  }
-}
 
 void t.test('an agent that was banned or evicted while it was down ends at its start, and leaves no SVID behind', async t => {
   await using server = await startTestServer()

@@ -62,6 +62,9 @@ export async function startTestAgent (server: TestServer, options: TestAgentOpti
     x509SvidCacheMaxSize: 1000,
     jwtSvidCacheMaxSize: 1000,
     syncIntervalSeconds: 0.05,
+    offlineMaxAgeSeconds: 86_400,
+    keepWorkloadKeys: true,
+    takeOver: false,
     sds: {
       defaultSvidName: 'default',
       defaultBundleName: 'ROOTCA',

@@ -4,11 +4,11 @@ import { readConfigSource } from '../config-flags.ts'
 import { numberFlag, pathFlag, switchFlag, textFlag, type FlagValues } from '../flag.ts'
 import type { Terminal } from '../terminal.ts'
 
-const defaultFile = 'conf/server/server.yaml'
+export const defaultServerConfig = 'conf/server/server.yaml'
 
 /** Flags of `server run` and `server validate`; each wins over its key in the file. */
 export const serverConfigFlags = {
-  config: pathFlag('configuration file, YAML or JSON', { defaultText: `${defaultFile}, if it is there` }),
+  config: pathFlag('configuration file, YAML or JSON', { defaultText: `${defaultServerConfig}, if it is there` }),
   expandEnv: switchFlag('replace $NAME and ${NAME} in the file from the environment'),
   trustDomain: textFlag('trust domain of this server', { placeholder: 'NAME' }),
   bindAddress: textFlag('address to listen on for agents', { placeholder: 'HOST' }),
@@ -23,7 +23,7 @@ export const serverConfigFlags = {
 
 /** @throws {SpiffeError} `file_unusable`, `config_invalid` */
 export async function readServerConfig (flags: FlagValues<typeof serverConfigFlags>, terminal: Terminal): Promise<ServerConfig> {
-  const source: ConfigSource = await readConfigSource(flags, terminal, defaultFile, {
+  const source: ConfigSource = await readConfigSource(flags, terminal, defaultServerConfig, {
     trustDomain: ['server', 'trust_domain'],
     bindAddress: ['server', 'bind_address'],
     serverPort: ['server', 'bind_port'],

@@ -13,7 +13,10 @@ export interface ColumnTypes {
   readonly keyedTable: string
 }
 
-/** One forward step. Never edited once released. */
+/**
+ * One forward step. Never edited once released. Backups of before are restored by putting their rows into the newest schema: a new column
+ * needs a default that is true of old rows, and `backup/tables.ts` has to know of new columns and tables.
+ */
 export interface Migration {
   readonly number: number
   readonly name: string

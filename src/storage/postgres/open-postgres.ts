@@ -18,20 +18,50 @@ const oldestServer = 13
 
 /** @throws {SpiffeError} as `openDatastore` */
 export async function openPostgres (address: PostgresAddress, { clock, log, directUrl, poolLimits }: DatastoreDeps): Promise<Datastore> {
-  const target = describeAddress(address)
-  const limits = { ...usualPoolLimits, ...poolLimits }
-  const deps = { clock, log, timelines: new Timelines() }
-  const connector = new PostgresConnector(address, limits, deps)
-  const direct = directUrl === undefined ? connector : new PostgresConnector(parsePostgresAddress(directUrl), limits, deps)
-  // While it runs, a file that cannot be read makes the database unavailable; at the start it is a mistake to name.
-  if (address.tls !== undefined) await readPostgresTls(address.tls)
-  const db = new Kysely<Schema>({ dialect: new PostgresDialect({ pool: new ConnectionPool({ connector, limits, clock, log }) }) })
+  // Nothing changes before the stores are on it.
+  const onChange = () => nudges.send()
+  const { database, db, target, connector, openConnector } = await openPostgresDatabase(address, { clock, log, poolLimits, onChange })
+  const direct = directUrl === undefined ? connector : openConnector(parsePostgresAddress(directUrl))
   const nudges = new PostgresNudges({
     openListener: () => direct.connect('assay-listen'),
     execute: async (text, payload) => { await db.executeQuery(CompiledQuery.raw(text, [payload])) },
     clock,
     log
   })
+  const store = await openSqlDatastore(database, nudges, clock)
+  log.debug({ database: target }, 'opened the PostgreSQL datastore')
+  return {
+    ...store,
+    warnings: async () => [...transportWarnings(address), ...await database.read(durabilityWarnings)]
+  }
+}
+
+export interface OpenPostgres {
+  readonly database: SqlDatabase
+  readonly db: Kysely<Schema>
+  /** What to call it; without a password. */
+  readonly target: string
+  readonly connector: PostgresConnector
+  /** By another address of the same database. */
+  readonly openConnector: (address: PostgresAddress) => PostgresConnector
+}
+
+export interface OpenPostgresOptions extends Omit<DatastoreDeps, 'directUrl'> {
+  readonly onChange?: () => void
+}
+
+/** The database as it is: nothing is migrated. @throws {SpiffeError} as `openDatastore` */
+export async function openPostgresDatabase (
+  address: PostgresAddress, { clock, log, poolLimits, onChange = () => {} }: OpenPostgresOptions
+): Promise<OpenPostgres> {
+  const target = describeAddress(address)
+  const limits = { ...usualPoolLimits, ...poolLimits }
+  const timelines = new Timelines()
+  const openConnector = (address: PostgresAddress) => new PostgresConnector(address, limits, { clock, log, timelines })
+  // While it runs, a file that cannot be read makes the database unavailable; at the start it is a mistake to name.
+  if (address.tls !== undefined) await readPostgresTls(address.tls)
+  const connector = openConnector(address)
+  const db = new Kysely<Schema>({ dialect: new PostgresDialect({ pool: new ConnectionPool({ connector, limits, clock, log }) }) })
   const database = new SqlDatabase({
     kind: 'postgres',
     db,
@@ -39,7 +69,7 @@ export async function openPostgres (address: PostgresAddress, { clock, log, dire
     isConflict: isPostgresConflict,
     isLost: isPostgresDisconnect,
     isOutcomeUnknown: isPostgresOutcomeUnknown,
-    onChange: () => nudges.send()
+    onChange
   })
   try {
     await checkServer(database, target)
@@ -47,12 +77,7 @@ export async function openPostgres (address: PostgresAddress, { clock, log, dire
     await database.close()
     throw error
   }
-  const store = await openSqlDatastore(database, nudges, clock)
-  log.debug({ database: target }, 'opened the PostgreSQL datastore')
-  return {
-    ...store,
-    warnings: async () => [...transportWarnings(address), ...await database.read(durabilityWarnings)]
-  }
+  return { database, db, target, connector, openConnector }
 }
 
 async function checkServer (database: SqlDatabase, target: string): Promise<void> {

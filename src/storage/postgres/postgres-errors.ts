@@ -13,6 +13,11 @@ export function isPostgresConflict (error: unknown): boolean {
   return conflicts.has(sqlState(error) ?? '')
 }
 
+/** Whether the database says that these rows cannot be: they break a key, a type or a range. */
+export function isPostgresViolation (error: unknown): boolean {
+  return /^2[23]/.test(sqlState(error) ?? '')
+}
+
 /** The server made a commit, and says with a warning that its synchronous standby has not confirmed it. */
 export class UnconfirmedCommit extends Error {}
 

@@ -40,6 +40,7 @@ interface Life {
  * | a read or a snapshot whose connection was lost | once, on another connection: it changed nothing |
  * | a transaction whose connection was lost before its COMMIT was sent | once: without a COMMIT the database rolls back |
  * | a COMMIT that was sent and not answered | never: `datastore_outcome_unknown` |
+ * | anything in work that is to run `once` | never |
  * | a connection that cannot be had, an answer that did not come in time | never: the caller is told at once, and may ask again |
  */
 export class SqlDatabase {
@@ -89,6 +90,23 @@ export class SqlDatabase {
     })
     if (changed) this.#engine.onChange?.()
     return result
+  }
+
+  /** All of it or nothing, and never begun again: for work that takes long or is told of as it goes. */
+  once<T> (work: (trx: Transaction<Schema>) => Promise<T>): Promise<T> {
+    return this.#track(async () => {
+      let committing = false
+      try {
+        return await this.#begin('read committed').execute(async trx => {
+          const result = await work(trx)
+          committing = true
+          return result
+        })
+      } catch (error) {
+        if (committing && this.#engine.isOutcomeUnknown(error)) throw outcomeUnknown(error)
+        throw this.#engine.translate(error)
+      }
+    })
   }
 
   /** Reads that all see the same state of the database. */

@@ -26,8 +26,8 @@ export class FileLock implements Disposable {
       database?.close()
       if (sqliteCode(error) !== sqliteBusy) throw translateSqliteError(error, lockFile)
       throw new SpiffeError('datastore_locked',
-        `${file} is in use by another server, which holds ${lockFile}; a SQLite file serves one server, ` +
-        'to run several move to PostgreSQL: `assay datastore migrate` copies the file, then set database_url to postgres://…', { cause: error })
+        `${file} is in use by another server, which holds ${lockFile}; a SQLite file serves one; to run several, stop it, copy the ` +
+        'file with `assay datastore migrate --to postgres://…`, and set datastore_url to that address', { cause: error })
     }
   }
 

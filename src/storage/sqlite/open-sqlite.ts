@@ -26,20 +26,9 @@ const checkpointPages = 4_000
 
 /** @param path absolute @throws {SpiffeError} as `openDatastore` */
 export async function openSqlite (path: string, { clock, log }: { readonly clock: Clock, readonly log: Logger }): Promise<Datastore> {
-  createPrivateFile(path)
-  const file = realPath(path)
-  const lock = FileLock.take(file)
+  const nudges = new LocalNudges()
+  const { database, file, lock } = openSqliteDatabase(path, () => nudges.send())
   try {
-    const nudges = new LocalNudges()
-    const database = new SqlDatabase({
-      kind: 'sqlite',
-      db: new Kysely<Schema>({ dialect: sqliteDialect(openFile(file)) }),
-      translate: error => translateSqliteError(error, file),
-      isConflict: () => false,
-      isLost: () => false,
-      isOutcomeUnknown: () => false,
-      onChange: () => nudges.send()
-    })
     const store = await openSqlDatastore(database, nudges, clock)
     log.debug({ file }, 'opened the SQLite datastore')
     const close = async () => {
@@ -51,6 +40,61 @@ export async function openSqlite (path: string, { clock, log }: { readonly clock
     lock[Symbol.dispose]()
     throw error
   }
+}
+
+export interface OpenSqlite {
+  readonly database: SqlDatabase
+  /** Its real path. */
+  readonly file: string
+  /** To be given up after the database was closed. */
+  readonly lock: FileLock
+}
+
+/** The file as it is, made if need be, and locked: nothing is migrated. @throws {SpiffeError} as `openDatastore` */
+export function openSqliteDatabase (path: string, onChange?: () => void): OpenSqlite {
+  createPrivateFile(path)
+  const file = realPath(path)
+  const lock = FileLock.take(file)
+  try {
+    return { database: databaseOn(openFile(file), file, { onChange }), file, lock }
+  } catch (error) {
+    lock[Symbol.dispose]()
+    throw error
+  }
+}
+
+/**
+ * A second connection to a file that a server may be using: it sees one state of it for as long as a transaction lasts, keeps nobody from
+ * writing and cannot write.
+ * @throws {SpiffeError} `file_unusable` when there is no such file, `datastore_corrupt`, `datastore_unavailable`
+ */
+export function openSqliteReadOnly (path: string): Omit<OpenSqlite, 'lock'> {
+  if (!existsSync(path)) throw new SpiffeError('file_unusable', `there is no database ${path}`)
+  const file = realPath(path)
+  let database: DatabaseSync | undefined
+  try {
+    database = new DatabaseSync(file, { timeout: busyTimeoutMs, readOnly: true, defensive: true })
+    checkOwner(database, file)
+    database.exec('pragma trusted_schema = off; pragma cell_size_check = on')
+    return { database: databaseOn(database, file, { readOnly: true }), file }
+  } catch (error) {
+    database?.close()
+    throw translateSqliteError(error, file)
+  }
+}
+
+interface Use { readonly readOnly?: boolean, readonly onChange?: (() => void) | undefined }
+
+function databaseOn (database: DatabaseSync, file: string, { readOnly = false, onChange = () => {} }: Use): SqlDatabase {
+  return new SqlDatabase({
+    kind: 'sqlite',
+    db: new Kysely<Schema>({ dialect: sqliteDialect(database, { readOnly }) }),
+    translate: error => translateSqliteError(error, file),
+    isConflict: () => false,
+    isLost: () => false,
+    isOutcomeUnknown: () => false,
+    onChange
+  })
 }
 
 /** Two names of one file must share one lock. */

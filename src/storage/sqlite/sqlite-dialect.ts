@@ -5,9 +5,9 @@ import {
 } from 'kysely'
 
 /** Kysely on `node:sqlite`. Closes the database when destroyed. */
-export function sqliteDialect (database: DatabaseSync): Dialect {
+export function sqliteDialect (database: DatabaseSync, { readOnly = false }: { readonly readOnly?: boolean } = {}): Dialect {
   return {
-    createDriver: () => new NodeSqliteDriver(database),
+    createDriver: () => new NodeSqliteDriver(database, readOnly ? 'begin' : 'begin immediate'),
     createQueryCompiler: () => new SqliteQueryCompiler(),
     createAdapter: () => new SqliteAdapter(),
     createIntrospector: db => new SqliteIntrospector(db)
@@ -18,9 +18,11 @@ export function sqliteDialect (database: DatabaseSync): Dialect {
 class NodeSqliteDriver implements Driver {
   readonly #database: DatabaseSync
   readonly #connection: NodeSqliteConnection
+  readonly #begin: 'begin' | 'begin immediate'
 
-  constructor (database: DatabaseSync) {
+  constructor (database: DatabaseSync, begin: 'begin' | 'begin immediate') {
     this.#database = database
+    this.#begin = begin
     this.#connection = new NodeSqliteConnection(database)
   }
 
@@ -29,8 +31,8 @@ class NodeSqliteDriver implements Driver {
   async acquireConnection (): Promise<DatabaseConnection> { return this.#connection }
   async releaseConnection (): Promise<void> {}
 
-  /** Takes the write lock at once: a transaction that began reading could not be sure to get it later. */
-  async beginTransaction (): Promise<void> { this.#connection.run('begin immediate') }
+  /** Whoever may write takes the write lock at once: a transaction that began reading could not be sure to get it later. */
+  async beginTransaction (): Promise<void> { this.#connection.run(this.#begin) }
   async commitTransaction (): Promise<void> { this.#connection.run('commit') }
 
   async rollbackTransaction (): Promise<void> {

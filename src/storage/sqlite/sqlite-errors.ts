@@ -12,6 +12,11 @@ export function sqliteCode (error: unknown): number | undefined {
   return error.errcode & 0xff
 }
 
+/** Whether the database says that these rows cannot be: they break a key or a type. */
+export function isSqliteViolation (error: unknown): boolean {
+  return sqliteCode(error) === 19
+}
+
 /** @param file named in the message */
 export function translateSqliteError (error: unknown, file: string): unknown {
   const code = sqliteCode(error)

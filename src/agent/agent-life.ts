@@ -1,0 +1,231 @@
+import type { NodeAttestor } from '../attestation/node/node-attestor.ts'
+import type { Clock } from '../runtime/clock.ts'
+import type { Logger } from '../runtime/logger.ts'
+import { runTasks } from '../runtime/tasks.ts'
+import { version } from '../runtime/version.ts'
+import { SpiffeError, type ErrorCode } from '../spiffe/errors.ts'
+import type { AgentConfig } from './agent-config.ts'
+import type { AgentState, AgentStateStore } from './agent-state.ts'
+import { AgentSvid } from './agent-svid.ts'
+import type { CacheFile } from './cache/cache-file.ts'
+import { CacheKeeper } from './cache/cache-keeper.ts'
+import type { NodeCache } from './cache/node-cache.ts'
+import { asEnding, endingOf } from './ends-agent.ts'
+import { EntryIndex } from './entry-index.ts'
+import { followServer } from './follow-server.ts'
+import { joinTrustDomain } from './join.ts'
+import type { JwtCache } from './jwt-cache.ts'
+import type { NodeIdentities } from './node-identities.ts'
+import type { ServerClient } from './server-client.ts'
+import type { SvidCache } from './svid-cache.ts'
+
+export interface AgentLifeOptions {
+  readonly config: AgentConfig
+  readonly store: AgentStateStore
+  readonly attestor: NodeAttestor
+  readonly identities: NodeIdentities
+  readonly svids: SvidCache
+  readonly jwts: JwtCache
+  readonly client: ServerClient
+  /** `undefined` when nothing may be kept. */
+  readonly cacheFile: CacheFile | undefined
+  readonly onSynced: () => void
+  readonly clock: Clock
+  readonly log: Logger
+  readonly random: () => number
+}
+
+/** For how long an agent that has ended stays to tell its streams that their identities are gone. */
+const farewellMs = 250
+/** Clocks jump: no wait is trusted for longer. */
+const longestNapMs = 5000
+
+/** An agent between its first attestation and its end: what it is, what keeps it in step with its servers, and what ends it. */
+export class AgentLife {
+  readonly #options: AgentLifeOptions
+  #stored: AgentState | undefined
+  #svid: AgentSvid | undefined
+  #cache: NodeCache | undefined
+  #trouble: SpiffeError | undefined
+
+  /** @param stored of an earlier run */
+  constructor (options: AgentLifeOptions, stored: AgentState | undefined) {
+    this.#options = options
+    this.#stored = stored
+    const svid = stored === undefined ? undefined : this.#svidOf(stored)
+    if (svid !== undefined && svid.notAfter > options.clock.now()) this.#svid = svid
+  }
+
+  /** The agent's own SVID; `undefined` until it has joined. */
+  get svid (): AgentSvid | undefined { return this.#svid }
+  /** What keeps it from its servers, if that will not go away by itself. */
+  get trouble (): SpiffeError | undefined { return this.#trouble }
+
+  /** Serves what an earlier run kept, until the servers say better. */
+  restore (cache: NodeCache): void {
+    const { identities, svids, config, clock, log } = this.#options
+    const nowSeconds = clock.now().getTime() / 1000
+    const entries = new EntryIndex(cache.entries.filter(({ expiresAtSeconds: at }) => at === 0 || at > nowSeconds))
+    const restored = config.keepWorkloadKeys ? svids.restore(cache.svids, entries) : 0
+    const own = cache.bundles.find(({ trustDomain }) => trustDomain === config.trustDomain)
+    // The agent's state is written first: of two bundles, its is the newer one. The cache's says more (what is tainted).
+    const bundle = own?.sequenceNumber === identities.bundle.sequenceNumber ? own ?? identities.bundle : identities.bundle
+    const federated = cache.bundles.filter(({ trustDomain }) => trustDomain !== config.trustDomain)
+    identities.setBundles(bundle, new Map(federated.map(bundle => [bundle.trustDomain, bundle])))
+    identities.setEntries(entries)
+    this.#cache = cache
+    const facts = { entries: entries.size, svids: restored, heardAt: cache.heardAt.toISOString() }
+    log.info(facts, 'serving what was kept, until a server answers')
+  }
+
+  /**
+   * Lives until the signal aborts; attests again where that needs nobody.
+   * @param onIdentity each time the agent has an SVID of its own
+   * @throws {SpiffeError} what ended it: `agent_banned`, `agent_expired`, …
+   */
+  async run (onIdentity: () => void, signal: AbortSignal): Promise<void> {
+    for (;;) {
+      const svid = this.#svid ??= await this.#join(signal)
+      this.#options.log.info({ agent: svid.id, expires: svid.notAfter.toISOString() }, 'agent has its identity')
+      onIdentity()
+      try {
+        return await this.#keepInStep(svid, signal)
+      } catch (error) {
+        const ending = endingOf(error)
+        if (ending === undefined) throw error
+        if (!svid.canReattest || (ending !== 'agent_expired' && ending !== 'agent_must_reattest')) throw await this.#end(error)
+        this.#options.log.warn({ code: ending, err: error }, 'the agent\'s SVID is of no use any more; attesting again')
+        this.#stored = undefined
+        this.#svid = undefined
+      }
+    }
+  }
+
+  async #join (signal: AbortSignal): Promise<AgentSvid> {
+    const { config, attestor, store, identities, client, clock, log } = this.#options
+    const stored = this.#stored
+    const known = identities.bundle.x509Authorities.length > 0 ? identities.bundle : stored?.bundle
+    try {
+      const state = await joinTrustDomain(config, { attestor, clock, log, known }, signal)
+      await store.write(state)
+      const svid = this.#svidOf(state)
+      identities.setBundles(svid.bundle, identities.federatedBundles)
+      await client.reconnect()
+      return svid
+    } catch (error) {
+      if (stored === undefined || !(error instanceof Error) || signal.aborted) throw error
+      const expired = this.#svidOf(stored).notAfter.toISOString()
+      const reason = `the agent's SVID expired at ${expired} and it could not attest again: ${error.message}`
+      throw new SpiffeError('agent_expired', reason, { cause: error })
+    }
+  }
+
+  #svidOf (state: AgentState): AgentSvid {
+    const { store, clock, log, random } = this.#options
+    return new AgentSvid(state, { store, clock, log, random })
+  }
+
+  async #keepInStep (svid: AgentSvid, signal: AbortSignal): Promise<void> {
+    const { config, identities, jwts, client, onSynced, clock, log, random } = this.#options
+    const keeper = this.#keeper(svid)
+    const heard = () => {
+      this.#trouble = undefined
+      this.#cache = undefined
+      keeper?.heard()
+    }
+    await runTasks(signal, [
+      signal => svid.run((csr, signal) => client.renewAgent(csr, signal), () => client.reconnect(), signal),
+      signal => identities.run({
+        signX509Svids: async (orders, signal) => {
+          const outcomes = await client.signX509Svids(orders, signal)
+          keeper?.heard()
+          return outcomes
+        }
+      }, signal),
+      async signal => await followServer({
+        client,
+        agentId: svid.id,
+        identities,
+        trustDomain: config.trustDomain,
+        intervalMs: config.syncIntervalSeconds * 1000,
+        cursor: this.#cache?.cursor,
+        onStep: cursor => keeper?.reached(cursor),
+        onBundle: async bundle => {
+          jwts.setTainted(new Set(bundle.jwtAuthorities.flatMap(({ keyId, tainted }) => tainted ? [keyId] : [])))
+          await svid.setBundle(bundle)
+        },
+        onSynced: () => {
+          heard()
+          onSynced()
+        },
+        onTrouble: trouble => { this.#trouble = trouble },
+        postStatus: signal => client.postStatus(version, signal),
+        clock,
+        log,
+        random
+      }, signal).catch((error: unknown) => {
+        // At once: a cache that is being written must not hold it up.
+        if (isWithdrawal(endingOf(error))) identities.withdraw()
+        throw error
+      }),
+      async signal => await keeper?.run(signal),
+      signal => this.#forgetInTime(signal)
+    ])
+    await keeper?.flush()
+  }
+
+  #keeper (svid: AgentSvid): CacheKeeper | undefined {
+    const { config, cacheFile, identities, svids, clock, log } = this.#options
+    if (cacheFile === undefined) return undefined
+    return new CacheKeeper({
+      file: cacheFile,
+      identities,
+      svids,
+      agentId: svid.id,
+      keepKeys: config.keepWorkloadKeys,
+      maxAgeMs: config.offlineMaxAgeSeconds * 1000,
+      clock,
+      log,
+      onWritten: generation => svid.setCacheGeneration(generation)
+    }, {
+      // The state's may be newer than the cache's: an unusable cache is no reason to count from its number.
+      generation: Math.max(svid.cacheGeneration, this.#cache?.generation ?? 0),
+      cursor: this.#cache?.cursor,
+      heardAt: this.#cache?.heardAt ?? new Date(0)
+    })
+  }
+
+  /** An agent that serves what was kept and hears of no server stops when that has become too old. */
+  async #forgetInTime (signal: AbortSignal): Promise<void> {
+    const { config, identities, clock, log } = this.#options
+    for (let cache = this.#cache; cache !== undefined; cache = this.#cache) {
+      const leftMs = cache.heardAt.getTime() + config.offlineMaxAgeSeconds * 1000 - clock.now().getTime()
+      if (leftMs <= 0) {
+        const { code, row: { next } } = new SpiffeError('cache_too_old', 'no server was heard of for too long')
+        log.warn({ code, heardAt: cache.heardAt.toISOString(), next }, 'what was kept is not served any longer')
+        identities.forget()
+        this.#cache = undefined
+        return
+      }
+      await clock.sleep(Math.min(longestNapMs, leftMs), signal)
+    }
+  }
+
+  /** Nothing that a server took away is served on, or found at the next start. @returns what to end with */
+  async #end (error: unknown): Promise<SpiffeError> {
+    const { store, cacheFile, identities, clock } = this.#options
+    const ending = asEnding(error)
+    await cacheFile?.remove()
+    // An agent that was merely late leaves its state, so that the next start can say what happened.
+    if (ending.code === 'agent_expired') return ending
+    identities.withdraw()
+    await store.remove()
+    if (identities.views > 0) await clock.sleep(farewellMs)
+    return ending
+  }
+}
+
+/** Whether a server took the agent's standing away, for good; not merely time. */
+function isWithdrawal (ending: ErrorCode | undefined): boolean {
+  return ending === 'agent_banned' || ending === 'agent_not_attested'
+}

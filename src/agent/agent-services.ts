@@ -1,0 +1,59 @@
+import { attestWorkload } from '../attestation/workload/attest-workload.ts'
+import type { AttestationMetrics } from '../attestation/workload/attestation-metrics.ts'
+import type { WorkloadAttestor } from '../attestation/workload/workload-attestor.ts'
+import type { CallContext } from '../rpc/call.ts'
+import { healthService } from '../rpc/health.ts'
+import { reflectionServices } from '../rpc/reflection/reflection-service.ts'
+import { bind, type BoundService } from '../rpc/server.ts'
+import type { Clock } from '../runtime/clock.ts'
+import { sdsHandlers } from '../sds/sds-handlers.ts'
+import type { SdsMetrics } from '../sds/sds-events.ts'
+import { SpiffeError } from '../spiffe/errors.ts'
+import type { Selector } from '../spiffe/selector.ts'
+import { secretDiscoveryService } from '../wire/generated/envoy-sds.ts'
+import { workloadService } from '../wire/generated/workload.ts'
+import { requireSecurityHeader } from '../workloadapi/security-header.ts'
+import { workloadHandlers } from '../workloadapi/workload-handlers.ts'
+import type { AgentConfig } from './agent-config.ts'
+import type { AgentIdentitySource } from './identity-source.ts'
+import type { NodeIdentities } from './node-identities.ts'
+
+export interface AgentServicesDeps {
+  readonly identities: NodeIdentities
+  readonly source: AgentIdentitySource
+  readonly attestors: readonly WorkloadAttestor[]
+  readonly ready: () => Promise<void>
+  readonly clock: Clock
+  readonly metrics: { readonly attestation: AttestationMetrics, readonly sds: SdsMetrics }
+}
+
+/** What the agent offers on its socket. */
+export function agentServices (config: AgentConfig, deps: AgentServicesDeps): BoundService[] {
+  const { identities, source, attestors, ready, clock, metrics } = deps
+  const attest = async (context: CallContext): Promise<readonly Selector[]> => {
+    if (context.caller.kind !== 'unix') throw new SpiffeError('workload_attestation_failed', 'the caller is not a local process')
+    return await attestWorkload(context.caller.peer, { attestors, clock, log: context.log, metrics: metrics.attestation }, context.signal)
+  }
+  const services: BoundService[] = [
+    ...config.disableWorkloadApi ? [] : [bind(workloadService, workloadHandlers({
+      attestWorkload: attest,
+      identities: source,
+      clock,
+      allowUnauthenticatedVerifiers: config.allowUnauthenticatedVerifiers,
+      allowedForeignJwtClaims: config.allowedForeignJwtClaims
+    }))],
+    ...config.disableSdsApi ? [] : [bind(secretDiscoveryService, sdsHandlers({
+      attestWorkload: attest,
+      identities,
+      clock,
+      aliases: {
+        svid: config.sds.defaultSvidName, bundle: config.sds.defaultBundleName, allBundles: config.sds.defaultAllBundlesName
+      },
+      disableSpiffeCertValidation: config.sds.disableSpiffeCertValidation,
+      admit: config.sds.requireSecurityHeader ? requireSecurityHeader : undefined,
+      metrics: metrics.sds
+    }))],
+    healthService(ready)
+  ]
+  return [...services, ...reflectionServices(services)]
+}

@@ -1,0 +1,106 @@
+import { z } from 'zod'
+import type { Bundle } from '../../spiffe/bundle.ts'
+import type { Entry } from '../../spiffe/entry.ts'
+import { SpiffeError } from '../../spiffe/errors.ts'
+import { parseSpiffeId, type SpiffeId } from '../../spiffe/spiffe-id.ts'
+import { decodeBundle, encodeBundle } from '../../wire/bundle-codec.ts'
+import type { LogPlace } from '../../wire/cursor-codec.ts'
+import { decodeMessage } from '../../wire/decode-message.ts'
+import { encodeMessage } from '../../wire/encode-message.ts'
+import { decodeEntry, encodeEntry } from '../../wire/entry-codec.ts'
+import { Bundle as BundleMessage, Entry as EntryMessage } from '../../wire/generated/types.ts'
+import { usableBundle } from '../own-bundle.ts'
+
+/** What an agent knew when it last heard from a server: enough to go on serving without one. */
+export interface NodeCache {
+  readonly agentId: SpiffeId
+  /** Grows with each write of the cache. */
+  readonly generation: number
+  readonly writtenAt: Date
+  /** When a server last answered. */
+  readonly heardAt: Date
+  /** Up to where in the log of changes all is known. */
+  readonly cursor: LogPlace | undefined
+  readonly entries: readonly Entry[]
+  /** The own one first. */
+  readonly bundles: readonly Bundle[]
+  readonly svids: readonly KeptSvid[]
+}
+
+/** An X509-SVID as it is kept while the agent does not run. */
+export interface KeptSvid {
+  readonly entryId: string
+  /** DER, leaf first. */
+  readonly chain: readonly Uint8Array[]
+  /** PKCS#8, DER. Secret. */
+  readonly privateKey: Uint8Array
+  readonly receivedAtMs: number
+  readonly renewAtMs: number
+}
+
+const whole = z.int().min(0)
+const documentSchema = z.strictObject({
+  agent: z.string(),
+  generation: whole,
+  written_at: whole,
+  heard_at: whole,
+  cursor: z.strictObject({ epoch: z.string(), number: whole }).optional(),
+  entries: z.array(z.base64()),
+  bundles: z.array(z.base64()).min(1),
+  svids: z.array(z.strictObject({
+    entry: z.string(), chain: z.array(z.base64()).min(1), private_key: z.base64(), received_at: z.number(), renew_at: z.number()
+  }))
+})
+
+/** Most entries and bundles are the ones of the last time. */
+const texts = new WeakMap<Entry | Bundle, string>()
+
+export function encodeNodeCache (cache: NodeCache): Uint8Array {
+  const document: z.input<typeof documentSchema> = {
+    agent: cache.agentId,
+    generation: cache.generation,
+    written_at: cache.writtenAt.getTime(),
+    heard_at: cache.heardAt.getTime(),
+    ...cache.cursor === undefined ? {} : { cursor: cache.cursor },
+    entries: cache.entries.map(entry => textOf(entry, () => encodeMessage(EntryMessage, encodeEntry(entry)))),
+    bundles: cache.bundles.map(bundle => textOf(bundle, () => encodeMessage(BundleMessage, encodeBundle(bundle)))),
+    svids: cache.svids.map(({ entryId, chain, privateKey, receivedAtMs, renewAtMs }) => ({
+      entry: entryId, chain: chain.map(base64), private_key: base64(privateKey), received_at: receivedAtMs, renew_at: renewAtMs
+    }))
+  }
+  return Buffer.from(JSON.stringify(document))
+}
+
+/** @throws {SpiffeError} `cache_unusable` */
+export function decodeNodeCache (bytes: Uint8Array): NodeCache {
+  try {
+    const document = documentSchema.parse(JSON.parse(Buffer.from(bytes).toString('utf8')))
+    return {
+      agentId: parseSpiffeId(document.agent),
+      generation: document.generation,
+      writtenAt: new Date(document.written_at),
+      heardAt: new Date(document.heard_at),
+      cursor: document.cursor,
+      entries: document.entries.map(text => decodeEntry(decodeMessage(EntryMessage, fromBase64(text)))),
+      bundles: document.bundles.map(text => usableBundle(decodeBundle(decodeMessage(BundleMessage, fromBase64(text))))),
+      svids: document.svids.map(svid => ({
+        entryId: svid.entry,
+        chain: svid.chain.map(fromBase64),
+        privateKey: fromBase64(svid.private_key),
+        receivedAtMs: svid.received_at,
+        renewAtMs: svid.renew_at
+      }))
+    }
+  } catch (error) {
+    throw new SpiffeError('cache_unusable', 'its content cannot be read', { cause: error })
+  }
+}
+
+function textOf (value: Entry | Bundle, encode: () => Uint8Array): string {
+  let text = texts.get(value)
+  if (text === undefined) texts.set(value, text = base64(encode()))
+  return text
+}
+
+function base64 (bytes: Uint8Array): string { return Buffer.from(bytes).toString('base64') }
+function fromBase64 (text: string): Uint8Array { return new Uint8Array(Buffer.from(text, 'base64')) }

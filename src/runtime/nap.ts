@@ -1,0 +1,20 @@
+import type { Clock } from './clock.ts'
+
+/**
+ * Waits for so long, or until `woken` settles. Leaves nothing behind on a signal that lives long; `AbortSignal.any` would, some hundred
+ * bytes each time.
+ * @throws the signal's reason when it aborts
+ */
+export async function nap (clock: Clock, ms: number, woken: Promise<void>, signal: AbortSignal): Promise<void> {
+  signal.throwIfAborted()
+  const rest = new AbortController()
+  const stop = () => rest.abort(signal.reason)
+  signal.addEventListener('abort', stop)
+  try {
+    await Promise.race([woken, clock.sleep(ms, rest.signal).catch(() => {})])
+  } finally {
+    signal.removeEventListener('abort', stop)
+    rest.abort()
+  }
+  signal.throwIfAborted()
+}

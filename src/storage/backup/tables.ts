@@ -1,0 +1,141 @@
+import type { Schema } from '../sql/schema.ts'
+
+/** `?` ends the kind of a column that may be null. `json` is text that holds JSON. */
+export type ColumnKind = `${'text' | 'json' | 'int' | 'bytes'}${'' | '?'}`
+
+/**
+ * What becomes of a table's rows when a backup is restored. `registry`: what operators wrote; the backup's. `identities`: what running
+ * agents and SVIDs rest on; the backup's, unless the database to be overwritten knows better. `tokens`: in no backup, since one that was
+ * used meanwhile would work a second time; moved with the database all the same. `leases`: the names; tokens grow.
+ */
+export type TableRole = 'registry' | 'identities' | 'tokens' | 'leases'
+
+export interface TableSpec {
+  readonly name: keyof Schema
+  readonly role: TableRole
+  /** In the order in which rows are written down. */
+  readonly columns: Readonly<Record<string, ColumnKind>>
+  /** Unique; rows are read in its order, which both databases agree on. */
+  readonly key: readonly string[]
+  /** Rows that are in memory at once. */
+  readonly atOnce: number
+}
+
+const usual = 1_000
+
+/**
+ * Every table that is copied, those that others refer to first. What is not here belongs to one life of a database and is made anew:
+ * `schema_migrations`, `log_head`, `change_log`, `replicas`, `agent_progress`.
+ */
+export const tables: readonly TableSpec[] = [
+  {
+    name: 'bundles',
+    role: 'registry',
+    columns: {
+      row_id: 'int', trust_domain: 'text', sequence_number: 'text?', refresh_hint: 'int?', x509_authorities: 'json', jwt_authorities: 'json'
+    },
+    key: ['row_id'],
+    // Large federations publish long bundles.
+    atOnce: 50
+  },
+  {
+    name: 'entries',
+    role: 'registry',
+    columns: {
+      row_id: 'int',
+      id: 'text',
+      spiffe_id: 'text',
+      parent_id: 'text',
+      similarity: 'bytes',
+      selectors: 'json',
+      selector_count: 'int',
+      federates_with: 'json',
+      federation_count: 'int',
+      dns_names: 'json',
+      x509_svid_ttl: 'int',
+      jwt_svid_ttl: 'int',
+      admin: 'int',
+      downstream: 'int',
+      store_svid: 'int',
+      hint: 'text',
+      expires_at: 'int',
+      attributes: 'json',
+      revision_number: 'int',
+      created_at: 'int'
+    },
+    key: ['row_id'],
+    atOnce: usual
+  },
+  {
+    name: 'entry_selectors',
+    role: 'registry',
+    columns: { selector_key: 'bytes', entry_row: 'int' },
+    key: ['selector_key', 'entry_row'],
+    atOnce: usual
+  },
+  {
+    name: 'entry_federations',
+    role: 'registry',
+    columns: { entry_row: 'int', trust_domain: 'text' },
+    key: ['entry_row', 'trust_domain'],
+    atOnce: usual
+  },
+  {
+    name: 'agents',
+    role: 'identities',
+    columns: {
+      row_id: 'int',
+      id: 'text',
+      attestation_type: 'text',
+      serial_number: 'text',
+      expires_at: 'int',
+      new_serial_number: 'text?',
+      new_expires_at: 'int?',
+      can_reattest: 'int',
+      banned: 'int',
+      agent_version: 'text',
+      selectors: 'json',
+      selector_count: 'int'
+    },
+    key: ['row_id'],
+    atOnce: usual
+  },
+  {
+    name: 'agent_selectors',
+    role: 'identities',
+    columns: { selector_key: 'bytes', agent_row: 'int' },
+    key: ['selector_key', 'agent_row'],
+    atOnce: usual
+  },
+  { name: 'join_tokens', role: 'tokens', columns: { digest: 'bytes', expires_at: 'int' }, key: ['digest'], atOnce: usual },
+  {
+    name: 'authorities',
+    role: 'identities',
+    columns: {
+      row_id: 'int',
+      kind: 'text',
+      authority_id: 'text',
+      slot: 'text',
+      state: 'text',
+      certificate: 'bytes?',
+      public_key: 'bytes',
+      not_before: 'int',
+      not_after: 'int',
+      upstream_authority_id: 'text?',
+      owner: 'text'
+    },
+    key: ['row_id'],
+    atOnce: usual
+  },
+  { name: 'wrapped_keys', role: 'identities', columns: { id: 'text', wrapped: 'bytes' }, key: ['id'], atOnce: usual },
+  {
+    name: 'leases',
+    role: 'leases',
+    columns: { name: 'text', holder: 'text', token: 'int', expires_at: 'int' },
+    key: ['name'],
+    atOnce: usual
+  }
+]
+
+/** What a backup holds. */
+export const savedTables: readonly TableSpec[] = tables.filter(({ role }) => role !== 'tokens')

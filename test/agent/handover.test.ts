@@ -1,0 +1,137 @@
+import { once } from 'node:events'
+import { connect } from 'node:net'
+import t from 'tap'
+import { handoverPath } from '../../src/agent/handover.ts'
+import { openUnixChannel } from '../../src/rpc/channel.ts'
+import { firstOf } from '../../src/runtime/first-of.ts'
+import { secretDiscoveryService } from '../../src/wire/generated/envoy-sds.ts'
+import { entryService } from '../../src/wire/generated/server-entry.ts'
+import { workloadService } from '../../src/wire/generated/workload.ts'
+import { securityHeader } from '../fakes/agent.ts'
+import { eventually } from '../fakes/eventually.ts'
+import { startAgent, startServer, type RunningAgent, type RunningServer } from '../fakes/processes.ts'
+
+const id = (path: string) => ({ trustDomain: 'example.org', path })
+const web = 'spiffe://example.org/web'
+
+async function register (server: RunningServer, agent: RunningAgent): Promise<void> {
+  await using admin = openUnixChannel(server.adminSocket)
+  await admin.client(entryService).batchCreateEntry({ entries: [{
+    spiffeId: id('/web'),
+    parentId: id(agent.id.replace('spiffe://example.org', '')),
+    selectors: [{ type: 'unix', value: `uid:${process.getuid?.()}` }]
+  }] })
+  await eventually('the agent serves', async () => {
+    await using channel = openUnixChannel(agent.socket)
+    return await firstOf(channel.client(workloadService).fetchX509SVID({}, securityHeader)).then(() => true, () => false)
+  }, 30_000)
+}
+
+/** Clients that never rest: whatever any of them is refused is noted, and so is each end of a stream. */
+function busyClients (socket: string) {
+  const stop = new AbortController()
+  const { signal } = stop
+  const seen = { failures: [] as string[], calls: 0, ends: 0, open: new Set<number>(), svids: new Set<string>() }
+  const fail = (what: string) => (error: unknown) => {
+    if (!signal.aborted) seen.failures.push(`${what}: ${String(error)}`)
+  }
+  /** Opens its stream again when that has ended; each must begin with a state. */
+  const watcher = async (number: number, open: (signal: AbortSignal) => AsyncIterable<unknown>, note: (answer: never) => void) => {
+    while (!signal.aborted) {
+      let first = true
+      for await (const answer of open(signal)) {
+        if (first) seen.open.add(number)
+        first = false
+        note(answer as never)
+      }
+      seen.open.delete(number)
+      if (signal.aborted) return
+      seen.ends++
+      if (first) throw new Error('a stream ended without a word')
+    }
+  }
+  const channels = Array.from({ length: 10 }, () => openUnixChannel(socket))
+  const tasks = channels.flatMap((channel, index) => {
+    const workload = channel.client(workloadService)
+    const sds = channel.client(secretDiscoveryService)
+    const streams = Array.from({ length: 10 }, (_, stream) => [
+      watcher(index * 100 + stream, signal => workload.fetchX509SVID({}, { ...securityHeader, signal }),
+        ({ svids }: { svids: { spiffeId: string, x509Svid: Uint8Array }[] }) => {
+          seen.svids.add(svids.map(({ spiffeId, x509Svid }) => `${spiffeId} ${Buffer.from(x509Svid).toString('hex')}`).join())
+        }).catch(fail('FetchX509SVID')),
+      watcher(index * 100 + 50 + stream, signal => sds.streamSecrets((async function * () {
+        yield { resourceNames: [web], typeUrl: 'type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret' }
+        await once(signal, 'abort')
+      })(), { signal }), () => {}).catch(fail('StreamSecrets'))
+    ]).flat()
+    const caller = (async () => {
+      while (!signal.aborted) {
+        await sds.fetchSecrets({ resourceNames: [web] }, { signal })
+        await workload.fetchJWTSVID({ audience: ['db'] }, { ...securityHeader, signal })
+        await using fresh = openUnixChannel(socket)
+        await firstOf(fresh.client(workloadService).fetchX509SVID({}, { ...securityHeader, signal }))
+        seen.calls++
+      }
+    })().catch(fail('call'))
+    return [...streams, caller]
+  })
+  return {
+    seen,
+    async [Symbol.asyncDispose] () {
+      stop.abort(new Error('the test is over'))
+      await Promise.all(tasks)
+      for (const channel of channels) await channel[Symbol.asyncDispose]()
+    }
+  }
+}
+
+t.test('an upgrade under many streams and calls: none fails, all streams end in good order and begin again', async t => {
+  await using server = await startServer()
+  await using first = await startAgent({ server })
+  await register(server, first)
+  await using clients = busyClients(first.socket)
+  const { seen } = clients
+  await eventually('all streams are open', () => seen.open.size === 200, 60_000)
+
+  let running: RunningAgent = first
+  for (const round of [1, 2]) {
+    const next = await startAgent({ server, folder: first.folder, config: { take_over: true } })
+    t.teardown(() => next[Symbol.asyncDispose]())
+    await running.process.exited()
+    t.equal(running.process.exitCode, 0, `upgrade ${round}: the old process ended in good order`)
+    await eventually('all streams are with the new one', () => seen.ends >= 200 * round && seen.open.size === 200, 60_000)
+    const { calls } = seen
+    await eventually('calls go on', () => seen.calls > calls + 20, 60_000)
+    running = next
+  }
+  t.same(seen.failures, [], 'no call failed')
+  t.equal(seen.ends, 400, 'each stream ended once per upgrade')
+  t.equal(seen.svids.size, 1, 'and saw the same SVID all the time')
+})
+
+t.test('a successor that fails, and one that may not', async t => {
+  await using server = await startServer()
+  await using agent = await startAgent({ server })
+  await register(server, agent)
+  await t.rejects(startAgent({ server, folder: agent.folder }), /socket_in_use/, 'without take_over a second agent is refused')
+
+  const asking = connect(handoverPath(agent.socket))
+  t.equal(String((await once(asking, 'data'))[0]), 'ready\n')
+  asking.destroy()
+  await agent.process.logged('the other process did not take over; going on')
+  await using admin = openUnixChannel(server.adminSocket)
+  const { entries: [entry] } = await admin.client(entryService).listEntries({})
+  const renamed = { id: entry?.id ?? '', spiffeId: id('/renamed') }
+  await admin.client(entryService).batchUpdateEntry({ entries: [renamed], inputMask: { spiffeId: true } })
+  await eventually('it follows its server again', async () => {
+    await using channel = openUnixChannel(agent.socket)
+    const state = await firstOf(channel.client(workloadService).fetchX509SVID({}, securityHeader)).catch(() => undefined)
+    return state?.svids[0]?.spiffeId === 'spiffe://example.org/renamed'
+  }, 30_000)
+
+  await using memory = await startAgent({ server, plugins: { KeyManager: { memory: {} } } })
+  await t.rejects(
+    startAgent({ server, folder: memory.folder, plugins: { KeyManager: { memory: {} } }, config: { take_over: true } }),
+    /socket_in_use/, 'an agent that keeps nothing has nothing to hand over'
+  )
+})
