@@ -1,5 +1,7 @@
 import type { Clock } from './clock.ts'
 
+const over = new Error('the nap is over')
+
 /**
  * Waits for so long, or until `woken` settles. Leaves nothing behind on a signal that lives long; `AbortSignal.any` would, some hundred
  * bytes each time.
@@ -14,7 +16,8 @@ export async function nap (clock: Clock, ms: number, woken: Promise<void>, signa
     await Promise.race([woken, clock.sleep(ms, rest.signal).catch(() => {})])
   } finally {
     signal.removeEventListener('abort', stop)
-    rest.abort()
+    // Without a reason one is made, with its stack.
+    rest.abort(over)
   }
   signal.throwIfAborted()
 }

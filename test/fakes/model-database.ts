@@ -79,14 +79,14 @@ export class ModelDatabase {
   setBack (to: Committed, epoch: string): void { this.committed = { ...to, epoch } }
 
   /** What a replica uses of a datastore, its statements taking turns. */
-  storeFor (turn: TakeTurn = async statement => statement()): Datastore {
+  storeFor (turn: TakeTurn = async statement => statement(), nudges: LocalNudges = this.nudges): Datastore {
     const statement: TakeTurn = run => {
       this.statements++
       return turn(run)
     }
     const store = {
       kind: 'postgres',
-      log: this.#logFor(statement),
+      log: this.#logFor(statement, nudges),
       entries: { all: () => rowByRow(() => this.committed.entries, statement) },
       agents: { all: () => rowByRow(() => this.committed.agents, statement) },
       bundles: {
@@ -97,7 +97,7 @@ export class ModelDatabase {
     return store as unknown as Datastore
   }
 
-  #logFor (statement: TakeTurn): ChangeLog {
+  #logFor (statement: TakeTurn, nudges: LocalNudges): ChangeLog {
     const read = async (after: Cursor): Promise<LogReading> => {
       const before = await statement(() => this.#headNow())
       if (isLost(after, before)) return { kind: 'lost' }
@@ -117,7 +117,7 @@ export class ModelDatabase {
       head: () => statement(() => this.head),
       read,
       prune: async () => {},
-      onNudge: listener => this.nudges.on(listener),
+      onNudge: listener => nudges.on(listener),
       run: signal => new Promise(resolve => { signal.addEventListener('abort', () => resolve(), { once: true }) }),
       get nudged () { return isNudged() }
     }
