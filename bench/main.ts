@@ -8,14 +8,16 @@ import { formatSection } from './report/table.ts'
 import { runPropagate } from './propagate/propagate.ts'
 import { runSds } from './sds/sds.ts'
 import { runSign } from './sign/sign.ts'
+import { runStampede } from './stampede/stampede.ts'
 import type { Section, Suite } from './suite.ts'
 
-const usage = `usage: npm run bench -- [sign|entries|sds|propagate|all] [--quick] [--record] [--profile FOLDER]
+const usage = `usage: npm run bench -- [sign|entries|sds|propagate|stampede|all] [--quick] [--record] [--profile FOLDER]
 
   sign      server CPU per X509-SVID, JWT-SVID and attestation, beside Go's and OpenSSL's floor
   entries   entries created and read at 1,000, 10,000 and 100,000 stored, on SQLite and, if there is one, PostgreSQL
   sds       1,000 SDS and 1,000 Workload API streams on one agent: time, CPU and memory to open and to update them all
   propagate entry created, changed, removed → open workload stream and Envoy, with 1, 100 and 1,000 agents on 2 replicas
+  stampede  5,000 agents that return to one replica at once after an outage: time until served, memory, what was tried again
   all       one after the other (the default)
 
   --quick           small sizes and two rounds: shows that the programs work, measures nothing
@@ -23,7 +25,9 @@ const usage = `usage: npm run bench -- [sign|entries|sds|propagate|all] [--quick
   --profile FOLDER  server and agent write CPU profiles there (for Chrome's DevTools); makes everything slower
 `
 
-const suites: Readonly<Record<string, Suite>> = { sign: runSign, entries: runEntries, sds: runSds, propagate: runPropagate }
+const suites: Readonly<Record<string, Suite>> = {
+  sign: runSign, entries: runEntries, sds: runSds, propagate: runPropagate, stampede: runStampede
+}
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,

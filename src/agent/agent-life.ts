@@ -3,7 +3,7 @@ import type { Clock } from '../runtime/clock.ts'
 import type { Logger } from '../runtime/logger.ts'
 import { runTasks } from '../runtime/tasks.ts'
 import { version } from '../runtime/version.ts'
-import { SpiffeError } from '../spiffe/errors.ts'
+import { SpiffeError, type ErrorCode } from '../spiffe/errors.ts'
 import type { AgentConfig } from './agent-config.ts'
 import type { AgentState, AgentStateStore } from './agent-state.ts'
 import { AgentSvid } from './agent-svid.ts'
@@ -142,7 +142,7 @@ export class AgentLife {
           return outcomes
         }
       }, signal),
-      signal => followServer({
+      async signal => await followServer({
         client,
         agentId: svid.id,
         identities,
@@ -163,7 +163,11 @@ export class AgentLife {
         clock,
         log,
         random
-      }, signal),
+      }, signal).catch((error: unknown) => {
+        // At once: a cache that is being written must not hold it up.
+        if (isWithdrawal(endingOf(error))) identities.withdraw()
+        throw error
+      }),
       async signal => await keeper?.run(signal),
       signal => this.#forgetInTime(signal)
     ])
@@ -219,4 +223,9 @@ export class AgentLife {
     if (identities.views > 0) await clock.sleep(farewellMs)
     return ending
   }
+}
+
+/** Whether a server took the agent's standing away, for good; not merely time. */
+function isWithdrawal (ending: ErrorCode | undefined): boolean {
+  return ending === 'agent_banned' || ending === 'agent_not_attested'
 }

@@ -4,6 +4,7 @@ import type { SpiffeId } from '../spiffe/spiffe-id.ts'
 import type { Clock } from '../runtime/clock.ts'
 import type { Logger } from '../runtime/logger.ts'
 import { isStop } from '../runtime/tasks.ts'
+import { retryAfterMsOf } from '../rpc/rpc-error.ts'
 import { SpiffeError } from '../spiffe/errors.ts'
 import { parseSpiffeId } from '../spiffe/spiffe-id.ts'
 import { parseCertificate, type Certificate } from '../x509/certificate.ts'
@@ -89,8 +90,9 @@ export class AgentSvid {
         retryMs = firstRetryMs
       } catch (error) {
         if (isStop(error, signal) || endsAgent(error)) throw error
-        log.warn({ err: error, retryInMs: retryMs }, 'the agent\'s SVID could not be renewed')
-        await clock.sleep(retryMs, signal)
+        const waitMs = retryAfterMsOf(error, longestRetryMs) ?? retryMs
+        log.warn({ err: error, retryInMs: waitMs }, 'the agent\'s SVID could not be renewed')
+        await clock.sleep(waitMs, signal)
         retryMs = Math.min(longestRetryMs, retryMs * 2)
       }
     }

@@ -4,7 +4,7 @@ import type { SpiffeId } from '../spiffe/spiffe-id.ts'
 import type { TrustDomain } from '../spiffe/trust-domain.ts'
 import { isStop, runTasks } from '../runtime/tasks.ts'
 import { version } from '../runtime/version.ts'
-import { RpcError } from '../rpc/rpc-error.ts'
+import { retryAfterMsOf, RpcError } from '../rpc/rpc-error.ts'
 import type { LogPlace } from '../wire/cursor-codec.ts'
 import { encodeCursor } from '../wire/cursor-codec.ts'
 import type { SyncRequestInit } from '../wire/generated/agent-sync.ts'
@@ -45,6 +45,7 @@ export async function followServer (deps: FollowDeps, signal: AbortSignal): Prom
   for (let retryMs = firstRetryMs; ;) {
     signal.throwIfAborted()
     let told = false
+    let hintMs: number | undefined
     try {
       await followOnce(deps, place, () => { told = true }, signal)
       retryMs = firstRetryMs
@@ -58,11 +59,12 @@ export async function followServer (deps: FollowDeps, signal: AbortSignal): Prom
         place.cursor = undefined
         continue
       }
-      report(error, retryMs, deps)
+      hintMs = retryAfterMsOf(error, longestRetryMs)
+      report(error, hintMs ?? retryMs, deps)
       await client.moveOn()
     }
     // Agents that lost the same server do not come back in the same moment.
-    await clock.sleep(retryMs * random(), signal)
+    await clock.sleep(hintMs ?? retryMs * random(), signal)
     retryMs = Math.min(longestRetryMs, retryMs * 2)
   }
 }

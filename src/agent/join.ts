@@ -7,7 +7,7 @@ import type { TrustDomain } from '../spiffe/trust-domain.ts'
 import type { Clock } from '../runtime/clock.ts'
 import type { Logger } from '../runtime/logger.ts'
 import { isStop } from '../runtime/tasks.ts'
-import { RpcError } from '../rpc/rpc-error.ts'
+import { retryAfterMsOf, RpcError } from '../rpc/rpc-error.ts'
 import { createCertificateRequest } from '../x509/certificate-request.ts'
 import { decodePem } from '../x509/pem.ts'
 import type { AgentConfig } from './agent-config.ts'
@@ -59,8 +59,9 @@ export async function joinTrustDomain (config: AgentConfig, deps: JoinDeps, sign
         continue
       }
       if (isStop(error, signal) || !mayHelpToRetry(error)) throw explained(error)
-      log.warn({ err: error, address, retryInMs: retryMs }, 'joining failed for now; trying again')
-      await clock.sleep(retryMs, signal)
+      const waitMs = retryAfterMsOf(error, longestRetryMs) ?? retryMs
+      log.warn({ err: error, address, retryInMs: waitMs }, 'joining failed for now; trying again')
+      await clock.sleep(waitMs, signal)
     }
   }
 }

@@ -32,7 +32,7 @@ export interface ServerClientOptions {
 }
 
 const timeoutMs = 30_000
-/** Only a server that pushes is asked so often whether it lives: SPIRE's would refuse to be. */
+/** While a call is open: a server that is gone without a word is noticed. SPIRE's servers bear it since their calls end before. */
 const keepaliveMs = 10_000
 
 /**
@@ -44,7 +44,6 @@ export class ServerClient implements SvidSigner, JwtSigner, AsyncDisposable {
   readonly #channel: RetiringChannel
   readonly #streams = new Set<AbortController>()
   #at: number
-  #pushes = false
 
   constructor (options: ServerClientOptions) {
     this.#options = options
@@ -75,7 +74,6 @@ export class ServerClient implements SvidSigner, JwtSigner, AsyncDisposable {
         const stop = AbortSignal.any([signal, restart.signal])
         for await (const message of channel.client(agentSyncService).sync(requests, { signal: stop })) {
           await onMessage(message)
-          await this.#notePushing()
         }
       })
     } catch (error) {
@@ -166,14 +164,7 @@ export class ServerClient implements SvidSigner, JwtSigner, AsyncDisposable {
 
   #open (): Channel {
     const { identity, verifyServer, log } = this.#options
-    return openTlsChannel({ address: this.address, identity, verifyServer, log, keepaliveMs: this.#pushes ? keepaliveMs : undefined })
-  }
-
-  /** From the first push on: the next stream notices within seconds that its server is gone without a word. */
-  async #notePushing (): Promise<void> {
-    if (this.#pushes) return
-    this.#pushes = true
-    await this.reconnect()
+    return openTlsChannel({ address: this.address, identity, verifyServer, log, keepaliveMs })
   }
 }
 

@@ -5,6 +5,7 @@ import { SpiffeError } from '../spiffe/errors.ts'
 import type { X509Svid } from '../spiffe/svid.ts'
 import type { Clock } from '../runtime/clock.ts'
 import type { Logger } from '../runtime/logger.ts'
+import { retryAfterMsOf } from '../rpc/rpc-error.ts'
 import { createCertificateRequest } from '../x509/certificate-request.ts'
 import { parseCertificate } from '../x509/certificate.ts'
 import type { KeptSvid } from './cache/node-cache.ts'
@@ -197,14 +198,15 @@ export class SvidCache {
   }
 
   #postpone (entries: readonly Entry[], error: unknown): void {
-    const retryInMs = Math.min(...entries.map(entry => this.#fail(entry)))
+    const hintMs = retryAfterMsOf(error, retryMaxMs)
+    const retryInMs = entries.reduce((least, entry) => Math.min(least, this.#fail(entry, hintMs)), retryMaxMs)
     this.#log.warn({ entries: entries.length, err: asRefusal(error), retryInMs }, 'no X509-SVIDs: the server did not sign')
   }
 
-  /** @returns the pause before the next attempt, milliseconds */
-  #fail (entry: Entry): number {
+  /** @param hintMs what the server asked for: it knows when it has time. @returns the pause before the next attempt, milliseconds */
+  #fail (entry: Entry, hintMs?: number): number {
     const times = (this.#failed.get(entry.id)?.times ?? 0) + 1
-    const waitMs = Math.min(retryMaxMs, retryBaseMs * 2 ** (times - 1))
+    const waitMs = hintMs ?? Math.min(retryMaxMs, retryBaseMs * 2 ** (times - 1))
     this.#failed.set(entry.id, { entry, times, againAtMs: this.#clock.now().getTime() + waitMs })
     return waitMs
   }

@@ -111,6 +111,12 @@ export class CertificateAuthority {
     return [this.#x509, this.#jwt].every(slots => slots === undefined || (slots.records.active?.notAfter ?? now) > now)
   }
 
+  /** Of what signs X509-SVIDs. */
+  get keyType (): KeyType { return this.#options.caKeyType }
+
+  /** Of what signs JWT-SVIDs. */
+  get jwtKeyType (): KeyType { return this.#options.jwtKeyType }
+
   get jwtDisabled (): boolean { return this.#jwt === undefined }
 
   get x509Records (): AuthorityRecords { return this.#x509.records }

@@ -184,6 +184,10 @@ export const commandTree: CommandGroup = {
         }
       }
     },
+    rotate: {
+      summary: 'Replace a stolen authority and all that it signed, or rehearse it',
+      load: async () => (await import('./rotate/rotate-authorities.ts')).rotateAuthorities
+    },
     upstreamauthority: {
       summary: 'The authority above a server\'s own',
       commands: {

@@ -106,18 +106,11 @@ export function durationFlag (help: string, initial: number, defaultText: string
 }
 
 export function choiceFlag<const C extends string> (help: string, choices: readonly C[], initial: C): Flag<C> {
-  return {
-    help,
-    placeholder: choices.join('|'),
-    choices,
-    initial,
-    defaultText: initial,
-    accept (text) {
-      const choice = choices.find(choice => choice === text)
-      if (choice === undefined) throw new Error(`must be one of ${choices.join(', ')}`)
-      return choice
-    }
-  }
+  return { help, placeholder: choices.join('|'), choices, initial, defaultText: initial, accept: text => oneOf(choices, text) }
+}
+
+export function optionalChoiceFlag<const C extends string> (help: string, choices: readonly C[]): Flag<C | undefined> {
+  return { help, placeholder: choices.join('|'), choices, initial: undefined, accept: text => oneOf(choices, text) }
 }
 
 /** An instant in RFC 3339 or in SPIRE's layout, or Unix seconds. */
@@ -157,6 +150,12 @@ function parseInstant (text: string): Date {
   const date = /^\d{1,12}$/.test(text) ? new Date(Number(text) * 1_000) : new Date(rfc3339.test(written) ? written : NaN)
   if (Number.isNaN(date.getTime())) throw new Error('must be a time such as 2026-01-31T12:00:00Z, or Unix seconds')
   return date
+}
+
+function oneOf<C extends string> (choices: readonly C[], text: string): C {
+  const choice = choices.find(choice => choice === text)
+  if (choice === undefined) throw new Error(`must be one of ${choices.join(', ')}`)
+  return choice
 }
 
 function parseBoolean (text: string): boolean {

@@ -1,6 +1,6 @@
 import { errorCatalogue, type ErrorCode, type StatusName } from '../spiffe/errors.ts'
 import { decodeMessage } from '../wire/decode-message.ts'
-import { ErrorInfo } from '../wire/generated/google-rpc.ts'
+import { ErrorInfo, RetryInfo } from '../wire/generated/google-rpc.ts'
 import type { Any } from '../wire/generated/well-known.ts'
 import type { MessageType } from '../wire/message-type.ts'
 
@@ -32,6 +32,17 @@ export class RpcError extends Error {
   detail<T, Init> (type: MessageType<T, Init>): T | undefined {
     return findDetail(this.details, type)
   }
+}
+
+/**
+ * After how many milliseconds the server wants to be asked again, if it said so in a sensible way. What it says never makes a client wait
+ * for longer than `atMostMs`.
+ */
+export function retryAfterMsOf (error: unknown, atMostMs: number): number | undefined {
+  const delay = error instanceof RpcError ? error.detail(RetryInfo)?.retryDelay : undefined
+  if (delay === undefined) return undefined
+  const ms = Number(delay.seconds) * 1000 + delay.nanos / 1e6
+  return ms >= 0 ? Math.min(ms, atMostMs) : undefined
 }
 
 function codeIn (details: readonly Any[]): ErrorCode | undefined {

@@ -2,7 +2,7 @@ import { Metadata, status as grpcStatus, type ServiceError, type StatusObject } 
 import { SpiffeError, type ErrorCode } from '../spiffe/errors.ts'
 import { decodeMessage } from '../wire/decode-message.ts'
 import { encodeMessage } from '../wire/encode-message.ts'
-import { ErrorInfo, Status } from '../wire/generated/google-rpc.ts'
+import { ErrorInfo, RetryInfo, Status } from '../wire/generated/google-rpc.ts'
 import { PermissionDeniedDetails, PermissionDeniedDetails_Reason as reasons } from '../wire/generated/types.ts'
 import type { Any, AnyInit } from '../wire/generated/well-known.ts'
 import type { MessageType } from '../wire/message-type.ts'
@@ -60,11 +60,16 @@ function refusalStatus (error: SpiffeError): StatusObject {
       retry: String(error.row.retry),
       next: error.row.next,
       ...error.requirement === undefined ? {} : { requirement: error.requirement }
-    } })
+    } }),
+    ...error.retryAfterMs === undefined ? [] : [pack(RetryInfo, { retryDelay: toDuration(error.retryAfterMs) })]
   ]
   const metadata = new Metadata()
   metadata.set(detailsKey, Buffer.from(encodeMessage(Status, { code, message, details })))
   return { code, details: message, metadata }
+}
+
+function toDuration (ms: number): { seconds: number, nanos: number } {
+  return { seconds: Math.floor(ms / 1000), nanos: Math.round(ms % 1000) * 1_000_000 }
 }
 
 function pack<T, Init> (type: MessageType<T, Init>, init: Init): AnyInit {

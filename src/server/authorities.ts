@@ -36,6 +36,7 @@ export class Authorities {
   readonly shared: boolean
   readonly #deps: AuthoritiesDeps
   readonly #owner: string
+  readonly #listeners: (() => Promise<void>)[] = []
 
   private constructor (ca: CertificateAuthority, shared: boolean, owner: string, deps: AuthoritiesDeps) {
     this.ca = ca
@@ -83,7 +84,11 @@ export class Authorities {
     const { keys } = this.#deps
     if (keys instanceof DatabaseKeyManager) await keys.reload()
     await this.ca.reload()
+    for (const listener of this.#listeners) await listener()
   }
+
+  /** `listener` runs at the end of each `reload`, which waits for it. */
+  onReloaded (listener: () => Promise<void>): void { this.#listeners.push(listener) }
 
   /** Runs an operator's command on the authorities, from whatever replica it was given to. */
   async command<T> (work: (writer: AuthorityWriter) => Promise<T>): Promise<T> {

@@ -29,7 +29,9 @@ export class RateLimiter {
     if (count > this.#perSecond) throw new SpiffeError('rate_limited', `rate (${count}) exceeds burst size (${this.#perSecond})`)
     const bucket = this.#bucketOf(address)
     const missing = count - bucket.tokens
-    if (missing > this.#perSecond * 30) throw new SpiffeError('rate_limited', 'too many calls are waiting from this address')
+    if (missing > this.#perSecond * 30) {
+      throw new SpiffeError('rate_limited', 'too many calls are waiting from this address', { retryAfterMs: 30_000 })
+    }
     bucket.tokens -= count
     if (missing <= 0) return
     try {

@@ -4,6 +4,7 @@ import { serverIdOf } from '../spiffe/member-id.ts'
 import type { TrustDomain } from '../spiffe/trust-domain.ts'
 import type { Clock } from '../runtime/clock.ts'
 import type { Logger } from '../runtime/logger.ts'
+import { parseCertificate } from '../x509/certificate.ts'
 
 /** What the TLS listener shows. */
 export interface TlsIdentity {
@@ -13,23 +14,26 @@ export interface TlsIdentity {
   readonly privateKey: Uint8Array
 }
 
-interface IssuedIdentity extends TlsIdentity { readonly issuedAt: Date, readonly renewAt: Date }
+interface IssuedIdentity extends TlsIdentity {
+  readonly issuedAt: Date
+  readonly renewAt: Date
+  /** The root's subject key id, hex. */
+  readonly rootId: string
+}
 
 const checkEveryMs = 5000
 
-/** The server's own X509-SVID, `spiffe://<td>/spire/server`, renewed at half-life with a fresh key that never leaves memory (ID-15). */
+/**
+ * The server's own X509-SVID, `spiffe://<td>/spire/server`, renewed at half-life, and as soon as another root signs, with a fresh key that
+ * never leaves memory (ID-15).
+ */
 export class ServerIdentity {
-  readonly #authority: CertificateAuthority
-  readonly #trustDomain: TrustDomain
-  readonly #ttlSeconds: number
-  readonly #clock: Clock
+  readonly #options: ServerIdentityOptions
   #current: IssuedIdentity
+  #onRenewed: () => void = () => {}
 
   private constructor (options: ServerIdentityOptions, first: IssuedIdentity) {
-    this.#authority = options.authority
-    this.#trustDomain = options.trustDomain
-    this.#ttlSeconds = options.ttlSeconds
-    this.#clock = options.clock
+    this.#options = options
     this.#current = first
   }
 
@@ -39,31 +43,46 @@ export class ServerIdentity {
 
   get current (): TlsIdentity { return this.#current }
 
-  /** Renews in time until the signal aborts; `onRenewed` lets the listener take the new one. */
-  async run (onRenewed: () => void, log: Logger, signal: AbortSignal): Promise<void> {
+  /** Renews in time until the signal aborts; `onRenewed` lets the listener take the new one, whoever had it renewed. */
+  async run (onRenewed: () => void, signal: AbortSignal): Promise<void> {
+    this.#onRenewed = onRenewed
+    onRenewed()
     for (;;) {
-      await this.#clock.sleep(checkEveryMs, signal)
-      const now = this.#clock.now()
+      await this.#options.clock.sleep(checkEveryMs, signal)
+      const now = this.#options.clock.now()
       // Issued in the future: the clock was set back, and for now no agent accepts it.
-      if (this.#current.renewAt > now && this.#current.issuedAt <= now) continue
-      try {
-        this.#current = await issue({
-          authority: this.#authority, trustDomain: this.#trustDomain, ttlSeconds: this.#ttlSeconds, clock: this.#clock
-        })
-        onRenewed()
-        log.debug({ renewAt: this.#current.renewAt.toISOString() }, 'server SVID renewed')
-      } catch (error) {
-        log.error({ err: error }, 'the server SVID could not be renewed; trying again')
-      }
+      if (this.#current.renewAt <= now || this.#current.issuedAt > now) await this.#renew()
+      else await this.followRoot()
+    }
+  }
+
+  /**
+   * Renews below the root that signs now, unless it did already. Whoever learns of a new active root waits for this before it tells
+   * anybody: once the old root is revoked, agents accept no server that still shows what it signed.
+   */
+  async followRoot (): Promise<void> {
+    const root = this.#options.authority.x509Records.active?.authorityId
+    if (root !== undefined && root !== this.#current.rootId) await this.#renew()
+  }
+
+  async #renew (): Promise<void> {
+    const { log } = this.#options
+    try {
+      this.#current = await issue(this.#options)
+      this.#onRenewed()
+      log.debug({ renewAt: this.#current.renewAt.toISOString() }, 'server SVID renewed')
+    } catch (error) {
+      log.error({ err: error }, 'the server SVID could not be renewed; trying again')
     }
   }
 }
 
 export interface ServerIdentityOptions {
-  readonly authority: CertificateAuthority
+  readonly authority: Pick<CertificateAuthority, 'issueX509Svid' | 'x509Records'>
   readonly trustDomain: TrustDomain
   readonly ttlSeconds: number
   readonly clock: Clock
+  readonly log: Logger
 }
 
 async function issue ({ authority, trustDomain, ttlSeconds, clock }: ServerIdentityOptions): Promise<IssuedIdentity> {
@@ -73,6 +92,10 @@ async function issue ({ authority, trustDomain, ttlSeconds, clock }: ServerIdent
     privateKeyEncoding: { format: 'der', type: 'pkcs8' }
   })
   const { chain, notAfter } = await authority.issueX509Svid({ id: serverIdOf(trustDomain), publicKey, dnsNames: [], ttlSeconds })
+  const { authorityKeyId = [] } = parseCertificate(chain.at(-1) as Uint8Array)
   const issuedAt = clock.now()
-  return { chain, privateKey, issuedAt, renewAt: new Date((issuedAt.getTime() + notAfter.getTime()) / 2) }
+  return {
+    chain, privateKey, issuedAt, rootId: Buffer.from(authorityKeyId).toString('hex'),
+    renewAt: new Date((issuedAt.getTime() + notAfter.getTime()) / 2)
+  }
 }

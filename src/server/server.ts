@@ -46,6 +46,7 @@ import { StandAside } from './replication/stand-aside.ts'
 import { serverCatalog } from './server-catalog.ts'
 import type { ServerConfig } from './server-config.ts'
 import { ServerIdentity } from './server-identity.ts'
+import { SigningQueue } from './signing-queue.ts'
 
 export interface RunServerOptions {
   readonly log: Logger
@@ -87,11 +88,16 @@ export async function runServer (
     store, trustDomain, ownBundle: ca.bundle, onAuthorities: () => authorities.reload(), maxStaleMs: config.maxStaleMs, clock, log
   })
   await authorities.bootstrap(() => replica.catchUp(), signal)
-  const identity = await ServerIdentity.open({ authority: ca, trustDomain, ttlSeconds: config.defaultX509SvidTtlSeconds, clock })
+  const identity = await ServerIdentity.open({ authority: ca, trustDomain, ttlSeconds: config.defaultX509SvidTtlSeconds, clock, log })
+  authorities.onReloaded(() => identity.followRoot())
   const authorizer = new Authorizer({ adminIds: new Set(config.adminIds), replica, aside, clock })
   const feeds = new AgentFeeds({ replica, aside, ownBundle: ca.bundle, trustDomain })
   const progress = new ProgressReporter(replicaId, { store: store.progress, clock, log })
-  const services = bindServices(config, { store, authorities, replica, replicaId, aside, lease, feeds, progress, authorizer, clock })
+  const metrics = createMetrics({ prefix: 'assay_server' })
+  const signing = new SigningQueue({ clock, metrics, random: Math.random })
+  const services = bindServices(config, {
+    store, authorities, replica, replicaId, aside, lease, feeds, progress, authorizer, signing, clock
+  })
   const rpc = scope.use(openRpcServer({
     services: [...services, ...reflectionServices(services)], log, clock, before: context => authorizer.authorize(context)
   }))
@@ -107,7 +113,6 @@ export async function runServer (
   log.info({ trustDomain, address: `${address}:${port}`, socket: path, datastore: store.kind }, 'server is running')
   onReady?.({ host: address, port, socketPath: path })
 
-  const metrics = createMetrics({ prefix: 'assay_server' })
   serverMetrics(metrics, { replica, feeds })
   await runTasks(signal, [
     signal => replica.run(signal),
@@ -127,7 +132,7 @@ export async function runServer (
       clock,
       log
     }, signal),
-    signal => identity.run(() => rpc.refreshIdentity(), log, signal),
+    signal => identity.run(() => rpc.refreshIdentity(), signal),
     signal => serveDiagnostics(config, { metrics, probes: { datastore: () => store.ping() }, log }, signal)
   ])
   log.info('server is stopping')
@@ -143,11 +148,12 @@ interface ServiceDeps {
   readonly feeds: AgentFeeds
   readonly progress: ProgressReporter
   readonly authorizer: Authorizer
+  readonly signing: SigningQueue
   readonly clock: Clock
 }
 
 function bindServices (config: ServerConfig, deps: ServiceDeps): BoundService[] {
-  const { store, authorities, replica, replicaId, aside, lease, feeds, progress, authorizer, clock } = deps
+  const { store, authorities, replica, replicaId, aside, lease, feeds, progress, authorizer, signing, clock } = deps
   const limits = createLimits(config.ratelimit, clock)
   const registrations = new Registrations(store, replica)
   const convergence = new Convergence({ replicaId, replica, feeds, progress: store.progress, replicas: store.replicas, clock })
@@ -158,14 +164,14 @@ function bindServices (config: ServerConfig, deps: ServiceDeps): BoundService[] 
   return [
     bind(agentService, agentHandlers({
       trustDomain, agentTtlSeconds: config.agentTtlSeconds, authority: ca, agents: store.agents, joinTokens: store.joinTokens,
-      registrations, directory: replica.agents, authorizer, limits, clock
+      registrations, directory: replica.agents, authorizer, limits, signing, clock
     })),
     bind(bundleService, bundleHandlers({ trustDomain, ownBundle: ca.bundle, bundles: store.bundles, registrations })),
     bind(entryService, entryHandlers({
       trustDomain, entries: store.entries, registrations, registry, catchUp, authorizer, polls: new Polls(progress, () => replica.cursor)
     })),
     bind(svidService, svidHandlers({
-      trustDomain, authority: ca, registry, catchUp, authorizer, limits,
+      trustDomain, authority: ca, registry, catchUp, authorizer, limits, signing, clock,
       defaultX509SvidTtlSeconds: config.defaultX509SvidTtlSeconds, defaultJwtSvidTtlSeconds: config.defaultJwtSvidTtlSeconds
     })),
     bind(localAuthorityService, localAuthorityHandlers({ authorities })),

@@ -82,6 +82,7 @@ export const errorCatalogue = {
   message_malformed: { status: 'INTERNAL', retry: false, next: 'the peer sent bytes that are no such message: check its version' },
   argument_invalid: { status: 'INVALID_ARGUMENT', retry: false, next: 'correct the named argument' },
   page_token_malformed: { status: 'INTERNAL', retry: false, next: 'start again without a page token' },
+  server_overloaded: { status: 'RESOURCE_EXHAUSTED', retry: true, next: 'retry when the answer says; if it lasts, add replicas' },
   rate_limited: { status: 'RESOURCE_EXHAUSTED', retry: true, next: 'retry with back-off' },
   not_converged: { status: 'DEADLINE_EXCEEDED', retry: true, next: 'the change is made; see who lacks it with `assay status`' },
   cluster_api_missing: { status: 'UNIMPLEMENTED', retry: false, next: 'ask an Assay server; a SPIRE server cannot tell who has a change' },
@@ -135,6 +136,8 @@ export interface SpiffeErrorOptions {
   readonly requirement?: string | undefined
   /** Facts safe to show, for logs and `--output json`. Never secrets. */
   readonly details?: Readonly<Record<string, unknown>> | undefined
+  /** After how many milliseconds a retry is welcome; sent to callers as `google.rpc.RetryInfo`. */
+  readonly retryAfterMs?: number | undefined
 }
 
 /** A refusal: expected, coded, explained. Whatever is not a `SpiffeError` is a bug. */
@@ -142,6 +145,7 @@ export class SpiffeError extends Error {
   readonly code: ErrorCode
   readonly requirement: string | undefined
   readonly details: Readonly<Record<string, unknown>> | undefined
+  readonly retryAfterMs: number | undefined
 
   /** @param message lower case, no final period: the rule and the offending value, never a secret */
   constructor (code: ErrorCode, message: string, options: SpiffeErrorOptions = {}) {
@@ -150,6 +154,7 @@ export class SpiffeError extends Error {
     this.code = code
     this.requirement = options.requirement
     this.details = options.details
+    this.retryAfterMs = options.retryAfterMs
   }
 
   get row (): CatalogueRow { return errorCatalogue[this.code] }

@@ -11,6 +11,11 @@ export interface Cursor {
   readonly number: number
 }
 
+/** Whether who stands at `cursor` knows what `required` says. */
+export function hasReached (cursor: Cursor, required: Cursor): boolean {
+  return cursor.epoch === required.epoch && cursor.number >= required.number
+}
+
 /** What changed between two places of the log, and how it is now; what is `undefined` is gone. */
 export interface ChangedState {
   readonly entries: ReadonlyMap<string, Entry | undefined>

@@ -48,7 +48,7 @@ void t.test('the commands that must exist exist', async t => {
     'agent evict', 'agent purge', 'bundle show', 'bundle list', 'bundle count', 'bundle set', 'bundle delete', 'localauthority x509 show',
     'localauthority x509 prepare', 'localauthority x509 activate', 'localauthority x509 taint', 'localauthority x509 revoke',
     'localauthority jwt show', 'localauthority jwt prepare', 'localauthority jwt activate', 'localauthority jwt taint',
-    'localauthority jwt revoke', 'upstreamauthority taint', 'upstreamauthority revoke', 'x509 mint', 'jwt mint',
+    'localauthority jwt revoke', 'upstreamauthority taint', 'upstreamauthority revoke', 'rotate', 'x509 mint', 'jwt mint',
     'api fetch x509', 'api fetch jwt', 'api watch', 'api validate jwt', 'svid inspect', 'svid verify', 'drill failover', 'errors',
     'completion', 'demo'
   ]) t.ok(known.includes(path), path)
@@ -96,5 +96,9 @@ void t.test('completion', async t => {
   t.same(complete('bundle', 'show', '--format', 'sp'), ['spiffe'])
   t.ok(complete('svid', 'verify', join(folder, 'assay.b')).includes(join(folder, 'assay.bash')), 'paths where a file is wanted')
   t.ok(complete('svid', 'verify', '-bundle', join(folder, 'assay.b')).includes(join(folder, 'assay.bash')))
+  t.same(complete('localauthority', 'x509', ''), ['show', 'prepare', 'activate', 'taint', 'revoke'])
+  t.same(complete('entry', 'create', '-wa'), ['-wait', '-wait-timeout'])
+  t.same(complete('rotate', '-compromised', ''), ['x509', 'jwt'])
+  t.ok(complete('status', '-socketPath', join(folder, 'assay.b')).includes(join(folder, 'assay.bash')), 'also where it may be repeated')
   t.same(complete('errors', 'usage'), ['usage_invalid'])
 })

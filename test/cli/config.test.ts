@@ -137,6 +137,9 @@ void t.test('each key of an agent configuration is read', async t => {
     x509SvidCacheMaxSize: 1_000,
     jwtSvidCacheMaxSize: 1_000,
     syncIntervalSeconds: 5,
+    offlineMaxAgeSeconds: 86_400,
+    keepWorkloadKeys: true,
+    takeOver: false,
     sds: {
       defaultSvidName: 'default',
       defaultBundleName: 'ROOTCA',
@@ -146,6 +149,7 @@ void t.test('each key of an agent configuration is read', async t => {
     },
     plugins: {
       KeyManager: [{ name: 'disk', config: {} }],
+      Sealing: [{ name: 'file', config: {} }],
       NodeAttestor: [{ name: 'join_token', config: {} }],
       WorkloadAttestor: [{ name: 'unix', config: { discoverWorkloadPath: false, workloadSizeLimit: 0 } }]
     },
@@ -167,6 +171,9 @@ void t.test('each key of an agent configuration is read', async t => {
   allowed_foreign_jwt_claims: [iss]
   workload_x509_svid_key_type: rsa-2048
   x509_svid_cache_max_size: 7
+  offline_max_age: 2h
+  keep_workload_keys: false
+  take_over: true
   sds: { default_svid_name: mine }
   experimental: { sync_interval: 200ms }
 plugins:
@@ -184,6 +191,9 @@ plugins:
     workloadKeyType: 'rsa-2048',
     x509SvidCacheMaxSize: 7,
     syncIntervalSeconds: 0.2,
+    offlineMaxAgeSeconds: 7200,
+    keepWorkloadKeys: false,
+    takeOver: true,
     sds: { defaultSvidName: 'mine', defaultBundleName: 'ROOTCA' },
     plugins: {
       KeyManager: [{ name: 'disk', config: { directory: '/keys' } }],

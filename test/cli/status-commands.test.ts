@@ -25,7 +25,7 @@ const status: GetStatusResponseInit = {
       id: '2f0c2d3a-0000-4000-8000-000000000002', name: 'host-b\n', version: '0.1.0', address: '10.0.0.2:8081', startedAt: noon,
       seenAt: noon, cursor: { epoch: 'e1', number: 40n }, staleMs: 1_500n
     },
-    { id: 'c', cursor: { epoch: 'e0', number: 7n }, startedAt: noon }
+    { id: 'c', cursor: { epoch: 'e0', number: 7n }, startedAt: noon, asideMs: 2_500n }
   ],
   leaseHolder: '2f0c2d3a-0000-4000-8000-000000000002',
   leaseExpiresAt: noon,
@@ -49,7 +49,7 @@ Chores       : 2f0c2d3a (host-b\\x0a) until 2026-01-31 12:00:00 +0000 UTC
 REPLICA    NAME        ADDRESS        VERSION  UP SINCE                       REVISION  BEHIND  STALE    CHANGES  AGENTS
 1f0c2d3a*  host-a      10.0.0.1:8081  0.1.0    2026-01-31 12:00:00 +0000 UTC  42        0       12ms     nudged   3
 2f0c2d3a   host-b\\x0a  10.0.0.2:8081  0.1.0    2026-01-31 12:00:00 +0000 UTC  40        2       1s500ms  polled   0
-c                                              2026-01-31 12:00:00 +0000 UTC  7         ?       0s       polled   0
+c                                              2026-01-31 12:00:00 +0000 UTC  7         ?       0s       polled   0 (aside for 2s500ms)
 * answers
 
 AUTHORITY  STATE   EXPIRES                        ID
@@ -81,7 +81,7 @@ void t.test('status: which agent serves which revision', async t => {
       yield { cursor: head, converged: false, consumers: [
         {
           agentId: 'spiffe://example.org/spire/agent/a', state: 'acknowledged', cursor: head, seenAt,
-          unservedEntryIds: ['e1', 'e2', 'e3', 'e4']
+          unservedEntryIds: ['e1', 'e2', 'e3', 'e4'], replicaId: answering
         },
         { agentId: 'spiffe://example.org/spire/agent/b', state: 'waiting', cursor: { epoch: 'e1', number: 40n }, seenAt },
         { agentId: 'spiffe://example.org/spire/agent/c', state: 'absent' }
@@ -91,10 +91,10 @@ void t.test('status: which agent serves which revision', async t => {
   const ask = (...words: string[]) => runAssay(['status', ...words, '-socketPath', socket])
   t.same(await ask(), { code: 0, stderr: '', stdout: `Log: 42; not every live agent is there yet
 
-AGENT                               STATE         REVISION  BEHIND  SEEN                           WITHOUT SVID
-spiffe://example.org/spire/agent/a  acknowledged  42        0       2026-01-31 12:00:00 +0000 UTC  e1 e2 e3 and 1 more
-spiffe://example.org/spire/agent/b  waiting       40        2       2026-01-31 12:00:00 +0000 UTC
-spiffe://example.org/spire/agent/c  absent        -         ?       never
+AGENT                               STATE         REVISION  BEHIND  REPLICA   SEEN                           WITHOUT SVID
+spiffe://example.org/spire/agent/a  acknowledged  42        0       1f0c2d3a  2026-01-31 12:00:00 +0000 UTC  e1 e2 e3 and 1 more
+spiffe://example.org/spire/agent/b  waiting       40        2       -         2026-01-31 12:00:00 +0000 UTC
+spiffe://example.org/spire/agent/c  absent        -         ?       -         never
 ` })
   t.match(JSON.parse((await ask('-output', 'json')).stdout), {
     converged: false, cursor: { epoch: 'e1', number: '42' }, consumers: [
@@ -110,7 +110,7 @@ void t.test('status of a real server with agents that follow', async t => {
   t.match(await ask(), /^Log: \d+; every live agent is there\nNo attested agents found\n$/)
   await using agent = await startFollowingAgent(server)
   await eventually('the acknowledgement has arrived', async () => (await ask()).includes('acknowledged'))
-  t.match(await ask(), new RegExp(`\n${agent.spiffeId} +acknowledged +\\d+ +0 `))
+  t.match(await ask(), new RegExp(`\n${agent.spiffeId} +acknowledged +\\d+ +0 +sqlite `))
   agent.mute()
   const spiffeId = { trustDomain: 'example.org', path: '/web' }
   const entry = { spiffeId, parentId: agent.id, selectors: [{ type: 'unix', value: 'uid:1' }] }

@@ -1,13 +1,15 @@
-import { mkdtemp, rm } from 'node:fs/promises'
+import { chmod, mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
 import { commandTree } from '../../src/cli/command-tree.ts'
 import { runCli } from '../../src/cli/run-cli.ts'
+import { bundleService } from '../../src/wire/generated/server-bundle.ts'
 import { eventually } from '../fakes/eventually.ts'
 import { startFollowingAgent } from '../fakes/following-agent.ts'
 import { postgresMissing, startPostgres } from '../fakes/postgres.ts'
 import { startServer } from '../fakes/processes.ts'
+import { databaseKeys } from '../fakes/replicas.ts'
 import { runAssay } from '../fakes/run-assay.ts'
 import { startTestServer } from '../fakes/server.ts'
 import { createTestTerminal } from '../fakes/terminal.ts'
@@ -60,4 +62,25 @@ await t.test('a replica that remembers nothing of a change does not take it for 
   await agent.moveTo(late)
   t.equal(await code, 0)
   t.match(terminal.stdout, new RegExp(`acknowledged  ${agent.spiffeId}\n$`))
+})
+
+await t.test('a rotation survives kill -9 of the replica that makes it', { skip }, async t => {
+  await using postgres = await startPostgres()
+  const datastoreUrl = await postgres.createSchema()
+  const keyFile = join(t.testdir({ kek: 'ab'.repeat(32) }), 'kek')
+  await chmod(keyFile, 0o600)
+  const database = { plugin_data: { key_encryption_key_file: keyFile } }
+  await using asked = await startServer({ config: { datastore_url: datastoreUrl }, blocks: { plugins: { KeyManager: { database } } } })
+  await using other = await startTestServer({ config: { datastoreUrl, ...databaseKeys(keyFile) } })
+  await using agent = await startFollowingAgent(other)
+  agent.muteWhen(({ bundles }) => bundles.some(({ x509Authorities }) => x509Authorities.length === 2))
+  const terminal = createTestTerminal({ interactive: true })
+  const words = ['rotate', '-compromised', 'x509', '-socketPath', asked.adminSocket, '-socketPath', other.config.socketPath]
+  const code = runCli(commandTree, words, terminal)
+  await eventually('the first step is made, and not everybody has it', () => terminal.stderr.includes('waiting for'))
+  await asked.kill9()
+  agent.unmute()
+  t.equal(await code, 0)
+  t.match(terminal.stdout, /\nprepare [^]*\nactivate [^]*\ntaint [^]*\nrevoke .* 1 of 1 live agent has it[^]*\nDone/)
+  t.match(await other.admin.client(bundleService).getBundle({}), { x509Authorities: [{ tainted: false }] })
 })

@@ -1,6 +1,6 @@
-import { spawn } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync } from 'node:fs'
+import { existsSync, globSync } from 'node:fs'
 import { cp, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises'
 import { createServer, type AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -13,11 +13,12 @@ import { findCommand } from '../../src/cli/find-command.ts'
 import { parseFlags } from '../../src/cli/parse-flags.ts'
 import { findEnvoy } from '../fakes/envoy.ts'
 import { eventually } from '../fakes/eventually.ts'
-import { startServer } from '../fakes/processes.ts'
+import { postgresMissing, startPostgres } from '../fakes/postgres.ts'
 
 interface Service {
   readonly command?: readonly string[]
-  readonly build: { readonly context: string, readonly dockerfile: string }
+  readonly image: string
+  readonly build?: { readonly context: string, readonly dockerfile: string }
   readonly healthcheck?: { readonly test: readonly string[] }
   readonly depends_on?: readonly string[] | Readonly<Record<string, { readonly condition: string }>>
   readonly network_mode?: string
@@ -36,7 +37,7 @@ const file = parse(await readFile(join(root, 'compose/compose.yaml'), 'utf8'), {
 const services = Object.entries(file.services)
 
 await t.test('compose.yaml refers to what is there', async t => {
-  t.ok(services.length >= 9)
+  t.ok(services.length >= 14)
   for (const [name, service] of services) {
     const { depends_on: after = [], network_mode: network = '', pid = '' } = service
     const shared = [network, pid].filter(mode => mode !== '').map(mode => /^service:(.+)$/.exec(mode)?.[1])
@@ -47,8 +48,12 @@ await t.test('compose.yaml refers to what is there', async t => {
       if (condition === 'service_healthy') t.ok(file.services[other]?.healthcheck, `${name}: ${other} has a health check`)
     }
     for (const network of Object.keys(service.networks ?? {})) t.ok(Object.hasOwn(file.networks, network), `${name}: network ${network}`)
-    for (const volume of service.volumes ?? []) t.ok(Object.hasOwn(file.volumes, volume.split(':')[0] ?? ''), `${name}: volume ${volume}`)
-    t.ok(existsSync(join(root, service.build.dockerfile)), `${name}: image`)
+    for (const volume of service.volumes ?? []) {
+      const [source = ''] = volume.split(':')
+      t.ok(source.startsWith('./') ? existsSync(join(root, 'compose', source)) : Object.hasOwn(file.volumes, source), `${name}: ${volume}`)
+    }
+    if (service.build === undefined) t.match(service.image, /^postgres:\d+-/, `${name}: an image of others, by version`)
+    else t.ok(existsSync(join(root, service.build.dockerfile)), `${name}: image`)
     for (const words of [service.command ?? [], service.healthcheck?.test.slice(1) ?? []]) {
       if (words[0] === 'assay') await t.resolves(parseCommandLine(words.slice(1)), `${name}: ${words.join(' ')}`)
       for (const path of words.filter(word => word.startsWith('/opt/assay/'))) {
@@ -56,10 +61,26 @@ await t.test('compose.yaml refers to what is there', async t => {
       }
     }
   }
+  for (const script of globSync('compose/*.sh', { cwd: root })) {
+    t.equal(spawnSync('sh', ['-n', join(root, script)]).status, 0, `${script} is well-formed`)
+  }
   const image = await readFile(join(root, 'compose/Containerfile'), 'utf8')
   for (const [, sources = ''] of image.matchAll(/^COPY (.+) \S+$/gm)) {
     for (const source of sources.split(' ')) t.ok(existsSync(join(root, source)), `Containerfile: ${source}`)
   }
+})
+
+const tools = [['docker', 'compose'], ['podman-compose'], ['podman', 'compose']]
+const tool = tools.find(([program = '', ...words]) => spawnSync(program, [...words, 'version'], { stdio: 'ignore' }).status === 0)
+const toolMissing = tool === undefined && 'neither docker compose nor podman-compose is here: no container tool has read compose.yaml'
+
+await t.test('a container tool reads compose.yaml as it is meant', { skip: toolMissing }, async t => {
+  const [program = '', ...words] = tool ?? []
+  const asked = [...words, '-f', join(root, 'compose/compose.yaml'), 'config']
+  const { status, stdout, stderr } = spawnSync(program, asked, { encoding: 'utf8' })
+  t.equal(status, 0, stderr)
+  const read = parse(stdout, { merge: true }) as ComposeFile
+  t.same(Object.keys(read.services).toSorted(), Object.keys(file.services).toSorted())
 })
 
 async function parseCommandLine (words: readonly string[]): Promise<void> {
@@ -69,21 +90,23 @@ async function parseCommandLine (words: readonly string[]): Promise<void> {
 }
 
 const envoy = findEnvoy()
-const skip = envoy === undefined ? 'there is no Envoy here; `npm test` brings one' : false
+const skip = postgresMissing() || (envoy === undefined && 'there is no Envoy here; `npm test` brings one')
 
 await t.test('the scripts of compose/, with plain processes for containers', { skip, timeout: 120_000 }, async t => {
   await using scope = new AsyncDisposableStack()
   const folder = await mkdtemp(join(tmpdir(), 'compose-'))
   scope.defer(() => rm(folder, { recursive: true, force: true }))
-  const server = scope.use(await startServer())
+  const postgres = scope.use(await startPostgres())
   const shared = join(folder, 'shared')
   const ports: Record<string, number> = {}
-  for (const port of ['15000', '15001', '15002', '15010', '15443', '8080']) ports[port] = await freePort()
+  for (const port of ['15000', '15001', '15002', '15010', '15443', '8080', '8081', '8082', '8083']) ports[port] = await freePort()
   await copyWithPorts(folder, ports)
   const environment = {
     ...process.env,
     PATH: [join(root, 'bin'), dirname(envoy as string), dirname(process.execPath), process.env['PATH']].join(delimiter),
-    ASSAY_SERVER_SOCKET: server.adminSocket,
+    ASSAY_SERVER_SOCKET: join(folder, 'server-1.sock'),
+    DATABASE_URL: postgres.url,
+    SECRETS: join(folder, 'secrets'),
     SHARED: shared,
     ENVOY_UID: String(process.getuid?.())
   }
@@ -108,16 +131,27 @@ await t.test('the scripts of compose/, with plain processes for containers', { s
       .replace('/opt/assay', root).replace('/shared', shared))
 
   for (const round of ['first', 'repeated']) {
+    const secrets = run(commandOf('secrets', {}))
+    t.equal((await secrets.exit)[0], 0, `${round} secrets: ${secrets.output}`)
+  }
+  const keyFile = join(folder, 'secrets', 'key-encryption-key')
+  t.match(await readFile(keyFile, 'utf8'), /^[0-9a-f]{64}$/)
+  for (const n of [1, 2, 3]) {
+    const own = ['-dataDir', join(folder, `server-${n}`), '-socketPath', join(folder, `server-${n}.sock`)]
+    const server = run([...commandOf(`server-${n}`, {}), ...own, '-bindAddress', '127.0.0.1', '-serverPort', String(ports[8080 + n])])
+    await eventually(`server ${n} to run; ${server.output}`, () => server.output.includes('server is running'), 30_000)
+  }
+  for (const round of ['first', 'repeated']) {
     const setup = run(commandOf('setup', {}))
     t.equal((await setup.exit)[0], 0, `${round} set-up: ${setup.output}`)
   }
   for (const node of ['node-1', 'node-2']) {
-    const changes = { '/var/lib/assay': join(folder, node), '172.30.0.10': '127.0.0.1', 8081: String(server.port) }
-    const agent = run([...commandOf(`${node}-agent`, changes), '-socketPath', join(folder, `${node}.sock`)])
+    const own = ['-dataDir', join(folder, node), '-socketPath', join(folder, `${node}.sock`)]
+    const agent = run([...commandOf(`${node}-agent`, {}), ...own, '-trustBundle', join(shared, 'bundle.pem')])
     await eventually(`${node} to serve; ${agent.output}`, () => agent.output.includes('agent is serving'), 30_000)
   }
   run(commandOf('backend', { 8080: String(ports['8080']) }))
-  run(commandOf('node-1-envoy', { '172.30.0.12': '127.0.0.1' }))
+  run(commandOf('node-1-envoy', { '172.30.0.32': '127.0.0.1' }))
   run(commandOf('node-2-envoy', {}))
   const web = run(commandOf('web', { 15001: String(ports['15001']) }))
   const batch = run(commandOf('batch', { 15002: String(ports['15002']) }))
@@ -130,6 +164,9 @@ await t.test('the scripts of compose/, with plain processes for containers', { s
 async function copyWithPorts (folder: string, ports: Readonly<Record<string, number>>): Promise<void> {
   await cp(join(root, 'compose'), join(folder, 'compose'), { recursive: true })
   await symlink(join(root, 'src'), join(folder, 'src'))
+  const agent = await readFile(join(root, 'compose/agent.yaml'), 'utf8')
+  const here = (_: string, n: string) => `127.0.0.1:${ports[8080 + Number(n)]}`
+  await writeFile(join(folder, 'compose/agent.yaml'), agent.replaceAll(/172\.30\.0\.2(\d):8081/g, here))
   await mkdir(join(folder, 'shared'))
   await mkdir(join(folder, 'envoy-configs'))
   for (const [name, node] of [

@@ -14,6 +14,8 @@ export interface FollowingAgent extends AsyncDisposable {
   readonly told: readonly SyncResponse[]
   /** From now on it takes in what it is told and says nothing. */
   mute (): void
+  /** The same from the first message on that is like this, that one included. */
+  muteWhen (isLike: (answer: SyncResponse) => boolean): void
   /** Says what it kept to itself. */
   unmute (): void
   /** Entries whose SVIDs it could not have; said with the next acknowledgement. */
@@ -30,6 +32,7 @@ export async function startFollowingAgent (server: TestServer): Promise<Followin
   const spiffeId = parseCertificate(identity.chain[0] as Uint8Array).uriSans[0] as string
   const told: SyncResponse[] = []
   let muted = false
+  let mutesAt: (answer: SyncResponse) => boolean = () => false
   let unservedEntryIds: readonly string[] = []
   let stream = await open(server)
 
@@ -42,6 +45,7 @@ export async function startFollowingAgent (server: TestServer): Promise<Followin
     const follow = async () => {
       for await (const answer of channel.client(agentSyncService).sync(requests)) {
         told.push(answer)
+        muted ||= mutesAt(answer)
         if (!answer.more) acknowledge(requests)
         resolve()
       }
@@ -66,8 +70,10 @@ export async function startFollowingAgent (server: TestServer): Promise<Followin
     id: { trustDomain: new URL(spiffeId).host, path: new URL(spiffeId).pathname },
     told,
     mute () { muted = true },
+    muteWhen (isLike) { mutesAt = isLike },
     unmute () {
       muted = false
+      mutesAt = () => false
       acknowledge(stream.requests)
     },
     setUnserved (entryIds) { unservedEntryIds = entryIds },

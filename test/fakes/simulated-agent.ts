@@ -59,7 +59,7 @@ export class SimulatedAgent {
       csr: createCertificateRequest(key),
       log
     }, new AbortController().signal)
-    return new SimulatedAgent(agentState(result.chain, key, result), options)
+    return new SimulatedAgent(agentState(result.chain, key, { ...result, cacheGeneration: 0 }), options)
   }
 
   /** Whether it has an SVID for an entry with this ID, or with `undefined` for all its entries, of which it has some. */
@@ -74,6 +74,7 @@ export class SimulatedAgent {
     const { addresses, trustDomain, log = silentLogger } = this.#options
     const clock = systemClock
     const store = {
+      folder: undefined,
       read: async () => this.#state,
       write: async (state: AgentState) => { this.#state = state },
       remove: async () => {}
@@ -89,7 +90,7 @@ export class SimulatedAgent {
     await using client = new ServerClient({
       addresses,
       random: Math.random,
-      agentId: svid.id,
+      agentId: () => svid.id,
       identity: () => svid.identity,
       verifyServer: verifyServerWith(() => identities.bundle, clock),
       log

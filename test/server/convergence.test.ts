@@ -4,6 +4,7 @@ import type { Progress } from '../../src/server/push/progress-reporter.ts'
 import type { Agent } from '../../src/spiffe/agent.ts'
 import type { SpiffeId } from '../../src/spiffe/spiffe-id.ts'
 import type { AgentProgress } from '../../src/storage/progress-store.ts'
+import { makeEntry } from '../fakes/entries.ts'
 
 const now = new Date('2026-01-31T12:00:00Z')
 const ago = (seconds: number) => new Date(now.getTime() - seconds * 1000)
@@ -29,7 +30,7 @@ function convergenceOf (agents: Readonly<Record<SpiffeId, Facts>>, between: Betw
   return new Convergence({
     replicaId: 'here',
     replica: {
-      registry: { agentIds: () => ids, agentsOf: id => id === 'web' ? [a] : [] },
+      registry: { agentIds: () => ids, agentsOf: id => id === 'web' ? [a] : [], get: id => id === 'web' ? makeEntry({ id }) : undefined },
       agents: { get: id => agents[id]?.banned === true ? { banned: true } as Agent : undefined }
     },
     feeds: { progressOf: id => agents[id]?.here, openOf: id => agents[id]?.open ?? 0, history: { between } },
@@ -87,7 +88,8 @@ void t.test('whom a change concerns', async t => {
     return [consumers.map(({ agentId }) => agentId), converged]
   }
   t.strictSame(await asked({ cursor: at(5), entryIds: [] }), [[a, b], false], 'all')
-  t.strictSame(await asked({ cursor: at(5), entryIds: ['web', 'unknown'] }), [[a], true], 'those who have the entry now')
+  t.strictSame(await asked({ cursor: at(5), entryIds: ['web'] }), [[a], true], 'those who have the entry now')
+  t.strictSame(await asked({ cursor: at(5), entryIds: ['web', 'gone'] }), [[a, b], false], 'everybody, where it is not known who had it')
   const between = (since: { number: number }, until: { number: number }) => new Map([[b, until.number - since.number]])
   t.strictSame(await asked({ cursor: at(5), since: at(3), entryIds: ['web'] }, between), [[b], false], 'those whom the change touched')
   t.strictSame(await asked({ cursor: at(5), since: at(3), entryIds: ['web'] }, () => undefined), [[a, b], false],

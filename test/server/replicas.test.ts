@@ -1,6 +1,8 @@
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
+import { openTlsChannel } from '../../src/rpc/channel.ts'
+import { silentLogger } from '../../src/runtime/logger.ts'
 import { decodeBundle } from '../../src/wire/bundle-codec.ts'
 import { agentSyncService, type SyncRequestInit } from '../../src/wire/generated/agent-sync.ts'
 import { clusterService } from '../../src/wire/generated/cluster.ts'
@@ -143,6 +145,12 @@ await t.test('three equal replicas on one database', { skip }, async t => {
       (await one.admin.client(bundleService).getBundle({})).x509Authorities.some(({ tainted }) => tainted))
     await two.admin.client(localAuthorityService).revokeX509Authority({ authorityId: old?.authorityId ?? '' })
     await eventually('and the revocation', async () => (await one.admin.client(bundleService).getBundle({})).x509Authorities.length === 1)
+    const bundle = decodeBundle(await one.admin.client(bundleService).getBundle({}))
+    for (const { ready } of replicas.servers) {
+      const verifyServer = (chain: readonly Uint8Array[]) => { verifyX509Svid(chain, { bundleOf: () => bundle, at: new Date() }) }
+      await using channel = openTlsChannel({ address: `127.0.0.1:${ready.port}`, verifyServer, log: silentLogger })
+      t.ok(await channel.client(bundleService).getBundle({}), 'no replica shows what the revoked one signed')
+    }
   })
 
   await t.test('the status names all replicas, the holder of the chores and the authorities', async t => {

@@ -132,10 +132,13 @@ class View {
   readonly #agents = new Map<string, unknown>()
   readonly #bundles = new Map<string, unknown>()
 
-  async reload (): Promise<void> { this.reloads++ }
+  async reload (): Promise<ChangedState> {
+    this.reloads++
+    return { entries: new Map(), agents: new Map(), bundles: new Map(), authorities: false }
+  }
 
   async apply ({ entries, agents, bundles }: ChangedState, { number }: { number: number }): Promise<void> {
-    this.numbers.push(number)
+    if (number > 0) this.numbers.push(number)
     take(this.#entries, entries)
     take(this.#agents, agents)
     take(this.#bundles, bundles)

@@ -37,28 +37,31 @@ await t.test('a connection that is lost on the way', { skip }, async t => {
 
   await t.test('before or within a transaction: it is begun again, once', async t => {
     const places: Record<string, RegExp> = {
-      'its first statement': /^begin/, 'a read': /select .* from "entries"/s, 'a write': /^insert into "entries"/, 'the log': /log_head/
+      'its first statement': /^start transaction/,
+      'a read': /select .* from "entries"/s,
+      'a write': /^insert into "entries"/,
+      'the log': /log_head/
     }
     for (const [place, which] of Object.entries(places)) {
       for (const fate of ['cut before', 'cut after'] as const) {
         meet(which, fate)
         t.strictSame(await create(), { outcome: 'created', stored: 1 }, `${place}, ${fate}`)
-        t.equal(seen(/^begin/), 2)
+        t.equal(seen(/^start transaction/), 2)
         t.equal(seen(/^commit/), 1)
       }
     }
     meet(/^insert into "entries"/, 'cut before', 2)
     t.strictSame(await create(), { outcome: 'datastore_unavailable', stored: 0 }, 'not a second time')
-    t.equal(seen(/^begin/), 2)
+    t.equal(seen(/^start transaction/), 2)
   })
 
   await t.test('once COMMIT was sent: never again, and it is said that nobody knows', async t => {
     meet(/^commit/, 'cut before')
     t.strictSame(await create(), { outcome: 'datastore_outcome_unknown', stored: 0 }, 'it did not arrive')
-    t.equal(seen(/^begin/), 1)
+    t.equal(seen(/^start transaction/), 1)
     meet(/^commit/, 'cut after')
     t.strictSame(await create(), { outcome: 'datastore_outcome_unknown', stored: 1 }, 'it did')
-    t.equal(seen(/^begin/), 1)
+    t.equal(seen(/^start transaction/), 1)
     await store.leases.acquire('counted', 'one', 1_000)
     meet(/^commit/, 'cut after')
     await t.rejects(store.leases.acquire('counted', 'two', 1_000, { seize: true }), { code: 'datastore_outcome_unknown' })

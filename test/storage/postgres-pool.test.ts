@@ -1,6 +1,6 @@
-import { once } from 'node:events'
+import { EventEmitter, once } from 'node:events'
 import { createServer, type AddressInfo } from 'node:net'
-import pg from 'pg'
+import type pg from 'pg'
 import t from 'tap'
 import { systemClock, type Clock } from '../../src/runtime/clock.ts'
 import { silentLogger } from '../../src/runtime/logger.ts'
@@ -12,7 +12,64 @@ import { Timelines } from '../../src/storage/postgres/timeline.ts'
 import { ManualClock } from '../fakes/clock.ts'
 import { eventually } from '../fakes/eventually.ts'
 import { across, executeSql, postgresMissing, startPostgres } from '../fakes/postgres.ts'
-import { startPostgresProxy } from '../fakes/postgres-proxy.ts'
+
+/** A connection that LISTENs, as far as nudges know it. */
+class FakeListener extends EventEmitter {
+  deaf = false
+  ended = false
+
+  async query (text: string): Promise<void> { t.match(text, /^listen /) }
+
+  hear (payload: string): void { if (!this.deaf && !this.ended) this.emit('notification', { payload }) }
+
+  async end (): Promise<void> { this.lose() }
+
+  lose (): void {
+    if (this.ended) return
+    this.ended = true
+    this.emit('end')
+  }
+}
+
+await t.test('LISTEN is begun anew when its connection ends, and when nothing is heard', async t => {
+  const clock = new ManualClock()
+  const opened: FakeListener[] = []
+  const nudges = new PostgresNudges({
+    openListener: async () => {
+      const listener = new FakeListener()
+      opened.push(listener)
+      return listener as unknown as pg.Client
+    },
+    execute: async (_text, payload) => { for (const listener of opened) listener.hear(payload) },
+    clock,
+    log: silentLogger
+  })
+  const stop = new AbortController()
+  const running = nudges.run(stop.signal)
+  await clock.advance(2_000)
+  t.equal(nudges.proved, true, 'its own heartbeat comes back')
+  let told = 0
+  nudges.on(() => told++)
+  opened[0]?.lose()
+  await clock.advance(1_000)
+  t.equal(opened.length, 2)
+  t.equal(told, 1, 'what nobody told meanwhile is looked for')
+  t.equal(nudges.proved, true)
+  await clock.advance(60_000)
+  t.equal(opened.length, 2, 'a connection that is heard stays')
+  const [, second] = opened
+  if (second !== undefined) second.deaf = true
+  await clock.advance(5_000)
+  t.equal(nudges.proved, false, 'silence is noticed, and polled through')
+  t.equal(second?.ended, false)
+  await clock.advance(8_000)
+  t.equal(second?.ended, true, 'a connection that stays silent is given up, though nothing said that it broke')
+  t.equal(opened.length, 3)
+  t.equal(nudges.proved, true)
+  stop.abort(new Error('the test is over'))
+  await running
+  t.equal(opened[2]?.ended, true)
+})
 
 const skip = postgresMissing()
 if (skip !== false) {
@@ -161,37 +218,5 @@ if (skip !== false) {
     t.not(await pidOf(next), pid, 'every connection is chosen anew')
     next.release()
     await pool.end()
-  })
-
-  await t.test('LISTEN is begun anew when its connection ends, and when nothing is heard', async t => {
-    await using proxy = await startPostgresProxy(postgres)
-    const clock = new ManualClock()
-    const connector = connectorTo(proxy.through(postgres.url), {}, clock)
-    const sender = new pg.Client(postgres.url)
-    await sender.connect()
-    const nudges = new PostgresNudges({
-      openListener: () => connector.connect('assay-listen'),
-      execute: async (text, payload) => { await sender.query(text, [payload]) },
-      clock,
-      log: silentLogger
-    })
-    const stop = new AbortController()
-    const running = nudges.run(stop.signal)
-    const listens = () => proxy.statements.filter(text => text.startsWith('listen')).length
-    const beat = async () => {
-      await clock.advance(1_000)
-      return nudges.proved
-    }
-    await eventually('heartbeats arrive', beat)
-    t.equal(listens(), 1)
-    await executeSql(postgres.url, 'select pg_terminate_backend(pid) from pg_stat_activity where application_name = \'assay-listen\'')
-    await eventually('it listens again', async () => await beat() && listens() === 2)
-    proxy.silent = true
-    await eventually('silence is noticed', async () => !await beat())
-    proxy.silent = false
-    await eventually('and ended, though no connection broke', async () => await beat() && listens() === 3)
-    stop.abort(new Error('the test is over'))
-    await running
-    await sender.end()
   })
 }

@@ -1,25 +1,20 @@
 import type { AuthorityState } from '../../wire/generated/server-local-authority.ts'
 import { defineCommand, type Call, type Command, type ExitCode } from '../command.ts'
-import type { Concern } from '../convergence/await-convergence.ts'
 import { beginWait, tellChange, waitFlags, type Wait } from '../convergence/wait.ts'
 import { switchFlag, textFlag } from '../flag.ts'
 import { usage } from '../parse-flags.ts'
 import { withServers, type Servers } from '../servers.ts'
 import { outputFlag, replicaFlags } from '../socket-path.ts'
 import { authorityCalls, kindNames, type AuthorityCalls, type AuthorityKind, type AuthorityVerb } from './authority-calls.ts'
+import { authorityConcerns } from './authority-concerns.ts'
 import { formatAuthority } from './format-authority.ts'
-import { encodeBreaks, formatBreaks, gateMs, passRevokeGate, replaced } from './revoke-gate.ts'
+import { encodeBreaks, formatBreaks, gateMs, passRevokeGate } from './revoke-gate.ts'
 
 const flags = { ...waitFlags, ...replicaFlags, output: outputFlag }
 const idFlag = (kind: AuthorityKind, verb: AuthorityVerb) =>
   textFlag(`the ${kindNames[kind]} authority to ${verb}`, { placeholder: 'ID' })
 
 const participles = { prepare: 'prepared', activate: 'activated', taint: 'tainted', revoke: 'revoked' } as const
-
-/** Every agent holds the bundle; one that could not have what the tainted authority signed replaced has not taken the taint over. */
-export const authorityConcerns: Readonly<Record<AuthorityVerb | 'prepare', Concern>> = {
-  prepare: { entryIds: [] }, activate: { entryIds: [] }, taint: replaced, revoke: { entryIds: [] }
-}
 
 export function localAuthorityPrepare (kind: AuthorityKind): Command {
   return defineCommand({

@@ -1,14 +1,15 @@
 import { SpiffeError, codeOf } from '../../spiffe/errors.ts'
 import type { ConsumerProgress } from '../../wire/generated/cluster.ts'
-import type { Concern, Waited } from '../convergence/await-convergence.ts'
+import type { Waited } from '../convergence/await-convergence.ts'
 import { lacks, nameConsumers } from '../convergence/consumers.ts'
 import { waitUntilTaken } from '../convergence/wait.ts'
 import { printable } from '../pretty.ts'
 import type { Servers } from '../servers.ts'
 import type { Terminal } from '../terminal.ts'
+import { authorityConcerns } from './authority-concerns.ts'
 
 /** Everybody must have replaced what the authority signed. */
-export const replaced: Concern = { entryIds: [], mustServe: 'any' }
+const replaced = authorityConcerns.taint
 
 /** Long enough for what others are changing at the moment to be acknowledged. */
 export const gateMs = 2_000

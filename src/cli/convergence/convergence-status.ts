@@ -1,6 +1,6 @@
 import type { Convergence } from '../../wire/generated/cluster.ts'
 import { watchConvergence } from '../cluster/cluster-client.ts'
-import { behindOf, dateOf, formatBehind, formatRevision } from '../cluster/format-cursor.ts'
+import { behindOf, dateOf, formatBehind, formatRevision, shortId } from '../cluster/format-cursor.ts'
 import { defineCommand } from '../command.ts'
 import { formatJson } from '../json-output.ts'
 import { formatTable, formatTime } from '../pretty.ts'
@@ -28,14 +28,17 @@ export const convergenceStatus = defineCommand({
   }
 })
 
+const headings = ['AGENT', 'STATE', 'REVISION', 'BEHIND', 'REPLICA', 'SEEN', 'WITHOUT SVID']
+
 function formatConvergence ({ cursor: head, consumers, converged }: Convergence): string {
   const heading = `Log: ${formatRevision(head)}; ${converged ? 'every live agent is there' : 'not every live agent is there yet'}\n`
   if (consumers.length === 0) return `${heading}No attested agents found\n`
-  return `${heading}\n${formatTable(['AGENT', 'STATE', 'REVISION', 'BEHIND', 'SEEN', 'WITHOUT SVID'], consumers.map(consumer => [
+  return `${heading}\n${formatTable(headings, consumers.map(consumer => [
     consumer.agentId,
     consumer.state,
     formatRevision(consumer.cursor),
     formatBehind(behindOf(head, consumer.cursor)),
+    consumer.replicaId === '' ? '-' : shortId(consumer.replicaId),
     formatSeen(dateOf(consumer.seenAt)),
     formatIds(consumer.unservedEntryIds)
   ]))}`

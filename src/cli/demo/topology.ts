@@ -31,6 +31,17 @@ const configs = join(import.meta.dirname, '../../../envoy-configs')
 /** `.ts` in a clone, `.js` when built. */
 const extension = extname(import.meta.filename)
 
+export interface ServerOptions {
+  readonly name?: string
+  readonly port?: number
+  /** Keys for the `server` block. */
+  readonly server?: Readonly<Record<string, unknown>>
+  /** Whole blocks beside it. */
+  readonly blocks?: Readonly<Record<string, unknown>>
+}
+
+export interface RunningServer extends SocketAddress { readonly process: ManagedProcess, readonly adminSocket: string }
+
 export interface RunningEnvoy { readonly process: ManagedProcess, readonly log: AccessLog }
 
 /** The processes of the demo, started one by one and stopped in reverse order. */
@@ -42,32 +53,36 @@ export class Topology implements AsyncDisposable {
   constructor (deps: TopologyDeps) { this.#deps = deps }
 
   get processes (): readonly ManagedProcess[] { return this.#processes }
-  get adminSocket (): string { return join(this.#deps.workspace.folder, 'server', 'admin.sock') }
   agentSocket (node: DemoNode): string { return join(this.#deps.workspace.folder, node.name, 'agent.sock') }
 
-  /** @returns where agents reach it */
-  async startServer (node: DemoNode): Promise<SocketAddress> {
-    const folder = await this.#folder('server')
-    const port = await node.port(node.address, 8081)
+  /** @returns where agents and operators reach it */
+  async startServer (
+    node: DemoNode, { name = 'server', port: preferredPort = 8081, server: keys = {}, blocks = {} }: ServerOptions = {}
+  ): Promise<RunningServer> {
+    const folder = await this.#folder(name)
+    const port = await node.port(node.address, preferredPort)
+    const adminSocket = join(folder, 'admin.sock')
     const file = await writeJson(folder, 'server.json', {
       server: {
         trust_domain: trustDomain,
         bind_address: node.address,
         bind_port: port,
-        socket_path: this.adminSocket,
+        socket_path: adminSocket,
         data_dir: folder,
-        ratelimit: { attestation: false, signing: true }
-      }
+        ratelimit: { attestation: false, signing: true },
+        ...keys
+      },
+      ...blocks
     })
-    const server = this.#start('server', node, assay('server', 'run', '-config', file))
-    await server.line('that it runs', logged('server is running'), startTimeoutMs)
-    return { host: node.address, port }
+    const process = this.#start(name, node, assay('server', 'run', '-config', file))
+    await process.line('that it runs', logged('server is running'), startTimeoutMs)
+    return { host: node.address, port, process, adminSocket }
   }
 
   /** Files for the agents, and the entries: each node's Envoy may hold the identities of its node's workloads. */
-  async register (clients: DemoNode, servers: DemoNode): Promise<void> {
+  async register (server: RunningServer, clients: DemoNode, servers: DemoNode): Promise<void> {
     const selectors = await this.#envoySelectors()
-    await using operator = new DemoOperator(this.adminSocket)
+    await using operator = new DemoOperator(server.adminSocket)
     for (const node of [clients, servers]) {
       const folder = await this.#folder(node.name)
       await operator.writeBundle(join(folder, 'bundle.pem'))
@@ -77,13 +92,13 @@ export class Topology implements AsyncDisposable {
     await operator.register([entry(ids.web, clients), entry(ids.batch, clients), entry(ids.backend, servers)])
   }
 
-  async startAgent (node: DemoNode, server: SocketAddress): Promise<void> {
+  /** It follows one of the servers, and turns to another when that is away. */
+  async startAgent (node: DemoNode, servers: readonly SocketAddress[]): Promise<void> {
     const folder = await this.#folder(node.name)
     const file = await writeJson(folder, 'agent.json', {
       agent: {
         trust_domain: trustDomain,
-        server_address: server.host,
-        server_port: server.port,
+        server_addresses: servers.map(({ host, port }) => `${host}:${port}`),
         socket_path: this.agentSocket(node),
         data_dir: join(folder, 'data'),
         trust_bundle_path: join(folder, 'bundle.pem'),

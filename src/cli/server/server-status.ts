@@ -53,7 +53,7 @@ function formatStatus (status: GetStatusResponse): string {
       formatBehind(behindOf(head, replica.cursor)),
       formatDuration(Number(replica.staleMs)),
       replica.nudged ? 'nudged' : 'polled',
-      `${replica.agents}`
+      `${replica.agents}${replica.asideMs > 0n ? ` (aside for ${formatDuration(Number(replica.asideMs))})` : ''}`
     ])),
     '* answers\n\n',
     formatTable(['AUTHORITY', 'STATE', 'EXPIRES', 'ID'], authorities.map(({ kind, state, expiresAt, authorityId }) =>

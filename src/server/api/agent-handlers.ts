@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import type { CertificateAuthority } from '../../ca/certificate-authority.ts'
+import type { CertificateAuthority, IssuedX509Svid } from '../../ca/certificate-authority.ts'
 import { parseAgentId } from '../../spiffe/agent.ts'
 import type { EntryDraft } from '../../spiffe/entry.ts'
 import { SpiffeError } from '../../spiffe/errors.ts'
@@ -22,12 +22,14 @@ import { joinTokenAgentId } from '../join-token.ts'
 import { attestAgent } from './attest-agent.ts'
 import { encodeX509Svid } from './encode-svid.ts'
 import { decodeAgentFilter } from './filters.ts'
+import type { SigningQueue } from '../signing-queue.ts'
 import type { Limits } from './limits.ts'
 
 export interface AgentDeps {
   readonly trustDomain: TrustDomain
   readonly agentTtlSeconds: number
   readonly authority: CertificateAuthority
+  readonly signing: SigningQueue
   readonly agents: AgentStore
   readonly joinTokens: JoinTokenStore
   readonly registrations: Registrations
@@ -40,7 +42,7 @@ export interface AgentDeps {
 
 /** `spire.api.server.agent.v1.Agent` (spire-surface §1.3). */
 export function agentHandlers (deps: AgentDeps): AgentHandlers<CallContext> {
-  const { agents, authority, authorizer, registrations, trustDomain } = deps
+  const { agents, authority, authorizer, registrations, signing, trustDomain } = deps
   const agentIdFrom = (id: SPIFFEID | undefined) => parseAgentId(id === undefined ? '' : spiffeIdText(id), trustDomain)
   return {
     async countAgents ({ filter }) {
@@ -80,8 +82,11 @@ export function agentHandlers (deps: AgentDeps): AgentHandlers<CallContext> {
       if (params === undefined) throw new SpiffeError('attestation_malformed', 'params cannot be nil')
       if (params.csr.length === 0) throw new SpiffeError('attestation_malformed', 'missing CSR')
       if (agent.canReattest) throw new SpiffeError('agent_must_reattest', 'agent must reattest instead of renew')
-      const { publicKey } = parseCertificateRequest(params.csr)
-      const svid = await authority.issueX509Svid({ id: agent.id, publicKey, dnsNames: [], ttlSeconds: deps.agentTtlSeconds })
+      const work = { kind: 'agent' as const, caller: agent.id, endsBy: agent.expiresAt, keyType: authority.keyType }
+      const [svid] = await signing.sign(work, [params.csr], async ([csr]) => {
+        const { publicKey } = parseCertificateRequest(csr as Uint8Array)
+        return await authority.issueX509Svids([{ id: agent.id, publicKey, dnsNames: [], ttlSeconds: deps.agentTtlSeconds }])
+      }, context.signal) as [IssuedX509Svid]
       await registrations.setNewSerial(agent.id, svid.serialNumber, svid.notAfter)
       context.log.info({ agent: agent.id, expires: svid.notAfter.toISOString() }, 'agent SVID renewed')
       return { svid: encodeX509Svid(svid) }

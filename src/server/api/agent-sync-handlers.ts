@@ -39,7 +39,7 @@ export function agentSyncHandlers (deps: AgentSyncDeps): AgentSyncHandlers<CallC
       if (first.done === true) return
       replica.requireFresh()
       await rememberVersion(id, agentVersion, first.value.agentVersion, deps)
-      using feed = feeds.open(id, decodeCursor(first.value.resume))
+      using feed = await feeds.open(id, decodeCursor(first.value.resume))
       deps.progress.report(id, { state: 'acknowledged', cursor: { ...replica.cursor, number: 0 }, unservedEntryIds: [] })
       context.log.debug({ agent: id, resumes: first.value.resume?.number.toString() }, 'agent follows')
       void readAcknowledgements(stream, feed, id, deps).catch((error: unknown) => feed.fail(error as Error))

@@ -1,4 +1,5 @@
 import type { Agent } from '../../spiffe/agent.ts'
+import type { IssuedX509Svid, X509SvidOrder } from '../../ca/certificate-authority.ts'
 import { SpiffeError } from '../../spiffe/errors.ts'
 import type { CallContext } from '../../rpc/call.ts'
 import type { AttestAgentRequest, AttestAgentResponseInit } from '../../wire/generated/server-agent.ts'
@@ -6,6 +7,7 @@ import { parseCertificateRequest } from '../../x509/certificate-request.ts'
 import { joinTokenAgentId } from '../join-token.ts'
 import type { AgentDeps } from './agent-handlers.ts'
 import { encodeX509Svid } from './encode-svid.ts'
+import { hostOf } from './limits.ts'
 
 /**
  * Node attestation (spire-surface §2.1). The SVID is signed before the token is taken, and token and node row change in one
@@ -41,7 +43,7 @@ async function attest (
   if (known?.banned === true) throw new SpiffeError('agent_banned', 'failed to attest: agent is banned')
   log.debug({ agent: withoutToken(id) }, 'join token is valid')
 
-  const svid = await deps.authority.issueX509Svid({ id, publicKey, dnsNames: [], ttlSeconds: deps.agentTtlSeconds })
+  const svid = await signAttested({ id, publicKey, dnsNames: [], ttlSeconds: deps.agentTtlSeconds }, context, deps)
   const agent: Agent = {
     id,
     attestationType: type,
@@ -55,6 +57,19 @@ async function attest (
   await deps.registrations.attestAgent(agent, token)
   log.info({ agent: id, expires: svid.notAfter.toISOString() }, 'agent attested')
   return { result: { svid: encodeX509Svid(svid), reattestable: false } }
+}
+
+/** The node has nothing yet, so what it waits for cannot end; whoever attests is known by its address alone. */
+async function signAttested (order: X509SvidOrder, { caller, signal }: CallContext, deps: AgentDeps): Promise<IssuedX509Svid> {
+  const { authority, clock, signing } = deps
+  const work = {
+    kind: 'attestation' as const,
+    caller: caller.kind === 'tls' ? hostOf(caller.address) : 'local',
+    endsBy: clock.now(),
+    keyType: authority.keyType
+  }
+  const [svid] = await signing.sign(work, [order], async orders => await authority.issueX509Svids(orders), signal)
+  return svid as IssuedX509Svid
 }
 
 async function readParams (requests: AsyncIterable<AttestAgentRequest>): Promise<{ type: string, payload: Uint8Array, csr: Uint8Array }> {

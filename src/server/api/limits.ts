@@ -28,6 +28,6 @@ export function createLimits (switches: LimitSwitches, clock: Clock): Limits {
 }
 
 /** A client's ports differ from call to call. */
-function hostOf (address: string): string {
+export function hostOf (address: string): string {
   return address.replace(/:\d+$/, '')
 }

@@ -1,11 +1,13 @@
 import { randomBytes } from 'node:crypto'
-import type { CertificateAuthority, X509SvidOrder } from '../../ca/certificate-authority.ts'
+import type { CertificateAuthority, IssuedJwtSvid, JwtSvidOrder, X509SvidOrder } from '../../ca/certificate-authority.ts'
 import { checkDnsName, checkNoOverlap } from '../../spiffe/dns-name.ts'
+import type { Agent } from '../../spiffe/agent.ts'
 import type { Entry } from '../../spiffe/entry.ts'
 import { SpiffeError } from '../../spiffe/errors.ts'
 import { checkWorkloadId } from '../../spiffe/member-id.ts'
 import { parseSpiffeId } from '../../spiffe/spiffe-id.ts'
 import type { TrustDomain } from '../../spiffe/trust-domain.ts'
+import type { Clock } from '../../runtime/clock.ts'
 import type { CallContext } from '../../rpc/call.ts'
 import type { BatchNewX509SVIDRequest, NewX509SVIDParams, SVIDHandlers } from '../../wire/generated/server-svid.ts'
 import { decodeSpiffeId } from '../../wire/spiffe-id-codec.ts'
@@ -13,6 +15,7 @@ import { parseCertificateRequest } from '../../x509/certificate-request.ts'
 import { checkAudience } from '../../jwt/audience.ts'
 import type { Authorizer } from '../authorize.ts'
 import type { AgentView, Registry } from '../registry.ts'
+import type { SigningQueue } from '../signing-queue.ts'
 import { encodeJwtSvid, encodeX509Svid } from './encode-svid.ts'
 import { isAccepted, itemOk, itemRefused } from './item-status.ts'
 import type { Limits } from './limits.ts'
@@ -27,6 +30,8 @@ export interface SvidDeps {
   readonly catchUp: () => Promise<void>
   readonly authorizer: Authorizer
   readonly limits: Limits
+  readonly signing: SigningQueue
+  readonly clock: Clock
 }
 
 /** Items one BatchNewX509SVID may carry; SPIRE's agents send 500 at most. */
@@ -62,7 +67,7 @@ export function svidHandlers (deps: SvidDeps): Partial<SVIDHandlers<CallContext>
     async batchNewX509SVID (request, context) {
       const agent = authorizer.agentOf(context)
       await limits.signing(context, request.params.length)
-      return { results: await newX509Svids(request, agent, deps) }
+      return { results: await newX509Svids(request, agent, deps, context.signal) }
     },
 
     async newJWTSVID ({ entryId, audience }, context) {
@@ -70,30 +75,48 @@ export function svidHandlers (deps: SvidDeps): Partial<SVIDHandlers<CallContext>
       await limits.jwt(context, 1)
       if (!isAuthorized(entryId, agent, registry)) await deps.catchUp()
       const entry = authorizedEntry(entryId, agent, registry)
-      const svid = await authority.issueJwtSvid({
+      const order = {
         id: entry.spiffeId,
         audience: checkAudience(audience),
         ttlSeconds: ttlOf(entry.jwtSvidTtlSeconds, deps.defaultJwtSvidTtlSeconds),
         ...(entry.additionalAttributes.jwtSvidIncludeJti ? { jti: randomBytes(16).toString('base64url') } : {})
-      })
-      return { svid: encodeJwtSvid(svid) }
+      }
+      // A workload waits for it.
+      const work = { kind: 'svid' as const, caller: agent.id, endsBy: deps.clock.now(), keyType: authority.jwtKeyType }
+      const [svid] = await deps.signing.sign(work, [order], async ([order]) => [
+        await authority.issueJwtSvid(order as JwtSvidOrder)
+      ], context.signal)
+      return { svid: encodeJwtSvid(svid as IssuedJwtSvid) }
     }
   }
 }
 
-/** Checks every item first, then signs those that passed, side by side. */
-async function newX509Svids ({ params }: BatchNewX509SVIDRequest, agent: AgentView, { authority, registry, ...deps }: SvidDeps) {
+/** Checks and signs a slice at a time. */
+async function newX509Svids ({ params }: BatchNewX509SVIDRequest, agent: Agent, deps: SvidDeps, signal: AbortSignal) {
+  const { authority, registry, signing } = deps
   if (params.length > maxBatch) throw new SpiffeError('argument_invalid', `more than ${maxBatch} CSRs in one batch`)
   // An agent may have heard of an entry from another replica before this one did.
   if (params.some(({ entryId }) => !isAuthorized(entryId, agent, registry))) await deps.catchUp()
-  const orders = params.map(item => orderOf(item, agent, registry, deps.defaultX509SvidTtlSeconds))
-  const signed = (await authority.issueX509Svids(orders.filter(isAccepted))).values()
-  return orders.map(order => {
-    if (order instanceof SpiffeError) return { status: itemRefused(order) }
-    const svid = signed.next().value
-    if (svid === undefined) throw new Error('the authority signed fewer SVIDs than ordered')
-    return { status: itemOk, svid: encodeX509Svid(svid) }
-  })
+  const work = { kind: 'svid' as const, caller: agent.id, endsBy: renewedBefore(params, deps), keyType: authority.keyType }
+  return await signing.sign(work, params, async slice => {
+    const orders = slice.map(item => orderOf(item, agent, registry, deps.defaultX509SvidTtlSeconds))
+    const signed = (await authority.issueX509Svids(orders.filter(isAccepted))).values()
+    return orders.map(order => {
+      if (order instanceof SpiffeError) return { status: itemRefused(order) }
+      const svid = signed.next().value
+      if (svid === undefined) throw new Error('the authority signed fewer SVIDs than ordered')
+      return { status: itemOk, svid: encodeX509Svid(svid) }
+    })
+  }, signal)
+}
+
+/**
+ * When the first of what a batch replaces ends, at the latest. A request does not say; agents renew at half of the life, so at most half of
+ * it is left.
+ */
+function renewedBefore (params: readonly NewX509SVIDParams[], { registry, clock, defaultX509SvidTtlSeconds }: SvidDeps): Date {
+  const ttls = params.map(({ entryId }) => registry.get(entryId)?.x509SvidTtlSeconds || defaultX509SvidTtlSeconds)
+  return new Date(clock.now().getTime() + Math.min(defaultX509SvidTtlSeconds, ...ttls) * 500)
 }
 
 /** Identity, DNS names and lifetime come from the entry; only the key comes from the CSR. */

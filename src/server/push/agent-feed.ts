@@ -1,3 +1,4 @@
+import { Waiter } from '../../runtime/waiter.ts'
 import type { Bundle } from '../../spiffe/bundle.ts'
 import type { Entry } from '../../spiffe/entry.ts'
 import type { TrustDomain } from '../../spiffe/trust-domain.ts'
@@ -34,7 +35,10 @@ export class AgentFeed {
   readonly #bundles = new Map<TrustDomain, Bundle>()
   /** How many of the entries federate with each domain. */
   readonly #federations = new Map<TrustDomain, number>()
-  #touched: Set<string> | 'all'
+  /** Must be looked at: the agent may have them, or must get them. */
+  #touched: Set<string>
+  /** All must be compared, and what was touched besides. */
+  #all: boolean
   #snapshot: boolean
   #bundlesDue = true
   #cursorDue = false
@@ -42,14 +46,14 @@ export class AgentFeed {
   #acknowledged: Cursor | undefined
   #unserved: readonly string[] = []
   #told: Cursor | undefined
-  #wake: () => void = () => {}
+  readonly #waiter = new Waiter()
 
   /** @param missed what touched the agent since it was last told; `undefined`: it must be told everything */
   constructor (source: FeedSource, missed: Touched | undefined) {
     this.#source = source
-    this.#snapshot = missed === undefined || missed === 'all'
-    this.#touched = missed === undefined || missed === 'all' ? 'all' : new Set(missed)
-    if (this.#touched === 'all') return
+    this.#all = this.#snapshot = missed === undefined || missed === 'all'
+    this.#touched = new Set(missed === 'all' ? [] : missed)
+    if (this.#all) return
     for (const entry of this.#authorized()) if (!this.#touched.has(entry.id)) this.#hold(entry)
   }
 
@@ -57,27 +61,29 @@ export class AgentFeed {
   get known (): number { return this.#sent.size }
 
   touch (touched: Touched): void {
-    if (touched === 'all') this.#touched = 'all'
-    else if (this.#touched !== 'all') for (const id of touched) this.#touched.add(id)
-    this.#wake()
+    if (touched === 'all') this.#all = true
+    else for (const id of touched) this.#touched.add(id)
+    this.#waiter.wake()
   }
 
-  /** A bundle changed that the agent may hold. */
-  touchBundles (): void {
+  /** These changed or went; what does not concern the agent is left out. */
+  touchBundles (changed: ReadonlySet<TrustDomain>): void {
+    const concerned = changed.has(this.#source.trustDomain) || [...changed].some(domain => this.#federations.has(domain))
+    if (!concerned) return
     this.#bundlesDue = true
-    this.#wake()
+    this.#waiter.wake()
   }
 
   /** The log began anew: the agent must learn at least where it stands. */
   touchCursor (): void {
     this.#cursorDue = true
-    this.#wake()
+    this.#waiter.wake()
   }
 
   /** Ends the stream: `next` throws this from now on. */
   fail (error: Error): void {
     this.#failure = error
-    this.#wake()
+    this.#waiter.wake()
   }
 
   acknowledge (cursor: Cursor, unservedEntryIds: readonly string[]): void {
@@ -99,14 +105,13 @@ export class AgentFeed {
   next (): FeedStep | undefined {
     if (this.#failure !== undefined) throw this.#failure
     const cursor = this.#source.cursor()
-    const empty = !this.#cursorDue
-    this.#cursorDue = false
     const snapshot = this.#snapshot
     const { entries, removedEntryIds } = this.#takeEntries()
     const federationChanged = entries.length + removedEntryIds.length > 0
     const { bundles, removedTrustDomains } = this.#takeBundles(federationChanged || snapshot)
-    this.#snapshot = false
-    if (empty && !snapshot && !federationChanged && bundles.length + removedTrustDomains.length === 0) return undefined
+    const something = snapshot || this.#cursorDue || federationChanged || bundles.length + removedTrustDomains.length > 0
+    this.#snapshot = this.#cursorDue = false
+    if (!something) return undefined
     this.#told = cursor
     return { cursor, snapshot, entries, removedEntryIds, bundles, removedTrustDomains }
   }
@@ -114,18 +119,16 @@ export class AgentFeed {
   /** Settles when there may be something to tell. */
   async untilTouched (signal: AbortSignal): Promise<void> {
     if (this.#due || this.#failure !== undefined || signal.aborted) return
-    await new Promise<void>(resolve => {
-      this.#wake = resolve
-      signal.addEventListener('abort', () => resolve(), { once: true })
-    })
+    await this.#waiter.wait(signal)
   }
 
-  get #due (): boolean { return this.#bundlesDue || this.#cursorDue || this.#touched === 'all' || this.#touched.size > 0 }
+  get #due (): boolean { return this.#bundlesDue || this.#cursorDue || this.#all || this.#touched.size > 0 }
 
   #takeEntries (): { entries: Entry[], removedEntryIds: string[] } {
-    const { registry } = this.#source
     const touched = this.#touched
+    const all = this.#all ? new Map(this.#authorized().map(entry => [entry.id, entry])) : undefined
     this.#touched = new Set()
+    this.#all = false
     const entries: Entry[] = []
     const removedEntryIds: string[] = []
     const put = (entry: Entry) => {
@@ -133,20 +136,17 @@ export class AgentFeed {
       this.#hold(entry)
       entries.push(entry)
     }
-    if (touched === 'all') {
-      const authorized = this.#authorized()
-      const ids = new Set(authorized.map(entry => entry.id))
-      for (const id of this.#sent.keys()) if (!ids.has(id)) removedEntryIds.push(id)
-      for (const entry of authorized) put(entry)
-    } else {
-      for (const id of touched) {
-        const entry = registry.get(id)
-        if (entry !== undefined && registry.isAuthorized(this.#source.agent(), entry)) put(entry)
-        // Also what a resuming agent may hold without having been told on this stream.
-        else removedEntryIds.push(id)
-      }
+    if (all !== undefined) {
+      for (const entry of all.values()) put(entry)
+      for (const id of this.#sent.keys()) if (!all.has(id)) touched.add(id)
     }
-    for (const id of removedEntryIds) this.#drop(id)
+    for (const id of touched) {
+      const entry = all === undefined ? this.#authorizedEntry(id) : all.get(id)
+      if (entry !== undefined) put(entry)
+      // Also what a resuming agent may hold without having been told on this stream; a snapshot leaves out what is gone.
+      else if (!this.#snapshot) removedEntryIds.push(id)
+      if (entry === undefined) this.#drop(id)
+    }
     return { entries, removedEntryIds }
   }
 
@@ -188,4 +188,10 @@ export class AgentFeed {
   }
 
   #authorized (): readonly Entry[] { return this.#source.registry.authorizedEntries(this.#source.agent()) }
+
+  #authorizedEntry (id: string): Entry | undefined {
+    const { registry } = this.#source
+    const entry = registry.get(id)
+    return entry !== undefined && registry.isAuthorized(this.#source.agent(), entry) ? entry : undefined
+  }
 }

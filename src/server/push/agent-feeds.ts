@@ -2,8 +2,7 @@ import type { OwnBundle } from '../../ca/own-bundle.ts'
 import type { Clock } from '../../runtime/clock.ts'
 import type { SpiffeId } from '../../spiffe/spiffe-id.ts'
 import type { TrustDomain } from '../../spiffe/trust-domain.ts'
-import type { Cursor } from '../../storage/change-log.ts'
-import type { Touched } from '../registry.ts'
+import { hasReached, type Cursor } from '../../storage/change-log.ts'
 import { ChangeHistory } from '../replication/change-history.ts'
 import type { Replica } from '../replication/replica.ts'
 import type { StandAside } from '../replication/stand-aside.ts'
@@ -35,7 +34,7 @@ export class AgentFeeds {
       for (const [agent, touch] of touched) this.#each(agent, feed => feed.touch(touch))
       // A ban or an eviction must be noticed though no entry changed.
       for (const agent of agents) this.#each(agent, feed => feed.touch(new Set()))
-      if (bundles.size > 0) for (const [, feed] of this.#all()) feed.touchBundles()
+      if (bundles.size > 0) for (const [, feed] of this.#all()) feed.touchBundles(bundles)
       if (cursor.epoch !== epoch) for (const [, feed] of this.#all()) feed.touchCursor()
       epoch = cursor.epoch
     })
@@ -52,16 +51,23 @@ export class AgentFeeds {
     return [...this.#open.keys()]
   }
 
-  /** @param resume where the agent stands; `undefined`: it knows nothing. Close what this returns. */
-  open (agentId: SpiffeId, resume: Cursor | undefined): AgentFeed & Disposable {
+  /**
+   * Close what this returns.
+   * @param resume where the agent stands; `undefined`: it knows nothing
+   * @throws {SpiffeError} `datastore_unavailable` when the agent knows more than this replica, which cannot look
+   */
+  async open (agentId: SpiffeId, resume: Cursor | undefined): Promise<AgentFeed & Disposable> {
     const { replica, ownBundle, trustDomain } = this.#deps
+    // Another replica told it more: it must not be led back, nor be told of changes that this replica takes over in one step with what
+    // the agent has of them.
+    if (resume !== undefined && !hasReached(replica.cursor, resume)) await replica.catchUp()
     const feed = new AgentFeed({
       registry: replica.registry,
       trustDomain,
       cursor: () => replica.cursor,
       agent: () => replica.agents.get(agentId) ?? { id: agentId, selectors: [] },
       bundleOf: domain => domain === trustDomain ? ownBundle.value : replica.bundleOf(domain)
-    }, resume === undefined ? undefined : this.#missed(resume, agentId))
+    }, resume === undefined ? undefined : this.history.since(resume, agentId))
     const feeds = this.#open.get(agentId) ?? new Set()
     feeds.add(feed)
     this.#open.set(agentId, feeds)
@@ -71,13 +77,6 @@ export class AgentFeeds {
         if (feeds.size === 0 && this.#open.get(agentId) === feeds) this.#open.delete(agentId)
       }
     })
-  }
-
-  #missed (resume: Cursor, agentId: SpiffeId): Touched | undefined {
-    const { cursor } = this.#deps.replica
-    // Ahead of us: this replica lags, and will hear of the rest; what it missed until then it hears as well.
-    if (resume.epoch === cursor.epoch && resume.number > cursor.number) return new Set()
-    return this.history.since(resume, agentId)
   }
 
   /**

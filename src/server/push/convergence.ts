@@ -1,6 +1,6 @@
 import { isAgentId } from '../../spiffe/agent.ts'
 import type { SpiffeId } from '../../spiffe/spiffe-id.ts'
-import type { Cursor } from '../../storage/change-log.ts'
+import { hasReached, type Cursor } from '../../storage/change-log.ts'
 import type { AgentProgress, ProgressState, ProgressStore } from '../../storage/progress-store.ts'
 import type { ReplicaStore } from '../../storage/replica-store.ts'
 import type { Clock } from '../../runtime/clock.ts'
@@ -42,7 +42,7 @@ export interface ConvergenceDeps {
   /** This replica. */
   readonly replicaId: string
   readonly replica: {
-    readonly registry: Pick<Registry, 'agentIds' | 'agentsOf'>
+    readonly registry: Pick<Registry, 'agentIds' | 'agentsOf' | 'get'>
     readonly agents: Pick<AgentDirectory, 'get'>
   }
   readonly feeds: Pick<AgentFeeds, 'progressOf' | 'openOf'> & { readonly history: Pick<ChangeHistory, 'between'> }
@@ -80,9 +80,11 @@ export class Convergence {
     if (entryIds.length === 0) return all()
     if (since !== undefined) {
       const touched = feeds.history.between(since, cursor, new Set(entryIds))
-      // This replica does not remember the change, and so cannot tell who lost what: everybody must stand where the log does.
+      // Where this replica does not remember the change, anybody may have lost by it.
       return touched === undefined ? all() : new Map([...touched].map(([id, number]) => [id, { epoch: cursor.epoch, number }]))
     }
+    // Nor is it known who had what is gone.
+    if (entryIds.some(id => replica.registry.get(id) === undefined)) return all()
     const concerned = entryIds.flatMap(id => [...replica.registry.agentsOf(id)])
     return new Map(concerned.filter(isAgentId).map(id => [id, cursor]))
   }
@@ -102,8 +104,4 @@ export class Convergence {
     const returns = row?.replicaId === '' && unseenMs < returningMs
     return { ...facts, state: connected || polls || returns ? 'waiting' : 'absent' }
   }
-}
-
-function hasReached (cursor: Cursor, required: Cursor): boolean {
-  return cursor.epoch === required.epoch && cursor.number >= required.number
 }

@@ -1,6 +1,7 @@
 import type { Clock } from '../../runtime/clock.ts'
 import type { Logger } from '../../runtime/logger.ts'
 import { isStop } from '../../runtime/tasks.ts'
+import { Waiter } from '../../runtime/waiter.ts'
 import type { SpiffeId } from '../../spiffe/spiffe-id.ts'
 import type { AgentProgress, ProgressState, ProgressStore } from '../../storage/progress-store.ts'
 import type { Cursor } from '../../storage/change-log.ts'
@@ -26,7 +27,7 @@ export class ProgressReporter {
   readonly #log: Logger
   readonly #due = new Map<SpiffeId, AgentProgress | { readonly leftAt: Date }>()
   readonly #listeners = new Set<() => void>()
-  #wake: () => void = () => {}
+  readonly #waiter = new Waiter()
 
   constructor (replicaId: string, { store, clock, log }: { readonly store: ProgressStore, readonly clock: Clock, readonly log: Logger }) {
     this.#replicaId = replicaId
@@ -37,7 +38,7 @@ export class ProgressReporter {
 
   report (agentId: SpiffeId, progress: Progress): void {
     this.#due.set(agentId, { agentId, replicaId: this.#replicaId, seenAt: this.#clock.now(), ...progress })
-    this.#wake()
+    this.#waiter.wake()
     for (const listener of this.#listeners) listener()
   }
 
@@ -47,7 +48,7 @@ export class ProgressReporter {
     // What it acknowledged at the last moment still counts.
     if (due !== undefined && 'cursor' in due) this.#due.set(agentId, { ...due, replicaId: '' })
     else this.#due.set(agentId, { leftAt: this.#clock.now() })
-    this.#wake()
+    this.#waiter.wake()
   }
 
   /** `listener` runs after something was reported here. @returns stops it */
@@ -59,7 +60,7 @@ export class ProgressReporter {
   /** Writes until the signal aborts. */
   async run (signal: AbortSignal): Promise<void> {
     for (;;) {
-      if (this.#due.size === 0) await this.#untilDue(signal)
+      if (this.#due.size === 0) await this.#waiter.wait(signal)
       signal.throwIfAborted()
       try {
         await this.#flush()
@@ -83,12 +84,5 @@ export class ProgressReporter {
       for (const [agentId, progress] of due) if (!this.#due.has(agentId)) this.#due.set(agentId, progress)
       throw error
     }
-  }
-
-  async #untilDue (signal: AbortSignal): Promise<void> {
-    await new Promise<void>(resolve => {
-      this.#wake = resolve
-      signal.addEventListener('abort', () => resolve(), { once: true })
-    })
   }
 }

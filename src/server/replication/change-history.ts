@@ -2,71 +2,130 @@ import type { SpiffeId } from '../../spiffe/spiffe-id.ts'
 import type { Cursor } from '../../storage/change-log.ts'
 import type { Touched } from '../registry.ts'
 
+/** From the place of the step before it to `number`. */
 interface Step { readonly number: number, readonly touched: ReadonlyMap<SpiffeId, Touched> }
 
-/** Agents and entries that are remembered in all; the oldest steps go first. */
-const mostRemembered = 1_000_000
+interface AgentTouch { readonly number: number, readonly touched: Touched }
 
-/** Whom the latest steps of the log touched, so that an agent that comes back is told what it missed and not everything. */
+/** Agents and entries that are remembered in all; the oldest steps go first. */
+const usuallyRemembered = 1_000_000
+
+/**
+ * Whom the latest steps of the log touched, so that an agent that comes back is told what it missed and not everything. A step may stand
+ * for many changes: what was true in the middle of it this replica never knew, and another one may have told an agent.
+ */
 export class ChangeHistory {
+  readonly #mostRemembered: number
+  /** In the order of their numbers; those before `#first` are forgotten. */
   readonly #steps: Step[] = []
+  #first = 0
+  readonly #byAgent = new Map<SpiffeId, AgentTouch[]>()
+  /** Where the first step begins. */
   #from: Cursor
   #remembered = 0
 
   /** @param from where this replica began: what was before, it does not know */
-  constructor (from: Cursor) { this.#from = from }
-
-  add (cursor: Cursor, touched: ReadonlyMap<SpiffeId, Touched>): void {
-    if (cursor.epoch !== this.#from.epoch) {
-      this.#steps.length = 0
-      this.#remembered = 0
-      this.#from = cursor
-      return
-    }
-    this.#steps.push({ number: cursor.number, touched })
-    this.#remembered += sizeOf(touched)
-    while (this.#remembered > mostRemembered) {
-      const oldest = this.#steps.shift()
-      if (oldest === undefined) return
-      this.#remembered -= sizeOf(oldest.touched)
-      this.#from = { ...this.#from, number: oldest.number }
-    }
+  constructor (from: Cursor, mostRemembered = usuallyRemembered) {
+    this.#from = from
+    this.#mostRemembered = mostRemembered
   }
 
-  /** What touched an agent after `cursor`; `undefined` when that is not known any more, or was never. */
+  add (cursor: Cursor, touched: ReadonlyMap<SpiffeId, Touched>): void {
+    const last = this.#steps.at(-1)?.number ?? this.#from.number
+    if (cursor.epoch !== this.#from.epoch || cursor.number < last) return this.#beginAt(cursor)
+    // The same place again is the same state.
+    if (cursor.number === last) return
+    this.#steps.push({ number: cursor.number, touched: touched.size === 0 ? nobody : touched })
+    for (const [agent, touch] of touched) {
+      const touches = this.#byAgent.get(agent)
+      if (touches === undefined) this.#byAgent.set(agent, [{ number: cursor.number, touched: touch }])
+      else touches.push({ number: cursor.number, touched: touch })
+    }
+    this.#remembered += sizeOf(touched)
+    while (this.#remembered > this.#mostRemembered) this.#forgetOldest()
+  }
+
+  /** What touched an agent after `cursor`; `undefined` when that is not known any more, or never was. */
   since (cursor: Cursor, agent: SpiffeId): Touched | undefined {
-    if (cursor.epoch !== this.#from.epoch || cursor.number < this.#from.number) return undefined
+    if (cursor.epoch !== this.#from.epoch || this.#stepsUpTo(cursor.number) === undefined) return undefined
+    const touches = this.#byAgent.get(agent) ?? []
     const ids = new Set<string>()
-    for (let index = this.#steps.length - 1; index >= 0; index--) {
-      const { number, touched } = this.#steps[index] as Step
+    for (let index = touches.length - 1; index >= 0; index--) {
+      const { number, touched } = touches[index] as AgentTouch
       if (number <= cursor.number) break
-      const touch = touched.get(agent)
-      if (touch === 'all') return 'all'
-      for (const id of touch ?? []) ids.add(id)
+      if (touched === 'all') return 'all'
+      for (const id of touched) ids.add(id)
     }
     return ids
   }
 
   /**
-   * Agents that changes of these entries touched between two places of the log, each with the last place that did; `undefined` when it is
-   * not known any more.
+   * Agents that changes of these entries touched between two places of the log, each with the place it must have reached to know them all;
+   * `undefined` when it is not known any more, or never was.
    */
   between (since: Cursor, until: Cursor, entryIds: ReadonlySet<string>): ReadonlyMap<SpiffeId, number> | undefined {
-    if (since.epoch !== this.#from.epoch || until.epoch !== this.#from.epoch || since.number < this.#from.number) return undefined
+    if (since.epoch !== this.#from.epoch || until.epoch !== this.#from.epoch) return undefined
+    if (until.number > (this.#steps.at(-1)?.number ?? this.#from.number)) return undefined
+    const begin = this.#stepsUpTo(since.number)
+    if (begin === undefined) return undefined
     const agents = new Map<SpiffeId, number>()
-    for (const { number, touched } of this.#steps) {
-      if (number <= since.number || number > until.number) continue
+    for (let index = begin, place = since.number; place < until.number; index++) {
+      const { number, touched } = this.#steps[index] as Step
       for (const [agent, touch] of touched) {
         // A change of everything may be one of these entries: as an alias, or as a parent of others.
-        if (touch === 'all' || !touch.isDisjointFrom(entryIds)) agents.set(agent, number)
+        if (touch === 'all' || !touch.isDisjointFrom(entryIds)) agents.set(agent, Math.min(number, until.number))
       }
+      place = number
     }
     return agents
   }
+
+  /** The index of the step that begins at this place; `undefined` when this replica never stood there, or does not remember. */
+  #stepsUpTo (place: number): number | undefined {
+    if (place === this.#from.number) return this.#first
+    let [low, high] = [this.#first, this.#steps.length - 1]
+    while (low <= high) {
+      const middle = (low + high) >>> 1
+      const { number } = this.#steps[middle] as Step
+      if (number === place) return middle + 1
+      if (number < place) low = middle + 1
+      else high = middle - 1
+    }
+    return undefined
+  }
+
+  #forgetOldest (): void {
+    const { number, touched } = this.#steps[this.#first++] as Step
+    this.#from = { ...this.#from, number }
+    this.#remembered -= sizeOf(touched)
+    for (const agent of touched.keys()) {
+      const touches = this.#byAgent.get(agent) as AgentTouch[]
+      touches.shift()
+      if (touches.length === 0) this.#byAgent.delete(agent)
+    }
+    if (this.#first * 2 <= this.#steps.length) return
+    this.#steps.splice(0, this.#first)
+    this.#first = 0
+  }
+
+  #beginAt (cursor: Cursor): void {
+    this.#steps.length = 0
+    this.#first = 0
+    this.#byAgent.clear()
+    this.#remembered = 0
+    this.#from = cursor
+  }
 }
 
+const nobody: ReadonlyMap<SpiffeId, Touched> = new Map()
+
+/** Agents that the same entries touch share one set. */
 function sizeOf (touched: ReadonlyMap<SpiffeId, Touched>): number {
-  let size = 1
-  for (const touch of touched.values()) size += touch === 'all' ? 1 : 1 + touch.size
+  let size = 1 + touched.size
+  let counted: Touched | undefined
+  for (const touch of touched.values()) {
+    if (touch !== 'all' && touch !== counted) size += touch.size
+    counted = touch
+  }
   return size
 }

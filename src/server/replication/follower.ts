@@ -1,14 +1,18 @@
 import type { Clock } from '../../runtime/clock.ts'
 import type { Logger } from '../../runtime/logger.ts'
+import { nap } from '../../runtime/nap.ts'
 import { isStop, runTasks } from '../../runtime/tasks.ts'
 import type { ChangedState, ChangeLog, Cursor } from '../../storage/change-log.ts'
 
 /** What a log is followed into. Calls come one after the other. */
 export interface Followed {
-  /** Everything anew, as it is at `cursor` or later. */
-  reload (cursor: Cursor): Promise<void>
-  /** What changed up to `cursor`. */
-  apply (state: ChangedState, cursor: Cursor): Promise<void>
+  /** Reads everything anew and shows nothing yet. @returns how what was read differs from what is shown */
+  reload (): Promise<ChangedState>
+  /**
+   * Shows the state at `cursor`, exactly.
+   * @param anew it follows from a `reload` and not from the state before: it may be older than that, if the database was set back
+   */
+  apply (state: ChangedState, cursor: Cursor, anew: boolean): Promise<void>
 }
 
 export interface FollowerDeps {
@@ -25,23 +29,18 @@ const pollEveryMs = 100
 /** Keeps a replica's memory in step with the log: no number is skipped, none is applied twice or out of order. */
 export class Follower {
   readonly #deps: FollowerDeps
-  #cursor: Cursor
-  #freshAtMs: number
+  #cursor: Cursor = { epoch: '', number: 0 }
+  #freshAtMs = Number.NEGATIVE_INFINITY
   #last: Promise<void> = Promise.resolve()
   #next: Promise<void> | undefined
 
-  private constructor (deps: FollowerDeps, cursor: Cursor, freshAtMs: number) {
-    this.#deps = deps
-    this.#cursor = cursor
-    this.#freshAtMs = freshAtMs
-  }
+  private constructor (deps: FollowerDeps) { this.#deps = deps }
 
   /** On return everything is loaded. */
   static async open (deps: FollowerDeps): Promise<Follower> {
-    const startedMs = deps.clock.monotonicMs()
-    const cursor = await deps.log.head()
-    await deps.followed.reload(cursor)
-    return new Follower(deps, cursor, startedMs)
+    const follower = new Follower(deps)
+    await follower.catchUp()
+    return follower
   }
 
   get cursor (): Cursor { return this.#cursor }
@@ -76,7 +75,7 @@ export class Follower {
     const stopListening = log.onNudge(() => wake.resolve())
     try {
       for (;;) {
-        await this.#nap(wake.promise, signal)
+        await nap(this.#deps.clock, this.nudged ? nudgedEveryMs : pollEveryMs, wake.promise, signal)
         wake = Promise.withResolvers<void>()
         try {
           await this.catchUp()
@@ -93,37 +92,51 @@ export class Follower {
     }
   }
 
-  async #nap (woken: Promise<void>, signal: AbortSignal): Promise<void> {
-    const rest = new AbortController()
-    const sleep = this.#deps.clock.sleep(this.nudged ? nudgedEveryMs : pollEveryMs, AbortSignal.any([signal, rest.signal]))
-    try {
-      await Promise.race([woken, sleep.catch((error: unknown) => { if (!rest.signal.aborted) throw error })])
-    } finally {
-      rest.abort()
-    }
-    signal.throwIfAborted()
-  }
-
+  /**
+   * Reads to the end of the log before anything is shown: a reading that stops short, as well as a reload, holds rows that are newer than
+   * its place, and who was told of them there would not be told when they go.
+   */
   async #round (): Promise<void> {
     const { log, followed, logger } = this.#deps
-    for (;;) {
+    let pending: ChangedState | undefined
+    let anew = false
+    for (let from = this.#cursor; ;) {
       const startedMs = this.#now()
-      const reading = await log.read(this.#cursor)
+      const reading = await log.read(from)
       if (reading.kind === 'lost') {
-        const cursor = await log.head()
-        logger.warn({ from: this.#cursor, to: cursor }, 'the log does not go on from where this replica stands; reading everything anew')
-        await followed.reload(cursor)
-        this.#cursor = cursor
+        from = await log.head()
+        if (this.#cursor.epoch !== '') {
+          logger.warn({ from: this.#cursor, to: from }, 'the log does not go on from where this replica stands; reading everything anew')
+        }
+        pending = await followed.reload()
+        anew = true
         continue
       }
-      if (reading.cursor.number !== this.#cursor.number) await followed.apply(reading.state, reading.cursor)
-      this.#cursor = reading.cursor
-      if (!reading.more) {
-        this.#freshAtMs = startedMs
-        return
-      }
+      from = reading.cursor
+      pending = pending === undefined ? reading.state : merge(pending, reading.state)
+      if (reading.more) continue
+      if (anew || from.number !== this.#cursor.number) await followed.apply(pending, from, anew)
+      this.#cursor = from
+      this.#freshAtMs = startedMs
+      return
     }
   }
 
   #now (): number { return this.#deps.clock.monotonicMs() }
+}
+
+function merge (earlier: ChangedState, later: ChangedState): ChangedState {
+  return {
+    entries: overlay(earlier.entries, later.entries),
+    agents: overlay(earlier.agents, later.agents),
+    bundles: overlay(earlier.bundles, later.bundles),
+    authorities: earlier.authorities || later.authorities
+  }
+}
+
+function overlay<K, V> (earlier: ReadonlyMap<K, V>, later: ReadonlyMap<K, V>): ReadonlyMap<K, V> {
+  if (later.size === 0) return earlier
+  const merged = new Map(earlier)
+  for (const [key, value] of later) merged.set(key, value)
+  return merged
 }

@@ -67,7 +67,7 @@ export class Replica {
   static async open (deps: ReplicaDeps): Promise<Replica> {
     const replica = new Replica(deps)
     const followed: Followed = {
-      reload: cursor => replica.#reload(cursor), apply: (state, cursor) => replica.#take(state, cursor)
+      reload: () => replica.#reload(), apply: (state, cursor, anew) => replica.#take(state, cursor, anew)
     }
     replica.#follower = await Follower.open({ log: deps.store.log, followed, clock: deps.clock, logger: deps.log })
     return replica
@@ -106,10 +106,8 @@ export class Replica {
     return this.#follower
   }
 
-  async #reload (cursor: Cursor): Promise<void> {
+  async #reload (): Promise<ChangedState> {
     const { store } = this.#deps
-    // Revisions of a log that was left mean nothing: where it is another one, what looks alike may be another change.
-    const isSame = cursor.epoch === this.#cursor.epoch ? isSameRevision : isDeepStrictEqual
     const gone = new Set(this.registry.ids())
     const entries = new Map<string, Entry | undefined>()
     for await (const entry of store.entries.all()) {
@@ -121,28 +119,29 @@ export class Replica {
     for await (const agent of store.agents.all()) agents.set(agent.id, agent)
     const bundles = new Map<TrustDomain, Bundle | undefined>([...this.#bundles.keys()].map(domain => [domain, undefined]))
     for (const bundle of (await store.bundles.list(everything)).bundles) bundles.set(bundle.trustDomain, bundle)
-    const own = bundles.get(this.#deps.trustDomain)
-    if (own !== undefined) this.#deps.ownBundle.reset(own)
-    await this.#take({ entries, agents, bundles, authorities: true }, cursor)
+    return { entries, agents, bundles, authorities: true }
   }
 
-  async #take ({ entries, agents, bundles, authorities }: ChangedState, cursor: Cursor): Promise<void> {
-    for (const [trustDomain, bundle] of bundles) this.#showBundle(trustDomain, bundle)
+  async #take ({ entries, agents, bundles, authorities }: ChangedState, cursor: Cursor, anew: boolean): Promise<void> {
+    for (const [trustDomain, bundle] of bundles) this.#showBundle(trustDomain, bundle, anew)
     for (const [id, agent] of agents) {
       if (agent === undefined) this.agents.remove(id)
       else this.agents.put(agent)
     }
     const touched = this.registry.apply({ entries, agents })
-    // After the bundle: what is signed from now on verifies by what is shown already.
-    if (authorities) await this.#deps.onAuthorities()
     this.#cursor = cursor
     const change = { cursor, touched, bundles: new Set(bundles.keys()), agents: new Set(agents.keys()) }
     for (const listener of this.#listeners) listener(change)
+    // Last: what is signed from now on verifies by what is shown already; and if this fails and all is taken over once more, whom the
+    // change touched has been told.
+    if (authorities) await this.#deps.onAuthorities()
   }
 
-  #showBundle (trustDomain: TrustDomain, bundle: Bundle | undefined): void {
+  #showBundle (trustDomain: TrustDomain, bundle: Bundle | undefined, anew: boolean): void {
     if (trustDomain === this.#deps.trustDomain) {
-      if (bundle !== undefined) this.#deps.ownBundle.show(bundle)
+      if (bundle === undefined) return
+      if (anew) this.#deps.ownBundle.reset(bundle)
+      else this.#deps.ownBundle.show(bundle)
     } else if (bundle === undefined) {
       this.#bundles.delete(trustDomain)
     } else {
@@ -151,6 +150,11 @@ export class Replica {
   }
 }
 
-function isSameRevision (a: Entry | undefined, b: Entry): boolean {
-  return a?.revisionNumber === b.revisionNumber && a.createdAtSeconds === b.createdAtSeconds && a.spiffeId === b.spiffeId
+/** Field by field: a database that was set back gives the same revision number to another change. */
+function isSame (a: Entry | undefined, b: Entry): boolean {
+  if (a === undefined) return false
+  for (const name of Object.keys(b) as Array<keyof Entry>) {
+    if (a[name] !== b[name] && !isDeepStrictEqual(a[name], b[name])) return false
+  }
+  return true
 }

@@ -13,6 +13,7 @@ import { decodeBundle } from './bundle-rows.ts'
 import type { ChangeKey } from './change-set.ts'
 import { chunks, idsPerStatement } from './chunks.ts'
 import { decodeEntry } from './entry-rows.ts'
+import { isLost, partOf, type LogHead } from './log-reading.ts'
 import type { Schema } from './schema.ts'
 import type { SqlDatabase } from './sql-database.ts'
 
@@ -59,8 +60,6 @@ export class SqlChangeLog implements ChangeLog {
 
 const nothingChanged: ChangedState = { entries: new Map(), agents: new Map(), bundles: new Map(), authorities: false }
 
-type Head = Cursor & { readonly compacted: number }
-
 const timeline = sql.raw<string>(timelineSql)
 const origin = sql<string>`(select system_identifier::text from pg_control_system()) || '.' || log_head.tableoid::text`
 
@@ -69,7 +68,7 @@ const origin = sql<string>`(select system_identifier::text from pg_control_syste
  * its primary. On PostgreSQL the epoch says so by itself: it names the cluster and the table, which a dump does not carry along, and ends
  * in the timeline.
  */
-async function readHead (db: Kysely<Schema>, kind: SqlDatabase['kind']): Promise<Head> {
+async function readHead (db: Kysely<Schema>, kind: SqlDatabase['kind']): Promise<LogHead> {
   if (kind === 'sqlite') return await db.selectFrom('log_head').select(['epoch', 'number', 'compacted']).executeTakeFirstOrThrow()
   const { line, origin: from, epoch, ...head } = await db.selectFrom('log_head')
     .select(['epoch', 'number', 'compacted', timeline.as('line'), origin.as('origin')]).executeTakeFirstOrThrow()
@@ -78,19 +77,15 @@ async function readHead (db: Kysely<Schema>, kind: SqlDatabase['kind']): Promise
   return { ...head, epoch: `${epoch}/${from}/${line}` }
 }
 
-function isLost (after: Cursor, head: Head): boolean {
-  return after.epoch !== head.epoch || after.number < head.compacted || after.number > head.number
-}
-
 async function readChanges (trx: Transaction<Schema>, kind: SqlDatabase['kind'], after: Cursor): Promise<LogReading> {
   const head = await readHead(trx, kind)
   if (isLost(after, head)) return { kind: 'lost' }
   const rows = await trx.selectFrom('change_log').select(['number', 'keys']).where('number', '>', after.number)
     .orderBy('number').limit(mostAtOnce).execute()
-  const keys = rows.flatMap(row => JSON.parse(row.keys) as ChangeKey[])
-  if (keys.some(([kind]) => kind === 'everything')) return { kind: 'lost' }
-  const last = rows.at(-1)?.number ?? after.number
-  return { kind: 'changes', cursor: { epoch: head.epoch, number: last }, state: await readState(trx, keys), more: last < head.number }
+  const part = partOf(rows.map(({ number, keys }) => ({ number, keys: JSON.parse(keys) as ChangeKey[] })), after, head)
+  if (part === undefined) return { kind: 'lost' }
+  const { cursor, keys, more } = part
+  return { kind: 'changes', cursor, state: await readState(trx, keys), more }
 }
 
 async function readState (trx: Transaction<Schema>, keys: readonly ChangeKey[]): Promise<ChangedState> {
