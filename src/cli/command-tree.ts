@@ -282,6 +282,10 @@ export const commandTree: CommandGroup = {
         migrate: {
           summary: 'Move into an empty database, SQLite or PostgreSQL',
           load: async () => (await import('./datastore/datastore-migrate.ts')).datastoreMigrate
+        },
+        'new-epoch': {
+          summary: 'Begin the log anew after other tools have set the database back',
+          load: async () => (await import('./datastore/datastore-new-epoch.ts')).datastoreNewEpoch
         }
       }
     },

@@ -121,6 +121,17 @@ const configSchema = z.strictObject({
       'plugins', 'DataStore', 'sql', 'plugin_data', 'connection_string'
     ], 'must be a postgres:// URL for postgres, a path for sqlite3')
   }
+  const address = value.server.datastore_url ?? sql?.connection_string
+  const shared = address !== undefined && parseDatastoreUrl(address).kind === 'postgres'
+  if (shared && value.plugins.KeyManager.some(({ name }) => name === 'memory')) {
+    refuse(['plugins', 'KeyManager', 'memory'],
+      'cannot be used with PostgreSQL: each server that restarts or takes over would leave another root in the bundle; use database, ' +
+      'whose keys all servers share, or disk')
+  }
+  if (!shared && value.server.datastore_direct_url !== undefined) {
+    refuse(['server', 'datastore_direct_url'],
+      'leads past a pooler to PostgreSQL, and the database here is SQLite; leave it out, or set datastore_url to a postgres:// address')
+  }
 })
 
 /** @throws {SpiffeError} `config_invalid`, one line for each problem; `details.problems` holds them apart */

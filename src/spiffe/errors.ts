@@ -97,7 +97,7 @@ export const errorCatalogue = {
   datastore_outcome_unknown: { status: 'UNAVAILABLE', retry: true, next: 'look whether the change was made, then ask for it again if not' },
   datastore_locked: { status: 'FAILED_PRECONDITION', retry: false, next: 'stop the other server, or move: `assay datastore migrate`' },
   datastore_in_use: { status: 'FAILED_PRECONDITION', retry: false, next: 'stop every server of this database, then repeat the command' },
-  datastore_not_empty: { status: 'FAILED_PRECONDITION', retry: false, next: 'read what would be lost; to lose it, repeat with -force' },
+  datastore_not_empty: { status: 'FAILED_PRECONDITION', retry: false, next: 'take an empty one; only `restore -force` overwrites' },
   datastore_older: { status: 'FAILED_PRECONDITION', retry: false, next: 'use the version that runs on it, or start this one\'s server' },
   datastore_newer: { status: 'FAILED_PRECONDITION', retry: false, next: 'run the newer version that wrote this database' },
   datastore_copy_differs: { status: 'INTERNAL', retry: false, next: 'nothing was written: report it, and stay with the old database' },

@@ -70,7 +70,7 @@ void t.test('each key of a server configuration is read', async t => {
   log_format: TEXT
   log_source_location: true
 plugins:
-  KeyManager: { memory: { plugin_data: {} } }
+  KeyManager: { database: { plugin_data: { key_encryption_key_file: /run/kek } } }
   DataStore: { sql: { plugin_data: { database_type: postgres, connection_string: "postgres://u:p@db/assay" } } }
   NodeAttestor: { join_token: { plugin_data: } }
 telemetry: { Prometheus: { port: 9988 } }
@@ -98,11 +98,12 @@ health_checks: { listener_enabled: true, bind_port: 8080, live_path: /up }
     logFile: '/var/log/assay.log',
     logFormat: 'text',
     logSourceLocation: true,
-    plugins: { KeyManager: [{ name: 'memory', config: {} }] },
+    plugins: { KeyManager: [{ name: 'database', config: { key_encryption_key_file: '/run/kek' } }] },
     prometheus: { host: 'localhost', port: 9988 },
     healthChecks: { host: 'localhost', port: 8080, livePath: '/up', readyPath: '/ready' }
   })
-  t.match(serverConfigWarnings(config), [/memory key manager/])
+  t.same(serverConfigWarnings(config), [])
+  t.match(serverConfigWarnings(server(`${serverBase}plugins: { KeyManager: { memory: {} } }`)), [/memory key manager/])
   t.match(serverConfigWarnings(server(`${serverBase}  ca_ttl: 1h`)), [
     /default_x509_svid_ttl \(3600s\) is longer than 55 % of ca_ttl \(1980s\)/, /agent_ttl/
   ])
@@ -267,6 +268,11 @@ void t.test('a configuration is refused with file, line, key and rule', async t 
       /^server.yaml:4: server.datastore_url: the PostgreSQL address cannot be used: (?!.*hunter2).*did you mean sslmode\?$/],
     'an address past a pooler': [() => server(`${serverBase}  datastore_direct_url: /some/file`),
       /server.datastore_direct_url: the PostgreSQL address/],
+    'an address past a pooler, to nowhere': [() => server(`${serverBase}  datastore_direct_url: postgres://u@db/x`),
+      /^server.yaml:4: server.datastore_direct_url: leads past a pooler .* database here is SQLite; leave it out, or set datastore_url/],
+    'keys that die with each of many servers': [
+      () => server(`${serverBase}  datastore_url: postgres://u@db/x\nplugins: { KeyManager: { memory: {} } }`),
+      /^server.yaml:5: plugins.KeyManager.memory: cannot be used with PostgreSQL: .* use database, whose keys all servers share, or disk$/],
     'connections': [() => server(`${serverBase}  datastore_pool: { max_connections: 0 }`),
       'server.yaml:4: server.datastore_pool.max_connections: must be 1 to 1000'],
     'same key twice': [() => server(`${serverBase}  data_dir: /other`), 'server.yaml:4: the same key twice in one map'],

@@ -1,4 +1,3 @@
-import { writeSync } from 'node:fs'
 import { silentLogger } from '../../src/runtime/logger.ts'
 import { systemClock } from '../../src/runtime/clock.ts'
 import { openDatastore } from '../../src/storage/open-datastore.ts'
@@ -9,5 +8,6 @@ const [url = '', first = '0', size = '1'] = process.argv.slice(2)
 const store = await openDatastore(url, { clock: systemClock, log: silentLogger })
 for (let batch = Number(first); ; batch++) {
   await store.entries.createMany(Array.from({ length: Number(size) }, (_, n) => draft(`b${batch}/e${n}`, { hint: `b${batch}` })))
-  writeSync(1, `${batch}\n`)
+  // To a pipe this is synchronous, and waits where `writeSync` gives up: when the reader is busy.
+  process.stdout.write(`${batch}\n`)
 }

@@ -61,6 +61,17 @@ if (skip !== false) {
     await t.rejects(openDatastore(cluster.url.replace('/postgres?', '/ascii?'), deps), { code: 'config_invalid', message: /SQL_ASCII/ })
   })
 
+  await t.test('an address past a pooler must lead to the same database', async t => {
+    const url = await cluster.createSchema()
+    await executeSql(cluster.url, 'create database elsewhere')
+    const directUrl = cluster.url.replace('/postgres?', '/elsewhere?')
+    const message = /datastore_direct_url leads to another database \(elsewhere\) than datastore_url \(postgres\); .* or leave it out/
+    await t.rejects(openDatastore(url, { ...deps, directUrl }), { code: 'config_invalid', message })
+    await (await openDatastore(url, { ...deps, directUrl: cluster.url }))[Symbol.asyncDispose]()
+    await (await openDatastore(url, { ...deps, directUrl: 'postgres://u@127.0.0.1:1/x' }))[Symbol.asyncDispose]()
+    t.pass('LISTEN needs the database, not the schema; one that cannot be reached now may be right')
+  })
+
   await t.test('several servers on one database', async t => {
     const url = await cluster.createSchema()
     await using one = await openDatastore(url, deps)

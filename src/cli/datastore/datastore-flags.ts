@@ -21,6 +21,8 @@ export const datastoreFlags = {
 export interface ChosenDatastore {
   readonly url: string
   readonly trustDomain: TrustDomain | undefined
+  /** Of the server, where its configuration is known. */
+  readonly dataDir: string | undefined
   /** Where the private keys are, as far as the configuration says. */
   readonly keys: KeyPlace | undefined
 }
@@ -32,12 +34,13 @@ export async function chooseDatastore (flags: FlagValues<typeof datastoreFlags>,
   const { datastore, trustDomain } = flags
   if (datastore !== undefined) {
     if (flags.config !== undefined || flags.dataDir !== undefined) throw usage('-datastore stands in place of -config and -dataDir')
-    return { url: datastore, trustDomain: trustDomain === undefined ? undefined : parseTrustDomain(trustDomain), keys: undefined }
+    const expected = trustDomain === undefined ? undefined : parseTrustDomain(trustDomain)
+    return { url: datastore, trustDomain: expected, dataDir: undefined, keys: undefined }
   }
   const config = parseServerConfig(await readConfigSource(flags, terminal, defaultServerConfig, {
     trustDomain: ['server', 'trust_domain'], dataDir: ['server', 'data_dir']
   }))
-  return { url: config.datastoreUrl, trustDomain: config.trustDomain, keys: keyPlace(config) }
+  return { url: config.datastoreUrl, trustDomain: config.trustDomain, dataDir: config.dataDir, keys: keyPlace(config) }
 }
 
 function keyPlace ({ plugins, dataDir }: ReturnType<typeof parseServerConfig>): KeyPlace | undefined {

@@ -38,7 +38,7 @@ export const datastoreRestore = defineCommand({
       signal: terminal.signal,
       onRows: progress.onRows,
       onReport (report) {
-        advice = adviseOnRestoring(report.backup, report.identities, keys)
+        advice = adviseOnRestoring(report, keys)
         terminal.out(json ? `${formatJson({ report: reportFacts(report) })}\n` : formatReport(file, report))
       }
     })

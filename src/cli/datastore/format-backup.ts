@@ -1,4 +1,5 @@
 import type { BackupHeader } from '../../storage/backup/backup-header.ts'
+import type { RestoreReport } from '../../storage/backup/restore-datastore.ts'
 import { counted, formatRows, formatTime } from '../pretty.ts'
 import type { KeyPlace } from './datastore-flags.ts'
 
@@ -34,7 +35,7 @@ export function headerFacts ({ counts, ...header }: BackupHeader): Record<string
 
 /** What else must be kept, so that the backup is worth something. */
 export function adviseOnSaving (header: BackupHeader, keys: KeyPlace | undefined): string {
-  if (keys?.kind === 'memory') return 'the private keys are in the server\'s memory alone: a restored server makes new authorities'
+  if (keys?.kind === 'memory') return 'the private keys are in memory: a restored server makes new authorities that no agent knows'
   if (keys?.kind === 'database' || (keys === undefined && hasKeys(header))) {
     return 'the private keys are in it, wrapped: keep the key-encryption key elsewhere, without it they are lost'
   }
@@ -43,12 +44,16 @@ export function adviseOnSaving (header: BackupHeader, keys: KeyPlace | undefined
 }
 
 /** What must be done about private keys before a server starts on what was restored. */
-export function adviseOnRestoring (header: BackupHeader, identities: string, keys: KeyPlace | undefined): string {
+export function adviseOnRestoring ({ backup, kind, identities }: RestoreReport, keys: KeyPlace | undefined): string {
   if (identities === 'kept') return 'leave the private keys as they are: authorities stayed as they were'
-  if (hasKeys(header)) return 'the server needs the key-encryption key that was in use when the backup was taken'
+  if (hasKeys(backup)) return 'the server needs the key-encryption key that was in use when the backup was taken'
+  if (backup.database !== kind) {
+    return 'its private keys are in keys.json, and belong to the other kind of database: agents know these authorities only if the ' +
+      'backup is restored to that kind, and moved with `assay datastore migrate`'
+  }
   const file = keys?.kind === 'file' ? keys.path : 'the key manager\'s keys.json'
-  return `put the file that was saved with this backup in place as ${file}; without it the server makes new ` +
-    'authorities, and the old ones are trusted until they expire'
+  return `put the keys.json that was saved with this backup in place as ${file}; without it the server makes new authorities ` +
+    'that no agent knows: each must join anew'
 }
 
 function hasKeys ({ counts }: BackupHeader): boolean { return (counts['wrapped_keys'] ?? 0) > 0 }

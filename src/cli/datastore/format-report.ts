@@ -15,8 +15,8 @@ export function formatReport (file: string, { backup, target, identities, findin
   ].join('')
 }
 
-export function reportFacts ({ backup, target, identities, findings }: RestoreReport): Record<string, unknown> {
-  return { backup: headerFacts(backup), target, identities, compared: identities !== 'empty', findings }
+export function reportFacts ({ backup, target, kind, identities, findings }: RestoreReport): Record<string, unknown> {
+  return { backup: headerFacts(backup), target, kind, identities, compared: identities !== 'empty', findings }
 }
 
 const explain: Readonly<Record<Identities, string>> = {

@@ -10,12 +10,21 @@ import { formatRows, type OnRows, type RowChunk } from './row.ts'
 import { continueNumbering, countRows, insertRows, readRows } from './table-rows.ts'
 import { tables, type TableSpec } from './tables.ts'
 
+/** What the copy says differently, so that the authorities find their keys there. */
+export interface KeyHandover {
+  /** Authorities of one owner become another's; see `AuthorityTable.owner`. */
+  readonly owner?: { readonly from: string, readonly to: string }
+  /** Keys that were elsewhere. */
+  readonly wrappedKeys?: ReadonlyMap<string, Uint8Array>
+}
+
 export interface CopyOptions {
   readonly from: string
   /** Of an empty database. */
   readonly to: string
   /** Where it is known from elsewhere. */
   readonly trustDomain?: string | undefined
+  readonly handover?: KeyHandover
   readonly now: Date
   readonly log: Logger
   readonly signal: AbortSignal
@@ -59,7 +68,7 @@ type Side = Pick<OpenDatabase, 'database' | 'name'> & { readonly trx: Transactio
 /** Leases get new tokens; nobody holds one. */
 const copied = tables.filter(({ role }) => role !== 'leases')
 
-async function copy (source: Side, target: Side, { now, onRows, signal }: CopyOptions): Promise<CopyResult> {
+async function copy (source: Side, target: Side, { now, handover = {}, onRows, signal }: CopyOptions): Promise<CopyResult> {
   const counts: Record<string, number> = {}
   for (const table of copied) counts[table.name] = await countRows(source.trx, table)
   const total = Object.values(counts).reduce((sum, count) => sum + count, 0)
@@ -82,10 +91,19 @@ async function copy (source: Side, target: Side, { now, onRows, signal }: CopyOp
     throw new SpiffeError('datastore_copy_differs', `table ${table.name} of ${target.name} is not what ${source.name} holds`)
   }
   await continueNumbering(target.trx, target.database.kind, copied)
+  await handOver(target.trx, handover)
   const head = await source.trx.selectFrom('log_head').select(['epoch', 'number']).executeTakeFirstOrThrow()
   const leases = await source.trx.selectFrom('leases').selectAll().execute()
   const epoch = await beginNewLife(target.trx, { kind: target.database.kind, ...head, leases, now })
   return { from: source.name, to: target.name, counts, epoch }
+}
+
+async function handOver (trx: Transaction<Schema>, { owner, wrappedKeys = new Map() }: KeyHandover): Promise<void> {
+  if (owner !== undefined) await trx.updateTable('authorities').set({ owner: owner.to }).where('owner', '=', owner.from).execute()
+  for (const [id, wrapped] of wrappedKeys) {
+    await trx.insertInto('wrapped_keys').values({ id, wrapped })
+      .onConflict(conflict => conflict.column('id').doUpdateSet({ wrapped })).execute()
+  }
 }
 
 /** Both databases give the rows in the same order. */

@@ -37,6 +37,7 @@ export interface RestoreReport {
   readonly backup: BackupHeader
   /** What to call the database. */
   readonly target: string
+  readonly kind: 'sqlite' | 'postgres'
   readonly identities: Identities
   /** What the database says that the backup does not; none where it is empty. */
   readonly findings: readonly Finding[]
@@ -74,7 +75,7 @@ async function restore (
   const later = birthOf(head.epoch) === birthOf(header.epoch)
   const identities = empty ? 'empty' : discardRevocations ? 'discarded' : later ? 'kept' : 'merged'
   const findings = identities === 'empty' ? [] : (await compareWithBackup(trx, { file, contents, kind, signal, onRows })).told(identities)
-  onReport({ backup: header, target: target.name, identities, findings })
+  onReport({ backup: header, target: target.name, kind, identities, findings })
   if (!empty && !force) throw notEmpty(target, findings)
   if (identities === 'kept') await restoreRegistry(trx, kind, contents, options)
   else await restoreAll(trx, kind, contents, options, identities)
@@ -133,7 +134,7 @@ function namesOf (roles: readonly TableRole[]) {
 
 function notEmpty ({ name }: OpenDatabase, findings: readonly Finding[]): SpiffeError {
   const undone = findings.filter(({ outcome }) => outcome !== 'stays')
-  const undoing = undone.length === 0 ? 'it holds what the backup holds' : `restoring would undo ${undone.map(formatFinding).join('; ')}`
-  return new SpiffeError('datastore_not_empty', `${name} is not empty; ${undoing}`,
+  const after = undone.length === 0 ? 'it holds what the backup holds' : `after the restore: ${undone.map(formatFinding).join('; ')}`
+  return new SpiffeError('datastore_not_empty', `${name} is not empty; ${after}`,
     { details: { undone: undone.map(({ kind, outcome, total }) => ({ kind, outcome, total })) } })
 }

@@ -28,6 +28,12 @@ export async function openPostgres (address: PostgresAddress, { clock, log, dire
     clock,
     log
   })
+  try {
+    if (directUrl !== undefined) await checkDirect(direct, database)
+  } catch (error) {
+    await database.close()
+    throw error
+  }
   const store = await openSqlDatastore(database, nudges, clock)
   log.debug({ database: target }, 'opened the PostgreSQL datastore')
   return {
@@ -89,6 +95,33 @@ async function checkServer (database: SqlDatabase, target: string): Promise<void
     throw new SpiffeError('config_invalid', `${target} runs PostgreSQL ${Math.floor(version / 10_000)}, at least ${oldestServer} is needed`)
   }
   if (encoding !== 'UTF8') throw new SpiffeError('config_invalid', `${target} has the encoding ${encoding}, UTF8 is needed`)
+}
+
+/** A cluster by its system identifier, in it a database by its oid: a pooler may call it by another name. */
+const homeSql = `select system_identifier::text || '/' || (select oid from pg_database where datname = current_database()) as home,
+  current_database() as name from pg_control_system()`
+
+/**
+ * Nudges sent in one database are never heard in another. An address that cannot be reached may be right all the same.
+ * @throws {SpiffeError} `config_invalid`
+ */
+async function checkDirect (direct: PostgresConnector, database: SqlDatabase): Promise<void> {
+  let client
+  try {
+    client = await direct.connect('assay-listen')
+  } catch {
+    return
+  }
+  try {
+    const { rows: [there] } = await client.query<{ home: string, name: string }>(homeSql)
+    const { rows: [here] } = await database.read(db => db.executeQuery<{ home: string, name: string }>(CompiledQuery.raw(homeSql)))
+    if (there?.home === here?.home) return
+    throw new SpiffeError('config_invalid',
+      `datastore_direct_url leads to another database (${there?.name}) than datastore_url (${here?.name}); ` +
+      'give the address of the same database, past the pooler, or leave it out')
+  } finally {
+    client.end().catch(() => {})
+  }
 }
 
 /** Without TLS over a network, unless that was asked for. */
