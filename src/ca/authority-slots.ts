@@ -33,7 +33,7 @@ export interface AuthorityDeps {
 export interface AuthorityRecords {
   readonly active: AuthorityRecord | undefined
   readonly prepared: AuthorityRecord | undefined
-  /** The one before the active one, tainted or not, until it is revoked or has expired. */
+  /** The newest one that is out of use, tainted or not, until it is revoked. Older ones can be tainted and revoked as well. */
   readonly old: AuthorityRecord | undefined
 }
 
@@ -48,7 +48,8 @@ export class AuthoritySlots<Held> {
   readonly #deps: AuthorityDeps
   #active: Usable<Held> | undefined
   #prepared: Usable<Held> | undefined
-  #old: AuthorityRecord | undefined
+  /** Out of use and not revoked, the newest last. */
+  #old: readonly AuthorityRecord[] = []
 
   private constructor (profile: AuthorityProfile<Held>, deps: AuthorityDeps) {
     this.#profile = profile
@@ -71,7 +72,7 @@ export class AuthoritySlots<Held> {
   }
 
   get records (): AuthorityRecords {
-    return { active: this.#active?.record, prepared: this.#prepared?.record, old: this.#old }
+    return { active: this.#active?.record, prepared: this.#prepared?.record, old: this.#old.at(-1) }
   }
 
   /** Reads the journal again: another replica may have written it. */
@@ -80,7 +81,7 @@ export class AuthoritySlots<Held> {
     const newest = (...states: AuthorityState[]) => records.findLast(({ state }) => states.includes(state))
     this.#active = this.#usable(newest('active'), this.#active)
     this.#prepared = this.#usable(newest('prepared'), this.#prepared)
-    this.#old = newest('old', 'tainted')
+    this.#old = records.filter(({ state }) => state === 'old' || state === 'tainted')
   }
 
   /** One look at the clock: prepares and activates what is due, publishes again what a restored bundle lacks. Safe to repeat. */
@@ -120,7 +121,7 @@ export class AuthoritySlots<Held> {
   async taint (authorityId: string, writer: AuthorityWriter): Promise<AuthorityRecord> {
     const record = { ...this.#oldNamed(authorityId, 'taint'), state: 'tainted' as const }
     await this.#save([record], writer, bundle => this.#profile.taint(bundle, record))
-    this.#old = record
+    this.#old = this.#old.map(old => old.authorityId === authorityId ? record : old)
     this.#report(record, 'tainted')
     return record
   }
@@ -131,12 +132,12 @@ export class AuthoritySlots<Held> {
     if (old.state !== 'tainted') throw new SpiffeError('authority_not_tainted', 'the authority is not tainted')
     const record = { ...old, state: 'revoked' as const }
     await this.#save([record], writer, bundle => this.#profile.withdraw(bundle, record))
-    this.#old = undefined
+    this.#old = this.#old.filter(old => old.authorityId !== authorityId)
     this.#report(record, 'revoked')
     return record
   }
 
-  #oldNamed (authorityId: string, verb: string): AuthorityRecord {
+  #oldNamed (authorityId: string, verb: 'taint' | 'revoke'): AuthorityRecord {
     if (authorityId === '') throw new SpiffeError('authority_unknown', 'no authority ID provided')
     if (authorityId === this.#active?.record.authorityId) {
       throw new SpiffeError('authority_in_use', `unable to ${verb} current local authority`)
@@ -144,8 +145,9 @@ export class AuthoritySlots<Held> {
     if (authorityId === this.#prepared?.record.authorityId) {
       throw new SpiffeError('authority_in_use', `only Old authorities can be ${verb}ed`)
     }
-    if (this.#old?.authorityId !== authorityId) throw new SpiffeError('authority_unknown', 'unexpected authority ID')
-    return this.#old
+    const old = this.#old.find(old => old.authorityId === authorityId)
+    if (old === undefined) throw new SpiffeError('authority_unknown', 'unexpected authority ID')
+    return old
   }
 
   async #activate (writer: AuthorityWriter): Promise<void> {
@@ -157,7 +159,7 @@ export class AuthoritySlots<Held> {
     await this.#save([...retired === undefined ? [] : [retired], active], writer, bundle => this.#profile.publish(bundle, active))
     this.#active = { record: active, held: next.held }
     this.#prepared = undefined
-    this.#old = retired
+    if (retired !== undefined) this.#old = [...this.#old, retired]
     this.#report(active, 'activated')
   }
 

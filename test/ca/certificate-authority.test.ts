@@ -242,6 +242,16 @@ await t.test('an operator prepares, activates, taints and revokes (spire-surface
     await slots.revoke(first, authority.writer)
     t.notOk(tainted(authority.bundle.value, kind))
     t.equal(slots.records.old, undefined)
+    const retired = [slots.records.active?.authorityId ?? '']
+    for (let n = 0; n < 2; n++) {
+      const { authorityId } = await slots.prepare(authority.writer)
+      await slots.activate(authorityId, authority.writer)
+      retired.push(authorityId)
+    }
+    await slots.taint(retired[0] ?? '', authority.writer)
+    await slots.revoke(retired[0] ?? '', authority.writer)
+    t.equal(slots.records.old?.authorityId, retired[1], 'also one that another has followed since')
+    t.equal(published(authority.bundle.value, kind), 2)
   }
 })
 

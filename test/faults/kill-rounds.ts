@@ -101,7 +101,7 @@ export async function killFirstStarts (t: Test, rounds: number): Promise<void> {
 
 /** Kills the agent at random points while it renews its SVID every few seconds and serves workloads. */
 export async function killAgentRounds (t: Test, rounds: number): Promise<void> {
-  await using server = await startServer({ config: { agent_ttl: '10s' } })
+  await using server = await startServer({ config: { agent_ttl: '16s' } })
   await using folder = await temporaryFolder('assay-kill-agent-')
   await using admin = new Administrator(server)
   let agent: RunningAgent = await startAgent({ server, folder: folder.path })

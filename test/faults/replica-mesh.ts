@@ -3,6 +3,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { openUnixChannel } from '../../src/rpc/channel.ts'
+import { RpcError } from '../../src/rpc/rpc-error.ts'
 import { clusterService, type GetStatusResponse } from '../../src/wire/generated/cluster.ts'
 import { portOf, startLoad, startPlacedEnvoy, startWorkload, type Load } from '../envoy/mesh.ts'
 import { openDatabaseLink, type DatabaseLink } from '../fakes/database-link.ts'
@@ -105,7 +106,13 @@ export class ReplicaMesh implements AsyncDisposable {
 
   async status (seat: number): Promise<GetStatusResponse> {
     await using channel = openUnixChannel(this.server(seat).adminSocket)
-    return await channel.client(clusterService).getStatus({}, { timeoutMs: 10_000 })
+    let status: GetStatusResponse | undefined
+    // A connection to the database that went silent while its link was cut may be noticed only when it is used: an operator asks again.
+    await until('the status', async () => {
+      status = await channel.client(clusterService).getStatus({}, { timeoutMs: 30_000 }).catch(unlessUnavailable)
+      return status !== undefined
+    }, 60_000)
+    return status as unknown as GetStatusResponse
   }
 
   /** The seat of the replica that does the chores, as the one at `asked` knows it. */
@@ -157,4 +164,8 @@ async function registerLoad (server: RunningServer, clients: RunningAgent, serve
     await using workload = new Workload(agent.socket)
     await workload.granted('spiffe://example.org/busy/0')
   }
+}
+
+function unlessUnavailable (error: unknown): undefined {
+  if (!(error instanceof RpcError) || error.status !== 'UNAVAILABLE') throw error
 }

@@ -54,7 +54,7 @@ t.test('two trust domains whose CAs have the same subject', async t => {
   })
 
   await t.test('in an agent that looks for its server', async t => {
-    const join = (port: number) => startAgent({ server: own, config: { server_port: port } })
+    const join = (port: number) => startAgent({ server: own, config: { server_addresses: [`127.0.0.1:${port}`] } })
     await t.rejects(join(partner.port), /bootstrap_untrusted/, 'the partner\'s server is refused')
     for (const [how, identity] of Object.entries(await forge('spiffe://example.org/spire/server', hostile, ownCa))) {
       await using impostor = openRpcServer({ services: [], log: silentLogger, clock: systemClock })
