@@ -44,7 +44,7 @@ export interface PostgresStandby extends Postgres {
 
 /** Why tests that need PostgreSQL cannot run here, or `false`; fits tap's `skip`. */
 export function postgresMissing (): string | false {
-  return postgresPrograms() === undefined && 'initdb and pg_ctl are neither on PATH nor in /usr/lib/postgresql/*/bin: apt install postgresql'
+  return postgresPrograms() === undefined && 'initdb and pg_ctl are not on PATH nor in /usr/lib/postgresql/*/bin: apt install postgresql'
 }
 
 /** A real cluster of its own on a Unix socket in a temporary folder, fsync on; gone with its data when disposed. */
