@@ -155,6 +155,24 @@ export async function comparisonContract (t: Test, database: DatabaseKind): Prom
     })
   })
 
+  await t.test(`${database.kind}: a backup from before the first authority`, async t => {
+    const [url, file] = [await database.fresh(t), newFile(t)]
+    await withStore(url, async () => {})
+    t.equal((await backUp(url, file)).trustDomain, '')
+    await withStore(url, store => fill(store, 5))
+    const untouched = ['agents', 'agent_selectors', 'authorities', 'wrapped_keys', 'join_tokens']
+    const before = await dump(database, url, untouched)
+    t.strictSame(inShort(await restore(file, url, { force: true })), [
+      '1 authority_revoked stays', '2 authority_made stays', '1 agent_banned stays', '1 agent_attested stays',
+      '7 entry_created lost', '2 bundle_created lost'
+    ])
+    t.strictSame(await dump(database, url, untouched), before)
+    await withStore(url, async store => {
+      t.equal((await store.bundles.get(domain('example.org')))?.sequenceNumber, 7n, 'the own bundle is known by its authorities')
+      t.equal(await store.bundles.count(), 1)
+    })
+  })
+
   await t.test(`${database.kind}: the newer of two backups, over what the older one made`, async t => {
     const [url, older, newer] = [await database.fresh(t), newFile(t), newFile(t)]
     await withStore(url, async store => {

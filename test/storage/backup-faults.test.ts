@@ -3,14 +3,19 @@ import { once } from 'node:events'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import t, { type Test } from 'tap'
+import { systemClock } from '../../src/runtime/clock.ts'
 import { silentLogger } from '../../src/runtime/logger.ts'
+import { codeOf } from '../../src/spiffe/errors.ts'
 import { openToRead } from '../../src/storage/backup/open-database.ts'
 import { readBackup } from '../../src/storage/backup/read-backup.ts'
+import type { Datastore } from '../../src/storage/datastore.ts'
+import { openDatastore } from '../../src/storage/open-datastore.ts'
 import { backUp, dump, everyDatabase, everything, fill, move, newFile, restore, withStore } from './backup-fixture.ts'
 import { draft, type DatabaseKind } from './fixture.ts'
 
 for (const database of await everyDatabase(t)) {
   await t.test(`${database.kind}: a backup under writes is one state, and nobody waits for it`, t => backupUnderWrites(t, database))
+  await t.test(`${database.kind}: a server that starts during a restore`, t => startDuringRestore(t, database))
   await t.test(`${database.kind}: kill -9 in the middle of a restore leaves what was there`, t => killRestore(t, database))
   await t.test(`${database.kind}: kill -9 in the middle of a move leaves the target empty`, t => killMove(t, database))
 }
@@ -28,16 +33,19 @@ async function backupUnderWrites (t: Test, database: DatabaseKind): Promise<void
   let acknowledged = -1
   const lines = createInterface({ input: writer.stdout as NodeJS.ReadableStream })
   lines.on('line', line => { acknowledged = Number(line) })
+  const ended = once(lines, 'close').then(() => { throw new Error(`the writer ended: ${writer.exitCode ?? writer.signalCode}`) })
+  ended.catch(() => {})
+  const nextLine = () => Promise.race([once(lines, 'line'), ended])
   await using reader = await openToRead(url, silentLogger)
   await reader.database.snapshot(async trx => {
     const head = () => trx.selectFrom('log_head').selectAll().executeTakeFirstOrThrow()
     const seen = await head()
     // Whoever kept the writer from writing would wait for ever.
-    for (let n = 0; n < 5; n++) await once(lines, 'line')
+    for (let n = 0; n < 5; n++) await nextLine()
     t.strictSame(await head(), seen, 'what a backup reads from stands still while others write')
   })
   for (let round = 0; round < 4; round++) {
-    await once(lines, 'line')
+    await nextLine()
     const before = acknowledged
     const file = newFile(t)
     const header = await backUp(url, file)
@@ -63,6 +71,34 @@ async function batchesIn (file: string): Promise<Map<string, number>> {
     }
   }
   return batches
+}
+
+async function startDuringRestore (t: Test, database: DatabaseKind): Promise<void> {
+  const [url, file] = [await database.fresh(t), newFile(t)]
+  await withStore(url, fill)
+  await backUp(url, file)
+  await withStore(url, store => store.entries.deleteMany(['many-1', 'many-2']))
+  let started = false
+  let early = false
+  let starting: Promise<Datastore | { readonly refused: unknown }> | undefined
+  const { epoch } = await restore(file, url, {
+    force: true,
+    onRows (what) {
+      if (what !== 'restored') return
+      starting ??= openDatastore(url, { clock: systemClock, log: silentLogger })
+        .catch((error: unknown) => ({ refused: codeOf(error) })).finally(() => { started = true })
+      early ||= started
+    }
+  })
+  const outcome = await starting
+  if (database.kind === 'sqlite') {
+    t.strictSame(outcome, { refused: 'datastore_locked' })
+    return
+  }
+  await using store = outcome as Datastore
+  t.notOk(early, 'it waits')
+  t.ok((await store.log.head()).epoch.startsWith(epoch), 'and sees nothing of before')
+  t.equal(await store.entries.count({}), 1_102)
 }
 
 async function killRestore (t: Test, database: DatabaseKind): Promise<void> {
@@ -98,15 +134,12 @@ async function killMove (t: Test, database: DatabaseKind): Promise<void> {
   t.equal(await withStore(target, store => store.entries.count({})), 1_102, 'and can go ahead')
 }
 
-/** Kills the worker once it has told so often that some more is done. @returns the signal that ended it */
+/** Kills the worker where it stands once so many pieces are done. @returns the signal that ended it */
 async function killAfter (t: Test, words: readonly string[], what: string, pieces: number): Promise<NodeJS.Signals | null> {
   const program = join(import.meta.dirname, 'backup-worker.ts')
-  const worker = spawn(process.execPath, [program, ...words], { stdio: ['ignore', 'pipe', 'inherit'] })
+  const worker = spawn(process.execPath, [program, ...words, what, `${pieces}`], { stdio: ['ignore', 'pipe', 'inherit'] })
   t.teardown(() => worker.kill('SIGKILL'))
-  let seen = 0
-  for await (const line of createInterface({ input: worker.stdout as NodeJS.ReadableStream })) {
-    if (line === what && ++seen === pieces) worker.kill('SIGKILL')
-  }
+  for await (const line of createInterface({ input: worker.stdout as NodeJS.ReadableStream })) if (line === 'there') worker.kill('SIGKILL')
   if (worker.exitCode === null && worker.signalCode === null) await once(worker, 'exit')
   return worker.signalCode
 }

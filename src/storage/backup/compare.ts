@@ -9,6 +9,7 @@ import { tables, type TableSpec } from './tables.ts'
 export interface CompareOptions {
   readonly file: string
   readonly contents: BackupContents
+  readonly trustDomain: string
   readonly kind: 'sqlite' | 'postgres'
   readonly signal: AbortSignal
   readonly onRows?: OnRows | undefined
@@ -19,7 +20,7 @@ export async function compareWithBackup (trx: Transaction<Schema>, options: Comp
   const { file, contents, kind, signal, onRows } = options
   const findings = new Findings()
   compareAuthorities(await trx.selectFrom('authorities').selectAll().orderBy('row_id').execute(), contents, findings)
-  await compareBundles(trx, kind, contents, findings)
+  await compareBundles(trx, options, findings)
   const comparisons = new Map<TableSpec['name'], Comparison>(
     [entryComparison, agentComparison].map(spec => [spec.table, new Comparison(trx, spec, findings)]))
   for await (const chunk of countedChunks(file, 'compared', signal, onRows)) await comparisons.get(chunk.table.name)?.take(chunk)
@@ -131,13 +132,13 @@ export function rank (state: string | undefined): number { return state === 'rev
 
 /** Federated ones: what the own bundle says, its authorities do. */
 async function compareBundles (
-  trx: Transaction<Schema>, kind: CompareOptions['kind'], { bundles, header }: BackupContents, findings: Findings
+  trx: Transaction<Schema>, { kind, trustDomain, contents: { bundles } }: CompareOptions, findings: Findings
 ): Promise<void> {
-  const gone = new Set([...bundles.keys()].filter(trustDomain => trustDomain !== header.trustDomain))
+  const gone = new Set([...bundles.keys()].filter(id => id !== trustDomain))
   for await (const chunk of readRows(trx, kind, specOf('bundles'))) {
     for (const row of chunk.rows.map(row => toRecord(chunk, row) as unknown as BundleRow)) {
       const { trust_domain: id } = row
-      if (id === header.trustDomain) continue
+      if (id === trustDomain) continue
       gone.delete(id)
       const before = bundles.get(id)
       if (before === undefined) findings.add('bundle_created', { id })

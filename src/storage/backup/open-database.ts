@@ -36,7 +36,7 @@ export async function openToRead (url: string, log: Logger): Promise<OpenDatabas
 
 /**
  * Opens a database to read it for the last time: on SQLite no server runs until it is closed.
- * @throws {SpiffeError} as `openToRead`, `datastore_locked`
+ * @throws {SpiffeError} as `openToRead`, `datastore_in_use`
  */
 export async function openToLeave (url: string, log: Logger): Promise<OpenDatabase> {
   const source = await openToRead(url, log)
@@ -56,7 +56,7 @@ export async function openToLeave (url: string, log: Logger): Promise<OpenDataba
 
 /**
  * Opens a database to overwrite it; an embedded one is made if need be, and no server runs on it until it is closed.
- * @throws {SpiffeError} as `openToRead`, `datastore_locked`
+ * @throws {SpiffeError} as `openToRead`, `datastore_in_use`
  */
 export async function openToOverwrite (url: string, log: Logger): Promise<OpenDatabase> {
   const target = parseDatastoreUrl(url)

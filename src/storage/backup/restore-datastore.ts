@@ -69,29 +69,41 @@ async function restore (
   const { header } = contents
   const { kind } = target.database
   await claim(trx, target)
-  requireSameTrustDomain({ database: await readTrustDomain(trx), backup: header.trustDomain })
+  const found = await readTrustDomain(trx)
+  requireSameTrustDomain({ database: found, backup: header.trustDomain })
+  // A backup may be older than the first authority.
+  const trustDomain = header.trustDomain || found
   const head = await trx.selectFrom('log_head').select(['epoch', 'number']).executeTakeFirstOrThrow()
   const empty = await isEmpty(trx)
   const later = birthOf(head.epoch) === birthOf(header.epoch)
   const identities = empty ? 'empty' : discardRevocations ? 'discarded' : later ? 'kept' : 'merged'
-  const findings = identities === 'empty' ? [] : (await compareWithBackup(trx, { file, contents, kind, signal, onRows })).told(identities)
+  const findings = identities === 'empty'
+    ? []
+    : (await compareWithBackup(trx, { file, contents, trustDomain, kind, signal, onRows })).told(identities)
   onReport({ backup: header, target: target.name, kind, identities, findings })
   if (!empty && !force) throw notEmpty(target, findings)
-  if (identities === 'kept') await restoreRegistry(trx, kind, contents, options)
-  else await restoreAll(trx, kind, contents, options, identities)
+  const restoring: Restoring = { trx, kind, trustDomain, contents, options }
+  if (identities === 'kept') await restoreRegistry(restoring)
+  else await restoreAll(restoring, identities)
   return await beginNewLife(trx, {
     kind, epoch: header.epoch, number: Math.max(header.number, head.number), leases: contents.leases, now: options.now
   })
 }
 
-type Kind = OpenDatabase['database']['kind']
+interface Restoring {
+  readonly trx: Transaction<Schema>
+  readonly kind: OpenDatabase['database']['kind']
+  readonly trustDomain: string
+  readonly contents: BackupContents
+  readonly options: RestoreOptions
+}
 
 /** Agents, authorities, keys and the own bundle stay; what the backup has banned or revoked is so again. */
-async function restoreRegistry (trx: Transaction<Schema>, kind: Kind, contents: BackupContents, options: RestoreOptions): Promise<void> {
-  const { trustDomain } = contents.header
+async function restoreRegistry (restoring: Restoring): Promise<void> {
+  const { trx, kind, trustDomain, contents } = restoring
   const own = await readOwnBundle(trx, trustDomain)
   await emptyTables(trx, kind, namesOf(['registry']))
-  await load(trx, kind, ['registry'], contents, options)
+  await load(restoring, ['registry'])
   if (own !== undefined) await writeOwnBundle(trx, own)
   await applyRevocations(trx, contents, trustDomain)
 }
@@ -99,14 +111,12 @@ async function restoreRegistry (trx: Transaction<Schema>, kind: Kind, contents: 
 /** Far more than can have been published since the backup: partners take no bundle whose number is lower than one they have seen. */
 const sequenceJump = 1_000_000n
 
-async function restoreAll (
-  trx: Transaction<Schema>, kind: Kind, contents: BackupContents, options: RestoreOptions, identities: Identities
-): Promise<void> {
-  const { trustDomain } = contents.header
+async function restoreAll (restoring: Restoring, identities: Identities): Promise<void> {
+  const { trx, kind, trustDomain } = restoring
   const revocations = identities === 'merged' ? await readRevocations(trx) : undefined
   const shown = (await readOwnBundle(trx, trustDomain))?.sequence_number
   await emptyTables(trx, kind, namesOf(['registry', 'identities', 'tokens']))
-  await load(trx, kind, ['registry', 'identities'], contents, options)
+  await load(restoring, ['registry', 'identities'])
   if (revocations !== undefined) await applyRevocations(trx, revocations, trustDomain)
   const own = await readOwnBundle(trx, trustDomain)
   if (own === undefined) return
@@ -115,8 +125,7 @@ async function restoreAll (
 }
 
 async function load (
-  trx: Transaction<Schema>, kind: Kind, roles: readonly TableRole[],
-  { header }: BackupContents, { file, signal, onRows }: RestoreOptions
+  { trx, kind, contents: { header }, options: { file, signal, onRows } }: Restoring, roles: readonly TableRole[]
 ): Promise<void> {
   const sameFile = (found: BackupHeader) => {
     if (formatHeader(found) !== formatHeader(header)) throw new SpiffeError('backup_malformed', `${file} changed while it was read`)
@@ -134,7 +143,7 @@ function namesOf (roles: readonly TableRole[]) {
 
 function notEmpty ({ name }: OpenDatabase, findings: readonly Finding[]): SpiffeError {
   const undone = findings.filter(({ outcome }) => outcome !== 'stays')
-  const after = undone.length === 0 ? 'it holds what the backup holds' : `after the restore: ${undone.map(formatFinding).join('; ')}`
+  const after = undone.length === 0 ? 'a restore would undo nothing' : `after the restore: ${undone.map(formatFinding).join('; ')}`
   return new SpiffeError('datastore_not_empty', `${name} is not empty; ${after}`,
     { details: { undone: undone.map(({ kind, outcome, total }) => ({ kind, outcome, total })) } })
 }
