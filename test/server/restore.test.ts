@@ -110,10 +110,12 @@ await t.test('the database is gone: from backup and keys.json the same trust dom
   const before = await bundleOf(server)
   const renewed = await renew(server, renewing)
   await server[Symbol.asyncDispose]()
-  for (const name of ['datastore.sqlite3', 'datastore.sqlite3-wal', 'datastore.sqlite3-shm', 'keys.json']) await rm(file(name), { force: true })
+  const lost = ['datastore.sqlite3', 'datastore.sqlite3-wal', 'datastore.sqlite3-shm', 'keys.json']
+  for (const name of lost) await rm(file(name), { force: true })
 
   await copyFile(file('saved-keys.json'), file('keys.json'))
-  t.match(await datastore('restore', file('backup')), /Nothing could be compared[^]*put the keys\.json that was saved with this backup in place/)
+  const report = await datastore('restore', file('backup'))
+  t.match(report, /Nothing could be compared[^]*put the keys\.json that was saved with this backup in place/)
   await using again = await startTestServer({ folder })
   t.equal(await asks(again, staying), 1)
   await t.rejects(asks(again, renewed), { code: 'agent_not_active' }, 'who has renewed since must attest again')
