@@ -44,7 +44,7 @@ export interface PostgresStandby extends Postgres {
 
 /** Why tests that need PostgreSQL cannot run here, or `false`; fits tap's `skip`. */
 export function postgresMissing (): string | false {
-  return findPrograms() === undefined && 'initdb and pg_ctl are neither on PATH nor in /usr/lib/postgresql/*/bin: apt install postgresql'
+  return postgresPrograms() === undefined && 'initdb and pg_ctl are not on PATH nor in /usr/lib/postgresql/*/bin: apt install postgresql'
 }
 
 /** A real cluster of its own on a Unix socket in a temporary folder, fsync on; gone with its data when disposed. */
@@ -64,7 +64,7 @@ interface ClusterFiles {
 type Cluster = Omit<PostgresStandby, 'catchUp'>
 
 async function startCluster (options: PostgresOptions, initialise: (files: ClusterFiles) => Promise<void>): Promise<Cluster> {
-  const programs = findPrograms()
+  const programs = postgresPrograms()
   if (programs === undefined) throw new Error(String(postgresMissing()))
   const folder = mkdtempSync(join(tmpdir(), 'assay-pg-'))
   const data = join(folder, 'data')
@@ -173,7 +173,7 @@ export async function executeSql (url: string, text: string): Promise<Array<Reco
 }
 
 /** The folder of the newest installed version, else of what is on PATH. */
-function findPrograms (): string | undefined {
+export function postgresPrograms (): string | undefined {
   const installed = globSync('/usr/lib/postgresql/*/bin').toSorted((a, b) => versionOf(b) - versionOf(a))
   return [...installed, ...(process.env.PATH ?? '').split(delimiter)]
     .find(folder => existsSync(join(folder, 'initdb')) && existsSync(join(folder, 'pg_ctl')))

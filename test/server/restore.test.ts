@@ -114,8 +114,7 @@ await t.test('the database is gone: from backup and keys.json the same trust dom
   for (const name of lost) await rm(file(name), { force: true })
 
   await copyFile(file('saved-keys.json'), file('keys.json'))
-  const report = await datastore('restore', file('backup'))
-  t.match(report, /Nothing could be compared[^]*put the keys\.json that was saved with this backup in place/)
+  t.match(await datastore('restore', file('backup')), /Nothing could be compared[^]*put the keys\.json that was saved with this backup/)
   await using again = await startTestServer({ folder })
   t.equal(await asks(again, staying), 1)
   await t.rejects(asks(again, renewed), { code: 'agent_not_active' }, 'who has renewed since must attest again')
