@@ -12,12 +12,12 @@ const apis: readonly Api[] = ['DELTA_GRPC', 'GRPC']
 for (const api of apis) {
   await t.test(`CAs, certificates and agents come and go for ${seconds} s under load, ${api}`, { skip, timeout: 600_000 }, async t => {
     await using scope = new AsyncDisposableStack()
-    const mesh = scope.use(await Mesh.open({ ca_ttl: '60s', agent_ttl: '30s', default_x509_svid_ttl: '10s' }))
+    const mesh = scope.use(await Mesh.open({ ca_ttl: '60s', agent_ttl: '30s', default_x509_svid_ttl: '15s' }))
     const workload = scope.use(await startWorkload())
     await mesh.startAgent()
-    await mesh.register(backend, { ttlSeconds: 10 })
-    await mesh.register(web, { ttlSeconds: 10 })
-    await mesh.register('spiffe://example.org/batch', { ttlSeconds: 10 })
+    await mesh.register(backend, { ttlSeconds: 15 })
+    await mesh.register(web, { ttlSeconds: 15 })
+    await mesh.register('spiffe://example.org/batch', { ttlSeconds: 15 })
     await until('the agent to have both', async () => await mesh.svidOf(web) !== undefined && await mesh.svidOf(backend) !== undefined)
     const server = await mesh.startEnvoy('server-node.yaml', api, { backend: { host: '127.0.0.1', port: workload.port } })
     const mtls = { host: '127.0.0.1', port: await portOf(server, 'mtls') }

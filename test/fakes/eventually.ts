@@ -1,5 +1,5 @@
 /** Polls until the condition holds; for facts that another process or the kernel brings about. Throws after `withinMs`. */
-export async function eventually (what: string, condition: () => boolean | Promise<boolean>, withinMs = 10_000): Promise<void> {
+export async function eventually (what: string, condition: () => boolean | Promise<boolean>, withinMs = 30_000): Promise<void> {
   const end = performance.now() + withinMs
   while (!await condition()) {
     if (performance.now() > end) throw new Error(`did not happen within ${withinMs} ms: ${what}`)

@@ -12,6 +12,7 @@ import { decodeBundle } from '../../src/wire/bundle-codec.ts'
 import type { Bundle as BundleMessage } from '../../src/wire/generated/types.ts'
 import { attestOver, openServerChannel } from '../fakes/agent-client.ts'
 import { spawnServer, startAgent, startServer, type RunningAgent, type RunningServer } from '../fakes/processes.ts'
+import { eventually } from '../fakes/eventually.ts'
 import { Administrator, idMessage } from '../interop/administrator.ts'
 import { leafOf, Workload } from './workload.ts'
 
@@ -70,6 +71,8 @@ export async function killRotatingServerRounds (t: Test, rounds: number, { confi
   let server = await startServer(options)
   for (let round = 1; round <= rounds; round++) {
     const load = new Load(server, confirmed, round)
+    // On a busy machine the first agent takes its time; without one there is nothing to lose.
+    if (round === 1) await eventually('an agent to be attested', () => confirmed.used.size > 0)
     await wait(randomInt(20, 1500))
     await server.kill9()
     await load.ended()
