@@ -18,25 +18,34 @@ export interface PostgresProxy extends AsyncDisposable {
   readonly statements: string[]
   /** Nothing comes through, in either direction, and no connection ends. */
   silent: boolean
+  /** The same for good, for the connections there are now; neither end hears of it. */
+  silenceOpen (): void
+  /** As a pooler that lends connections per transaction: LISTEN is answered, notifications do not come. */
+  swallowNotifications: boolean
 }
 
 /** Between a client and a server, over TCP, with an eye on the statements. */
 export async function startPostgresProxy ({ folder, port }: Postgres): Promise<PostgresProxy> {
   const sockets = new Set<Socket>()
+  const open = new Set<{ silent: boolean }>()
   const proxy: PostgresProxy = {
     through: url => url.replace(/host=[^&]*&port=[^&]*/, `host=127.0.0.1&port=${(listener.address() as AddressInfo).port}`),
     fate: () => 'pass',
     statements: [],
     silent: false,
+    silenceOpen: () => { for (const link of open) link.silent = true },
+    swallowNotifications: false,
     async [Symbol.asyncDispose] () {
       for (const socket of sockets) socket.destroy()
       listener.close()
       await once(listener, 'close')
     }
   }
-  const listener = createServer(client => {
+  const listener = createServer({ allowHalfOpen: true }, client => {
     const server = connect(join(folder, `.s.PGSQL.${port}`))
     const pair = [client, server]
+    const link = { silent: false }
+    open.add(link)
     let doomed = false
     const cut = () => { for (const socket of pair) socket.destroy() }
     for (const socket of pair) {
@@ -44,12 +53,16 @@ export async function startPostgresProxy ({ folder, port }: Postgres): Promise<P
       socket.on('error', () => {})
       socket.on('close', () => {
         sockets.delete(socket)
+        open.delete(link)
         cut()
       })
     }
+    // A farewell that is not passed on is not answered either.
+    client.on('end', () => { if (!link.silent) cut() })
     const messages = new Messages()
+    const answers = new Messages('letters')
     client.on('data', data => {
-      if (proxy.silent) return
+      if (proxy.silent || link.silent) return
       for (const { bytes, statement } of messages.add(data)) {
         if (statement !== undefined) proxy.statements.push(statement)
         const fate = statement === undefined ? 'pass' : proxy.fate(statement)
@@ -60,7 +73,10 @@ export async function startPostgresProxy ({ folder, port }: Postgres): Promise<P
     })
     server.on('data', data => {
       if (doomed) return cut()
-      if (!proxy.silent) client.write(data)
+      if (proxy.silent || link.silent) return
+      for (const { bytes } of answers.add(data)) {
+        if (!proxy.swallowNotifications || bytes[0] !== notificationResponse) client.write(bytes)
+      }
     })
   })
   listener.listen(0, '127.0.0.1')
@@ -70,10 +86,14 @@ export async function startPostgresProxy ({ folder, port }: Postgres): Promise<P
 
 interface Message { readonly bytes: Buffer, readonly statement: string | undefined }
 
-/** Tells the messages of a client apart: the first has a length alone, the others a letter before it. */
+const notificationResponse = 'A'.charCodeAt(0)
+
+/** Tells messages apart: a client's first has a length alone, the others and all of a server's a letter before it. */
 class Messages {
   #rest = Buffer.alloc(0)
-  #started = false
+  #started: boolean
+
+  constructor (letters?: 'letters') { this.#started = letters !== undefined }
 
   add (data: Buffer): Message[] {
     this.#rest = Buffer.concat([this.#rest, data])
