@@ -6,18 +6,20 @@ import { runEntries } from './entries/entries.ts'
 import { recordRun } from './report/record.ts'
 import { formatSection } from './report/table.ts'
 import { runPropagate } from './propagate/propagate.ts'
+import { runScale } from './scale/scale.ts'
 import { runSds } from './sds/sds.ts'
 import { runSign } from './sign/sign.ts'
 import { runStampede } from './stampede/stampede.ts'
 import type { Section, Suite } from './suite.ts'
 
-const usage = `usage: npm run bench -- [sign|entries|sds|propagate|stampede|all] [--quick] [--record] [--profile FOLDER]
+const usage = `usage: npm run bench -- [sign|entries|sds|propagate|stampede|scale|all] [--quick] [--record] [--profile FOLDER]
 
   sign      server CPU per X509-SVID, JWT-SVID and attestation, beside Go's and OpenSSL's floor
   entries   entries created and read at 1,000, 10,000 and 100,000 stored, on SQLite and, if there is one, PostgreSQL
   sds       1,000 SDS and 1,000 Workload API streams on one agent: time, CPU and memory to open and to update them all
   propagate entry created, changed, removed → open workload stream and Envoy, with 1, 100 and 1,000 agents on 2 replicas
   stampede  5,000 agents that return to one replica at once after an outage: time until served, memory, what was tried again
+  scale     1,000,000 entries and 10,000 agents on one replica: memory, load, and what a change costs that touches one or all
   all       one after the other (the default)
 
   --quick           small sizes and two rounds: shows that the programs work, measures nothing
@@ -26,7 +28,7 @@ const usage = `usage: npm run bench -- [sign|entries|sds|propagate|stampede|all]
 `
 
 const suites: Readonly<Record<string, Suite>> = {
-  sign: runSign, entries: runEntries, sds: runSds, propagate: runPropagate, stampede: runStampede
+  sign: runSign, entries: runEntries, sds: runSds, propagate: runPropagate, stampede: runStampede, scale: runScale
 }
 
 const { values, positionals } = parseArgs({

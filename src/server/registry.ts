@@ -1,11 +1,10 @@
 import type { Entry } from '../spiffe/entry.ts'
-import { formatSelector, isSubset, type Selector } from '../spiffe/selector.ts'
+import { formatSelector, isSubset } from '../spiffe/selector.ts'
 import { spiffeIdOf, type SpiffeId } from '../spiffe/spiffe-id.ts'
 import type { TrustDomain } from '../spiffe/trust-domain.ts'
 import { EntryGroups } from './entry-groups.ts'
-
-/** An agent as far as authorization of entries goes. */
-export interface AgentView { readonly id: SpiffeId, readonly selectors: readonly Selector[] }
+import { NodeAliases, type AgentView } from './node-aliases.ts'
+import { Touches, type Affected, type Touched } from './touches.ts'
 
 export interface RegistryChange {
   /** By id; `undefined`: removed. */
@@ -13,15 +12,8 @@ export interface RegistryChange {
   readonly agents: ReadonlyMap<SpiffeId, AgentView | undefined>
 }
 
-/** What a change means to one agent: it gained, lost or must renew these entries at most; or `all` must be compared. */
-export type Touched = ReadonlySet<string> | 'all'
-
-interface KnownAgent {
-  readonly selectors: readonly Selector[]
-  readonly present: ReadonlySet<string>
-  /** Remembered until a change touches it. */
-  authorized: readonly Entry[] | undefined
-}
+/** Where more entries than these lie below one that changes, agents compare all they have. */
+const mostAffected = 1_000
 
 /**
  * All registration entries and agents in memory, indexed by what the hot path asks: which entries may this agent serve, and is this one
@@ -29,50 +21,51 @@ interface KnownAgent {
  * The cost of a change follows the agents it touches, not the agents there are.
  */
 export class Registry {
-  readonly #serverId: SpiffeId
   readonly #byId = new Map<string, Entry>()
   readonly #byParent = new EntryGroups<SpiffeId>()
   readonly #bySpiffeId = new EntryGroups<SpiffeId>()
-  /** Node aliases by their first selector, so that an agent only looks at aliases that could apply to it. */
-  readonly #aliasesBySelector = new EntryGroups<string>()
-  readonly #agents = new Map<SpiffeId, KnownAgent>()
-  readonly #agentsBySelector = new Map<string, Set<SpiffeId>>()
+  readonly #aliases: NodeAliases
+  /** Of known agents, until a change touches them. In the order of the entries' ids. */
+  readonly #authorized = new Map<SpiffeId, readonly Entry[]>()
 
-  constructor (trustDomain: TrustDomain) { this.#serverId = spiffeIdOf(trustDomain, '/spire/server') }
+  constructor (trustDomain: TrustDomain) { this.#aliases = new NodeAliases(spiffeIdOf(trustDomain, '/spire/server')) }
 
   get size (): number { return this.#byId.size }
 
   get (id: string): Entry | undefined { return this.#byId.get(id) }
   ids (): Iterable<string> { return this.#byId.keys() }
-  agentIds (): Iterable<SpiffeId> { return this.#agents.keys() }
+  agentIds (): Iterable<SpiffeId> { return this.#aliases.agentIds }
 
   /** Takes a change over. @returns whom it touches, among the agents that are there before or after it */
   apply ({ entries, agents }: RegistryChange): ReadonlyMap<SpiffeId, Touched> {
-    const touched = new Map<SpiffeId, Set<string> | 'all'>()
-    const touch = (id: string, entry: Entry) => {
-      const structural = this.#isAlias(entry) || this.#byParent.has(entry.spiffeId)
-      for (const agent of this.#agentsOf(entry)) {
-        const before = touched.get(agent)
-        if (structural) touched.set(agent, 'all')
-        else if (before === undefined) touched.set(agent, new Set([id]))
-        else if (before !== 'all') before.add(id)
+    const touches = new Touches()
+    // Over the tree as it was, then over the tree as it is: between the two, parents may come and go in any order.
+    const replaced: Entry[] = []
+    const stayed = new Set<Entry>()
+    if (this.#byId.size > 0) {
+      for (const [id, entry] of entries) {
+        const before = this.#byId.get(id)
+        if (before === undefined) continue
+        const moves = this.#moves(before, entry)
+        if (!moves && entry !== undefined) stayed.add(entry)
+        this.#touch(before, moves, touches)
+        replaced.push(before)
       }
     }
-    // Over the tree as it was, then over the tree as it is: between the two, parents may come and go in any order.
-    for (const id of entries.keys()) {
-      const before = this.#byId.get(id)
-      if (before !== undefined) touch(id, before)
+    for (const entry of replaced) this.#unlink(entry)
+    for (const entry of entries.values()) if (entry !== undefined) this.#link(entry)
+    let anew = 0
+    for (const [id, agent] of agents) {
+      if (!this.#aliases.setAgent(id, agent)) continue
+      touches.add(id, 'all')
+      if (agent !== undefined) anew++
     }
-    for (const [id, entry] of entries) {
-      this.#unlink(id)
-      if (entry !== undefined) this.#link(entry)
+    // When all is loaded, everybody is touched already.
+    if (anew < this.#aliases.agentCount) {
+      for (const entry of entries.values()) if (entry !== undefined) this.#touch(entry, !stayed.has(entry), touches)
     }
-    for (const [id, agent] of agents) if (this.#setAgent(id, agent)) touched.set(id, 'all')
-    for (const [id, entry] of entries) if (entry !== undefined) touch(id, entry)
-    for (const id of touched.keys()) {
-      const agent = this.#agents.get(id)
-      if (agent !== undefined) agent.authorized = undefined
-    }
+    const touched = touches.take()
+    for (const id of touched.keys()) this.#authorized.delete(id)
     return touched
   }
 
@@ -86,17 +79,25 @@ export class Registry {
 
   /** Entries the agent may serve: those below its ID and its aliases, and below their IDs in turn. In the order of their ids. */
   authorizedEntries (agent: AgentView): readonly Entry[] {
-    const known = this.#agents.get(agent.id)
-    if (known?.selectors !== agent.selectors) return this.#crawl(agent)
-    return known.authorized ??= this.#crawl(agent)
+    if (!this.#aliases.knows(agent)) return this.#crawl(agent)
+    const known = this.#authorized.get(agent.id) ?? this.#crawl(agent)
+    this.#authorized.set(agent.id, known)
+    return known
   }
 
   /** Whether one entry is among the agent's, found by climbing its parents: independent of how many entries the agent has. */
-  isAuthorized (agent: AgentView, entry: Entry): boolean {
-    if (this.#isAlias(entry)) return false
-    const roots = new Set<SpiffeId>([agent.id, ...this.#aliasesOf(agent).map(alias => alias.spiffeId)])
-    for (const parent of this.#ancestors(entry.parentId)) if (roots.has(parent)) return true
-    return false
+  isAuthorized (agent: AgentView, entry: Entry): boolean { return this.authorizes(agent)(entry) }
+
+  /** The same for many entries of one agent. Holds until the next change. */
+  authorizes (agent: AgentView): (entry: Entry) => boolean {
+    const roots = this.#aliases.rootsOf(agent)
+    return entry => {
+      if (this.#aliases.isAlias(entry)) return false
+      // The usual case.
+      if (roots.has(entry.parentId)) return true
+      for (const parent of this.#ancestors(entry.parentId)) if (roots.has(parent)) return true
+      return false
+    }
   }
 
   /** Whether any entry with this ID carries a right; admin and downstream callers are known by their entries. */
@@ -111,21 +112,41 @@ export class Registry {
     return entry === undefined ? [] : this.#agentsOf(entry)
   }
 
-  * #agentsOf (entry: Entry): Generator<SpiffeId> {
-    if (entry.parentId === this.#serverId) {
-      yield * this.#agentsMatching(entry.selectors)
-      return
+  #touch (entry: Entry, moves: boolean, touches: Touches): void {
+    // An alias is not served: only what it leads to counts.
+    if (!moves && this.#aliases.isAlias(entry)) return
+    let affected: Affected | undefined
+    for (const agent of this.#agentsOf(entry)) touches.add(agent, affected ??= moves ? this.#affectedBy(entry) : [entry.id])
+  }
+
+  /** Whether a change of an entry may change who serves what lies below it. */
+  #moves (before: Entry, after: Entry | undefined): boolean {
+    if (after === undefined || before.spiffeId !== after.spiffeId || before.parentId !== after.parentId) return true
+    const isAlias = this.#aliases.isAlias(before)
+    return isAlias !== this.#aliases.isAlias(after) || (isAlias && !hasSameSelectors(before, after))
+  }
+
+  /** What agents gain or lose by an entry that comes, goes or moves. */
+  #affectedBy (entry: Entry): Affected {
+    const isAlias = this.#aliases.isAlias(entry)
+    if (!isAlias && !this.#byParent.has(entry.spiffeId)) return [entry.id]
+    const ids = isAlias ? [] : [entry.id]
+    for (const below of this.#descendants([entry.spiffeId])) {
+      if (ids.length >= mostAffected) return 'all'
+      ids.push(below.id)
     }
-    if (isJoinTokenAlias(entry)) {
-      if (this.#agents.has(entry.parentId)) yield entry.parentId
+    return ids
+  }
+
+  /** Some twice. */
+  * #agentsOf (entry: Entry): Generator<SpiffeId> {
+    if (this.#aliases.isAlias(entry)) {
+      yield * this.#aliases.agentsOf(entry.id)
       return
     }
     for (const id of this.#ancestors(entry.parentId)) {
-      if (this.#agents.has(id)) yield id
-      for (const above of this.#bySpiffeId.of(id)) {
-        if (above.parentId === this.#serverId) yield * this.#agentsMatching(above.selectors)
-        else if (isJoinTokenAlias(above) && this.#agents.has(above.parentId)) yield above.parentId
-      }
+      if (this.#aliases.has(id)) yield id
+      for (const above of this.#bySpiffeId.of(id)) if (this.#aliases.isAlias(above)) yield * this.#aliases.agentsOf(above.id)
     }
   }
 
@@ -137,91 +158,45 @@ export class Registry {
       if (seen.has(next)) continue
       seen.add(next)
       yield next
-      for (const above of this.#bySpiffeId.of(next)) if (!this.#isAlias(above)) open.push(above.parentId)
+      for (const above of this.#bySpiffeId.of(next)) if (!this.#aliases.isAlias(above)) open.push(above.parentId)
     }
   }
 
-  * #agentsMatching (selectors: readonly Selector[]): Generator<SpiffeId> {
-    for (const id of this.#agentsBySelector.get(firstKey(selectors)) ?? []) {
-      if (isSubset(selectors, (this.#agents.get(id) as KnownAgent).present)) yield id
+  /** Entries below these IDs, each once; no aliases. */
+  * #descendants (parents: Iterable<SpiffeId>): Generator<Entry> {
+    const seen = new Set<SpiffeId>()
+    for (const open = [...parents]; open.length > 0;) {
+      const parent = open.pop() as SpiffeId
+      if (seen.has(parent)) continue
+      seen.add(parent)
+      for (const entry of this.#byParent.of(parent)) {
+        if (this.#aliases.isAlias(entry)) continue
+        yield entry
+        if (this.#byParent.has(entry.spiffeId)) open.push(entry.spiffeId)
+      }
     }
   }
 
   #crawl (agent: AgentView): readonly Entry[] {
-    const found = new Map<string, Entry>()
-    const seen = new Set<SpiffeId>()
-    for (const parents = [agent.id, ...this.#aliasesOf(agent).map(alias => alias.spiffeId)]; parents.length > 0;) {
-      const parent = parents.pop() as SpiffeId
-      if (seen.has(parent)) continue
-      seen.add(parent)
-      for (const entry of this.#byParent.of(parent)) {
-        if (this.#isAlias(entry)) continue
-        found.set(entry.id, entry)
-        parents.push(entry.spiffeId)
-      }
-    }
-    return [...found.values()].toSorted((a, b) => a.id < b.id ? -1 : 1)
-  }
-
-  #aliasesOf (agent: AgentView): Entry[] {
-    const present = new Set(agent.selectors.map(formatSelector))
-    const aliases = [...this.#byParent.of(agent.id)].filter(isJoinTokenAlias)
-    for (const key of present) {
-      for (const alias of this.#aliasesBySelector.of(key)) if (isSubset(alias.selectors, present)) aliases.push(alias)
-    }
-    return aliases
-  }
-
-  #isAlias (entry: Entry): boolean {
-    return entry.parentId === this.#serverId || isJoinTokenAlias(entry)
+    return [...this.#descendants(this.#aliases.rootsOf(agent))].toSorted((a, b) => a.id < b.id ? -1 : 1)
   }
 
   #link (entry: Entry): void {
     this.#byId.set(entry.id, entry)
     this.#byParent.add(entry.parentId, entry)
     this.#bySpiffeId.add(entry.spiffeId, entry)
-    if (entry.parentId === this.#serverId) this.#aliasesBySelector.add(firstKey(entry.selectors), entry)
+    if (this.#aliases.isAlias(entry)) this.#aliases.add(entry)
   }
 
-  #unlink (id: string): void {
-    const entry = this.#byId.get(id)
-    if (entry === undefined) return
+  #unlink (entry: Entry): void {
+    const { id } = entry
     this.#byId.delete(id)
     this.#byParent.remove(entry.parentId, id)
     this.#bySpiffeId.remove(entry.spiffeId, id)
-    if (entry.parentId === this.#serverId) this.#aliasesBySelector.remove(firstKey(entry.selectors), id)
-  }
-
-  /** @returns whether the agent may serve other entries than before */
-  #setAgent (id: SpiffeId, agent: AgentView | undefined): boolean {
-    const before = this.#agents.get(id)
-    const present = new Set(agent?.selectors.map(formatSelector))
-    if (before !== undefined && agent !== undefined && before.present.symmetricDifference(present).size === 0) {
-      this.#agents.set(id, { selectors: agent.selectors, present: before.present, authorized: before.authorized })
-      return false
-    }
-    for (const key of before?.present ?? []) {
-      const group = this.#agentsBySelector.get(key)
-      group?.delete(id)
-      if (group?.size === 0) this.#agentsBySelector.delete(key)
-    }
-    if (agent === undefined) return this.#agents.delete(id)
-    this.#agents.set(id, { selectors: agent.selectors, present, authorized: undefined })
-    for (const key of present) {
-      const group = this.#agentsBySelector.get(key)
-      if (group === undefined) this.#agentsBySelector.set(key, new Set([id]))
-      else group.add(id)
-    }
-    return true
+    this.#aliases.remove(id)
   }
 }
 
-/** The entry `CreateJoinToken` makes for `agent_id`: parent and only selector name the join-token agent. */
-export function isJoinTokenAlias (entry: Entry): boolean {
-  const [selector, ...more] = entry.selectors
-  return more.length === 0 && selector?.type === 'spiffe_id' && selector.value === entry.parentId
-}
-
-function firstKey (selectors: readonly Selector[]): string {
-  return formatSelector(selectors[0] ?? { type: '', value: '' })
+function hasSameSelectors (a: Entry, b: Entry): boolean {
+  return a.selectors.length === b.selectors.length && isSubset(a.selectors, new Set(b.selectors.map(formatSelector)))
 }

@@ -22,6 +22,7 @@ await t.test('each bench still runs', { timeout: 900_000 }, async t => {
   const rows = {
     sign: ['X509-SVID, 50 per call, 8 callers', 'JWT-SVID, 1 caller', 'attestation by join token', 'node:crypto, P-256 verify'],
     entries: ['### Entries on SQLite', 'created at 600', 'ListEntries, all pages of 500, at 600', 'poll of an agent at 600: server CPU'],
+    scale: ['load from the datastore', 'heap per entry', 'heap per stream', 'an entry below the alias of 100 agents changed: CPU'],
     stampede: ['20 agents return', 'time to served, max', 'server RSS, max'],
     sds: ['entry changed: first to last SDS stream', 'CA appended to the bundle: to all streams', 'agent RSS after the changes'],
     ...postgresMissing() === false ? { propagate: ['### 1 agent on', 'changed → Envoy, p99', 'as a replica is killed → Envoy, max'] } : {}

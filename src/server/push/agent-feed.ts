@@ -3,7 +3,9 @@ import type { Bundle } from '../../spiffe/bundle.ts'
 import type { Entry } from '../../spiffe/entry.ts'
 import type { TrustDomain } from '../../spiffe/trust-domain.ts'
 import type { Cursor } from '../../storage/change-log.ts'
-import type { AgentView, Registry, Touched } from '../registry.ts'
+import type { AgentView } from '../node-aliases.ts'
+import type { Registry } from '../registry.ts'
+import type { Touched } from '../touches.ts'
 
 /** What an agent is told next. */
 export interface FeedStep {
@@ -14,6 +16,9 @@ export interface FeedStep {
   readonly bundles: readonly Bundle[]
   readonly removedTrustDomains: readonly TrustDomain[]
 }
+
+/** What touches a stream that nobody reads is put together again and again. */
+const mostSets = 64
 
 export interface FeedSource {
   readonly registry: Registry
@@ -35,8 +40,8 @@ export class AgentFeed {
   readonly #bundles = new Map<TrustDomain, Bundle>()
   /** How many of the entries federate with each domain. */
   readonly #federations = new Map<TrustDomain, number>()
-  /** Must be looked at: the agent may have them, or must get them. */
-  #touched: Set<string>
+  /** Must be looked at: the agent may have them, or must get them. What touches many agents alike is shared. */
+  #touched: Array<ReadonlySet<string>> = []
   /** All must be compared, and what was touched besides. */
   #all: boolean
   #snapshot: boolean
@@ -52,9 +57,9 @@ export class AgentFeed {
   constructor (source: FeedSource, missed: Touched | undefined) {
     this.#source = source
     this.#all = this.#snapshot = missed === undefined || missed === 'all'
-    this.#touched = new Set(missed === 'all' ? [] : missed)
-    if (this.#all) return
-    for (const entry of this.#authorized()) if (!this.#touched.has(entry.id)) this.#hold(entry)
+    if (missed === undefined || missed === 'all') return
+    this.touch(missed)
+    for (const entry of this.#authorized()) if (!missed.has(entry.id)) this.#hold(entry)
   }
 
   /** Entries the agent has been told of. */
@@ -62,7 +67,8 @@ export class AgentFeed {
 
   touch (touched: Touched): void {
     if (touched === 'all') this.#all = true
-    else for (const id of touched) this.#touched.add(id)
+    else if (touched.size > 0) this.#touched.push(touched)
+    if (this.#touched.length > mostSets) this.#touched = [unionOf(this.#touched)]
     this.#waiter.wake()
   }
 
@@ -122,30 +128,38 @@ export class AgentFeed {
     await this.#waiter.wait(signal)
   }
 
-  get #due (): boolean { return this.#bundlesDue || this.#cursorDue || this.#all || this.#touched.size > 0 }
+  get #due (): boolean { return this.#bundlesDue || this.#cursorDue || this.#all || this.#touched.length > 0 }
 
   #takeEntries (): { entries: Entry[], removedEntryIds: string[] } {
     const touched = this.#touched
+    const { registry } = this.#source
+    const authorizes = registry.authorizes(this.#source.agent())
     const all = this.#all ? new Map(this.#authorized().map(entry => [entry.id, entry])) : undefined
-    this.#touched = new Set()
+    this.#touched = []
     this.#all = false
     const entries: Entry[] = []
     const removedEntryIds: string[] = []
     const put = (entry: Entry) => {
-      if (this.#sent.get(entry.id) === entry) return
+      const before = this.#sent.get(entry.id)
+      if (before === entry) return
+      if (before !== undefined) this.#drop(before)
       this.#hold(entry)
       entries.push(entry)
     }
     if (all !== undefined) {
       for (const entry of all.values()) put(entry)
-      for (const id of this.#sent.keys()) if (!all.has(id)) touched.add(id)
+      touched.push(new Set(this.#sent.keys().filter(id => !all.has(id))))
     }
-    for (const id of touched) {
-      const entry = all === undefined ? this.#authorizedEntry(id) : all.get(id)
-      if (entry !== undefined) put(entry)
+    for (const id of unionOf(touched)) {
+      const entry = registry.get(id)
+      if (entry !== undefined && authorizes(entry)) {
+        put(entry)
+        continue
+      }
+      const before = this.#sent.get(id)
+      if (before !== undefined) this.#drop(before)
       // Also what a resuming agent may hold without having been told on this stream; a snapshot leaves out what is gone.
-      else if (!this.#snapshot) removedEntryIds.push(id)
-      if (entry === undefined) this.#drop(id)
+      if (!this.#snapshot) removedEntryIds.push(id)
     }
     return { entries, removedEntryIds }
   }
@@ -171,15 +185,12 @@ export class AgentFeed {
   }
 
   #hold (entry: Entry): void {
-    this.#drop(entry.id)
     this.#sent.set(entry.id, entry)
     for (const domain of entry.federatesWith) this.#federations.set(domain, (this.#federations.get(domain) ?? 0) + 1)
   }
 
-  #drop (id: string): void {
-    const entry = this.#sent.get(id)
-    if (entry === undefined) return
-    this.#sent.delete(id)
+  #drop (entry: Entry): void {
+    this.#sent.delete(entry.id)
     for (const domain of entry.federatesWith) {
       const left = (this.#federations.get(domain) ?? 0) - 1
       if (left > 0) this.#federations.set(domain, left)
@@ -188,10 +199,9 @@ export class AgentFeed {
   }
 
   #authorized (): readonly Entry[] { return this.#source.registry.authorizedEntries(this.#source.agent()) }
+}
 
-  #authorizedEntry (id: string): Entry | undefined {
-    const { registry } = this.#source
-    const entry = registry.get(id)
-    return entry !== undefined && registry.isAuthorized(this.#source.agent(), entry) ? entry : undefined
-  }
+function unionOf (sets: ReadonlyArray<ReadonlySet<string>>): ReadonlySet<string> {
+  const [first = new Set<string>(), ...others] = sets
+  return others.length === 0 ? first : new Set([...first, ...others.flatMap(set => [...set])])
 }

@@ -1,14 +1,12 @@
 import type { SpiffeId } from '../../spiffe/spiffe-id.ts'
 import type { Cursor } from '../../storage/change-log.ts'
-import type { Touched } from '../registry.ts'
+import type { Touched } from '../touches.ts'
 
 /** From the place of the step before it to `number`. */
 interface Step { readonly number: number, readonly touched: ReadonlyMap<SpiffeId, Touched> }
 
-interface AgentTouch { readonly number: number, readonly touched: Touched }
-
-/** Agents and entries that are remembered in all; the oldest steps go first. */
-const usuallyRemembered = 1_000_000
+/** Agents and entries that are remembered in all, some 70 bytes each; the oldest steps go first. */
+const usuallyRemembered = 500_000
 
 /**
  * Whom the latest steps of the log touched, so that an agent that comes back is told what it missed and not everything. A step may stand
@@ -19,7 +17,8 @@ export class ChangeHistory {
   /** In the order of their numbers; those before `#first` are forgotten. */
   readonly #steps: Step[] = []
   #first = 0
-  readonly #byAgent = new Map<SpiffeId, AgentTouch[]>()
+  /** The steps that touched each agent. */
+  readonly #byAgent = new Map<SpiffeId, Step[]>()
   /** Where the first step begins. */
   #from: Cursor
   #remembered = 0
@@ -35,11 +34,12 @@ export class ChangeHistory {
     if (cursor.epoch !== this.#from.epoch || cursor.number < last) return this.#beginAt(cursor)
     // The same place again is the same state.
     if (cursor.number === last) return
-    this.#steps.push({ number: cursor.number, touched: touched.size === 0 ? nobody : touched })
-    for (const [agent, touch] of touched) {
-      const touches = this.#byAgent.get(agent)
-      if (touches === undefined) this.#byAgent.set(agent, [{ number: cursor.number, touched: touch }])
-      else touches.push({ number: cursor.number, touched: touch })
+    const step = { number: cursor.number, touched: touched.size === 0 ? nobody : touched }
+    this.#steps.push(step)
+    for (const agent of touched.keys()) {
+      const steps = this.#byAgent.get(agent)
+      if (steps === undefined) this.#byAgent.set(agent, [step])
+      else steps.push(step)
     }
     this.#remembered += sizeOf(touched)
     while (this.#remembered > this.#mostRemembered) this.#forgetOldest()
@@ -48,13 +48,14 @@ export class ChangeHistory {
   /** What touched an agent after `cursor`; `undefined` when that is not known any more, or never was. */
   since (cursor: Cursor, agent: SpiffeId): Touched | undefined {
     if (cursor.epoch !== this.#from.epoch || this.#stepsUpTo(cursor.number) === undefined) return undefined
-    const touches = this.#byAgent.get(agent) ?? []
+    const steps = this.#byAgent.get(agent) ?? []
     const ids = new Set<string>()
-    for (let index = touches.length - 1; index >= 0; index--) {
-      const { number, touched } = touches[index] as AgentTouch
+    for (let index = steps.length - 1; index >= 0; index--) {
+      const { number, touched } = steps[index] as Step
       if (number <= cursor.number) break
-      if (touched === 'all') return 'all'
-      for (const id of touched) ids.add(id)
+      const touch = touched.get(agent)
+      if (touch === 'all') return touch
+      for (const id of touch ?? []) ids.add(id)
     }
     return ids
   }
@@ -99,9 +100,9 @@ export class ChangeHistory {
     this.#from = { ...this.#from, number }
     this.#remembered -= sizeOf(touched)
     for (const agent of touched.keys()) {
-      const touches = this.#byAgent.get(agent) as AgentTouch[]
-      touches.shift()
-      if (touches.length === 0) this.#byAgent.delete(agent)
+      const steps = this.#byAgent.get(agent) as Step[]
+      steps.shift()
+      if (steps.length === 0) this.#byAgent.delete(agent)
     }
     if (this.#first * 2 <= this.#steps.length) return
     this.#steps.splice(0, this.#first)

@@ -13,7 +13,8 @@ import type { Datastore } from '../../storage/datastore.ts'
 import { everything } from '../../storage/page.ts'
 import { AgentDirectory } from '../agent-directory.ts'
 import { Follower, type Followed } from './follower.ts'
-import { Registry, type Touched } from '../registry.ts'
+import { Registry } from '../registry.ts'
+import type { Touched } from '../touches.ts'
 
 /** What a replica tells its listeners after its memory changed. */
 export interface ReplicaChange {

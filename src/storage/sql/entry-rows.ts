@@ -7,6 +7,13 @@ import { isStorableText } from '../../spiffe/storable-text.ts'
 import type { TrustDomain } from '../../spiffe/trust-domain.ts'
 import type { EntryRow, EntryRowDraft } from './schema.ts'
 import { decodeSelectors, encodeSelectors } from './selector-columns.ts'
+import { SharedTexts } from './shared-texts.ts'
+
+/** What an entry is made of; the rest is for the database to search by. */
+export const entryColumns = [
+  'row_id', 'id', 'spiffe_id', 'parent_id', 'selectors', 'federates_with', 'dns_names', 'x509_svid_ttl', 'jwt_svid_ttl', 'admin',
+  'downstream', 'store_svid', 'hint', 'expires_at', 'attributes', 'revision_number', 'created_at'
+] as const
 
 /** The entry as the store keeps it: selectors normalised, trust domains sorted, no repeats. @throws {SpiffeError} `entry_malformed` */
 export function canonicalEntry (entry: Entry): Entry {
@@ -40,25 +47,42 @@ export function encodeEntry (entry: Entry): EntryRowDraft {
   }
 }
 
-export function decodeEntry (row: EntryRow): Entry {
+export function decodeEntry (row: Pick<EntryRow, typeof entryColumns[number]>): Entry {
   return {
     id: row.id,
     spiffeId: row.spiffe_id as SpiffeId,
-    parentId: row.parent_id as SpiffeId,
+    parentId: parents.of(row.parent_id) as SpiffeId,
     selectors: decodeSelectors(row.selectors),
     x509SvidTtlSeconds: row.x509_svid_ttl,
     jwtSvidTtlSeconds: row.jwt_svid_ttl,
-    federatesWith: JSON.parse(row.federates_with) as TrustDomain[],
-    dnsNames: JSON.parse(row.dns_names) as string[],
+    federatesWith: decodeList(row.federates_with) as readonly TrustDomain[],
+    dnsNames: decodeList(row.dns_names),
     admin: row.admin !== 0,
     downstream: row.downstream !== 0,
     storeSvid: row.store_svid !== 0,
     hint: row.hint,
     expiresAtSeconds: row.expires_at,
-    additionalAttributes: JSON.parse(row.attributes) as EntryAttributes,
+    additionalAttributes: decodeAttributes(row.attributes),
     revisionNumber: row.revision_number,
     createdAtSeconds: row.created_at
   }
+}
+
+const parents = new SharedTexts()
+const none: readonly string[] = Object.freeze([])
+/** Two flags: few texts, the same objects for all entries. */
+const attributes = new Map<string, EntryAttributes>()
+
+function decodeList (text: string): readonly string[] {
+  return text === '[]' ? none : JSON.parse(text) as string[]
+}
+
+function decodeAttributes (text: string): EntryAttributes {
+  const known = attributes.get(text)
+  if (known !== undefined) return known
+  const decoded = Object.freeze(JSON.parse(text) as EntryAttributes)
+  if (attributes.size < 16) attributes.set(text, decoded)
+  return decoded
 }
 
 /** Equal for two entries exactly when SPIFFE ID, parent and selector set are (spire-surface §3.2). @param entry canonical */

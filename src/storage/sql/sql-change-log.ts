@@ -12,7 +12,7 @@ import { decodeAgent } from './agent-rows.ts'
 import { decodeBundle } from './bundle-rows.ts'
 import type { ChangeKey } from './change-set.ts'
 import { chunks, idsPerStatement } from './chunks.ts'
-import { decodeEntry } from './entry-rows.ts'
+import { decodeEntry, entryColumns } from './entry-rows.ts'
 import { isLost, partOf, type LogHead } from './log-reading.ts'
 import type { Schema } from './schema.ts'
 import type { SqlDatabase } from './sql-database.ts'
@@ -92,7 +92,8 @@ async function readState (trx: Transaction<Schema>, keys: readonly ChangeKey[]):
   const named = (wanted: ChangeKey[0]) => [...new Set(keys.flatMap(([kind, key]) => kind === wanted && key !== undefined ? [key] : []))]
   const entries = new Map<string, Entry | undefined>(named('entry').map(id => [id, undefined]))
   for (const ids of chunks([...entries.keys()], idsPerStatement)) {
-    for (const row of await trx.selectFrom('entries').selectAll().where('id', 'in', ids).execute()) entries.set(row.id, decodeEntry(row))
+    const rows = await trx.selectFrom('entries').select(entryColumns).where('id', 'in', ids).execute()
+    for (const row of rows) entries.set(row.id, decodeEntry(row))
   }
   const agents = new Map<SpiffeId, Agent | undefined>(named('agent').map(id => [id as SpiffeId, undefined]))
   for (const ids of chunks([...agents.keys()], idsPerStatement)) {

@@ -7,7 +7,7 @@ import type { CreateOutcome, EntryFilter, EntryPage, EntryStore, EntryUpdate } f
 import type { PageRequest } from '../page.ts'
 import { chunks, idsPerStatement } from './chunks.ts'
 import { createEntries } from './create-entries.ts'
-import { canonicalEntry, decodeEntry, entryNotFound } from './entry-rows.ts'
+import { canonicalEntry, decodeEntry, entryColumns, entryNotFound } from './entry-rows.ts'
 import { readChunks, readPage, type ReadRows } from './read-pages.ts'
 import type { EntryRow, Schema } from './schema.ts'
 import { selectorKeys } from './selector-columns.ts'
@@ -100,8 +100,8 @@ export class SqlEntryStore implements EntryStore {
     return rows.toSorted((a, b) => a.row_id - b.row_id).map(decodeEntry)
   }
 
-  #reader (filter: EntryFilter): ReadRows<EntryRow> {
-    return (after, limit) => this.#database.read(db => db.selectFrom('entries').selectAll()
+  #reader (filter: EntryFilter): ReadRows<Parameters<typeof decodeEntry>[0]> {
+    return (after, limit) => this.#database.read(db => db.selectFrom('entries').select(entryColumns)
       .where(eb => conditions(eb, filter)).where('row_id', '>', after).orderBy('row_id').limit(limit).execute())
   }
 }

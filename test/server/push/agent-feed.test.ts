@@ -1,6 +1,7 @@
 import t from 'tap'
 import { AgentFeed } from '../../../src/server/push/agent-feed.ts'
-import { Registry, type Touched } from '../../../src/server/registry.ts'
+import { Registry } from '../../../src/server/registry.ts'
+import type { Touched } from '../../../src/server/touches.ts'
 import type { Bundle } from '../../../src/spiffe/bundle.ts'
 import type { Entry } from '../../../src/spiffe/entry.ts'
 import { parseTrustDomain, type TrustDomain } from '../../../src/spiffe/trust-domain.ts'

@@ -1,6 +1,6 @@
 import t from 'tap'
-import type { Touched } from '../../../src/server/registry.ts'
 import { ChangeHistory } from '../../../src/server/replication/change-history.ts'
+import type { Touched } from '../../../src/server/touches.ts'
 import type { SpiffeId } from '../../../src/spiffe/spiffe-id.ts'
 import { idOf } from '../../fakes/entries.ts'
 
