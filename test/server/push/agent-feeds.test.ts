@@ -71,7 +71,7 @@ void t.test('each stream hears of its own agent', async t => {
 })
 
 void t.test('an agent that comes back, here or elsewhere, is told what it missed', async t => {
-  const { replicas, commit } = await openRig(2)
+  const { database, replicas, commit } = await openRig(2)
   const [here, there] = replicas as readonly [PushReplica, PushReplica]
   const agent = new FollowingAgent(one, own)
   await commit({ entries: put({ id: 'kept', parentId: one }, { id: 'gone', parentId: one }) })
@@ -85,6 +85,10 @@ void t.test('an agent that comes back, here or elsewhere, is told what it missed
   t.match(step, { snapshot: false, removedEntryIds: ['gone'] })
   t.strictSame(step?.entries.map(({ id }) => id), ['new'])
   t.equal(agent.take(), undefined)
+  await commit({ entries: put({ id: 'newer', parentId: one }) })
+  await agent.connect(await openPushReplica(database.storeFor(), own))
+  t.match(agent.take(), { snapshot: true }, 'everything, where a replica does not remember what came before')
+  t.strictSame(agent.ids, ['kept', 'new', 'newer'])
 })
 
 void t.test('an agent that knows more than a replica is not led back', async t => {
