@@ -27,6 +27,8 @@ export interface FeedSource {
   /** As the replica has it now; selectors may change while a stream is open. */
   agent (): AgentView
   bundleOf (trustDomain: TrustDomain): Bundle | undefined
+  /** Wakes a stream when it is its turn. */
+  soon (wake: () => void): void
 }
 
 /**
@@ -52,6 +54,7 @@ export class AgentFeed {
   #unserved: readonly string[] = []
   #told: Cursor | undefined
   readonly #waiter = new Waiter()
+  readonly #wake = () => this.#waiter.wake()
 
   /** @param missed what touched the agent since it was last told; `undefined`: it must be told everything */
   constructor (source: FeedSource, missed: Touched | undefined) {
@@ -69,7 +72,7 @@ export class AgentFeed {
     if (touched === 'all') this.#all = true
     else if (touched.size > 0) this.#touched.push(touched)
     if (this.#touched.length > mostSets) this.#touched = [unionOf(this.#touched)]
-    this.#waiter.wake()
+    this.#source.soon(this.#wake)
   }
 
   /** These changed or went; what does not concern the agent is left out. */
@@ -77,13 +80,13 @@ export class AgentFeed {
     const concerned = changed.has(this.#source.trustDomain) || [...changed].some(domain => this.#federations.has(domain))
     if (!concerned) return
     this.#bundlesDue = true
-    this.#waiter.wake()
+    this.#source.soon(this.#wake)
   }
 
   /** The log began anew: the agent must learn at least where it stands. */
   touchCursor (): void {
     this.#cursorDue = true
-    this.#waiter.wake()
+    this.#source.soon(this.#wake)
   }
 
   /** Ends the stream: `next` throws this from now on. */

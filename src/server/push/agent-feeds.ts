@@ -8,6 +8,7 @@ import type { Replica } from '../replication/replica.ts'
 import type { StandAside } from '../replication/stand-aside.ts'
 import { AgentFeed } from './agent-feed.ts'
 import type { Progress, ProgressReporter } from './progress-reporter.ts'
+import { Turns } from './turns.ts'
 
 const checkEveryMs = 1_000
 const reportEveryRounds = 5
@@ -23,6 +24,7 @@ export interface AgentFeedsDeps {
 export class AgentFeeds {
   readonly #deps: AgentFeedsDeps
   readonly #open = new Map<SpiffeId, Set<AgentFeed>>()
+  readonly #turns = new Turns()
   readonly history: ChangeHistory
 
   constructor (deps: AgentFeedsDeps) {
@@ -66,7 +68,8 @@ export class AgentFeeds {
       trustDomain,
       cursor: () => replica.cursor,
       agent: () => replica.agents.get(agentId) ?? { id: agentId, selectors: [] },
-      bundleOf: domain => domain === trustDomain ? ownBundle.value : replica.bundleOf(domain)
+      bundleOf: domain => domain === trustDomain ? ownBundle.value : replica.bundleOf(domain),
+      soon: wake => this.#turns.soon(wake)
     }, resume === undefined ? undefined : this.history.since(resume, agentId))
     const feeds = this.#open.get(agentId) ?? new Set()
     feeds.add(feed)

@@ -28,7 +28,8 @@ class Rig {
       trustDomain: own,
       cursor: () => this.cursor,
       agent: () => this.agent,
-      bundleOf: domain => this.bundles.get(domain)
+      bundleOf: domain => this.bundles.get(domain),
+      soon: wake => wake()
     }, missed)
   }
 

@@ -159,6 +159,34 @@ void t.test('a new epoch: who stands in the old one is told everything, who is c
   t.strictSame([connected.ids, away.ids], [['a'], ['a']])
 })
 
+void t.test('a change that touches very many wakes them a few at a time', async t => {
+  const database = new ModelDatabase()
+  const ids = Array.from({ length: 500 }, (_, n) => idOf(`/spire/agent/x/${n}`))
+  database.commit({
+    agents: new Map(ids.map(id => [id, makeAgent(id, { selectors: [{ type: 'x', value: 'fleet' }] })])),
+    entries: put({ id: 'alias', spiffeId: '/fleet', parentId: '/spire/server', selectors: ['x:fleet'] })
+  })
+  const { replica, feeds } = await openPushReplica(database.storeFor(), own)
+  const stop = new AbortController()
+  let woken = 0
+  for (const id of ids) {
+    const feed = await feeds.open(id, undefined)
+    feed.next()
+    void feed.untilTouched(stop.signal).then(() => { if (feed.next()?.entries.length === 1) woken++ })
+  }
+  database.commit({ entries: put({ id: 'shared', parentId: '/fleet' }) })
+  await replica.catchUp()
+  const seen: number[] = []
+  while (woken < ids.length && seen.length < 1_000) {
+    seen.push(woken)
+    await new Promise(resolve => setImmediate(resolve))
+  }
+  t.equal(woken, ids.length, 'each has what there is')
+  t.ok(seen.length > 10, 'others had their turns in between')
+  t.ok((seen[1] as number) > 0, 'and the first did not wait')
+  stop.abort(new Error('done'))
+})
+
 void t.test('streams end when the view is too old, and say how far idle agents are', async t => {
   const database = new ModelDatabase()
   const clock = new ManualClock()
