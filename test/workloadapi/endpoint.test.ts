@@ -11,9 +11,9 @@ t.test('a real agent serves its own host alone (Workload Endpoint §2, §3)', as
   await using agent = await startAgent({ server })
   const { tcp, unix } = listenersOf(agent.pid)
   t.same(tcp, [], 'WLE-01, WLE-03 it listens on no network')
-  t.equal(unix.length, 1, 'WLE-01, WLE-03 but on one Unix socket')
-  // Bound under another name beside the one it is then given.
-  t.ok(unix[0]?.startsWith(`${agent.folder}/`), 'which is that of its configuration')
+  t.equal(unix.length, 2, 'WLE-01, WLE-03 but on two Unix sockets: of the Workload API, and of the hand-over to a successor')
+  // Bound under other names beside those they are then given.
+  t.ok(unix.every(path => path.startsWith(`${agent.folder}/`)), 'in the folder of its configuration')
   t.ok(listenersOf(server.pid).tcp.length > 0, 'a network listener would have been seen')
 })
 
