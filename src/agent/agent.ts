@@ -12,7 +12,8 @@ import { agentCatalog, type AgentPlugins } from './agent-catalog.ts'
 import type { AgentConfig } from './agent-config.ts'
 import { AgentLife } from './agent-life.ts'
 import { agentMetrics } from './agent-metrics.ts'
-import { agentServices } from './agent-services.ts'
+import { openAgentMesh } from './agent-mesh.ts'
+import { agentServices, attestCallers } from './agent-services.ts'
 import { CacheFile } from './cache/cache-file.ts'
 import type { NodeCache } from './cache/node-cache.ts'
 import { usableCache } from './cache/usable-cache.ts'
@@ -90,19 +91,25 @@ export async function runAgent (config: AgentConfig, signal: AbortSignal, option
   const ready = async () => {
     if (!identities.synced) throw life.trouble ?? new SpiffeError('server_initializing', 'the agent has not synchronised yet')
   }
+  const attest = attestCallers({ attestors: plugins.all('WorkloadAttestor'), clock, metrics: attestationMetrics(metrics) })
   const services = agentServices(config, {
     identities,
     source: identitySource(identities, jwts, client),
-    attestors: plugins.all('WorkloadAttestor'),
+    attest,
     ready,
     clock,
-    metrics: { attestation: attestationMetrics(metrics), sds: counters.sds }
+    metrics: { sds: counters.sds }
   })
   const rpc = scope.use(openRpcServer({ services, log, clock }))
   const takeOver = predecessor !== undefined
   predecessor?.check()
   const { path } = await rpc.listenUnix({ path: config.socketPath, mode: 0o777, takeOver })
   log.info({ socket: path, takeOver }, 'agent socket is open')
+  const mesh = config.mesh === undefined ? undefined : scope.use(await openAgentMesh(config.mesh, {
+    trustDomain, dataDir, identities, attest, takeOver, clock, log,
+    async * directory () { yield { services: [], endpoints: [] } },
+    async * revoked () { yield { digests: new Set(), ids: new Set() } }
+  }))
   // Without a cache a successor would have nothing to go on with.
   const successors = cacheFile === undefined ? undefined : scope.use(await openHandover(handover, takeOver, log))
   predecessor?.taken()
@@ -112,7 +119,8 @@ export async function runAgent (config: AgentConfig, signal: AbortSignal, option
       log.info({ socket: path }, 'agent is serving')
       onReady?.({ socketPath: path })
     }, signal),
-    signal => serveDiagnostics(config, { metrics, probes: { agent: ready }, log }, signal)
+    signal => serveDiagnostics(config, { metrics, probes: { agent: ready }, log }, signal),
+    ...mesh?.tasks ?? []
   ])
   const successor = await untilHandedOver(serve, successors, log, signal)
   if (successor !== undefined) await leave({ rpc, identities, clock })
