@@ -43,6 +43,9 @@ export class MeshNode {
     this.#resourcesOf = openMeshResources(deps.settings)
   }
 
+  /** The newest; `undefined` until the own bundle is known. */
+  get views (): AdsViews | undefined { return this.#views.value }
+
   /** Whole states, the first once the own bundle is known. */
   async * watch (signal: AbortSignal): AsyncGenerator<AdsViews, void, undefined> {
     for await (const views of this.#views.watch(signal)) if (views !== undefined) yield views

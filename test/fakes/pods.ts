@@ -26,6 +26,9 @@ export class PodNetwork implements AsyncDisposable {
   readonly node: string
   readonly #root: string
   readonly #mounted = new Set<string>()
+  /** Pod → its end on the bridge. */
+  #made = 0
+  readonly #links = new Map<string, string>()
   readonly #children = new Set<ChildProcess>()
 
   private constructor (root: string) {
@@ -49,9 +52,10 @@ export class PodNetwork implements AsyncDisposable {
   /** A namespace with an address on the bridge; what it sends is redirected as the mesh wants it, unless told otherwise. */
   addPod (name: string, address: string, { redirected = true } = {}): void {
     this.#make(this.path(name))
-    const last = address.split('.').at(-1)
-    this.inNode('ip', 'link', 'add', `ve${last}`, 'type', 'veth', 'peer', 'name', 'eth0', 'netns', this.path(name))
-    this.inNode('ip', 'link', 'set', `ve${last}`, 'master', 'br0', 'up')
+    const link = `ve${this.#made++}`
+    this.#links.set(name, link)
+    this.inNode('ip', 'link', 'add', link, 'type', 'veth', 'peer', 'name', 'eth0', 'netns', this.path(name))
+    this.inNode('ip', 'link', 'set', link, 'master', 'br0', 'up')
     this.inPod(name, 'ip', 'addr', 'add', `${address}/24`, 'dev', 'eth0')
     this.inPod(name, 'ip', 'link', 'set', 'eth0', 'up')
     this.inPod(name, 'ip', 'route', 'add', 'default', 'via', '10.77.0.1')
@@ -65,8 +69,13 @@ export class PodNetwork implements AsyncDisposable {
     nat('PREROUTING', '-p', 'tcp', '-m', 'multiport', '!', '--dports', '15001,15006,15008', '-j', 'REDIRECT', '--to-ports', '15006')
   }
 
-  /** What runs inside and what is connected lives on; the name and the link are gone. */
-  removePod (name: string): void { this.#remove(this.path(name)) }
+  /** As a runtime removes one: its link and its name go. The namespace itself lives on while anything is in it. */
+  removePod (name: string): void {
+    this.inNode('ip', 'link', 'del', this.#links.get(name) as string)
+    // The next at its address has another link, and nobody here says so to the neighbours as a runtime would.
+    this.inNode('ip', 'neigh', 'flush', 'dev', 'br0')
+    this.#remove(this.path(name))
+  }
 
   inNode (...words: string[]): string { return runIn(this.node, words) }
   inPod (name: string, ...words: string[]): string { return runIn(this.path(name), words) }
@@ -95,7 +104,8 @@ export class PodNetwork implements AsyncDisposable {
   }
 
   #remove (path: string): void {
-    execFileSync('umount', [path])
+    // As `ip netns delete` does: whoever holds it open does not hinder.
+    execFileSync('umount', ['--lazy', path])
     execFileSync('rm', [path])
     this.#mounted.delete(path)
   }

@@ -18,17 +18,25 @@ import { runTasks } from '../../src/runtime/tasks.ts'
 import { Watchable } from '../../src/runtime/watchable.ts'
 import type { Bundle } from '../../src/spiffe/bundle.ts'
 import type { Selector } from '../../src/spiffe/selector.ts'
+import type { X509Svid } from '../../src/spiffe/svid.ts'
 import { aggregatedDiscoveryService } from '../../src/wire/generated/envoy-sds.ts'
+import { encodePem } from '../../src/x509/pem.ts'
 import { capturedLog } from '../fakes/captured-log.ts'
 import { findEnvoy, until } from '../fakes/envoy.ts'
 import { FakeIdentities, identityOf, TestTrustDomain } from '../fakes/identities.ts'
-import { PodWorkload } from '../fakes/pod-workload.ts'
+import { PodWorkload, type Reply } from '../fakes/pod-workload.ts'
 import { PodNetwork } from '../fakes/pods.ts'
 
 export interface RigOptions {
   readonly settings?: Partial<MeshSettings>
   /** Of Envoy; sharing is hidden by several. */
   readonly concurrency?: number
+}
+
+export interface IdentifyOptions {
+  readonly federated?: readonly Bundle[]
+  /** With a key that Envoy refuses. */
+  readonly weak?: boolean
 }
 
 /** One node: its control plane in this process, its real Envoy in the node's network namespace, real workloads in pods of their own. */
@@ -47,6 +55,8 @@ export class MeshRig implements AsyncDisposable {
   readonly #node: MeshNode
   readonly #addresses: NetnsAddresses
   readonly #options: RigOptions
+  /** Type → name → version, as Envoy acknowledged. */
+  readonly #held = new Map<string, Map<string, string>>()
   #rpc: RpcServer | undefined
   #envoy: ChildProcess | undefined
   envoyLog = ''
@@ -101,7 +111,7 @@ export class MeshRig implements AsyncDisposable {
       admit: async () => {},
       states: signal => this.#node.watch(signal),
       clock: systemClock,
-      onStatus: status => this.statuses.push(status)
+      onStatus: status => this.#note(status)
     }))]
     this.#rpc = openRpcServer({ services, log: this.captured.log, clock: systemClock })
     await this.#rpc.listenUnix({ path: this.xdsSocket, mode: 0o600 })
@@ -133,6 +143,7 @@ export class MeshRig implements AsyncDisposable {
       await once(this.#envoy, 'exit')
     }
     this.#envoy = undefined
+    this.#held.clear()
   }
 
   /** What its admin interface answers. */
@@ -158,10 +169,21 @@ export class MeshRig implements AsyncDisposable {
     return await PodWorkload.start(this.network, name)
   }
 
-  /** Gives a pod's name a new SVID. */
-  async identify (name: string, path: string, federated: readonly Bundle[] = []): Promise<void> {
-    const svid = await this.domain.issue(path)
+  /** Gives a pod's name a new SVID. @returns it */
+  async identify (name: string, path: string, { federated = [], weak = false }: IdentifyOptions = {}): Promise<X509Svid> {
+    const svid = await this.domain.issue(path, { weak })
     this.identities.set(selectorsOf(name), identityOf(this.domain.bundle, [svid], federated))
+    return svid
+  }
+
+  /** A tunnel to a pod, opened by somebody in the node's network who holds an SVID. */
+  async tunnel (svid: X509Svid, host: string, authority: string): Promise<Reply> {
+    const folder = await mkdtemp(join(this.folder, 'caller-'))
+    writeFileSync(join(folder, 'svid.pem'), svid.chain.map(der => encodePem('CERTIFICATE', der)).join(''))
+    writeFileSync(join(folder, 'key.pem'), encodePem('PRIVATE KEY', svid.privateKey))
+    writeFileSync(join(folder, 'ca.pem'), encodePem('CERTIFICATE', this.domain.root))
+    const program = join(import.meta.dirname, '../fakes/hbone-client.mjs')
+    return JSON.parse(this.network.inNode(process.execPath, program, host, authority, folder)) as Reply
   }
 
   forget (name: string): void { this.identities.set(selectorsOf(name), identityOf(this.domain.bundle, [])) }
@@ -176,6 +198,34 @@ export class MeshRig implements AsyncDisposable {
   async applied (name: string): Promise<void> {
     await until(`Envoy to apply ${name}`, () => this.statuses.some(status =>
       status.name === name && status.version !== undefined && status.refusal === undefined))
+  }
+
+  /** Until Envoy holds the newest of everything that it holds, and none of what is gone. */
+  async settled (): Promise<void> {
+    // What was just set has a few turns to go until it is a state.
+    for (let turn = 0; turn < 10; turn++) await new Promise(resolve => setImmediate(resolve))
+    await until('Envoy to hold the newest state', () => {
+      const views = this.#node.views
+      if (views === undefined) return false
+      return [...views].every(([typeUrl, view]) => {
+        const held = this.#held.get(typeUrl) ?? new Map<string, string>()
+        const known = [...held].every(([name, version]) => {
+          const found = view.find(name, new Date())
+          return found.kind === 'usable' ? found.resource.version === version : false
+        })
+        return known && [...view.allNames].every(name => typeUrl.endsWith('ClusterLoadAssignment') || held.has(name))
+      })
+    })
+  }
+
+  #note (status: ResourceStatus): void {
+    this.statuses.push(status)
+    const { typeUrl, name, version, refusal } = status
+    if (name === undefined || refusal !== undefined) return
+    const held = this.#held.get(typeUrl) ?? new Map<string, string>()
+    this.#held.set(typeUrl, held)
+    if (version === undefined) held.delete(name)
+    else held.set(name, version)
   }
 
   /** Until the workloads of these pods are known and Envoy has their listeners. */

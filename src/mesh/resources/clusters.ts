@@ -77,7 +77,10 @@ export function serviceClusterOf (service: MeshService, port: MeshPort): Resourc
     lbPolicy: LbPolicy.LEAST_REQUEST,
     commonLbConfig: { healthyPanicThreshold: { value: 0 } },
     healthChecks: [{
-      timeout: duration(1), interval: duration(5), noTrafficInterval: duration(15), unhealthyInterval: duration(2),
+      // Envoy goes by the third and fourth until a first connection was made. The first look of an Envoy that starts is before its own
+      // listeners are open: the next one must come soon.
+      timeout: duration(1), interval: duration(5), noTrafficInterval: duration(0.5), noTrafficHealthyInterval: duration(15),
+      unhealthyInterval: duration(2),
       intervalJitterPercent: 20, unhealthyThreshold: { value: 2 }, healthyThreshold: { value: 1 },
       tcpHealthCheck: {},
       transportSocketMatchCriteria: structOf({ transport: 'plain' })

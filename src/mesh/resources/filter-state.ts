@@ -8,6 +8,7 @@ export const key = {
   identity: 'envoy.tls.certificate_mappers.on_demand_secret',
   expectedPeers: 'envoy.network.upstream_subject_alt_names',
   destination: 'envoy.filters.listener.original_dst.local_ip',
+  destinationPool: 'assay.destination',
   namespace: 'envoy.network.upstream_bind_override.network_namespace',
   workload: 'assay.workload',
   peer: 'assay.peer',
@@ -42,8 +43,16 @@ export function workloadState (uid: string, netnsPath: string): FilterStateValue
 /** Who calls, once the handshake has told: for rules, for headers and logs. */
 export function peerState (): FilterStateValueInit[] {
   return [
-    { objectKey: key.peer, ...plain('%DOWNSTREAM_PEER_URI_SAN%'), sharedWithUpstream: Shared.TRANSITIVE },
-    { objectKey: key.peerDigest, ...plain('%DOWNSTREAM_PEER_FINGERPRINT_256%') }
+    hashable(key.peer, '%DOWNSTREAM_PEER_URI_SAN%'),
+    { objectKey: key.peerDigest, factoryKey: 'envoy.string', formatString: text('%DOWNSTREAM_PEER_FINGERPRINT_256%') }
+  ]
+}
+
+/** Where an internal listener sends a connection on. */
+export function destinationState (format: string): FilterStateValueInit[] {
+  return [
+    { objectKey: key.destination, formatString: text(format), sharedWithUpstream: Shared.TRANSITIVE },
+    hashable(key.destinationPool, format)
   ]
 }
 
@@ -57,9 +66,10 @@ export function text (inlineString: string): { textFormatSource: { inlineString:
   return { textFormatSource: { inlineString } }
 }
 
-/** Not part of any pool's key. */
-function plain (format: string): FilterStateValueInit { return { factoryKey: 'envoy.string', formatString: text(format) } }
-
+/**
+ * Part of the key of each pool that the value crosses. Whatever is passed on and is not part of it is taken from the connection for which
+ * the pool was made, also for those that come after.
+ */
 function hashable (objectKey: string, value: string): FilterStateValueInit {
   return { objectKey, factoryKey: 'envoy.hashable_string', formatString: text(value), sharedWithUpstream: Shared.TRANSITIVE }
 }

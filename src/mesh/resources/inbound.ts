@@ -5,14 +5,13 @@ import {
 } from '../../wire/generated/envoy-http-connection-manager.ts'
 import { HttpRBAC as HttpRbac } from '../../wire/generated/envoy-http-rbac.ts'
 import { Config as HttpSetFilterState } from '../../wire/generated/envoy-http-set-filter-state.ts'
-import { FilterStateValue_SharedWithUpstream as Shared } from '../../wire/generated/envoy-filter-state-value.ts'
 import { type FilterChainInit, type FilterInit, Listener } from '../../wire/generated/envoy-listener.ts'
 import { NetworkRBAC as NetworkRbac } from '../../wire/generated/envoy-network-rbac.ts'
 import { hbonePort, type MeshSettings, type MeshState, type MeshWorkload } from '../mesh-state.ts'
 import { type Access, accessTo } from '../access.ts'
 import { hostAndPort, socketAddress } from './addresses.ts'
 import { duration, extension } from './any.ts'
-import { key, peerState, setFilterState, text, workloadState } from './filter-state.ts'
+import { destinationState, key, peerState, setFilterState, workloadState } from './filter-state.ts'
 import { accessLog, httpConnectionManager, originalDestination, router, setHeader, strictHttp, tcpProxy, tlsInspector } from './filters.ts'
 import { constant, inboundListener, tunnelListener } from './names.ts'
 import { denyRevoked, httpRules, networkRules } from './rules.ts'
@@ -72,7 +71,7 @@ function tunnels (workload: MeshWorkload, access: Access, { revoked }: MeshState
 
 /** For who reads the tunnel's stream as HTTP: the address it is meant for. */
 const destinationFromAuthority: HttpFilterInit = extension('envoy.filters.http.set_filter_state', HttpSetFilterState, {
-  onRequestHeaders: [{ objectKey: key.destination, formatString: text('%REQ(:AUTHORITY)%'), sharedWithUpstream: Shared.TRANSITIVE }]
+  onRequestHeaders: destinationState('%REQ(:AUTHORITY)%')
 })
 
 function tunnelTo (cluster: string, authority?: string): object {
@@ -95,7 +94,8 @@ function redirected (workload: MeshWorkload, access: Access, { revoked }: MeshSt
   const admitted = [...known(workload), ...denyRevoked(revoked), extension('envoy.filters.network.rbac', NetworkRbac, {
     statPrefix: 'inbound', rules: networkRules(access, proxyPorts(settings))
   })]
-  const plain = access.plaintext === 'refuse' ? [] : [plaintextChain(workload, access, settings)]
+  const httpPorts = access.ports.filter(({ http }) => http).map(({ port }) => port)
+  const plain = access.plaintext === 'refuse' ? [] : [...httpPorts, undefined].map(port => plaintextChain(workload, access, port, settings))
   return resource(Listener, name, {
     name,
     statPrefix: 'inbound',
@@ -106,7 +106,7 @@ function redirected (workload: MeshWorkload, access: Access, { revoked }: MeshSt
     listenerFiltersTimeout: duration(1),
     continueOnListenerFiltersTimeout: access.plaintext === 'permit',
     filterChains: [
-      ...access.ports.filter(({ http }) => http).map(({ port }) => ({
+      ...httpPorts.map(port => ({
         name: `http/${port}`,
         filterChainMatch: { transportProtocol: 'tls', destinationPort: { value: port } },
         transportSocket: tls,
@@ -174,7 +174,10 @@ export function tunnelledHttpListener (settings: MeshSettings): Resource {
   })
 }
 
-function plaintextChain (workload: MeshWorkload, { plaintext }: Access, settings: MeshSettings): FilterChainInit {
+/** @param port for which there are chains of other protocols: Envoy looks for a port's own chains first, and no further */
+function plaintextChain (
+  workload: MeshWorkload, { plaintext }: Access, port: number | undefined, settings: MeshSettings
+): FilterChainInit {
   const log = accessLog(settings, { direction: 'inbound', local: workload.id, from: '%DOWNSTREAM_REMOTE_ADDRESS%',
     destination: '%DOWNSTREAM_LOCAL_ADDRESS%', wire: 'plaintext' })
   const filter = plaintext === 'permit'
@@ -189,8 +192,8 @@ function plaintextChain (workload: MeshWorkload, { plaintext }: Access, settings
       ...log
     })
   return {
-    name: 'plaintext',
-    filterChainMatch: { transportProtocol: 'raw_buffer' },
+    name: port === undefined ? 'plaintext' : `plaintext/${port}`,
+    filterChainMatch: { transportProtocol: 'raw_buffer', ...port === undefined ? {} : { destinationPort: { value: port } } },
     filters: [setFilterState(workloadState(workload.uid, workload.netnsPath)), filter]
   }
 }

@@ -558,6 +558,7 @@ export interface HealthCheck {
   readonly healthyThreshold: UInt32Value | undefined
   readonly tcpHealthCheck: HealthCheck_TcpHealthCheck | undefined
   readonly noTrafficInterval: Duration | undefined
+  readonly noTrafficHealthyInterval: Duration | undefined
   readonly unhealthyInterval: Duration | undefined
   readonly transportSocketMatchCriteria: Struct | undefined
 }
@@ -570,6 +571,7 @@ export interface HealthCheckInit {
   readonly healthyThreshold?: UInt32ValueInit | undefined
   readonly tcpHealthCheck?: HealthCheck_TcpHealthCheckInit | undefined
   readonly noTrafficInterval?: DurationInit | undefined
+  readonly noTrafficHealthyInterval?: DurationInit | undefined
   readonly unhealthyInterval?: DurationInit | undefined
   readonly transportSocketMatchCriteria?: StructInit | undefined
 }
@@ -582,6 +584,7 @@ export const HealthCheck: MessageType<HealthCheck, HealthCheckInit> = new Messag
   field(5, 'healthyThreshold', UInt32Value),
   oneof('healthChecker', 9, 'tcpHealthCheck', HealthCheck_TcpHealthCheck),
   field(12, 'noTrafficInterval', Duration),
+  field(24, 'noTrafficHealthyInterval', Duration),
   field(14, 'unhealthyInterval', Duration),
   field(23, 'transportSocketMatchCriteria', Struct)
 ])
