@@ -27,7 +27,8 @@ export const meshSchema = z.strictObject({
   mark: z.int().min(1).max(0xffff_ffff).default(defaultMeshSettings.mark),
   connection_life: durationSeconds(1_000).default(defaultMeshSettings.connectionLifeSeconds),
   access_log: text.optional(),
-  envoy: z.strictObject({ path: text.default('envoy'), concurrency: z.int().min(1).max(1024).optional() }).nullish()
+  run_envoy: z.boolean().default(false),
+  envoy: z.strictObject({ path: text.default('envoy'), concurrency: z.int().min(1).max(1024).optional() }).prefault({})
 })
 
 export function meshConfigOf (mesh: z.output<typeof meshSchema>): MeshConfig {
@@ -43,6 +44,6 @@ export function meshConfigOf (mesh: z.output<typeof meshSchema>): MeshConfig {
       connectionLifeSeconds: mesh.connection_life,
       accessLogPath: mesh.access_log
     },
-    envoy: mesh.envoy === null || mesh.envoy === undefined ? undefined : { command: mesh.envoy.path, concurrency: mesh.envoy.concurrency }
+    envoy: mesh.run_envoy ? { command: mesh.envoy.path, concurrency: mesh.envoy.concurrency } : undefined
   }
 }

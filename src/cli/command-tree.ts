@@ -219,6 +219,36 @@ export const commandTree: CommandGroup = {
         }
       }
     },
+    mesh: {
+      summary: 'The node\'s proxy and the workloads it serves',
+      commands: {
+        status: {
+          summary: 'Show the workloads of this node and what its proxy does for them',
+          load: async () => (await import('./mesh/mesh-status.ts')).meshStatus
+        },
+        add: {
+          summary: 'Tell the agent of a workload in a network namespace of its own',
+          load: async () => (await import('./mesh/mesh-workloads.ts')).meshAdd
+        },
+        remove: {
+          summary: 'Tell the agent that a workload is gone',
+          load: async () => (await import('./mesh/mesh-workloads.ts')).meshRemove
+        }
+      }
+    },
+    envoy: {
+      summary: 'Configuration for the node\'s Envoy',
+      commands: {
+        bootstrap: {
+          summary: 'Print what an Envoy is started with that takes everything else from the agent',
+          load: async () => (await import('./envoy/envoy-bootstrap.ts')).envoyBootstrapCommand
+        }
+      }
+    },
+    cni: {
+      summary: 'Tell the agent of containers, as a plugin of their runtime (CNI)',
+      load: async () => (await import('./mesh/cni.ts')).cni
+    },
     api: {
       summary: 'Call the Workload API as a workload does',
       commands: {

@@ -76,7 +76,8 @@ void t.test('only who may call gets in', { skip }, async t => {
   t.equal(rig.envoyRuns, true)
 
   await announce(rig, { ...web, spiffeIds: [id('/c')] })
-  rig.directory.set({ services: [{ ...web, spiffeIds: [id('/c')] }], endpoints: [{ id: id('/c'), address: addressOf.b, transport: 'hbone' }] })
+  const misled = [{ id: id('/c'), address: addressOf.b, transport: 'hbone' as const }]
+  rig.directory.set({ services: [{ ...web, spiffeIds: [id('/c')] }], endpoints: misled })
   await rig.settled()
   t.not((await a.http('10.99.0.1', 80)).status, 200, 'nor does a caller speak with a workload that is not the service')
 })
