@@ -28,6 +28,8 @@ export interface RawServiceDraft {
   readonly inbound: string
 }
 
+/** Of a service as JSON: many of them fit one message. */
+const mostCharacters = 65_536
 const most = { ports: 32, spiffeIds: 64, callers: 256, staticEndpoints: 256 }
 
 /** Refuses what is no service; fills in defaults. @throws {SpiffeError} `service_malformed`, naming the field */
@@ -37,6 +39,7 @@ export function checkService (raw: RawServiceDraft): ServiceDraft {
   }
   if (raw.ports.length === 0) throw malformed('ports is empty')
   if (raw.spiffeIds.length === 0) throw malformed('spiffe_ids is empty')
+  if (JSON.stringify(raw).length > mostCharacters) throw malformed(`the service is larger than ${mostCharacters} characters`)
   if (raw.id !== '') field('invalid service id', () => checkEntryId(raw.id))
   const ports = raw.ports.map(checkPort)
   refuseRepeats('port', ports.map(({ port }) => port))

@@ -62,6 +62,7 @@ t.test('a service that is refused names the field', async t => {
     ['invalid caller: ', { callers: ['spiffe://example.org/a*'] }],
     ['invalid caller: ', { callers: ['spiffe://example.org'] }],
     ['invalid caller: ', { callers: ['spiffe://example.org/spire/agent/*'] }],
+    ['the service is larger than', { spiffeIds: many(40, index => `spiffe://example.org/${index}-`.padEnd(2_000, 'a')) }],
     ['static endpoint\'s address is no IP address', { staticEndpoints: [{ address: 'db.internal', port: 0 }] }],
     ['invalid static endpoint\'s port: -1', { staticEndpoints: [{ address: '192.0.2.1', port: -1 }] }],
     ['invalid inbound: "open"', { inbound: 'open' }]
