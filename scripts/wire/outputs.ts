@@ -27,6 +27,7 @@ export const groups: ReadonlyArray<readonly Output[]> = [
     server('logger', 'Logger', 'logger'),
     server('svid', 'SVID', 'svid'),
     server('trustdomain', 'TrustDomain', 'trustDomain'),
+    api('assay-types', 'assay.types.v1', ['assay/types/v1/service.proto'], {}),
     api('agent-sync', 'assay.agent.v1', ['assay/agent/v1/sync.proto', 'assay/agent/v1/mesh.proto'],
       { 'assay.agent.v1.AgentSync': 'agentSync', 'assay.agent.v1.Mesh': 'mesh' }),
     api('cluster', 'assay.server.v1', ['assay/server/v1/cluster.proto'], { 'assay.server.v1.Cluster': 'cluster' }),

@@ -16,6 +16,7 @@ import { followServer } from './follow-server.ts'
 import { joinTrustDomain } from './join.ts'
 import type { JwtCache } from './jwt-cache.ts'
 import type { NodeIdentities } from './node-identities.ts'
+import type { NodeMesh } from './node-services.ts'
 import type { ServerClient } from './server-client.ts'
 import type { SvidCache } from './svid-cache.ts'
 
@@ -26,6 +27,8 @@ export interface AgentLifeOptions {
   readonly identities: NodeIdentities
   readonly svids: SvidCache
   readonly jwts: JwtCache
+  /** `undefined`: this node has nothing to do with services. */
+  readonly mesh?: NodeMesh | undefined
   readonly client: ServerClient
   /** `undefined` when nothing may be kept. */
   readonly cacheFile: CacheFile | undefined
@@ -73,6 +76,7 @@ export class AgentLife {
     const federated = cache.bundles.filter(({ trustDomain }) => trustDomain !== config.trustDomain)
     identities.setBundles(bundle, new Map(federated.map(bundle => [bundle.trustDomain, bundle])))
     identities.setEntries(entries)
+    if (cache.mesh !== undefined) this.#options.mesh?.services.restore(cache.mesh.services, cache.mesh.endpoints)
     this.#cache = cache
     const facts = { entries: entries.size, svids: restored, heardAt: cache.heardAt.toISOString() }
     log.info(facts, 'serving what was kept, until a server answers')
@@ -126,7 +130,7 @@ export class AgentLife {
   }
 
   async #keepInStep (svid: AgentSvid, signal: AbortSignal): Promise<void> {
-    const { config, identities, jwts, client, onSynced, clock, log, random } = this.#options
+    const { config, identities, jwts, mesh, client, onSynced, clock, log, random } = this.#options
     const keeper = this.#keeper(svid)
     const heard = () => {
       this.#trouble = undefined
@@ -146,6 +150,7 @@ export class AgentLife {
         client,
         agentId: svid.id,
         identities,
+        mesh,
         trustDomain: config.trustDomain,
         intervalMs: config.syncIntervalSeconds * 1000,
         cursor: this.#cache?.cursor,
@@ -175,12 +180,13 @@ export class AgentLife {
   }
 
   #keeper (svid: AgentSvid): CacheKeeper | undefined {
-    const { config, cacheFile, identities, svids, clock, log } = this.#options
+    const { config, cacheFile, identities, svids, mesh, clock, log } = this.#options
     if (cacheFile === undefined) return undefined
     return new CacheKeeper({
       file: cacheFile,
       identities,
       svids,
+      services: mesh?.services,
       agentId: svid.id,
       keepKeys: config.keepWorkloadKeys,
       maxAgeMs: config.offlineMaxAgeSeconds * 1000,
@@ -204,6 +210,7 @@ export class AgentLife {
         const { code, row: { next } } = new SpiffeError('cache_too_old', 'no server was heard of for too long')
         log.warn({ code, heardAt: cache.heardAt.toISOString(), next }, 'what was kept is not served any longer')
         identities.forget()
+        this.#options.mesh?.services.forget()
         this.#cache = undefined
         return
       }

@@ -1,5 +1,6 @@
 import type { Bundle } from '../spiffe/bundle.ts'
 import { codeOf, type SpiffeError } from '../spiffe/errors.ts'
+import { mostLocalEndpoints } from '../spiffe/service-endpoint.ts'
 import type { SpiffeId } from '../spiffe/spiffe-id.ts'
 import type { TrustDomain } from '../spiffe/trust-domain.ts'
 import { isStop, runTasks } from '../runtime/tasks.ts'
@@ -7,10 +8,12 @@ import { version } from '../runtime/version.ts'
 import { retryAfterMsOf, RpcError } from '../rpc/rpc-error.ts'
 import type { LogPlace } from '../wire/cursor-codec.ts'
 import { encodeCursor } from '../wire/cursor-codec.ts'
+import { encodeEndpoint } from '../wire/service-codec.ts'
 import type { SyncRequestInit } from '../wire/generated/agent-sync.ts'
 import { endsAgent } from './ends-agent.ts'
 import { EntryIndex } from './entry-index.ts'
 import { Mailbox } from './mailbox.ts'
+import type { NodeMesh } from './node-services.ts'
 import { ownBundleOf } from './own-bundle.ts'
 import { PushedState, type PushedStep } from './pushed-state.ts'
 import type { ServerClient } from './server-client.ts'
@@ -20,6 +23,8 @@ import { runSync, type SyncDeps } from './sync.ts'
 export interface FollowDeps extends Omit<SyncDeps, 'client'> {
   readonly client: SyncDeps['client'] & Pick<ServerClient, 'follow' | 'moveOn'>
   readonly agentId: SpiffeId
+  /** `undefined`: this node has nothing to do with services. */
+  readonly mesh?: NodeMesh | undefined
   /** Up to where the agent knew everything when it started. */
   readonly cursor?: LogPlace | undefined
   /** After each step that was taken over. */
@@ -102,11 +107,12 @@ function onceThen (first: () => Promise<void>, always: () => void): () => void {
 async function followOnce (
   deps: FollowDeps, place: { cursor: LogPlace | undefined }, onTold: () => void, signal: AbortSignal
 ): Promise<void> {
-  const { client, identities, agentId, log } = deps
+  const { client, identities, agentId, mesh, log } = deps
   const requests = new Mailbox<SyncRequestInit>()
-  // Without the entries of that time, what changed since is worth nothing.
-  const resume = place.cursor === undefined || !identities.synced ? {} : { resume: encodeCursor(place.cursor) }
-  requests.put({ agentVersion: version, ...resume })
+  // Without the entries and services of that time, what changed since is worth nothing.
+  const knows = identities.synced && mesh?.services.synced !== false
+  const resume = place.cursor === undefined || !knows ? {} : { resume: encodeCursor(place.cursor) }
+  requests.put({ agentVersion: version, mesh: mesh !== undefined, ...resume })
   const state = new PushedState(agentId, log)
   const applied = { cursor: undefined as LogPlace | undefined, revision: 0 }
   const over = new AbortController()
@@ -119,6 +125,7 @@ async function followOnce (
           const step = state.take(message)
           if (step === undefined) return
           await takeOver(step, deps)
+          mesh?.services.take(step.mesh)
           place.cursor = applied.cursor = step.cursor
           applied.revision = identities.revision
           deps.onSynced()
@@ -129,7 +136,8 @@ async function followOnce (
         over.abort(new Error('the stream has ended'))
       }
     },
-    signal => acknowledge(requests, identities, applied, signal)
+    signal => acknowledge(requests, identities, applied, signal),
+    signal => reportEndpoints(requests, mesh, signal)
   ])
   requests.close()
 }
@@ -147,6 +155,14 @@ async function acknowledge (
     const text = JSON.stringify(request)
     if (text !== last) requests.put(request)
     last = text
+  }
+}
+
+/** The whole set at once, since this server may know nothing of it, then after each change. */
+async function reportEndpoints (requests: Mailbox<SyncRequestInit>, mesh: NodeMesh | undefined, signal: AbortSignal): Promise<void> {
+  if (mesh === undefined) return
+  for await (const endpoints of mesh.localEndpoints.watch(signal)) {
+    requests.put({ endpoints: endpoints.slice(0, mostLocalEndpoints).map(encodeEndpoint), endpointsChanged: true })
   }
 }
 

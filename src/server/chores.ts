@@ -4,12 +4,14 @@ import { isStop, runTasks } from '../runtime/tasks.ts'
 import { codeOf } from '../spiffe/errors.ts'
 import type { Stores } from '../storage/datastore.ts'
 import type { Authorities } from './authorities.ts'
+import type { GoneReporters } from './gone-reporters.ts'
 import type { LeaseKeeper } from './replication/lease-keeper.ts'
 
 export interface ChoreDeps {
   readonly caTtlSeconds: number
   readonly authorities: Authorities
   readonly lease: LeaseKeeper
+  readonly goneReporters: GoneReporters
   readonly clock: Clock
   readonly log: Logger
 }
@@ -18,6 +20,7 @@ const longestRotationMs = 10_000
 /** Looks at the clock in the life of a CA, at the least: what is due is due at parts of that life. */
 const looksPerLife = 60
 const pruneEveryMs = 300_000
+const sweepEveryMs = 30_000
 /** A replica that was away for longer reads everything anew. */
 const logKeptMs = 3_600_000
 const replicaKeptMs = 60_000
@@ -27,13 +30,14 @@ const replicaKeptMs = 60_000
  * and tried again; it ends nothing.
  */
 export async function runChores (deps: ChoreDeps, signal: AbortSignal): Promise<void> {
-  const { caTtlSeconds, authorities, lease, clock, log } = deps
+  const { caTtlSeconds, authorities, lease, goneReporters, clock, log } = deps
   const rotateEveryMs = Math.min(longestRotationMs, caTtlSeconds * 1000 / looksPerLife)
   await runTasks(signal, [
     signal => repeat(rotateEveryMs, 'authority rotation', () => authorities.rotateIfDue(), signal),
     signal => repeat(pruneEveryMs, 'pruning', async () => {
       if (lease.stores !== undefined) await prune(lease.stores, clock.now(), log)
-    }, signal)
+    }, signal),
+    signal => repeat(sweepEveryMs, 'removing endpoints', () => goneReporters.sweep(lease.stores), signal)
   ])
 
   async function repeat (everyMs: number, name: string, chore: () => Promise<void>, signal: AbortSignal): Promise<void> {

@@ -33,6 +33,8 @@ import { svidHandlers } from './api/svid-handlers.ts'
 import { Authorities } from './authorities.ts'
 import { Authorizer } from './authorize.ts'
 import { runChores } from './chores.ts'
+import { EndpointReports } from './endpoint-reports.ts'
+import { GoneReporters } from './gone-reporters.ts'
 import { AgentFeeds } from './push/agent-feeds.ts'
 import { Convergence } from './push/convergence.ts'
 import { Polls } from './push/polls.ts'
@@ -93,10 +95,11 @@ export async function runServer (
   const authorizer = new Authorizer({ adminIds: new Set(config.adminIds), replica, aside, clock })
   const feeds = new AgentFeeds({ replica, aside, ownBundle: ca.bundle, trustDomain })
   const progress = new ProgressReporter(replicaId, { store: store.progress, clock, log })
+  const reports = new EndpointReports({ replica, endpoints: store.endpoints, clock, log })
   const metrics = createMetrics({ prefix: 'assay_server' })
   const signing = new SigningQueue({ clock, metrics, random: Math.random })
   const services = bindServices(config, {
-    store, authorities, replica, replicaId, aside, lease, feeds, progress, authorizer, signing, clock
+    store, authorities, replica, replicaId, aside, lease, feeds, progress, reports, authorizer, signing, clock
   })
   const rpc = scope.use(openRpcServer({
     services: [...services, ...reflectionServices(services)], log, clock, before: context => authorizer.authorize(context)
@@ -118,8 +121,11 @@ export async function runServer (
     signal => replica.run(signal),
     signal => lease.run(signal),
     signal => aside.run(signal),
-    signal => runChores({ caTtlSeconds: config.caTtlSeconds, authorities, lease, clock, log }, signal),
+    signal => runChores({
+      caTtlSeconds: config.caTtlSeconds, authorities, lease, goneReporters: new GoneReporters({ replica, clock, log }), clock, log
+    }, signal),
     signal => progress.run(signal),
+    signal => reports.run(signal),
     signal => feeds.run(progress, clock, signal),
     signal => reportReplica({
       id: replicaId,
@@ -147,13 +153,14 @@ interface ServiceDeps {
   readonly lease: LeaseKeeper
   readonly feeds: AgentFeeds
   readonly progress: ProgressReporter
+  readonly reports: EndpointReports
   readonly authorizer: Authorizer
   readonly signing: SigningQueue
   readonly clock: Clock
 }
 
 function bindServices (config: ServerConfig, deps: ServiceDeps): BoundService[] {
-  const { store, authorities, replica, replicaId, aside, lease, feeds, progress, authorizer, signing, clock } = deps
+  const { store, authorities, replica, replicaId, aside, lease, feeds, progress, reports, authorizer, signing, clock } = deps
   const limits = createLimits(config.ratelimit, clock)
   const registrations = new Registrations(store, replica)
   const convergence = new Convergence({ replicaId, replica, feeds, progress: store.progress, replicas: store.replicas, clock })
@@ -175,7 +182,7 @@ function bindServices (config: ServerConfig, deps: ServiceDeps): BoundService[] 
       defaultX509SvidTtlSeconds: config.defaultX509SvidTtlSeconds, defaultJwtSvidTtlSeconds: config.defaultJwtSvidTtlSeconds
     })),
     bind(localAuthorityService, localAuthorityHandlers({ authorities })),
-    bind(agentSyncService, agentSyncHandlers({ replica, feeds, progress, registrations, authorizer })),
+    bind(agentSyncService, agentSyncHandlers({ replica, feeds, progress, reports, registrations, authorizer })),
     bind(clusterService, clusterHandlers({
       trustDomain, replicaId, store, replica, authorities, convergence, progress, feeds, aside, lease, leaseName, clock
     })),

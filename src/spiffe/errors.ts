@@ -27,6 +27,10 @@ export const errorCatalogue = {
   federated_bundle_unknown: { status: 'INTERNAL', retry: false, next: 'store that domain\'s bundle first: `assay bundle set`' },
   entry_not_authorized: { status: 'NOT_FOUND', retry: true, next: 'check that the entry\'s parent is this agent: `assay entry show`' },
   federation_invalid: { status: 'INVALID_ARGUMENT', retry: false, next: 'name a trust domain other than this one' },
+  // Services
+  service_malformed: { status: 'INVALID_ARGUMENT', retry: false, next: 'correct the named field; see `assay service create --help`' },
+  service_not_found: { status: 'NOT_FOUND', retry: false, next: 'list services with `assay service list`' },
+  service_exists: { status: 'ALREADY_EXISTS', retry: false, next: 'take another name, address or local port, or `assay service update`' },
   // Documents and addresses
   json_malformed: { status: 'INVALID_ARGUMENT', retry: false, next: 'send one JSON text (RFC 8259) in which no name is repeated' },
   endpoint_malformed: { status: 'INVALID_ARGUMENT', retry: false, next: 'write unix:///absolute/path or tcp://<IP address>:<port>' },

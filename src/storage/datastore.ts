@@ -2,12 +2,14 @@ import type { AgentStore } from './agent-store.ts'
 import type { AuthorityStore } from './authority-store.ts'
 import type { BundleStore } from './bundle-store.ts'
 import type { ChangeLog } from './change-log.ts'
+import type { EndpointStore } from './endpoint-store.ts'
 import type { EntryStore } from './entry-store.ts'
 import type { JoinTokenStore } from './join-token-store.ts'
 import type { KeyStore } from './key-store.ts'
 import type { LeaseStore } from './lease-store.ts'
 import type { ProgressStore } from './progress-store.ts'
 import type { ReplicaStore } from './replica-store.ts'
+import type { ServiceStore } from './service-store.ts'
 
 /**
  * What the server remembers. Any method may throw `datastore_unavailable` (retry helps) or `datastore_corrupt`, and one that writes
@@ -19,6 +21,8 @@ export interface Stores {
   readonly agents: AgentStore
   readonly joinTokens: JoinTokenStore
   readonly bundles: BundleStore
+  readonly services: ServiceStore
+  readonly endpoints: EndpointStore
   readonly authorities: AuthorityStore
   readonly keys: KeyStore
   readonly replicas: ReplicaStore

@@ -4,9 +4,13 @@ import type { CallContext } from '../../rpc/call.ts'
 import { encodeBundle } from '../../wire/bundle-codec.ts'
 import { decodeCursor, encodeCursor } from '../../wire/cursor-codec.ts'
 import { agentEntryMask, encodeEntry } from '../../wire/entry-codec.ts'
-import type { AgentSyncHandlers, SyncRequest, SyncResponseInit } from '../../wire/generated/agent-sync.ts'
+import { encoded, type Encoded } from '../../wire/encoded.ts'
+import { SyncResponse, type AgentSyncHandlers, type SyncRequest, type SyncResponseInit } from '../../wire/generated/agent-sync.ts'
+import { encodeEndpoint, encodeService } from '../../wire/service-codec.ts'
 import type { Authorizer } from '../authorize.ts'
+import type { EndpointReport, EndpointReports } from '../endpoint-reports.ts'
 import type { AgentFeed, FeedStep } from '../push/agent-feed.ts'
+import { nothingOfServices, type MeshStep } from '../push/mesh-feed.ts'
 import type { AgentFeeds } from '../push/agent-feeds.ts'
 import type { ProgressReporter } from '../push/progress-reporter.ts'
 import type { Replica } from '../replication/replica.ts'
@@ -16,12 +20,15 @@ export interface AgentSyncDeps {
   readonly replica: Replica
   readonly feeds: AgentFeeds
   readonly progress: ProgressReporter
+  readonly reports: EndpointReports
   readonly registrations: Registrations
   readonly authorizer: Authorizer
 }
 
 /** Entries or ids per message; some hundred bytes each. */
 const pageSize = 500
+/** Services per message; at most some ten thousand bytes each. */
+const servicePageSize = 50
 /** Of what an agent says it could not have signed, so many are remembered. */
 const mostUnserved = 100
 
@@ -39,16 +46,19 @@ export function agentSyncHandlers (deps: AgentSyncDeps): AgentSyncHandlers<CallC
       if (first.done === true) return
       replica.requireFresh()
       await rememberVersion(id, agentVersion, first.value.agentVersion, deps)
-      using feed = await feeds.open(id, decodeCursor(first.value.resume))
-      deps.progress.report(id, { state: 'acknowledged', cursor: { ...replica.cursor, number: 0 }, unservedEntryIds: [] })
+      const { mesh } = first.value
+      using feed = await feeds.open(id, decodeCursor(first.value.resume), { mesh })
+      using report = mesh ? deps.reports.open(id) : undefined
+      if (first.value.endpointsChanged) report?.say(first.value.endpoints)
+      deps.progress.report(id, { state: 'acknowledged', cursor: { ...replica.cursor, number: 0 }, unservedEntryIds: [], mesh })
       context.log.debug({ agent: id, resumes: first.value.resume?.number.toString() }, 'agent follows')
-      void readAcknowledgements(stream, feed, id, deps).catch((error: unknown) => feed.fail(error as Error))
+      void readRequests(stream, { feed, report, id, ...deps }).catch((error: unknown) => feed.fail(error as Error))
       try {
         while (!context.signal.aborted) {
           checkAgent(replica, id)
           const step = feed.next()
           if (step === undefined) await feed.untilTouched(context.signal)
-          else yield * pages(step)
+          else yield * sharedPages(step)
         }
       } finally {
         if (feeds.openOf(id) <= 1) deps.progress.left(id)
@@ -57,15 +67,22 @@ export function agentSyncHandlers (deps: AgentSyncDeps): AgentSyncHandlers<CallC
   }
 }
 
-async function readAcknowledgements (
-  stream: AsyncIterator<SyncRequest>, feed: AgentFeed, id: SpiffeId, { progress }: AgentSyncDeps
-): Promise<void> {
+interface Following {
+  readonly id: SpiffeId
+  readonly feed: AgentFeed
+  /** Of an agent that follows services. */
+  readonly report: EndpointReport | undefined
+  readonly progress: ProgressReporter
+}
+
+async function readRequests (stream: AsyncIterator<SyncRequest>, { id, feed, report, progress }: Following): Promise<void> {
   for (let next = await stream.next(); next.done !== true; next = await stream.next()) {
+    if (next.value.endpointsChanged) report?.say(next.value.endpoints)
     const cursor = decodeCursor(next.value.acknowledged)
     if (cursor === undefined) continue
     const unservedEntryIds = next.value.unservedEntryIds.slice(0, mostUnserved)
     feed.acknowledge(cursor, unservedEntryIds)
-    progress.report(id, { state: 'acknowledged', cursor, unservedEntryIds })
+    progress.report(id, { state: 'acknowledged', cursor, unservedEntryIds, mesh: feed.mesh })
   }
 }
 
@@ -80,16 +97,39 @@ async function rememberVersion (id: SpiffeId, known: string, reported: string, {
   if (reported !== '' && reported !== known) await registrations.setAgentVersion(id, reported)
 }
 
-function * pages ({ cursor, snapshot, entries, removedEntryIds, bundles, removedTrustDomains }: FeedStep): Generator<SyncResponseInit> {
-  const count = Math.max(1, Math.ceil(Math.max(entries.length, removedEntryIds.length) / pageSize))
+/** What many agents are told alike, encoded once. */
+const shared = new WeakMap<MeshStep, { readonly cursor: FeedStep['cursor'], readonly pages: readonly Encoded<SyncResponse>[] }>()
+
+/** A step that is about services alone is the same for all who followed closely. */
+function sharedPages (step: FeedStep): Iterable<SyncResponseInit | Encoded<SyncResponse>> {
+  const { cursor, snapshot, entries, removedEntryIds, bundles, removedTrustDomains, mesh } = step
+  if (snapshot || entries.length + removedEntryIds.length + bundles.length + removedTrustDomains.length > 0) return pages(step)
+  if (mesh === nothingOfServices) return pages(step)
+  const known = shared.get(mesh)
+  if (known?.cursor.epoch === cursor.epoch && known.cursor.number === cursor.number) return known.pages
+  const made = { cursor, pages: [...pages(step)].map(page => encoded(SyncResponse, page)) }
+  shared.set(mesh, made)
+  return made.pages
+}
+
+function * pages (step: FeedStep): Generator<SyncResponseInit> {
+  const { cursor, snapshot, entries, removedEntryIds, bundles, removedTrustDomains, mesh } = step
+  const longest = Math.max(
+    entries.length, removedEntryIds.length, mesh.endpoints.length, mesh.removedEndpointIds.length, mesh.removedServiceIds.length
+  )
+  const count = Math.max(1, Math.ceil(longest / pageSize), Math.ceil(mesh.services.length / servicePageSize))
   for (let page = 0; page < count; page++) {
-    const of = <T>(items: readonly T[]) => items.slice(page * pageSize, (page + 1) * pageSize)
+    const of = <T>(items: readonly T[], size = pageSize) => items.slice(page * size, (page + 1) * size)
     yield {
       cursor: encodeCursor(cursor),
       snapshot: snapshot && page === 0,
       more: page < count - 1,
       entries: of(entries).map(entry => encodeEntry(entry, agentEntryMask)),
       removedEntryIds: of(removedEntryIds),
+      services: of(mesh.services, servicePageSize).map(encodeService),
+      removedServiceIds: of(mesh.removedServiceIds),
+      endpoints: of(mesh.endpoints).map(encodeEndpoint),
+      removedEndpointIds: of(mesh.removedEndpointIds),
       // Bundles come before the entries that need them.
       ...page === 0 ? { bundles: bundles.map(bundle => encodeBundle(bundle)), removedTrustDomains } : {}
     }

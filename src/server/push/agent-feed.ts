@@ -5,7 +5,9 @@ import type { TrustDomain } from '../../spiffe/trust-domain.ts'
 import type { Cursor } from '../../storage/change-log.ts'
 import type { AgentView } from '../node-aliases.ts'
 import type { Registry } from '../registry.ts'
+import type { MeshChange } from '../service-index.ts'
 import type { Touched } from '../touches.ts'
+import { nothingOfServices, type MeshFeed, type MeshStep } from './mesh-feed.ts'
 
 /** What an agent is told next. */
 export interface FeedStep {
@@ -15,6 +17,7 @@ export interface FeedStep {
   readonly removedEntryIds: readonly string[]
   readonly bundles: readonly Bundle[]
   readonly removedTrustDomains: readonly TrustDomain[]
+  readonly mesh: MeshStep
 }
 
 /** What touches a stream that nobody reads is put together again and again. */
@@ -27,6 +30,8 @@ export interface FeedSource {
   /** As the replica has it now; selectors may change while a stream is open. */
   agent (): AgentView
   bundleOf (trustDomain: TrustDomain): Bundle | undefined
+  /** Of an agent that follows services. */
+  readonly mesh?: MeshFeed | undefined
   /** Wakes a stream when it is its turn. */
   soon (wake: () => void): void
 }
@@ -67,6 +72,8 @@ export class AgentFeed {
 
   /** Entries the agent has been told of. */
   get known (): number { return this.#sent.size }
+  /** Whether the agent follows services too. */
+  get mesh (): boolean { return this.#source.mesh !== undefined }
 
   touch (touched: Touched): void {
     if (touched === 'all') this.#all = true
@@ -80,6 +87,11 @@ export class AgentFeed {
     const concerned = changed.has(this.#source.trustDomain) || [...changed].some(domain => this.#federations.has(domain))
     if (!concerned) return
     this.#bundlesDue = true
+    this.#source.soon(this.#wake)
+  }
+
+  touchServices (change: MeshChange): void {
+    this.#source.mesh?.touch(change)
     this.#source.soon(this.#wake)
   }
 
@@ -118,11 +130,13 @@ export class AgentFeed {
     const { entries, removedEntryIds } = this.#takeEntries()
     const federationChanged = entries.length + removedEntryIds.length > 0
     const { bundles, removedTrustDomains } = this.#takeBundles(federationChanged || snapshot)
-    const something = snapshot || this.#cursorDue || federationChanged || bundles.length + removedTrustDomains.length > 0
+    const mesh = this.#source.mesh?.take(snapshot) ?? nothingOfServices
+    const something = snapshot || this.#cursorDue || federationChanged || mesh !== nothingOfServices ||
+      bundles.length + removedTrustDomains.length > 0
     this.#snapshot = this.#cursorDue = false
     if (!something) return undefined
     this.#told = cursor
-    return { cursor, snapshot, entries, removedEntryIds, bundles, removedTrustDomains }
+    return { cursor, snapshot, entries, removedEntryIds, bundles, removedTrustDomains, mesh }
   }
 
   /** Settles when there may be something to tell. */
@@ -131,7 +145,9 @@ export class AgentFeed {
     await this.#waiter.wait(signal)
   }
 
-  get #due (): boolean { return this.#bundlesDue || this.#cursorDue || this.#all || this.#touched.length > 0 }
+  get #due (): boolean {
+    return this.#bundlesDue || this.#cursorDue || this.#all || this.#touched.length > 0 || this.#source.mesh?.due === true
+  }
 
   #takeEntries (): { entries: Entry[], removedEntryIds: string[] } {
     const touched = this.#touched

@@ -25,7 +25,8 @@ const usual = 1_000
 
 /**
  * Every table that is copied, those that others refer to first. What is not here belongs to one life of a database and is made anew:
- * `schema_migrations`, `log_head`, `change_log`, `replicas`, `agent_progress`.
+ * `schema_migrations`, `log_head`, `change_log`, `replicas`, `agent_progress`,
+ * and `service_endpoints`, which agents say again.
  */
 export const tables: readonly TableSpec[] = [
   {
@@ -80,6 +81,26 @@ export const tables: readonly TableSpec[] = [
     key: ['entry_row', 'trust_domain'],
     atOnce: usual
   },
+  {
+    name: 'services',
+    role: 'registry',
+    columns: {
+      row_id: 'int',
+      id: 'text',
+      name: 'text',
+      address: 'text?',
+      ports: 'json',
+      spiffe_ids: 'json',
+      callers: 'json?',
+      static_endpoints: 'json',
+      inbound: 'text',
+      revision_number: 'int',
+      created_at: 'int'
+    },
+    key: ['row_id'],
+    atOnce: usual
+  },
+  { name: 'service_claims', role: 'registry', columns: { claim: 'text', service_row: 'int' }, key: ['claim'], atOnce: usual },
   {
     name: 'agents',
     role: 'identities',
