@@ -4,7 +4,7 @@ import { adsHandlers } from '../mesh/ads/ads-handlers.ts'
 import { ProxyState } from '../mesh/ads/proxy-state.ts'
 import { superviseEnvoy } from '../mesh/envoy/supervise-envoy.ts'
 import { meshHandlers } from '../mesh/mesh-handlers.ts'
-import { type MeshDirectory, MeshNode } from '../mesh/mesh-node.ts'
+import { MeshNode } from '../mesh/mesh-node.ts'
 import type { Revoked } from '../mesh/mesh-state.ts'
 import { AnnouncedWorkloads } from '../mesh/workloads/announced-workloads.ts'
 import { openNetnsAddresses } from '../mesh/workloads/netns-addresses.ts'
@@ -21,14 +21,16 @@ import type { TrustDomain } from '../spiffe/trust-domain.ts'
 import { meshService } from '../wire/generated/agent-sync.ts'
 import { aggregatedDiscoveryService } from '../wire/generated/envoy-sds.ts'
 import type { MeshConfig } from './mesh-config.ts'
+import { directoryOf, reportEndpoints } from './mesh-directory.ts'
 import type { NodeIdentities } from './node-identities.ts'
+import type { NodeMesh } from './node-services.ts'
 
 export interface AgentMeshDeps {
   readonly trustDomain: TrustDomain
   /** The agent's own folder. */
   readonly dataDir: string
   readonly identities: NodeIdentities
-  readonly directory: (signal: AbortSignal) => AsyncIterable<MeshDirectory>
+  readonly nodeMesh: NodeMesh
   readonly revoked: (signal: AbortSignal) => AsyncIterable<Revoked>
   readonly attest: (context: CallContext) => Promise<readonly Selector[]>
   readonly takeOver: boolean
@@ -55,7 +57,7 @@ export async function openAgentMesh (config: MeshConfig, deps: AgentMeshDeps): P
     settings,
     registry,
     own: signal => identities.watch([], signal),
-    directory: deps.directory,
+    directory: signal => directoryOf(deps.nodeMesh.services, signal),
     revoked: deps.revoked,
     log
   })
@@ -91,6 +93,7 @@ export async function openAgentMesh (config: MeshConfig, deps: AgentMeshDeps): P
   return {
     tasks: [
       ...node.tasks(),
+      signal => reportEndpoints(registry, deps.nodeMesh, signal),
       ...netnsFolder === undefined ? [] : [(signal: AbortSignal) =>
         watchNetns({ folder: netnsFolder, pins, registry, addresses, clock, log }, signal)],
       ...envoy === undefined ? [] : [(signal: AbortSignal) => envoy.run(signal)]

@@ -22,6 +22,7 @@ import { identitySource } from './identity-source.ts'
 import { readJoinToken } from './join.ts'
 import { JwtCache } from './jwt-cache.ts'
 import { NodeIdentities } from './node-identities.ts'
+import { openNodeMesh } from './node-services.ts'
 import { ServerClient } from './server-client.ts'
 import { SvidCache } from './svid-cache.ts'
 import { untilHandedOver } from './until-handed-over.ts'
@@ -71,6 +72,7 @@ export async function runAgent (config: AgentConfig, signal: AbortSignal, option
   const metrics = createMetrics({ prefix: 'assay_agent' })
   const counters = agentMetrics(metrics, { identities, svids })
   const cacheFile = cacheFileOf(config, plugins)
+  const nodeMesh = config.mesh === undefined ? undefined : openNodeMesh()
   const life: AgentLife = new AgentLife({
     config,
     store,
@@ -80,6 +82,7 @@ export async function runAgent (config: AgentConfig, signal: AbortSignal, option
     jwts,
     client,
     cacheFile,
+    mesh: nodeMesh,
     onSynced: () => counters.synced(),
     clock,
     log,
@@ -105,9 +108,8 @@ export async function runAgent (config: AgentConfig, signal: AbortSignal, option
   predecessor?.check()
   const { path } = await rpc.listenUnix({ path: config.socketPath, mode: 0o777, takeOver })
   log.info({ socket: path, takeOver }, 'agent socket is open')
-  const mesh = config.mesh === undefined ? undefined : scope.use(await openAgentMesh(config.mesh, {
-    trustDomain, dataDir, identities, attest, takeOver, clock, log,
-    async * directory () { yield { services: [], endpoints: [] } },
+  const mesh = config.mesh === undefined || nodeMesh === undefined ? undefined : scope.use(await openAgentMesh(config.mesh, {
+    trustDomain, dataDir, identities, nodeMesh, attest, takeOver, clock, log,
     async * revoked () { yield { digests: new Set(), ids: new Set() } }
   }))
   // Without a cache a successor would have nothing to go on with.
