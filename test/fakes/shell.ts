@@ -21,9 +21,9 @@ export class Shell implements AsyncDisposable {
   }
 
   static async start ({ uid, gid, within = [] }: ShellOptions = {}): Promise<Shell> {
-    const loop = 'while IFS= read -r line; do eval "$line"; echo "done $?"; done'
+    const loop = 'exec 2>&1; while IFS= read -r line; do eval "$line"; echo "done $?"; done'
     const user = uid === undefined ? {} : { uid, gid: gid ?? uid }
-    const child = spawn('env', [...within, '/bin/bash', '-c', loop], { cwd: '/', stdio: ['pipe', 'pipe', 'inherit'], ...user })
+    const child = spawn('env', [...within, '/bin/bash', '--norc', '-c', loop], { cwd: '/', stdio: ['pipe', 'pipe', 'inherit'], ...user })
     await once(child, 'spawn')
     const shell = new Shell(child)
     await shell.run('true')
@@ -32,7 +32,7 @@ export class Shell implements AsyncDisposable {
 
   get pid (): number { return this.#child.pid as number }
 
-  /** What the command wrote; one that fails is an error. */
+  /** What the command wrote, to either stream; one that fails is an error. */
   async run (command: string): Promise<string> {
     this.#child.stdin.write(`${command}\n`)
     const lines = []
