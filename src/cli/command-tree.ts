@@ -294,6 +294,27 @@ export const commandTree: CommandGroup = {
         }
       }
     },
+    redirect: {
+      summary: 'Make what workloads connect to arrive at the node\'s proxy, without their help',
+      commands: {
+        plan: {
+          summary: 'Print the rules that apply would write',
+          load: async () => (await import('./redirect/redirect-plan.ts')).redirectPlan
+        },
+        apply: {
+          summary: 'Redirect a namespace, a user or a control group',
+          load: async () => (await import('./redirect/redirect-apply.ts')).redirectApply
+        },
+        list: {
+          summary: 'Show what is redirected, and how much came that way',
+          load: async () => (await import('./redirect/redirect-list.ts')).redirectList
+        },
+        remove: {
+          summary: 'Take the rules away again',
+          load: async () => (await import('./redirect/redirect-remove.ts')).redirectRemove
+        }
+      }
+    },
     datastore: {
       summary: 'Back up, restore and move the server\'s database',
       commands: {
