@@ -104,6 +104,31 @@ export const commandTree: CommandGroup = {
         }
       }
     },
+    service: {
+      summary: 'Services: what callers name, and who is behind it',
+      commands: {
+        create: {
+          summary: 'Create services',
+          load: async () => (await import('./service/service-create.ts')).serviceCreate
+        },
+        list: {
+          summary: 'List services',
+          load: async () => (await import('./service/service-list.ts')).serviceList
+        },
+        show: {
+          summary: 'Show one service with its endpoints and the agents that can call it',
+          load: async () => (await import('./service/service-show.ts')).serviceShow
+        },
+        update: {
+          summary: 'Replace services',
+          load: async () => (await import('./service/service-update.ts')).serviceUpdate
+        },
+        delete: {
+          summary: 'Delete services',
+          load: async () => (await import('./service/service-delete.ts')).serviceDelete
+        }
+      }
+    },
     bundle: {
       summary: 'Bundles: the public keys of this and of federated trust domains',
       commands: {

@@ -15,7 +15,7 @@ import { trustDomainOf } from '../spiffe/spiffe-id.ts'
 import type { Datastore } from '../storage/datastore.ts'
 import { openDatastore } from '../storage/open-datastore.ts'
 import { agentSyncService } from '../wire/generated/agent-sync.ts'
-import { clusterService } from '../wire/generated/cluster.ts'
+import { clusterService, serviceRegistryService } from '../wire/generated/cluster.ts'
 import { agentService } from '../wire/generated/server-agent.ts'
 import { bundleService } from '../wire/generated/server-bundle.ts'
 import { entryService } from '../wire/generated/server-entry.ts'
@@ -29,6 +29,7 @@ import { clusterHandlers } from './api/cluster-handlers.ts'
 import { entryHandlers } from './api/entry-handlers.ts'
 import { createLimits } from './api/limits.ts'
 import { localAuthorityHandlers } from './api/local-authority-handlers.ts'
+import { serviceHandlers } from './api/service-handlers.ts'
 import { svidHandlers } from './api/svid-handlers.ts'
 import { Authorities } from './authorities.ts'
 import { Authorizer } from './authorize.ts'
@@ -183,6 +184,7 @@ function bindServices (config: ServerConfig, deps: ServiceDeps): BoundService[] 
     })),
     bind(localAuthorityService, localAuthorityHandlers({ authorities })),
     bind(agentSyncService, agentSyncHandlers({ replica, feeds, progress, reports, registrations, authorizer })),
+    bind(serviceRegistryService, serviceHandlers({ trustDomain, services: store.services, registrations, replica })),
     bind(clusterService, clusterHandlers({
       trustDomain, replicaId, store, replica, authorities, convergence, progress, feeds, aside, lease, leaseName, clock
     })),

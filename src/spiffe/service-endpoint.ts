@@ -29,7 +29,7 @@ export interface ServiceEndpoint extends LocalEndpoint {
 }
 
 /** What one agent may report at once. */
-export const mostLocalEndpoints = 2_000
+export const mostLocalEndpoints = 1_000
 
 export function endpointOf (agentId: SpiffeId, local: LocalEndpoint): ServiceEndpoint {
   const id = hash('sha256', JSON.stringify([agentId, local.spiffeId, local.address])).slice(0, 32)

@@ -89,7 +89,7 @@ void t.test('completion', async t => {
     t.equal(stderr, '', words.join(' '))
     return stdout.split('\n').filter(word => word !== '')
   }
-  t.same(complete('ser'), ['server'])
+  t.same(complete('ser'), ['server', 'service'])
   t.same(complete('server', ''), ['run', 'healthcheck', 'status', 'validate'])
   t.same(complete('api', 'fetch', ''), ['x509', 'jwt'])
   t.same(complete('entry', 'create', '-sel'), ['-selector'])
