@@ -72,6 +72,7 @@ export const groups: ReadonlyArray<readonly Output[]> = [
     extension('upstream-http', 'upstreams.http.v3', 'http_protocol_options', ['HttpProtocolOptions']),
     extension('raw-buffer', 'transport_sockets.raw_buffer.v3', 'raw_buffer', ['RawBuffer']),
     extension('internal-upstream', 'transport_sockets.internal_upstream.v3', 'internal_upstream', ['InternalUpstreamTransport']),
+    extension('previous-hosts', 'retry.host.previous_hosts.v3', 'previous_hosts', ['PreviousHostsPredicate']),
     extension('on-demand-secret', 'transport_sockets.tls.cert_selectors.on_demand_secret.v3', 'config', ['Config']),
     extension('static-name', 'transport_sockets.tls.cert_mappers.static_name.v3', 'config', ['StaticName']),
     extension('filter-state-name', 'transport_sockets.tls.cert_mappers.filter_state_override.v3', 'config', ['Config']),

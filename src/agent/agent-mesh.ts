@@ -22,6 +22,7 @@ import { meshService } from '../wire/generated/agent-sync.ts'
 import { aggregatedDiscoveryService } from '../wire/generated/envoy-sds.ts'
 import type { MeshConfig } from './mesh-config.ts'
 import { directoryOf, reportEndpoints } from './mesh-directory.ts'
+import { redirectWorkloads } from './mesh-redirect.ts'
 import type { NodeIdentities } from './node-identities.ts'
 import type { NodeMesh } from './node-services.ts'
 
@@ -94,6 +95,7 @@ export async function openAgentMesh (config: MeshConfig, deps: AgentMeshDeps): P
     tasks: [
       ...node.tasks(),
       signal => reportEndpoints(registry, deps.nodeMesh, signal),
+      ...config.redirect ? [(signal: AbortSignal) => redirectWorkloads(registry, settings, log, signal)] : [],
       ...netnsFolder === undefined ? [] : [(signal: AbortSignal) =>
         watchNetns({ folder: netnsFolder, pins, registry, addresses, clock, log }, signal)],
       ...envoy === undefined ? [] : [(signal: AbortSignal) => envoy.run(signal)]
