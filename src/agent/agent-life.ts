@@ -170,7 +170,10 @@ export class AgentLife {
         random
       }, signal).catch((error: unknown) => {
         // At once: a cache that is being written must not hold it up.
-        if (isWithdrawal(endingOf(error))) identities.withdraw()
+        if (isWithdrawal(endingOf(error))) {
+          identities.withdraw()
+          mesh?.services.forget()
+        }
         throw error
       }),
       async signal => await keeper?.run(signal),
@@ -220,12 +223,13 @@ export class AgentLife {
 
   /** Nothing that a server took away is served on, or found at the next start. @returns what to end with */
   async #end (error: unknown): Promise<SpiffeError> {
-    const { store, cacheFile, identities, clock } = this.#options
+    const { store, cacheFile, identities, mesh, clock } = this.#options
     const ending = asEnding(error)
     await cacheFile?.remove()
     // An agent that was merely late leaves its state, so that the next start can say what happened.
     if (ending.code === 'agent_expired') return ending
     identities.withdraw()
+    mesh?.services.forget()
     await store.remove()
     if (identities.views > 0) await clock.sleep(farewellMs)
     return ending

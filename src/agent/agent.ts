@@ -20,6 +20,7 @@ import { usableCache } from './cache/usable-cache.ts'
 import { askForHandover, handoverPath, openHandover } from './handover.ts'
 import { identitySource } from './identity-source.ts'
 import { readJoinToken } from './join.ts'
+import type { NodeMesh } from './node-services.ts'
 import { JwtCache } from './jwt-cache.ts'
 import { NodeIdentities } from './node-identities.ts'
 import { openNodeMesh } from './node-services.ts'
@@ -32,6 +33,8 @@ export interface RunAgentOptions {
   readonly log: Logger
   readonly clock?: Clock
   readonly random?: () => number
+  /** Of a node that calls services, or is called. */
+  readonly mesh?: NodeMesh | undefined
   /** Called once the socket accepts connections and the agent has its identity. */
   readonly onReady?: (ready: { readonly socketPath: string }) => void
 }
@@ -43,7 +46,7 @@ export interface RunAgentOptions {
  * `agent_expired`, `config_invalid`, `bootstrap_untrusted`, `join_token_invalid`, `socket_in_use`, `address_unusable`
  */
 export async function runAgent (config: AgentConfig, signal: AbortSignal, options: RunAgentOptions): Promise<void> {
-  const { log, clock = systemClock, random = Math.random, onReady } = options
+  const { log, clock = systemClock, random = Math.random, mesh, onReady } = options
   await using scope = new AsyncDisposableStack()
   const { dataDir, trustDomain } = config
   const host = { clock, log, dataDir, trustDomain, readJoinToken: () => readJoinToken(config) }
@@ -80,6 +83,7 @@ export async function runAgent (config: AgentConfig, signal: AbortSignal, option
     identities,
     svids,
     jwts,
+    mesh,
     client,
     cacheFile,
     mesh: nodeMesh,

@@ -137,7 +137,7 @@ async function followOnce (
       }
     },
     signal => acknowledge(requests, identities, applied, signal),
-    signal => reportEndpoints(requests, mesh, signal)
+    signal => reportEndpoints(requests, deps, signal)
   ])
   requests.close()
 }
@@ -159,9 +159,12 @@ async function acknowledge (
 }
 
 /** The whole set at once, since this server may know nothing of it, then after each change. */
-async function reportEndpoints (requests: Mailbox<SyncRequestInit>, mesh: NodeMesh | undefined, signal: AbortSignal): Promise<void> {
+async function reportEndpoints (requests: Mailbox<SyncRequestInit>, { mesh, log }: FollowDeps, signal: AbortSignal): Promise<void> {
   if (mesh === undefined) return
   for await (const endpoints of mesh.localEndpoints.watch(signal)) {
+    if (endpoints.length > mostLocalEndpoints) {
+      log.warn({ endpoints: endpoints.length, reported: mostLocalEndpoints }, 'more workloads live here than a node may report')
+    }
     requests.put({ endpoints: endpoints.slice(0, mostLocalEndpoints).map(encodeEndpoint), endpointsChanged: true })
   }
 }

@@ -195,6 +195,9 @@ function bindServices (config: ServerConfig, deps: ServiceDeps): BoundService[] 
 function serverMetrics (metrics: Metrics, { replica, feeds }: { readonly replica: Replica, readonly feeds: AgentFeeds }): void {
   metrics.gauge({ name: 'registration_entries', help: 'Registration entries' }).collect(() => replica.registry.size)
   metrics.gauge({ name: 'attested_agents', help: 'Attested agents' }).collect(() => replica.agents.size)
+  metrics.gauge({ name: 'services', help: 'Services' }).collect(() => replica.services.services.size)
+  metrics.gauge({ name: 'service_endpoints', help: 'Endpoints behind services that agents are told of' })
+    .collect(() => replica.services.endpoints.size)
   metrics.gauge({ name: 'agent_streams', help: 'Agents that follow this replica over a push stream' }).collect(() => feeds.size)
   metrics.gauge({ name: 'log_number', help: 'Number in the log of changes that this replica has taken over' })
     .collect(() => replica.cursor.number)

@@ -1,6 +1,7 @@
 import type { Test } from 'tap'
 import type { Datastore } from '../../src/storage/datastore.ts'
 import { authority, backUp, dump, everything, fill, inShort, newFile, ownBundle, restore, withStore } from './backup-fixture.ts'
+import { makeServiceDraft } from '../fakes/services.ts'
 import { agent, bundle, domain, draft, id, now, selectors, type DatabaseKind } from './fixture.ts'
 
 const node = (name: string) => id(`/spire/agent/join_token/${name}`)
@@ -42,6 +43,9 @@ export async function comparisonContract (t: Test, database: DatabaseKind): Prom
       await store.entries.deleteMany(['many-1', 'many-2'])
       await store.entries.updateMany([{ id: 'plain', change: { hint: 'again' } }])
       await store.entries.createMany([draft('later', { id: 'later' })])
+      await store.services.deleteMany(['full'])
+      await store.services.updateMany([makeServiceDraft({ id: 'bare', name: 'again' })])
+      await store.services.createMany([makeServiceDraft({ id: 'later', name: 'later' })])
       await store.bundles.set(bundle('to-change.test', { sequenceNumber: 2n }))
       await store.bundles.delete(domain('to-delete.test'), 'restrict')
       await store.bundles.set(bundle('new.test'))
@@ -59,16 +63,20 @@ export async function comparisonContract (t: Test, database: DatabaseKind): Prom
     `2 authority_revoked ${outcome}`, `1 authority_tainted ${outcome}`, `1 authority_made ${outcome === 'stays' ? 'stays' : 'lost'}`,
     `2 agent_banned ${outcome}`, '1 agent_unbanned goes_back', ...agents,
     '2 entry_deleted comes_back', '1 entry_changed goes_back', '1 entry_created lost',
+    '1 service_deleted comes_back', '1 service_changed goes_back', '1 service_created lost',
     '1 bundle_deleted comes_back', '1 bundle_changed goes_back', '1 bundle_created lost'
   ]
   const registryOf = async (store: Datastore) => ({
     back: (await store.entries.getMany(['many-1', 'many-2', 'later'])).map(entry => entry.id),
     hint: (await store.entries.get('plain'))?.hint,
+    services: (await store.services.list({ size: 0, token: '' })).services.map(({ name }) => name),
     changed: (await store.bundles.get(domain('to-change.test')))?.sequenceNumber,
     deleted: await store.bundles.get(domain('to-delete.test')) !== undefined,
     created: await store.bundles.get(domain('new.test')) !== undefined
   })
-  const registryOfBackup = { back: ['many-1', 'many-2'], hint: 'changed', changed: 1n, deleted: true, created: false }
+  const registryOfBackup = {
+    back: ['many-1', 'many-2'], hint: 'changed', services: ['renamed', 'full'], changed: 1n, deleted: true, created: false
+  }
 
   await t.test(`${database.kind}: an older backup over a later state tells what it undoes, and resurrects nobody`, async t => {
     const { url, file } = await later(t)
@@ -143,7 +151,7 @@ export async function comparisonContract (t: Test, database: DatabaseKind): Prom
     t.strictSame(inShort(report), [
       '1 authority_revoked stays', '1 authority_tainted stays', '1 authority_made lost', '2 agent_banned stays',
       '1 agent_unbanned goes_back', '1 agent_evicted comes_back', '1 agent_attested lost',
-      '1102 entry_deleted comes_back', '2 bundle_deleted comes_back'
+      '1102 entry_deleted comes_back', '2 service_deleted comes_back', '2 bundle_deleted comes_back'
     ])
     t.equal(report.findings.find(({ kind }) => kind === 'entry_deleted')?.listed.length, 1_000, 'a list has an end')
     await withStore(url, async store => {
@@ -164,7 +172,7 @@ export async function comparisonContract (t: Test, database: DatabaseKind): Prom
     const before = await dump(database, url, untouched)
     t.strictSame(inShort(await restore(file, url, { force: true })), [
       '1 authority_revoked stays', '2 authority_made stays', '1 agent_banned stays', '1 agent_attested stays',
-      '7 entry_created lost', '2 bundle_created lost'
+      '7 entry_created lost', '2 service_created lost', '2 bundle_created lost'
     ])
     t.strictSame(await dump(database, url, untouched), before)
     await withStore(url, async store => {

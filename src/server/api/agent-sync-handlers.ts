@@ -1,5 +1,6 @@
 import { SpiffeError } from '../../spiffe/errors.ts'
 import type { SpiffeId } from '../../spiffe/spiffe-id.ts'
+import type { Cursor } from '../../storage/change-log.ts'
 import type { CallContext } from '../../rpc/call.ts'
 import { encodeBundle } from '../../wire/bundle-codec.ts'
 import { decodeCursor, encodeCursor } from '../../wire/cursor-codec.ts'
@@ -58,7 +59,7 @@ export function agentSyncHandlers (deps: AgentSyncDeps): AgentSyncHandlers<CallC
           checkAgent(replica, id)
           const step = feed.next()
           if (step === undefined) await feed.untilTouched(context.signal)
-          else yield * sharedPages(step)
+          else yield * messages(step)
         }
       } finally {
         if (feeds.openOf(id) <= 1) deps.progress.left(id)
@@ -97,41 +98,70 @@ async function rememberVersion (id: SpiffeId, known: string, reported: string, {
   if (reported !== '' && reported !== known) await registrations.setAgentVersion(id, reported)
 }
 
-/** What many agents are told alike, encoded once. */
-const shared = new WeakMap<MeshStep, { readonly cursor: FeedStep['cursor'], readonly pages: readonly Encoded<SyncResponse>[] }>()
-
-/** A step that is about services alone is the same for all who followed closely. */
-function sharedPages (step: FeedStep): Iterable<SyncResponseInit | Encoded<SyncResponse>> {
+/**
+ * What the services of a step are about is encoded once for all agents that are told the same: those that follow closely get the same
+ * change at the same place of the log, those that connect the same whole state.
+ */
+function * messages (step: FeedStep): Generator<SyncResponseInit | Encoded<SyncResponse>> {
   const { cursor, snapshot, entries, removedEntryIds, bundles, removedTrustDomains, mesh } = step
-  if (snapshot || entries.length + removedEntryIds.length + bundles.length + removedTrustDomains.length > 0) return pages(step)
-  if (mesh === nothingOfServices) return pages(step)
-  const known = shared.get(mesh)
-  if (known?.cursor.epoch === cursor.epoch && known.cursor.number === cursor.number) return known.pages
-  const made = { cursor, pages: [...pages(step)].map(page => encoded(SyncResponse, page)) }
-  shared.set(mesh, made)
-  return made.pages
+  if (mesh === nothingOfServices) return yield * pages(step, { more: false })
+  const alone = !snapshot && entries.length + removedEntryIds.length + bundles.length + removedTrustDomains.length === 0
+  if (alone) return yield * changePages(mesh, cursor)
+  yield * pages(step, { more: true })
+  yield * wholePages(mesh, cursor)
+  yield { cursor: encodeCursor(cursor) }
 }
 
-function * pages (step: FeedStep): Generator<SyncResponseInit> {
-  const { cursor, snapshot, entries, removedEntryIds, bundles, removedTrustDomains, mesh } = step
-  const longest = Math.max(
-    entries.length, removedEntryIds.length, mesh.endpoints.length, mesh.removedEndpointIds.length, mesh.removedServiceIds.length
-  )
-  const count = Math.max(1, Math.ceil(longest / pageSize), Math.ceil(mesh.services.length / servicePageSize))
+function * pages (step: FeedStep, { more }: { readonly more: boolean }): Generator<SyncResponseInit> {
+  const { cursor, snapshot, entries, removedEntryIds, bundles, removedTrustDomains } = step
+  const count = Math.max(1, Math.ceil(Math.max(entries.length, removedEntryIds.length) / pageSize))
+  for (let page = 0; page < count; page++) {
+    const of = <T>(items: readonly T[]) => items.slice(page * pageSize, (page + 1) * pageSize)
+    yield {
+      cursor: encodeCursor(cursor),
+      snapshot: snapshot && page === 0,
+      more: more || page < count - 1,
+      entries: of(entries).map(entry => encodeEntry(entry, agentEntryMask)),
+      removedEntryIds: of(removedEntryIds),
+      // Bundles come before the entries that need them.
+      ...page === 0 ? { bundles: bundles.map(bundle => encodeBundle(bundle)), removedTrustDomains } : {}
+    }
+  }
+}
+
+interface Shared { readonly cursor: Cursor, readonly pages: readonly Encoded<SyncResponse>[] }
+const changes = new WeakMap<MeshStep, Shared>()
+const parts = new WeakMap<MeshStep, readonly Encoded<SyncResponse>[]>()
+
+/** A whole step. */
+function changePages (mesh: MeshStep, cursor: Cursor): readonly Encoded<SyncResponse>[] {
+  const known = changes.get(mesh)
+  if (known?.cursor.epoch === cursor.epoch && known.cursor.number === cursor.number) return known.pages
+  const pages = [...servicePages(mesh, cursor, { more: false })].map(page => encoded(SyncResponse, page))
+  changes.set(mesh, { cursor, pages })
+  return pages
+}
+
+/** Part of a step; its end says up to where it leads, so that the place in these messages may be that of another agent's step. */
+function wholePages (mesh: MeshStep, cursor: Cursor): readonly Encoded<SyncResponse>[] {
+  const known = parts.get(mesh) ?? [...servicePages(mesh, cursor, { more: true })].map(page => encoded(SyncResponse, page))
+  parts.set(mesh, known)
+  return known
+}
+
+function * servicePages (mesh: MeshStep, cursor: Cursor, { more }: { readonly more: boolean }): Generator<SyncResponseInit> {
+  const { services, removedServiceIds, endpoints, removedEndpointIds } = mesh
+  const longest = Math.max(removedServiceIds.length, endpoints.length, removedEndpointIds.length)
+  const count = Math.max(Math.ceil(longest / pageSize), Math.ceil(services.length / servicePageSize))
   for (let page = 0; page < count; page++) {
     const of = <T>(items: readonly T[], size = pageSize) => items.slice(page * size, (page + 1) * size)
     yield {
       cursor: encodeCursor(cursor),
-      snapshot: snapshot && page === 0,
-      more: page < count - 1,
-      entries: of(entries).map(entry => encodeEntry(entry, agentEntryMask)),
-      removedEntryIds: of(removedEntryIds),
-      services: of(mesh.services, servicePageSize).map(encodeService),
-      removedServiceIds: of(mesh.removedServiceIds),
-      endpoints: of(mesh.endpoints).map(encodeEndpoint),
-      removedEndpointIds: of(mesh.removedEndpointIds),
-      // Bundles come before the entries that need them.
-      ...page === 0 ? { bundles: bundles.map(bundle => encodeBundle(bundle)), removedTrustDomains } : {}
+      more: more || page < count - 1,
+      services: of(services, servicePageSize).map(encodeService),
+      removedServiceIds: of(removedServiceIds),
+      endpoints: of(endpoints).map(encodeEndpoint),
+      removedEndpointIds: of(removedEndpointIds)
     }
   }
 }

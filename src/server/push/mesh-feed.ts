@@ -16,12 +16,17 @@ export const nothingOfServices: MeshStep = { services: [], removedServiceIds: []
 export class MeshSteps {
   readonly #index: ServiceIndex
   readonly #steps = new WeakMap<MeshChange, { readonly revision: number, readonly step: MeshStep }>()
+  #whole: { readonly revision: number, readonly step: MeshStep } | undefined
 
   constructor (index: ServiceIndex) { this.#index = index }
 
   /** The whole state. */
   everything (): MeshStep {
-    return { ...nothingOfServices, services: [...this.#index.services.values()], endpoints: [...this.#index.endpoints.values()] }
+    const { revision, services, endpoints } = this.#index
+    if (this.#whole?.revision !== revision) {
+      this.#whole = { revision, step: { ...nothingOfServices, services: [...services.values()], endpoints: [...endpoints.values()] } }
+    }
+    return this.#whole.step
   }
 
   /** How what changed is now. */

@@ -22,7 +22,7 @@ export async function compareWithBackup (trx: Transaction<Schema>, options: Comp
   compareAuthorities(await trx.selectFrom('authorities').selectAll().orderBy('row_id').execute(), contents, findings)
   await compareBundles(trx, options, findings)
   const comparisons = new Map<TableSpec['name'], Comparison>(
-    [entryComparison, agentComparison].map(spec => [spec.table, new Comparison(trx, spec, findings)]))
+    [entryComparison, agentComparison, serviceComparison].map(spec => [spec.table, new Comparison(trx, spec, findings)]))
   for await (const chunk of countedChunks(file, 'compared', signal, onRows)) await comparisons.get(chunk.table.name)?.take(chunk)
   for (const comparison of comparisons.values()) await comparison.rest(kind, signal)
   return findings
@@ -32,7 +32,7 @@ type NamedRow = Readonly<Record<string, unknown>> & { readonly row_id: number, r
 
 /** How rows that have an id of their own are told apart. */
 interface ComparisonSpec {
-  readonly table: 'entries' | 'agents'
+  readonly table: 'entries' | 'agents' | 'services'
   /** Both are there, and differ. */
   readonly differs: (before: NamedRow, now: NamedRow, findings: Findings) => void
   readonly gone: (before: NamedRow, findings: Findings) => void
@@ -59,6 +59,13 @@ const agentComparison: ComparisonSpec = {
   },
   gone: (before, findings) => findings.add(before['banned'] === 1 ? 'agent_unbanned' : 'agent_evicted', { id: before.id }),
   added: (now, findings) => findings.add(now['banned'] === 1 ? 'agent_banned' : 'agent_attested', { id: now.id })
+}
+
+const serviceComparison: ComparisonSpec = {
+  table: 'services',
+  differs: (_, { id }, findings) => findings.add('service_changed', { id }),
+  gone: ({ id }, findings) => findings.add('service_deleted', { id }),
+  added: ({ id }, findings) => findings.add('service_created', { id })
 }
 
 function entryOf (row: NamedRow): Difference { return { id: row.id, spiffeId: row['spiffe_id'] as string } }

@@ -6,6 +6,7 @@ export type FindingKind =
   | 'authority_revoked' | 'authority_tainted' | 'authority_cleared' | 'authority_made'
   | 'agent_banned' | 'agent_unbanned' | 'agent_evicted' | 'agent_renewed' | 'agent_attested'
   | 'entry_deleted' | 'entry_changed' | 'entry_created'
+  | 'service_deleted' | 'service_changed' | 'service_created'
   | 'bundle_deleted' | 'bundle_changed' | 'bundle_created'
 
 /** `stays` as it is now; `comes_back` from the backup; `goes_back` to what the backup says; `lost`. */
@@ -26,7 +27,7 @@ export interface Finding {
   readonly listed: readonly Difference[]
 }
 
-/** What differs: an entry by id, an agent by SPIFFE ID, a bundle by trust domain, an authority by kind and id. */
+/** What differs: an entry or a service by id, an agent by SPIFFE ID, a bundle by trust domain, an authority by kind and id. */
 export interface Difference {
   readonly id: string
   /** Of an entry. */
@@ -51,6 +52,9 @@ const outcomes: Outcomes = {
   entry_deleted: always('comes_back'),
   entry_changed: always('goes_back'),
   entry_created: always('lost'),
+  service_deleted: always('comes_back'),
+  service_changed: always('goes_back'),
+  service_created: always('lost'),
   bundle_deleted: always('comes_back'),
   bundle_changed: always('goes_back'),
   bundle_created: always('lost')
@@ -102,6 +106,9 @@ const consequences: Readonly<Record<FindingKind, Readonly<Partial<Record<Outcome
   entry_deleted: { comes_back: 'back again' },
   entry_changed: { goes_back: 'as in the backup' },
   entry_created: { lost: 'lost' },
+  service_deleted: { comes_back: 'back again' },
+  service_changed: { goes_back: 'as in the backup' },
+  service_created: { lost: 'lost' },
   bundle_deleted: { comes_back: 'back again' },
   bundle_changed: { goes_back: 'as in the backup' },
   bundle_created: { lost: 'lost' }

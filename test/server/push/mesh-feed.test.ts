@@ -106,10 +106,12 @@ t.test('who comes back is told what it missed, and everything where that is not 
 t.test('agents that follow closely are told the same object', async t => {
   const { replicas: [here], commit } = await openRig(1)
   const agents = nodes.map(id => new FollowingAgent(id, own, true))
+  const wholes = new Set()
   for (const agent of agents) {
     await agent.connect(here)
-    agent.take()
+    wholes.add(agent.take()?.mesh)
   }
+  t.equal(wholes.size, 1, 'also when they connect')
   await commit({ services: services(web) })
   const steps = new Set(agents.slice(0, 2).map(agent => agent.take()?.mesh))
   t.equal(steps.size, 1)
