@@ -84,8 +84,7 @@ class Nodes implements AsyncDisposable {
   async [Symbol.asyncDispose] (): Promise<void> { await this.#scope.disposeAsync() }
 }
 
-void t.test('two nodes: agents run their Envoys, services are reached across, workloads come and go', { skip, timeout: 120_000 },
-async t => {
+void t.test('two nodes: agents run their Envoys, services are reached, workloads come and go', { skip, timeout: 120_000 }, async t => {
   await using nodes = await Nodes.open()
   const [one, two] = await Promise.all([nodes.startNode('one'), nodes.startNode('two')])
   const pods = [['one/a', '10.77.0.2'], ['one/b', '10.77.0.3'], ['two/c', '10.77.0.4'], ['two/d', '10.77.0.5']] as const

@@ -22,7 +22,8 @@ const plain: TransportSocketInit = extension('envoy.transport_sockets.raw_buffer
 /** Endpoints of a pool are few; connections through it may be many. */
 const circuitBreakers = {
   thresholds: [{
-    maxConnections: { value: 100_000 }, maxPendingRequests: { value: 100_000 }, maxRequests: { value: 100_000 }, maxRetries: { value: 1_000 }
+    maxConnections: { value: 100_000 }, maxPendingRequests: { value: 100_000 }, maxRequests: { value: 100_000 },
+    maxRetries: { value: 1_000 }
   }]
 }
 
@@ -89,7 +90,9 @@ export function serviceClusterOf (service: MeshService, port: MeshPort): Resourc
     }],
     // Between two looks: who fails twice is left out for a while, as long as others are left.
     outlierDetection: {
-      splitExternalLocalOriginErrors: true, consecutiveLocalOriginFailure: { value: 2 }, enforcingConsecutiveLocalOriginFailure: { value: 100 },
+      splitExternalLocalOriginErrors: true,
+      consecutiveLocalOriginFailure: { value: 2 },
+      enforcingConsecutiveLocalOriginFailure: { value: 100 },
       baseEjectionTime: duration(5), maxEjectionPercent: { value: 50 }
     },
     circuitBreakers,
