@@ -46,7 +46,7 @@ export interface RunAgentOptions {
  * `agent_expired`, `config_invalid`, `bootstrap_untrusted`, `join_token_invalid`, `socket_in_use`, `address_unusable`
  */
 export async function runAgent (config: AgentConfig, signal: AbortSignal, options: RunAgentOptions): Promise<void> {
-  const { log, clock = systemClock, random = Math.random, mesh, onReady } = options
+  const { log, clock = systemClock, random = Math.random, onReady } = options
   await using scope = new AsyncDisposableStack()
   const { dataDir, trustDomain } = config
   const host = { clock, log, dataDir, trustDomain, readJoinToken: () => readJoinToken(config) }
@@ -75,7 +75,7 @@ export async function runAgent (config: AgentConfig, signal: AbortSignal, option
   const metrics = createMetrics({ prefix: 'assay_agent' })
   const counters = agentMetrics(metrics, { identities, svids })
   const cacheFile = cacheFileOf(config, plugins)
-  const nodeMesh = config.mesh === undefined ? undefined : openNodeMesh()
+  const nodeMesh = options.mesh ?? (config.mesh === undefined ? undefined : openNodeMesh())
   const life: AgentLife = new AgentLife({
     config,
     store,
@@ -83,7 +83,6 @@ export async function runAgent (config: AgentConfig, signal: AbortSignal, option
     identities,
     svids,
     jwts,
-    mesh,
     client,
     cacheFile,
     mesh: nodeMesh,
