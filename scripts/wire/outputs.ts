@@ -29,6 +29,8 @@ export const groups: ReadonlyArray<readonly Output[]> = [
     server('trustdomain', 'TrustDomain', 'trustDomain'),
     api('agent-sync', 'assay.agent.v1', ['assay/agent/v1/sync.proto'], { 'assay.agent.v1.AgentSync': 'agentSync' }),
     api('cluster', 'assay.server.v1', ['assay/server/v1/cluster.proto'], { 'assay.server.v1.Cluster': 'cluster' }),
+    api('revocation', 'assay.server.revocation.v1', ['assay/server/revocation/v1/revocation.proto'],
+      { 'assay.server.revocation.v1.Revocation': 'revocation' }),
     api('agent-debug', 'spire.agent.debug.v1', ['spire/api/agent/debug/v1/debug.proto'], { 'spire.agent.debug.v1.Debug': 'debug' }),
     api('agent-logger', 'spire.api.agent.logger.v1', ['spire/api/agent/logger/v1/logger.proto'],
       { 'spire.api.agent.logger.v1.Logger': 'logger' }),

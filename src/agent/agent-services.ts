@@ -17,9 +17,11 @@ import { workloadHandlers } from '../workloadapi/workload-handlers.ts'
 import type { AgentConfig } from './agent-config.ts'
 import type { AgentIdentitySource } from './identity-source.ts'
 import type { NodeIdentities } from './node-identities.ts'
+import type { Revocations } from './revocations.ts'
 
 export interface AgentServicesDeps {
   readonly identities: NodeIdentities
+  readonly revocations: Revocations
   readonly source: AgentIdentitySource
   readonly attestors: readonly WorkloadAttestor[]
   readonly ready: () => Promise<void>
@@ -29,7 +31,7 @@ export interface AgentServicesDeps {
 
 /** What the agent offers on its socket. */
 export function agentServices (config: AgentConfig, deps: AgentServicesDeps): BoundService[] {
-  const { identities, source, attestors, ready, clock, metrics } = deps
+  const { identities, revocations, source, attestors, ready, clock, metrics } = deps
   const attest = async (context: CallContext): Promise<readonly Selector[]> => {
     if (context.caller.kind !== 'unix') throw new SpiffeError('workload_attestation_failed', 'the caller is not a local process')
     return await attestWorkload(context.caller.peer, { attestors, clock, log: context.log, metrics: metrics.attestation }, context.signal)
@@ -39,6 +41,7 @@ export function agentServices (config: AgentConfig, deps: AgentServicesDeps): Bo
       attestWorkload: attest,
       identities: source,
       clock,
+      isRevoked: id => revocations.current.ids.has(id),
       allowUnauthenticatedVerifiers: config.allowUnauthenticatedVerifiers,
       allowedForeignJwtClaims: config.allowedForeignJwtClaims
     }))],

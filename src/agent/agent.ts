@@ -21,6 +21,7 @@ import { identitySource } from './identity-source.ts'
 import { readJoinToken } from './join.ts'
 import { JwtCache } from './jwt-cache.ts'
 import { NodeIdentities } from './node-identities.ts'
+import { Revocations } from './revocations.ts'
 import { ServerClient } from './server-client.ts'
 import { SvidCache } from './svid-cache.ts'
 import { untilHandedOver } from './until-handed-over.ts'
@@ -55,6 +56,7 @@ export async function runAgent (config: AgentConfig, signal: AbortSignal, option
 
   const svids = new SvidCache({ keyType: config.workloadKeyType, maxIdle: config.x509SvidCacheMaxSize, random }, clock, log)
   const identities = new NodeIdentities(stored?.bundle ?? { trustDomain, x509Authorities: [], jwtAuthorities: [] }, svids, clock)
+  const revocations = new Revocations()
   const jwts = new JwtCache(config.jwtSvidCacheMaxSize, clock)
   const client = scope.use(new ServerClient({
     addresses: config.serverAddresses,
@@ -75,6 +77,7 @@ export async function runAgent (config: AgentConfig, signal: AbortSignal, option
     store,
     attestor: plugins.only('NodeAttestor'),
     identities,
+    revocations,
     svids,
     jwts,
     client,
@@ -92,6 +95,7 @@ export async function runAgent (config: AgentConfig, signal: AbortSignal, option
   }
   const services = agentServices(config, {
     identities,
+    revocations,
     source: identitySource(identities, jwts, client),
     attestors: plugins.all('WorkloadAttestor'),
     ready,

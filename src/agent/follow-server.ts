@@ -13,6 +13,7 @@ import { EntryIndex } from './entry-index.ts'
 import { Mailbox } from './mailbox.ts'
 import { ownBundleOf } from './own-bundle.ts'
 import { PushedState, type PushedStep } from './pushed-state.ts'
+import type { Revocations } from './revocations.ts'
 import type { ServerClient } from './server-client.ts'
 import { lastingTrouble } from './server-trouble.ts'
 import { runSync, type SyncDeps } from './sync.ts'
@@ -20,6 +21,7 @@ import { runSync, type SyncDeps } from './sync.ts'
 export interface FollowDeps extends Omit<SyncDeps, 'client'> {
   readonly client: SyncDeps['client'] & Pick<ServerClient, 'follow' | 'moveOn'>
   readonly agentId: SpiffeId
+  readonly revocations: Revocations
   /** Up to where the agent knew everything when it started. */
   readonly cursor?: LogPlace | undefined
   /** After each step that was taken over. */
@@ -151,7 +153,9 @@ async function acknowledge (
 }
 
 async function takeOver (step: PushedStep, deps: FollowDeps): Promise<void> {
-  const { identities, onBundle, log } = deps
+  const { identities, revocations, onBundle, log } = deps
+  // First: nothing that is revoked is served on while the rest is taken over.
+  if (step.revocations !== undefined && revocations.take(step.revocations)) identities.dropRevoked(revocations.current.digests)
   const entries = step.snapshot ? new Map(step.entries) : new Map([...identities.entries.values()].map(entry => [entry.id, entry]))
   if (step.snapshot) {
     // What did not change stays the object it was.

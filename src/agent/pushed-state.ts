@@ -9,6 +9,8 @@ import { decodeCursor, type LogPlace } from '../wire/cursor-codec.ts'
 import type { SyncResponse } from '../wire/generated/agent-sync.ts'
 import { usableBundle } from './own-bundle.ts'
 import { readEntry } from './read-entry.ts'
+import { PushedRevocations } from './read-revocations.ts'
+import type { RevocationChange } from './revocations.ts'
 
 /** A step of the log as it is to be taken over, as a whole. */
 export interface PushedStep {
@@ -19,6 +21,8 @@ export interface PushedStep {
   readonly removedEntryIds: ReadonlySet<string>
   readonly bundles: ReadonlyMap<TrustDomain, Bundle>
   readonly removedTrustDomains: ReadonlySet<string>
+  /** `undefined`: as before. */
+  readonly revocations: RevocationChange | undefined
 }
 
 /**
@@ -33,6 +37,7 @@ export class PushedState {
   #removed = new Set<string>()
   #bundles = new Map<TrustDomain, Bundle>()
   #removedDomains = new Set<string>()
+  #revocations = new PushedRevocations()
 
   constructor (agentId: SpiffeId, log: Logger) {
     this.#agentId = agentId
@@ -56,6 +61,7 @@ export class PushedState {
     }
     for (const bundle of message.bundles) this.#takeBundle(bundle)
     for (const trustDomain of message.removedTrustDomains) this.#removedDomains.add(trustDomain)
+    if (message.revocations !== undefined) this.#revocations.add(message.revocations)
     if (message.more) return undefined
     const step = {
       cursor,
@@ -63,7 +69,8 @@ export class PushedState {
       entries: this.#entries,
       removedEntryIds: this.#removed,
       bundles: this.#bundles,
-      removedTrustDomains: this.#removedDomains
+      removedTrustDomains: this.#removedDomains,
+      revocations: this.#revocations.end(this.#snapshot)
     }
     this.#begin(false)
     return step
@@ -86,5 +93,6 @@ export class PushedState {
     this.#removed = new Set()
     this.#bundles = new Map()
     this.#removedDomains = new Set()
+    this.#revocations = new PushedRevocations()
   }
 }

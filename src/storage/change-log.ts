@@ -1,6 +1,7 @@
 import type { Agent } from '../spiffe/agent.ts'
 import type { Bundle } from '../spiffe/bundle.ts'
 import type { Entry } from '../spiffe/entry.ts'
+import type { Revocation } from '../spiffe/revocation.ts'
 import type { SpiffeId } from '../spiffe/spiffe-id.ts'
 import type { TrustDomain } from '../spiffe/trust-domain.ts'
 
@@ -21,6 +22,7 @@ export interface ChangedState {
   readonly entries: ReadonlyMap<string, Entry | undefined>
   readonly agents: ReadonlyMap<SpiffeId, Agent | undefined>
   readonly bundles: ReadonlyMap<TrustDomain, Bundle | undefined>
+  readonly revocations: ReadonlyMap<string, Revocation | undefined>
   /** The journal of authorities or their keys. */
   readonly authorities: boolean
 }

@@ -1,6 +1,7 @@
 import t from 'tap'
 import { followServer, type FollowDeps } from '../../src/agent/follow-server.ts'
 import { NodeIdentities } from '../../src/agent/node-identities.ts'
+import { Revocations } from '../../src/agent/revocations.ts'
 import { SvidCache, type SvidSigner } from '../../src/agent/svid-cache.ts'
 import { RpcError } from '../../src/rpc/rpc-error.ts'
 import { silentLogger } from '../../src/runtime/logger.ts'
@@ -52,6 +53,7 @@ async function setUp (options: { unimplemented?: boolean } = {}) {
   }
   const svids = new SvidCache({ keyType: 'ec-p256', maxIdle: 100, random: () => 0 }, clock, silentLogger)
   const identities = new NodeIdentities(authority.bundle, svids, clock)
+  const revocations = new Revocations()
   const streams: TestStream[] = []
   const state = { polls: 0, moved: 0, kept: [] as Bundle[] }
   const deps: FollowDeps = {
@@ -76,6 +78,7 @@ async function setUp (options: { unimplemented?: boolean } = {}) {
     },
     agentId: idOf('/spire/agent/join_token/node'),
     identities,
+    revocations,
     trustDomain: domain,
     intervalMs: 5000,
     onBundle: async bundle => { state.kept.push(bundle) },

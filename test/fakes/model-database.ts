@@ -88,6 +88,7 @@ export class ModelDatabase {
       kind: 'postgres',
       log: this.#logFor(statement, nudges),
       entries: { all: () => rowByRow(() => this.committed.entries, statement) },
+      revocations: { list: async () => [] },
       agents: { all: () => rowByRow(() => this.committed.agents, statement) },
       bundles: {
         get: (domain: TrustDomain) => statement(() => this.committed.bundles.get(domain)),
@@ -146,6 +147,7 @@ function stateOf (from: Committed, keys: readonly ChangeKey[]): ChangedState {
     entries: rows('entry', from.entries),
     agents: rows('agent', from.agents),
     bundles: rows('bundle', from.bundles),
+    revocations: new Map(),
     authorities: keys.some(([kind]) => kind === 'authorities')
   }
 }

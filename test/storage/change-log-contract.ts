@@ -45,6 +45,7 @@ export async function changeLogContract (t: Test, database: DatabaseKind): Promi
       entries: new Map([['a', await store.entries.get('a')], ['b', undefined]]),
       agents: new Map([[nodeId, agent('n')]]),
       bundles: new Map([[partner, bundle('partner.test')], [domain('gone.test'), undefined]]),
+      revocations: new Map(),
       authorities: false
     }
     t.strictSame(await store.log.read(start), { kind: 'changes', cursor: end, state: whole, more: false })
@@ -138,7 +139,9 @@ export async function changeLogContract (t: Test, database: DatabaseKind): Promi
   })
 }
 
-const nothing: ChangedState = { entries: new Map(), agents: new Map(), bundles: new Map(), authorities: false }
+const nothing: ChangedState = {
+  entries: new Map(), agents: new Map(), bundles: new Map(), revocations: new Map(), authorities: false
+}
 
 type Step = readonly [what: string, keys: string, act: (store: Datastore) => Promise<unknown>]
 

@@ -1,12 +1,13 @@
 import { SpiffeError } from '../../spiffe/errors.ts'
+import type { Revocation } from '../../spiffe/revocation.ts'
 import type { SpiffeId } from '../../spiffe/spiffe-id.ts'
 import type { CallContext } from '../../rpc/call.ts'
 import { encodeBundle } from '../../wire/bundle-codec.ts'
 import { decodeCursor, encodeCursor } from '../../wire/cursor-codec.ts'
 import { agentEntryMask, encodeEntry } from '../../wire/entry-codec.ts'
-import type { AgentSyncHandlers, SyncRequest, SyncResponseInit } from '../../wire/generated/agent-sync.ts'
+import type { AgentSyncHandlers, RevocationInit, RevocationsInit, SyncRequest, SyncResponseInit } from '../../wire/generated/agent-sync.ts'
 import type { Authorizer } from '../authorize.ts'
-import type { AgentFeed, FeedStep } from '../push/agent-feed.ts'
+import type { AgentFeed, FeedStep, RevocationStep } from '../push/agent-feed.ts'
 import type { AgentFeeds } from '../push/agent-feeds.ts'
 import type { ProgressReporter } from '../push/progress-reporter.ts'
 import type { Replica } from '../replication/replica.ts'
@@ -22,6 +23,9 @@ export interface AgentSyncDeps {
 
 /** Entries or ids per message; some hundred bytes each. */
 const pageSize = 500
+/** Digests per message; 34 bytes each. */
+const digestsPerPage = 20_000
+const digestsPerPart = digestsPerPage - 1
 /** Of what an agent says it could not have signed, so many are remembered. */
 const mostUnserved = 100
 
@@ -80,8 +84,10 @@ async function rememberVersion (id: SpiffeId, known: string, reported: string, {
   if (reported !== '' && reported !== known) await registrations.setAgentVersion(id, reported)
 }
 
-function * pages ({ cursor, snapshot, entries, removedEntryIds, bundles, removedTrustDomains }: FeedStep): Generator<SyncResponseInit> {
-  const count = Math.max(1, Math.ceil(Math.max(entries.length, removedEntryIds.length) / pageSize))
+function * pages (step: FeedStep): Generator<SyncResponseInit> {
+  const { cursor, snapshot, entries, removedEntryIds, bundles, removedTrustDomains } = step
+  const revocations = step.revocations === undefined ? [] : revocationPages(step.revocations)
+  const count = Math.max(1, revocations.length, Math.ceil(Math.max(entries.length, removedEntryIds.length) / pageSize))
   for (let page = 0; page < count; page++) {
     const of = <T>(items: readonly T[]) => items.slice(page * pageSize, (page + 1) * pageSize)
     yield {
@@ -90,8 +96,36 @@ function * pages ({ cursor, snapshot, entries, removedEntryIds, bundles, removed
       more: page < count - 1,
       entries: of(entries).map(entry => encodeEntry(entry, agentEntryMask)),
       removedEntryIds: of(removedEntryIds),
+      ...page < revocations.length ? { revocations: revocations[page] } : {},
       // Bundles come before the entries that need them.
       ...page === 0 ? { bundles: bundles.map(bundle => encodeBundle(bundle)), removedTrustDomains } : {}
     }
   }
+}
+
+/** One that names more certificates than fit a message is told in parts. A whole ID is denied by its name: its certificates need not be. */
+function revocationPages ({ whole, revocations, removedIds }: RevocationStep): RevocationsInit[] {
+  const pages: Array<RevocationsInit & { readonly revocations: RevocationInit[] }> = [{ whole, removedIds, revocations: [] }]
+  let room = digestsPerPage
+  for (const part of revocations.flatMap(revocationParts)) {
+    const size = 1 + part.certificateDigests.length
+    if (size > room) {
+      pages.push({ revocations: [] })
+      room = digestsPerPage
+    }
+    pages.at(-1)?.revocations.push(part)
+    room -= size
+  }
+  return pages
+}
+
+function revocationParts ({ id, kind, subject, certificateDigests, expiresAt }: Revocation) {
+  const digests = kind === 'spiffe_id' ? [] : certificateDigests.map(hex => Buffer.from(hex, 'hex'))
+  return Array.from({ length: Math.max(1, Math.ceil(digests.length / digestsPerPart)) }, (_, index) => ({
+    id,
+    kind,
+    subject,
+    certificateDigests: digests.slice(index * digestsPerPart, (index + 1) * digestsPerPart),
+    expiresAt: BigInt(expiresAt.getTime())
+  }))
 }

@@ -26,17 +26,22 @@ export class AgentFeeds {
   readonly #open = new Map<SpiffeId, Set<AgentFeed>>()
   readonly #turns = new Turns()
   readonly history: ChangeHistory
+  /** Since then no revocation came, changed or went. */
+  #revocationsSince: number
 
   constructor (deps: AgentFeedsDeps) {
     this.#deps = deps
     this.history = new ChangeHistory(deps.replica.cursor)
     let { epoch } = deps.replica.cursor
-    deps.replica.onChange(({ cursor, touched, bundles, agents }) => {
+    this.#revocationsSince = deps.replica.cursor.number
+    deps.replica.onChange(({ cursor, touched, bundles, agents, revocations }) => {
       this.history.add(cursor, touched)
       for (const [agent, touch] of touched) this.#each(agent, feed => feed.touch(touch))
       // A ban or an eviction must be noticed though no entry changed.
       for (const agent of agents) this.#each(agent, feed => feed.touch(new Set()))
       if (bundles.size > 0) for (const [, feed] of this.#all()) feed.touchBundles(bundles)
+      if (revocations || cursor.epoch !== epoch) this.#revocationsSince = cursor.number
+      if (revocations) for (const [, feed] of this.#all()) feed.touchRevocations()
       if (cursor.epoch !== epoch) for (const [, feed] of this.#all()) feed.touchCursor()
       epoch = cursor.epoch
     })
@@ -63,14 +68,17 @@ export class AgentFeeds {
     // Another replica told it more: it must not be led back, nor be told of changes that this replica takes over in one step with what
     // the agent has of them.
     if (resume !== undefined && !hasReached(replica.cursor, resume)) await replica.catchUp()
+    const missed = resume === undefined ? undefined : this.history.since(resume, agentId)
+    const upToDate = missed !== undefined && resume !== undefined && resume.number >= this.#revocationsSince
     const feed = new AgentFeed({
       registry: replica.registry,
       trustDomain,
       cursor: () => replica.cursor,
       agent: () => replica.agents.get(agentId) ?? { id: agentId, selectors: [] },
       bundleOf: domain => domain === trustDomain ? ownBundle.value : replica.bundleOf(domain),
+      revocations: () => replica.revocations.all,
       soon: wake => this.#turns.soon(wake)
-    }, resume === undefined ? undefined : this.history.since(resume, agentId))
+    }, missed, upToDate ? replica.revocations.all : undefined)
     const feeds = this.#open.get(agentId) ?? new Set()
     feeds.add(feed)
     this.#open.set(agentId, feeds)

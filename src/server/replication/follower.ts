@@ -130,6 +130,7 @@ function merge (earlier: ChangedState, later: ChangedState): ChangedState {
     entries: overlay(earlier.entries, later.entries),
     agents: overlay(earlier.agents, later.agents),
     bundles: overlay(earlier.bundles, later.bundles),
+    revocations: overlay(earlier.revocations, later.revocations),
     authorities: earlier.authorities || later.authorities
   }
 }

@@ -6,6 +6,7 @@ import type { Agent } from '../../spiffe/agent.ts'
 import type { Bundle } from '../../spiffe/bundle.ts'
 import type { Entry } from '../../spiffe/entry.ts'
 import { SpiffeError } from '../../spiffe/errors.ts'
+import type { Revocation } from '../../spiffe/revocation.ts'
 import type { SpiffeId } from '../../spiffe/spiffe-id.ts'
 import type { TrustDomain } from '../../spiffe/trust-domain.ts'
 import type { ChangedState, Cursor } from '../../storage/change-log.ts'
@@ -14,6 +15,7 @@ import { everything } from '../../storage/page.ts'
 import { AgentDirectory } from '../agent-directory.ts'
 import { Follower, type Followed } from './follower.ts'
 import { Registry } from '../registry.ts'
+import { StandingRevocations } from '../standing-revocations.ts'
 import type { Touched } from '../touches.ts'
 
 /** What a replica tells its listeners after its memory changed. */
@@ -24,6 +26,8 @@ export interface ReplicaChange {
   readonly bundles: ReadonlySet<TrustDomain>
   /** Agents whose record changed or went. */
   readonly agents: ReadonlySet<SpiffeId>
+  /** Whether a revocation came, changed or went. */
+  readonly revocations: boolean
 }
 
 export interface ReplicaDeps {
@@ -39,12 +43,13 @@ export interface ReplicaDeps {
 }
 
 /**
- * One server's memory of what the database holds: entries, agents and bundles. It follows the log and nothing else changes it, so that
- * all replicas show the same, and a write is shown where it was made like anywhere else.
+ * One server's memory of what the database holds: entries, agents, bundles and revocations. It follows the log and nothing else changes
+ * it, so that all replicas show the same, and a write is shown where it was made like anywhere else.
  */
 export class Replica {
   readonly registry: Registry
   readonly agents: AgentDirectory
+  readonly revocations = new StandingRevocations()
   readonly #deps: ReplicaDeps
   readonly #bundles = new Map<TrustDomain, Bundle>()
   readonly #listeners = new Set<(change: ReplicaChange) => void>()
@@ -120,18 +125,21 @@ export class Replica {
     for await (const agent of store.agents.all()) agents.set(agent.id, agent)
     const bundles = new Map<TrustDomain, Bundle | undefined>([...this.#bundles.keys()].map(domain => [domain, undefined]))
     for (const bundle of (await store.bundles.list(everything)).bundles) bundles.set(bundle.trustDomain, bundle)
-    return { entries, agents, bundles, authorities: true }
+    const revocations = new Map<string, Revocation | undefined>([...this.revocations.all.keys()].map(id => [id, undefined]))
+    for (const revocation of await store.revocations.list()) revocations.set(revocation.id, revocation)
+    return { entries, agents, bundles, revocations, authorities: true }
   }
 
-  async #take ({ entries, agents, bundles, authorities }: ChangedState, cursor: Cursor, anew: boolean): Promise<void> {
+  async #take ({ entries, agents, bundles, revocations, authorities }: ChangedState, cursor: Cursor, anew: boolean): Promise<void> {
     for (const [trustDomain, bundle] of bundles) this.#showBundle(trustDomain, bundle, anew)
     for (const [id, agent] of agents) {
       if (agent === undefined) this.agents.remove(id)
       else this.agents.put(agent)
     }
-    const touched = this.registry.apply({ entries, agents })
+    this.revocations.apply(revocations)
+    const touched = this.registry.apply({ entries, agents, revokedIds: this.revocations.ids })
     this.#cursor = cursor
-    const change = { cursor, touched, bundles: new Set(bundles.keys()), agents: new Set(agents.keys()) }
+    const change = { cursor, touched, bundles: new Set(bundles.keys()), agents: new Set(agents.keys()), revocations: revocations.size > 0 }
     for (const listener of this.#listeners) listener(change)
     // Last: what is signed from now on verifies by what is shown already; and if this fails and all is taken over once more, whom the
     // change touched has been told.

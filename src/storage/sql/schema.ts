@@ -9,6 +9,8 @@ export interface Schema {
   agents: AgentTable
   agent_selectors: { agent_row: number, selector_key: Uint8Array }
   join_tokens: JoinTokenTable
+  issued_svids: IssuedSvidTable
+  revocations: RevocationTable
   bundles: BundleTable
   authorities: AuthorityTable
   /** One row: where the log of changes stands. */
@@ -66,6 +68,30 @@ interface AgentTable {
 interface JoinTokenTable {
   /** SHA-256 of the token. */
   digest: Uint8Array
+  expires_at: number
+}
+
+interface IssuedSvidTable {
+  /** SHA-256 of the leaf. */
+  digest: Uint8Array
+  serial_number: string
+  spiffe_id: string
+  /** Empty: minted by an operator. */
+  agent_id: string
+  replica_id: string
+  issued_at: number
+  not_after: number
+}
+
+interface RevocationTable {
+  id: string
+  kind: string
+  subject: string
+  /** `[hex, …]` */
+  digests: string
+  reason: string
+  revoked_by: string
+  revoked_at: number
   expires_at: number
 }
 
@@ -134,6 +160,8 @@ interface ProgressTable {
 export type EntryRowDraft = Insertable<EntryTable>
 export type AgentRow = Selectable<AgentTable>
 export type AgentRowDraft = Insertable<AgentTable>
+export type IssuedSvidRow = Selectable<IssuedSvidTable>
+export type RevocationRow = Selectable<RevocationTable>
 export type BundleRow = Selectable<BundleTable>
 export type AuthorityRow = Selectable<AuthorityTable>
 export type ProgressRow = Selectable<ProgressTable>

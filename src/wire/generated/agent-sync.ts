@@ -16,6 +16,44 @@ export const Cursor: MessageType<Cursor, CursorInit> = new MessageType('assay.ag
   field(2, 'number', 'uint64')
 ])
 
+export interface Revocation {
+  readonly id: string
+  readonly kind: string
+  readonly subject: string
+  readonly certificateDigests: ReadonlyArray<Uint8Array>
+  readonly expiresAt: bigint
+}
+export interface RevocationInit {
+  readonly id?: string | undefined
+  readonly kind?: string | undefined
+  readonly subject?: string | undefined
+  readonly certificateDigests?: ReadonlyArray<Uint8Array> | undefined
+  readonly expiresAt?: bigint | number | undefined
+}
+export const Revocation: MessageType<Revocation, RevocationInit> = new MessageType('assay.agent.v1.Revocation', () => [
+  field(1, 'id', 'string'),
+  field(2, 'kind', 'string'),
+  field(3, 'subject', 'string'),
+  repeated(4, 'certificateDigests', 'bytes'),
+  field(5, 'expiresAt', 'int64')
+])
+
+export interface Revocations {
+  readonly whole: boolean
+  readonly revocations: ReadonlyArray<Revocation>
+  readonly removedIds: ReadonlyArray<string>
+}
+export interface RevocationsInit {
+  readonly whole?: boolean | undefined
+  readonly revocations?: ReadonlyArray<RevocationInit> | undefined
+  readonly removedIds?: ReadonlyArray<string> | undefined
+}
+export const Revocations: MessageType<Revocations, RevocationsInit> = new MessageType('assay.agent.v1.Revocations', () => [
+  field(1, 'whole', 'bool'),
+  repeated(2, 'revocations', Revocation),
+  repeated(3, 'removedIds', 'string')
+])
+
 export interface SyncRequest {
   readonly resume: Cursor | undefined
   readonly agentVersion: string
@@ -43,6 +81,7 @@ export interface SyncResponse {
   readonly removedEntryIds: ReadonlyArray<string>
   readonly bundles: ReadonlyArray<Bundle>
   readonly removedTrustDomains: ReadonlyArray<string>
+  readonly revocations: Revocations | undefined
 }
 export interface SyncResponseInit {
   readonly cursor?: CursorInit | undefined
@@ -52,6 +91,7 @@ export interface SyncResponseInit {
   readonly removedEntryIds?: ReadonlyArray<string> | undefined
   readonly bundles?: ReadonlyArray<BundleInit> | undefined
   readonly removedTrustDomains?: ReadonlyArray<string> | undefined
+  readonly revocations?: RevocationsInit | undefined
 }
 export const SyncResponse: MessageType<SyncResponse, SyncResponseInit> = new MessageType('assay.agent.v1.SyncResponse', () => [
   field(1, 'cursor', Cursor),
@@ -60,7 +100,8 @@ export const SyncResponse: MessageType<SyncResponse, SyncResponseInit> = new Mes
   repeated(4, 'entries', Entry),
   repeated(5, 'removedEntryIds', 'string'),
   repeated(6, 'bundles', Bundle),
-  repeated(7, 'removedTrustDomains', 'string')
+  repeated(7, 'removedTrustDomains', 'string'),
+  field(8, 'revocations', Revocations)
 ])
 
 export const agentSyncService = {

@@ -4,6 +4,7 @@ import { Registry } from '../../../src/server/registry.ts'
 import type { Touched } from '../../../src/server/touches.ts'
 import type { Bundle } from '../../../src/spiffe/bundle.ts'
 import type { Entry } from '../../../src/spiffe/entry.ts'
+import type { Revocation } from '../../../src/spiffe/revocation.ts'
 import { parseTrustDomain, type TrustDomain } from '../../../src/spiffe/trust-domain.ts'
 import { makeAgent } from '../../fakes/agents.ts'
 import { settle } from '../../fakes/clock.ts'
@@ -17,20 +18,23 @@ const id = idOf('/spire/agent/join_token/node')
 class Rig {
   readonly registry = new Registry(own)
   readonly bundles = new Map<TrustDomain, Bundle>([own, x, y].map(domain => [domain, bundleOf(domain, 1n)]))
+  revocations: ReadonlyMap<string, Revocation> = new Map()
   agent = makeAgent(id)
   cursor = { epoch: 'e', number: 0 }
 
   constructor () { this.registry.apply({ entries: new Map(), agents: new Map([[id, this.agent]]) }) }
 
-  feed (missed?: Touched): AgentFeed {
+  /** @param known the revocations that the agent knows of */
+  feed (missed?: Touched, known = missed === undefined ? undefined : this.revocations): AgentFeed {
     return new AgentFeed({
       registry: this.registry,
       trustDomain: own,
       cursor: () => this.cursor,
       agent: () => this.agent,
       bundleOf: domain => this.bundles.get(domain),
+      revocations: () => this.revocations,
       soon: wake => wake()
-    }, missed)
+    }, missed, known)
   }
 
   /** Changes entries and tells the streams, as a replica does. */

@@ -18,7 +18,7 @@ class Shown {
 
   async reload (): Promise<ChangedState> {
     this.reloads++
-    return { entries: new Map(), agents: new Map(), bundles: new Map(), authorities: true }
+    return { entries: new Map(), agents: new Map(), bundles: new Map(), revocations: new Map(), authorities: true }
   }
 
   async apply ({ entries }: ChangedState, { number }: Cursor, anew: boolean): Promise<void> {
