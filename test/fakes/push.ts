@@ -7,6 +7,7 @@ import { Replica } from '../../src/server/replication/replica.ts'
 import { StandAside } from '../../src/server/replication/stand-aside.ts'
 import type { Bundle } from '../../src/spiffe/bundle.ts'
 import type { Entry } from '../../src/spiffe/entry.ts'
+import type { Revocation } from '../../src/spiffe/revocation.ts'
 import type { SpiffeId } from '../../src/spiffe/spiffe-id.ts'
 import type { TrustDomain } from '../../src/spiffe/trust-domain.ts'
 import type { Cursor } from '../../src/storage/change-log.ts'
@@ -36,6 +37,7 @@ export class FollowingAgent {
   cursor: Cursor | undefined
   entries: ReadonlyMap<string, Entry> = new Map()
   bundles: ReadonlyMap<TrustDomain, Bundle> = new Map()
+  revocations: ReadonlyMap<string, Revocation> = new Map()
   #feed: (AgentFeed & Disposable) | undefined
 
   constructor (id: SpiffeId, trustDomain: TrustDomain) {
@@ -65,10 +67,14 @@ export class FollowingAgent {
     const bundles = new Map(step.snapshot ? [] : this.bundles)
     for (const domain of step.removedTrustDomains) bundles.delete(domain)
     for (const bundle of step.bundles) bundles.set(bundle.trustDomain, bundle)
+    const revocations = new Map(step.snapshot || step.revocations?.whole === true ? [] : this.revocations)
+    for (const id of step.revocations?.removedIds ?? []) revocations.delete(id)
+    for (const revocation of step.revocations?.revocations ?? []) revocations.set(revocation.id, revocation)
     const wanted = new Set([this.#trustDomain, ...[...entries.values()].flatMap(entry => entry.federatesWith)])
     for (const domain of bundles.keys()) if (!wanted.has(domain)) bundles.delete(domain)
     this.entries = entries
     this.bundles = bundles
+    this.revocations = revocations
     this.cursor = step.cursor
     return step
   }

@@ -126,7 +126,10 @@ export class Replica {
     const bundles = new Map<TrustDomain, Bundle | undefined>([...this.#bundles.keys()].map(domain => [domain, undefined]))
     for (const bundle of (await store.bundles.list(everything)).bundles) bundles.set(bundle.trustDomain, bundle)
     const revocations = new Map<string, Revocation | undefined>([...this.revocations.all.keys()].map(id => [id, undefined]))
-    for (const revocation of await store.revocations.list()) revocations.set(revocation.id, revocation)
+    for (const revocation of await store.revocations.list()) {
+      if (isDeepStrictEqual(this.revocations.all.get(revocation.id), revocation)) revocations.delete(revocation.id)
+      else revocations.set(revocation.id, revocation)
+    }
     return { entries, agents, bundles, revocations, authorities: true }
   }
 

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { AgentFeed } from '../../../src/server/push/agent-feed.ts'
+import { AgentFeed, type FeedSource } from '../../../src/server/push/agent-feed.ts'
 import { Registry } from '../../../src/server/registry.ts'
 import type { Touched } from '../../../src/server/touches.ts'
 import type { Bundle } from '../../../src/spiffe/bundle.ts'
@@ -26,7 +26,11 @@ class Rig {
 
   /** @param known the revocations that the agent knows of */
   feed (missed?: Touched, known = missed === undefined ? undefined : this.revocations): AgentFeed {
-    return new AgentFeed({
+    return new AgentFeed(this.source, missed, known)
+  }
+
+  get source (): FeedSource {
+    return {
       registry: this.registry,
       trustDomain: own,
       cursor: () => this.cursor,
@@ -34,7 +38,7 @@ class Rig {
       bundleOf: domain => this.bundles.get(domain),
       revocations: () => this.revocations,
       soon: wake => wake()
-    }, missed, known)
+    }
   }
 
   /** Changes entries and tells the streams, as a replica does. */
@@ -97,6 +101,38 @@ void t.test('an agent that resumes is told exactly what it missed', async t => {
   t.strictSame(told(rig.feed('all')), {
     ...nothing, number: 3, snapshot: true, entries: ['changed', 'kept', 'new'], bundles: ['example.org 1']
   }, 'all may have changed: what is gone by then, nobody knows')
+})
+
+void t.test('revocations are told whole with a snapshot, then by what changes; an agent that resumes is told them when it may lack one', async t => {
+  const rig = new Rig()
+  const revocation = (id: string, reason = ''): [string, Revocation] => [id, {
+    id, kind: 'svid', subject: idOf('/bad'), certificateDigests: [], reason, revokedBy: '', revokedAt: new Date(0), expiresAt: new Date(1)
+  }]
+  const revoke = (...all: Array<[string, Revocation]>) => {
+    rig.cursor = { ...rig.cursor, number: rig.cursor.number + 1 }
+    rig.revocations = new Map(all)
+  }
+  const [a, b] = [revocation('a'), revocation('b')]
+  t.equal(rig.feed().next()?.revocations, undefined, 'in a snapshot nothing means none')
+  revoke(a)
+  const feed = rig.feed()
+  t.strictSame(feed.next()?.revocations, { whole: true, revocations: [a[1]], removedIds: [] })
+  const woken = feed.untilTouched(new AbortController().signal)
+  revoke(a, b)
+  feed.touchRevocations()
+  await woken
+  feed.acknowledge({ epoch: 'e', number: 1 }, [])
+  t.strictSame(feed.reached, { epoch: 'e', number: 1 }, 'it does not have the latest yet')
+  t.strictSame(feed.next()?.revocations, { whole: false, revocations: [b[1]], removedIds: [] })
+  const changed = revocation('b', 'again')
+  revoke(changed)
+  t.strictSame(feed.next()?.revocations, { whole: false, revocations: [changed[1]], removedIds: ['a'] }, 'what is new, changed or gone')
+  revoke(changed)
+  t.equal(feed.next(), undefined, 'the same again is nothing')
+  t.equal(rig.feed(new Set()).next()?.revocations, undefined, 'to one that knows them')
+  t.strictSame(new AgentFeed(rig.source, new Set()).next()?.revocations, { whole: true, revocations: [changed[1]], removedIds: [] })
+  revoke()
+  t.strictSame(new AgentFeed(rig.source, new Set()).next()?.revocations, { whole: true, revocations: [], removedIds: [] }, 'also that none stands')
 })
 
 void t.test('a slow agent is told of the newest state, once', async t => {
