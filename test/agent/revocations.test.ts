@@ -25,7 +25,7 @@ void t.test('whom a node must not let in', async t => {
   t.ok(revocations.take(change([known('a'), known('b', { certificateDigests: [digest('aa'), digest('bb')] })])))
   t.strictSame(content(revocations.current), { digests: [digest('aa'), digest('bb')], ids: [] })
   t.ok(revocations.take(change([known('c', { kind: 'spiffe_id' })], { removed: ['b'] })))
-  t.strictSame(content(revocations.current), { digests: [digest('aa')], ids: [idOf('/c')] }, 'an ID as a whole; a digest as long as one names it')
+  t.strictSame(content(revocations.current), { digests: [digest('aa')], ids: [idOf('/c')] }, 'a digest as long as one names it')
   t.ok(revocations.take(change([known('d', { kind: 'node', certificateDigests: [digest('dd')] })], { whole: true })))
   t.strictSame(content(revocations.current), { digests: [digest('dd')], ids: [] }, 'what the whole does not name is gone')
   t.notOk(revocations.expire(new Date(later.getTime() - 1)))
@@ -43,7 +43,8 @@ void t.test('revocations come in messages, and are taken over as a whole step', 
   const cursor = { epoch: 'e', number: 1n }
   const bytes = (byte: string) => Buffer.from(digest(byte), 'hex')
   const part = { id: 'r', kind: 'node', subject: idOf('/spire/agent/x/m'), expiresAt: BigInt(later.getTime()) }
-  t.equal(take({ cursor, more: true, revocations: { whole: true, revocations: [{ ...part, certificateDigests: [bytes('aa')] }] } }), undefined)
+  const begun = { whole: true, revocations: [{ ...part, certificateDigests: [bytes('aa')] }] }
+  t.equal(take({ cursor, more: true, revocations: begun }), undefined)
   const step = take({ cursor, revocations: { revocations: [{ ...part, certificateDigests: [bytes('bb')] }], removedIds: ['x'] } })
   t.strictSame(step?.revocations, change([
     known('r', { kind: 'node', subject: idOf('/spire/agent/x/m'), certificateDigests: [digest('aa'), digest('bb')] })

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import t from 'tap'
 import { firstOf } from '../../src/runtime/first-of.ts'
 import { parseSpiffeId } from '../../src/spiffe/spiffe-id.ts'
+import { secretDiscoveryService } from '../../src/wire/generated/envoy-sds.ts'
 import { agentService } from '../../src/wire/generated/server-agent.ts'
 import { entryService } from '../../src/wire/generated/server-entry.ts'
 import { svidService } from '../../src/wire/generated/server-svid.ts'
@@ -19,6 +20,8 @@ import { capturedLog } from '../fakes/captured-log.ts'
 import { eventually } from '../fakes/eventually.ts'
 import { startFollowingAgent } from '../fakes/following-agent.ts'
 import { runAssay } from '../fakes/run-assay.ts'
+import { postgresMissing, startPostgres } from '../fakes/postgres.ts'
+import { startTestReplicas } from '../fakes/replicas.ts'
 import { startTestServer, type TestServer } from '../fakes/server.ts'
 
 const id = (path: string) => ({ trustDomain: 'example.org', path })
@@ -103,6 +106,10 @@ void t.test('a SPIFFE ID that is revoked is nobody\'s until that is lifted', asy
   const revocation = await revoke(server, { spiffeId: id('/web'), reason: 'compromised' })
   t.match(revocation, { kind: 'spiffe_id', subject: text('/web'), certificateDigests: { length: 1 } })
   await eventually('the workload has lost it', async () => JSON.stringify(Object.keys(await ask(agent))) === '["/other"]')
+  const secrets = await agent.workload.client(secretDiscoveryService).fetchSecrets({ resourceNames: [text('/other')] })
+  t.equal(secrets.resources.length, 1)
+  const lost = agent.workload.client(secretDiscoveryService).fetchSecrets({ resourceNames: [text('/web')] })
+  await t.rejects(lost, { status: 'INVALID_ARGUMENT', message: /example\.org\/web/ }, 'and so has SDS')
   await t.rejects(validate(), { status: 'INVALID_ARGUMENT', message: /is revoked/ }, 'nor is a token of it accepted')
   await t.rejects(mint(server, '/web'), { status: 'PERMISSION_DENIED', message: /example\.org\/web is revoked/ })
   const jwt = server.admin.client(svidService).mintJWTSVID({ id: id('/web'), audience: ['x'] })
@@ -191,6 +198,22 @@ void t.test('a revocation outlives a restart, and an agent that comes back is to
   const known = agent.told.length
   await agent.moveTo(server)
   t.strictSame(agent.told.slice(known).flatMap(({ revocations }) => revocations ?? []), [], 'nothing that it knows')
+})
+
+void t.test('what one replica revokes, the others refuse', { skip: postgresMissing() }, async t => {
+  await using postgres = await startPostgres()
+  await using replicas = await startTestReplicas(await postgres.createSchema(), 2)
+  const [one, two] = replicas.servers as [TestServer, TestServer]
+  await using agent = await startFollowingAgent(two)
+  const [, digest] = [await mint(two, '/web'), digestOf((await mint(two, '/web')).chain[0])]
+  const revocation = await revoke(one, { spiffeId: id('/web') })
+  t.equal(revocation.certificateDigests.length, 2, 'what another replica signed is on record')
+  t.ok(revocation.certificateDigests.map(hexOf).includes(digest))
+  // Even before it has heard of it: the record of what is signed meets the revocation in the database.
+  await t.rejects(mint(two, '/web'), { status: 'PERMISSION_DENIED', message: /is revoked/ })
+  await eventually('its agents are told', () => agent.told.some(({ revocations }) => revocations?.revocations[0]?.id === revocation.id))
+  await two.admin.client(revocationService).liftRevocation({ id: revocation.id })
+  await eventually('lifted there, signed for here', async () => await mint(one, '/web').then(() => true, () => false))
 })
 
 void t.test('what cannot be revoked, or not like this', async t => {

@@ -129,7 +129,7 @@ export async function comparisonContract (t: Test, database: DatabaseKind): Prom
       const own = await store.bundles.get(domain('example.org'))
       t.match(own, { x509Authorities: { length: 2 }, jwtAuthorities: { length: 1 }, sequenceNumber: 1_000_009n }, 'above what was shown')
       await t.rejects(store.joinTokens.check('a-token', now), { code: 'join_token_invalid' })
-      t.strictSame(await revokedIn(store), { revoked: [id('/revoked')], later: true }, 'what was issued stays known: it is out in the world')
+      t.strictSame(await revokedIn(store), { revoked: [id('/revoked')], later: true }, 'what was issued stays known: it is out there')
     })
   })
 

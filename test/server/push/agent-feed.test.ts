@@ -103,7 +103,7 @@ void t.test('an agent that resumes is told exactly what it missed', async t => {
   }, 'all may have changed: what is gone by then, nobody knows')
 })
 
-void t.test('revocations are told whole with a snapshot, then by what changes; an agent that resumes is told them when it may lack one', async t => {
+void t.test('revocations are told whole at first, then by what changes', async t => {
   const rig = new Rig()
   const revocation = (id: string, reason = ''): [string, Revocation] => [id, {
     id, kind: 'svid', subject: idOf('/bad'), certificateDigests: [], reason, revokedBy: '', revokedAt: new Date(0), expiresAt: new Date(1)
@@ -130,9 +130,10 @@ void t.test('revocations are told whole with a snapshot, then by what changes; a
   revoke(changed)
   t.equal(feed.next(), undefined, 'the same again is nothing')
   t.equal(rig.feed(new Set()).next()?.revocations, undefined, 'to one that knows them')
-  t.strictSame(new AgentFeed(rig.source, new Set()).next()?.revocations, { whole: true, revocations: [changed[1]], removedIds: [] })
+  const resumed = () => new AgentFeed(rig.source, new Set()).next()?.revocations
+  t.strictSame(resumed(), { whole: true, revocations: [changed[1]], removedIds: [] }, 'to one that may lack some')
   revoke()
-  t.strictSame(new AgentFeed(rig.source, new Set()).next()?.revocations, { whole: true, revocations: [], removedIds: [] }, 'also that none stands')
+  t.strictSame(resumed(), { whole: true, revocations: [], removedIds: [] }, 'also that none stands')
 })
 
 void t.test('a slow agent is told of the newest state, once', async t => {

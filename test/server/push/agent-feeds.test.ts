@@ -238,7 +238,8 @@ function dueAt ({ entries, agents, bundles, revocations }: Committed, id: Agent[
   const domains = [own, ...due.flatMap(entry => entry.federatesWith)]
   return {
     entries: new Map(due.map(entry => [entry.id, entry])),
-    bundles: new Map([...new Set(domains)].toSorted().flatMap(domain => bundles.get(domain) ?? []).map(found => [found.trustDomain, found])),
+    bundles: new Map([...new Set(domains)].toSorted().flatMap(domain => bundles.get(domain) ?? [])
+      .map(found => [found.trustDomain, found])),
     revocations: new Map([...revocations].toSorted(([a], [b]) => a < b ? -1 : 1))
   }
 }
