@@ -31,6 +31,6 @@ export interface IssuedSvidStore {
   findByDigest (digest: CertificateDigest): Promise<IssuedSvid | undefined>
   /** Serial numbers are random: more than one is found only where two authorities drew the same. */
   findBySerial (serialNumber: string): Promise<readonly IssuedSvid[]>
-  /** @returns how many had expired */
+  /** @returns how many records had expired, of SVIDs that were written together when the last of them had */
   prune (now: Date): Promise<number>
 }

@@ -29,17 +29,18 @@ const revokeId = (store: Datastore, name: string, until = minutes(60)) =>
 export async function revocationContract (t: Test, database: DatabaseKind): Promise<void> {
   await t.test('what was issued is found until it expires', async t => {
     const { store } = await openFresh(t, database)
-    const many = Array.from({ length: 1_200 }, (_, n) => issued(`w#${n}`, { notAfter: minutes(n < 700 ? 10 : 60) }))
+    const [short, long] = [10, 60].map(life => Array.from({ length: 700 }, (_, n) => issued(`${life}#${n}`, { notAfter: minutes(life) })))
     const minted = issued('minted', { agentId: undefined, serialNumber: 'abc' })
     const twin = issued('twin', { serialNumber: 'abc' })
-    t.equal((await store.issuedSvids.record([...many, minted, twin])).size, 0)
+    t.equal((await store.issuedSvids.record(short ?? [])).size, 0)
+    t.equal((await store.issuedSvids.record([...long ?? [], minted, twin])).size, 0)
     t.equal((await store.issuedSvids.record([minted])).size, 0, 'twice is harmless')
     t.strictSame(await store.issuedSvids.findByDigest(minted.digest), minted)
     t.equal(await store.issuedSvids.findByDigest(hash('sha256', 'unknown')), undefined)
     t.strictSame(digestsOf(await store.issuedSvids.findBySerial('abc')), digestsOf([minted, twin]))
-    t.equal(await store.issuedSvids.prune(minutes(10)), 700)
-    t.equal(await store.issuedSvids.findByDigest(many[0]?.digest ?? ''), undefined)
-    t.not(await store.issuedSvids.findByDigest(many[700]?.digest ?? ''), undefined)
+    t.equal(await store.issuedSvids.prune(minutes(10)), 1, 'what was written together goes when the last of it has expired')
+    t.equal(await store.issuedSvids.findByDigest(short?.[0]?.digest ?? ''), undefined)
+    t.strictSame(await store.issuedSvids.findByDigest(long?.[699]?.digest ?? ''), long?.[699])
     t.equal((await store.log.head()).number, 0, 'no replica keeps it in memory: it is no change')
   })
 
@@ -112,7 +113,7 @@ export async function revocationContract (t: Test, database: DatabaseKind): Prom
     const before = await store.log.head()
     const late = issued('bad#2', { notAfter: minutes(70) })
     await store.issuedSvids.recordLate([late, issued('good')])
-    const learned = { ...revocation, certificateDigests: [issued('bad#1').digest, late.digest], expiresAt: minutes(70) }
+    const learned = { ...revocation, certificateDigests: digestsOf([issued('bad#1'), late]), expiresAt: minutes(70) }
     t.strictSame(await store.revocations.list(), [learned])
     t.match(await store.log.read(before), { state: { revocations: new Map([[learned.id, learned]]) } }, 'everybody is told')
     await store.issuedSvids.recordLate([late])

@@ -133,11 +133,10 @@ export const tables: readonly TableSpec[] = [
   {
     name: 'issued_svids',
     role: 'issued',
-    columns: {
-      digest: 'bytes', serial_number: 'text', spiffe_id: 'text', agent_id: 'text', replica_id: 'text', issued_at: 'int', not_after: 'int'
-    },
-    key: ['digest'],
-    atOnce: usual
+    columns: { id: 'text', agent_id: 'text', replica_id: 'text', issued_at: 'int', not_after: 'int', svids: 'json' },
+    key: ['id'],
+    // Some hold thousands of SVIDs.
+    atOnce: 100
   },
   {
     name: 'revocations',

@@ -4,20 +4,18 @@ import type { Migration } from './migration.ts'
 export const revocations: Migration = {
   number: 3,
   name: 'revocations',
-  async up (trx, { int64, bytes, keyedTable }) {
+  async up (trx, { int64, table, keyedTable }) {
     const statements = [
-      // X509-SVIDs that were signed and have not expired. agent_id '': minted by an operator.
+      // X509-SVIDs that were signed together for one node; agent_id '': minted by operators. not_after: of the last one to expire.
+      // Whoever searches reads the table: an index would cost more with each SVID than it saves with a revocation.
       `create table issued_svids (
-        digest ${bytes} not null primary key,
-        serial_number text not null,
-        spiffe_id text not null,
+        id text not null primary key,
         agent_id text not null,
         replica_id text not null,
         issued_at ${int64} not null,
-        not_after ${int64} not null
-      )${keyedTable}`,
-      'create index issued_svids_spiffe_id on issued_svids (spiffe_id)',
-      'create index issued_svids_agent_id on issued_svids (agent_id)',
+        not_after ${int64} not null,
+        svids text not null
+      )${table}`,
       'create index issued_svids_not_after on issued_svids (not_after)',
       `create table revocations (
         id text not null primary key,

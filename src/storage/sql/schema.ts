@@ -72,15 +72,16 @@ interface JoinTokenTable {
 }
 
 interface IssuedSvidTable {
-  /** SHA-256 of the leaf. */
-  digest: Uint8Array
-  serial_number: string
-  spiffe_id: string
-  /** Empty: minted by an operator. */
+  /** Grows with time. */
+  id: string
+  /** Empty: minted by operators. */
   agent_id: string
   replica_id: string
   issued_at: number
+  /** Of the last one to expire. */
   not_after: number
+  /** `[[SHA-256 of the leaf in hex, serial number, SPIFFE ID, notAfter in ms], …]` */
+  svids: string
 }
 
 interface RevocationTable {

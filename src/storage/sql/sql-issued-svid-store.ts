@@ -1,15 +1,15 @@
-import { sql, type Transaction } from 'kysely'
+import type { Transaction } from 'kysely'
 import type { Clock } from '../../runtime/clock.ts'
 import type { CertificateDigest } from '../../spiffe/revocation.ts'
-import type { SpiffeId } from '../../spiffe/spiffe-id.ts'
 import type { IssuedSvid, IssuedSvidStore, RefusedSvids } from '../issued-svid-store.ts'
-import { chunks, idsPerStatement } from './chunks.ts'
+import { chunks, idsPerStatement, rowsPerInsert } from './chunks.ts'
+import { encodeIssuedSvids, readWithWord } from './issued-svid-rows.ts'
 import { decodeRevocation, encodeRevocation } from './revocation-rows.ts'
 import type { IssuedSvidRow, RevocationRow, Schema } from './schema.ts'
 import type { SqlDatabase } from './sql-database.ts'
 
 /** Rows one deletion takes: nobody waits for long behind it. */
-const prunedAtOnce = 5_000
+const prunedAtOnce = 1_000
 
 export class SqlIssuedSvidStore implements IssuedSvidStore {
   readonly #database: SqlDatabase
@@ -23,7 +23,8 @@ export class SqlIssuedSvidStore implements IssuedSvidStore {
   record (svids: readonly IssuedSvid[]): Promise<RefusedSvids> {
     return this.#database.transaction(async trx => {
       // First: whoever revokes keeps records out until it has committed, and what follows sees what it wrote.
-      await insert(trx, this.#database.kind, svids)
+      const rows = encodeIssuedSvids(svids)
+      await insert(trx, rows)
       const standing = await this.#covering(trx, svids)
       if (standing.length === 0) return new Map()
       const kinds = new Map(standing.map(row => [row.subject, row.kind]))
@@ -32,20 +33,22 @@ export class SqlIssuedSvidStore implements IssuedSvidStore {
         if (kinds.get(svid.spiffeId) === 'spiffe_id') refused.set(svid, 'id')
         else if (kinds.get(svid.agentId ?? '') === 'node') refused.set(svid, 'node')
       }
-      for (const digests of chunks([...refused.keys()].map(({ digest }) => bytesOf(digest)), idsPerStatement)) {
-        await trx.deleteFrom('issued_svids').where('digest', 'in', digests).execute()
+      if (refused.size === 0) return refused
+      for (const ids of chunks(rows.map(({ id }) => id), idsPerStatement)) {
+        await trx.deleteFrom('issued_svids').where('id', 'in', ids).execute()
       }
+      await insert(trx, encodeIssuedSvids(svids.filter(svid => !refused.has(svid))))
       return refused
     })
   }
 
   async recordLate (svids: readonly IssuedSvid[]): Promise<void> {
     await this.#database.change(this.#clock.now(), async (trx, changes) => {
-      await insert(trx, this.#database.kind, svids)
+      await insert(trx, encodeIssuedSvids(svids))
       for (const row of await this.#covering(trx, svids)) {
         const before = decodeRevocation(row)
         const covered = svids.filter(svid => (row.kind === 'node' ? svid.agentId : svid.spiffeId) === row.subject)
-        const certificateDigests = [...new Set([...before.certificateDigests, ...covered.map(({ digest }) => digest)])]
+        const certificateDigests = [...new Set([...before.certificateDigests, ...covered.map(({ digest }) => digest)])].toSorted()
         if (certificateDigests.length === before.certificateDigests.length) continue
         const expiresAt = new Date(Math.max(row.expires_at, ...covered.map(({ notAfter }) => notAfter.getTime())))
         const { id, ...columns } = encodeRevocation({ ...before, certificateDigests, expiresAt })
@@ -56,22 +59,21 @@ export class SqlIssuedSvidStore implements IssuedSvidStore {
   }
 
   async findByDigest (digest: CertificateDigest): Promise<IssuedSvid | undefined> {
-    const row = await this.#database.read(db =>
-      db.selectFrom('issued_svids').selectAll().where('digest', '=', bytesOf(digest)).executeTakeFirst())
-    return row === undefined ? undefined : decodeIssuedSvid(row)
+    const found = await this.#database.read(db => readWithWord(db, this.#database.kind, digest))
+    return found.find(svid => svid.digest === digest)
   }
 
   async findBySerial (serialNumber: string): Promise<readonly IssuedSvid[]> {
-    const rows = await this.#database.read(db =>
-      db.selectFrom('issued_svids').selectAll().where('serial_number', '=', serialNumber).orderBy('digest').execute())
-    return rows.map(decodeIssuedSvid)
+    const found = await this.#database.read(db => readWithWord(db, this.#database.kind, serialNumber))
+    const digests = new Map(found.filter(svid => svid.serialNumber === serialNumber).map(svid => [svid.digest, svid]))
+    return [...digests.values()]
   }
 
   async prune (now: Date): Promise<number> {
     let pruned = 0
     for (;;) {
       const { numDeletedRows } = await this.#database.transaction(trx => trx.deleteFrom('issued_svids')
-        .where('digest', 'in', eb => eb.selectFrom('issued_svids').select('digest').where('not_after', '<=', now.getTime())
+        .where('id', 'in', eb => eb.selectFrom('issued_svids').select('id').where('not_after', '<=', now.getTime())
           .limit(prunedAtOnce))
         .executeTakeFirstOrThrow())
       pruned += Number(numDeletedRows)
@@ -91,30 +93,6 @@ export class SqlIssuedSvidStore implements IssuedSvidStore {
   }
 }
 
-/** One parameter, however many rows: to take statements with thousands of them apart would cost more than the rows. */
-async function insert (trx: Transaction<Schema>, kind: SqlDatabase['kind'], svids: readonly IssuedSvid[]): Promise<void> {
-  const rows = JSON.stringify(svids.map(({ digest, serialNumber, spiffeId, agentId = '', replicaId, issuedAt, notAfter }) =>
-    [digest, serialNumber, spiffeId, agentId, replicaId, issuedAt.getTime(), notAfter.getTime()]))
-  const columns = sql.raw('issued_svids (digest, serial_number, spiffe_id, agent_id, replica_id, issued_at, not_after)')
-  if (kind === 'postgres') {
-    await sql`insert into ${columns} select decode(r ->> 0, 'hex'), r ->> 1, r ->> 2, r ->> 3, r ->> 4, (r ->> 5)::bigint, (r ->> 6)::bigint
-      from json_array_elements(${rows}::json) as r on conflict do nothing`.execute(trx)
-    return
-  }
-  await sql`insert into ${columns} select unhex(value ->> 0), value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6
-    from json_each(${rows}) where true on conflict do nothing`.execute(trx)
+async function insert (trx: Transaction<Schema>, rows: readonly IssuedSvidRow[]): Promise<void> {
+  for (const chunk of chunks(rows, rowsPerInsert)) await trx.insertInto('issued_svids').values(chunk).execute()
 }
-
-function decodeIssuedSvid (row: IssuedSvidRow): IssuedSvid {
-  return {
-    digest: Buffer.from(row.digest).toString('hex'),
-    serialNumber: row.serial_number,
-    spiffeId: row.spiffe_id as SpiffeId,
-    agentId: row.agent_id === '' ? undefined : row.agent_id as SpiffeId,
-    replicaId: row.replica_id,
-    issuedAt: new Date(row.issued_at),
-    notAfter: new Date(row.not_after)
-  }
-}
-
-function bytesOf (digest: CertificateDigest): Uint8Array { return Buffer.from(digest, 'hex') }

@@ -6,6 +6,7 @@ import type { CertificateDigest, Revocation } from '../../spiffe/revocation.ts'
 import { isStorableText } from '../../spiffe/storable-text.ts'
 import type { RevocationOrder, RevocationStore } from '../revocation-store.ts'
 import type { ChangeSet } from './change-set.ts'
+import { readOfAgent, readWithWord } from './issued-svid-rows.ts'
 import { decodeRevocation, encodeRevocation } from './revocation-rows.ts'
 import type { RevocationRow, Schema } from './schema.ts'
 import type { SqlDatabase } from './sql-database.ts'
@@ -30,22 +31,22 @@ export class SqlRevocationStore implements RevocationStore {
         await sql`lock table issued_svids in share mode`.execute(trx)
       }
       const isAgent = order.kind === 'node' && await ban(trx, changes, order.subject)
-      const found = await certificatesOf(trx, order, now)
+      const found = await certificatesOf(trx, this.#database.kind, order, now)
       if (order.kind === 'node' && !isAgent && found.length === 0) {
         throw new SpiffeError('agent_not_found', 'agent not found', { details: { id: order.subject } })
       }
       const before = await this.#standing(trx, order, now)
-      const ends = [...found.map(({ notAfter }) => notAfter), before?.expires_at ?? 0, order.kind === 'svid' ? 0 : order.until.getTime()]
+      const latest = found.reduce((latest, { notAfter }) => Math.max(latest, notAfter), before?.expires_at ?? 0)
       const known = before === undefined ? [] : decodeRevocation(before).certificateDigests
       const revocation: Revocation = {
         id: before?.id ?? randomUUID(),
         kind: order.kind,
         subject: order.subject,
-        certificateDigests: [...new Set([...known, ...found.map(({ digest }) => digest)])],
+        certificateDigests: [...new Set([...known, ...found.map(({ digest }) => digest)])].toSorted(),
         reason: order.reason,
         revokedBy: order.revokedBy,
         revokedAt: before === undefined ? now : new Date(before.revoked_at),
-        expiresAt: new Date(Math.max(...ends))
+        expiresAt: new Date(order.kind === 'svid' ? latest : Math.max(latest, order.until.getTime()))
       }
       const { id, ...columns } = encodeRevocation(revocation)
       await trx.insertInto('revocations').values({ id, ...columns })
@@ -90,12 +91,15 @@ export class SqlRevocationStore implements RevocationStore {
 interface FoundCertificate { readonly digest: CertificateDigest, readonly notAfter: number }
 
 /** What is still valid of what was issued. */
-async function certificatesOf (trx: Transaction<Schema>, order: RevocationOrder, now: Date): Promise<FoundCertificate[]> {
+async function certificatesOf (
+  trx: Transaction<Schema>, kind: SqlDatabase['kind'], order: RevocationOrder, now: Date
+): Promise<FoundCertificate[]> {
   if (order.kind === 'svid') return [{ digest: order.digest, notAfter: order.notAfter.getTime() }]
-  const rows = await trx.selectFrom('issued_svids').select(['digest', 'not_after'])
-    .where(order.kind === 'node' ? 'agent_id' : 'spiffe_id', '=', order.subject).where('not_after', '>', now.getTime())
-    .orderBy('digest').execute()
-  return rows.map(row => ({ digest: Buffer.from(row.digest).toString('hex'), notAfter: row.not_after }))
+  const { subject } = order
+  const issued = order.kind === 'node'
+    ? await readOfAgent(trx, subject)
+    : (await readWithWord(trx, kind, subject)).filter(({ spiffeId }) => spiffeId === subject)
+  return issued.filter(({ notAfter }) => notAfter > now).map(({ digest, notAfter }) => ({ digest, notAfter: notAfter.getTime() }))
 }
 
 /** @returns whether there is such an agent */
