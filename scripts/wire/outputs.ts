@@ -32,6 +32,8 @@ export const groups: ReadonlyArray<readonly Output[]> = [
       { 'assay.agent.v1.AgentSync': 'agentSync', 'assay.agent.v1.Mesh': 'mesh' }),
     api('cluster', 'assay.server.v1', ['cluster', 'services'].map(name => `assay/server/v1/${name}.proto`),
       { 'assay.server.v1.Cluster': 'cluster', 'assay.server.v1.ServiceRegistry': 'serviceRegistry' }),
+    api('revocation', 'assay.server.revocation.v1', ['assay/server/revocation/v1/revocation.proto'],
+      { 'assay.server.revocation.v1.Revocation': 'revocation' }),
     api('agent-debug', 'spire.agent.debug.v1', ['spire/api/agent/debug/v1/debug.proto'], { 'spire.agent.debug.v1.Debug': 'debug' }),
     api('agent-logger', 'spire.api.agent.logger.v1', ['spire/api/agent/logger/v1/logger.proto'],
       { 'spire.api.agent.logger.v1.Logger': 'logger' }),

@@ -17,6 +17,7 @@ import { joinTrustDomain } from './join.ts'
 import type { JwtCache } from './jwt-cache.ts'
 import type { NodeIdentities } from './node-identities.ts'
 import type { NodeMesh } from './node-services.ts'
+import type { Revocations } from './revocations.ts'
 import type { ServerClient } from './server-client.ts'
 import type { SvidCache } from './svid-cache.ts'
 
@@ -25,6 +26,7 @@ export interface AgentLifeOptions {
   readonly store: AgentStateStore
   readonly attestor: NodeAttestor
   readonly identities: NodeIdentities
+  readonly revocations: Revocations
   readonly svids: SvidCache
   readonly jwts: JwtCache
   /** `undefined`: this node has nothing to do with services. */
@@ -66,9 +68,11 @@ export class AgentLife {
 
   /** Serves what an earlier run kept, until the servers say better. */
   restore (cache: NodeCache): void {
-    const { identities, svids, config, clock, log } = this.#options
+    const { identities, revocations, svids, config, clock, log } = this.#options
     const nowSeconds = clock.now().getTime() / 1000
     const entries = new EntryIndex(cache.entries.filter(({ expiresAtSeconds: at }) => at === 0 || at > nowSeconds))
+    const known = new Map(cache.revocations.map(revocation => [revocation.id, revocation]))
+    if (revocations.take({ whole: true, revocations: known, removedIds: new Set() })) identities.dropRevoked(revocations.current.digests)
     const restored = config.keepWorkloadKeys ? svids.restore(cache.svids, entries) : 0
     const own = cache.bundles.find(({ trustDomain }) => trustDomain === config.trustDomain)
     // The agent's state is written first: of two bundles, its is the newer one. The cache's says more (what is tainted).
@@ -130,7 +134,7 @@ export class AgentLife {
   }
 
   async #keepInStep (svid: AgentSvid, signal: AbortSignal): Promise<void> {
-    const { config, identities, jwts, mesh, client, onSynced, clock, log, random } = this.#options
+    const { config, identities, revocations, jwts, mesh, client, onSynced, clock, log, random } = this.#options
     const keeper = this.#keeper(svid)
     const heard = () => {
       this.#trouble = undefined
@@ -151,6 +155,7 @@ export class AgentLife {
         agentId: svid.id,
         identities,
         mesh,
+        revocations,
         trustDomain: config.trustDomain,
         intervalMs: config.syncIntervalSeconds * 1000,
         cursor: this.#cache?.cursor,
@@ -177,17 +182,19 @@ export class AgentLife {
         throw error
       }),
       async signal => await keeper?.run(signal),
-      signal => this.#forgetInTime(signal)
+      signal => this.#forgetInTime(signal),
+      signal => this.#endRevocations(signal)
     ])
     await keeper?.flush()
   }
 
   #keeper (svid: AgentSvid): CacheKeeper | undefined {
-    const { config, cacheFile, identities, svids, mesh, clock, log } = this.#options
+    const { config, cacheFile, identities, revocations, svids, mesh, clock, log } = this.#options
     if (cacheFile === undefined) return undefined
     return new CacheKeeper({
       file: cacheFile,
       identities,
+      revocations,
       svids,
       services: mesh?.services,
       agentId: svid.id,
@@ -218,6 +225,14 @@ export class AgentLife {
         return
       }
       await clock.sleep(Math.min(longestNapMs, leftMs), signal)
+    }
+  }
+
+  async #endRevocations (signal: AbortSignal): Promise<void> {
+    const { identities, revocations, clock } = this.#options
+    for (;;) {
+      await clock.sleep(longestNapMs, signal)
+      if (revocations.expire(clock.now())) identities.dropRevoked(revocations.current.digests)
     }
   }
 

@@ -24,6 +24,7 @@ import type { NodeMesh } from './node-services.ts'
 import { JwtCache } from './jwt-cache.ts'
 import { NodeIdentities } from './node-identities.ts'
 import { openNodeMesh } from './node-services.ts'
+import { Revocations } from './revocations.ts'
 import { ServerClient } from './server-client.ts'
 import { SvidCache } from './svid-cache.ts'
 import { untilHandedOver } from './until-handed-over.ts'
@@ -60,6 +61,7 @@ export async function runAgent (config: AgentConfig, signal: AbortSignal, option
 
   const svids = new SvidCache({ keyType: config.workloadKeyType, maxIdle: config.x509SvidCacheMaxSize, random }, clock, log)
   const identities = new NodeIdentities(stored?.bundle ?? { trustDomain, x509Authorities: [], jwtAuthorities: [] }, svids, clock)
+  const revocations = new Revocations()
   const jwts = new JwtCache(config.jwtSvidCacheMaxSize, clock)
   const client = scope.use(new ServerClient({
     addresses: config.serverAddresses,
@@ -81,6 +83,7 @@ export async function runAgent (config: AgentConfig, signal: AbortSignal, option
     store,
     attestor: plugins.only('NodeAttestor'),
     identities,
+    revocations,
     svids,
     jwts,
     client,
@@ -100,6 +103,7 @@ export async function runAgent (config: AgentConfig, signal: AbortSignal, option
   const attest = attestCallers({ attestors: plugins.all('WorkloadAttestor'), clock, metrics: attestationMetrics(metrics) })
   const services = agentServices(config, {
     identities,
+    revocations,
     source: identitySource(identities, jwts, client),
     attest,
     ready,
@@ -113,7 +117,7 @@ export async function runAgent (config: AgentConfig, signal: AbortSignal, option
   log.info({ socket: path, takeOver }, 'agent socket is open')
   const mesh = config.mesh === undefined || nodeMesh === undefined ? undefined : scope.use(await openAgentMesh(config.mesh, {
     trustDomain, dataDir, identities, nodeMesh, attest, takeOver, clock, log,
-    async * revoked () { yield { digests: new Set(), ids: new Set() } }
+    revoked: signal => revocations.watch(signal)
   }))
   // Without a cache a successor would have nothing to go on with.
   const successors = cacheFile === undefined ? undefined : scope.use(await openHandover(handover, takeOver, log))

@@ -16,6 +16,7 @@ import { Mailbox } from './mailbox.ts'
 import type { NodeMesh } from './node-services.ts'
 import { ownBundleOf } from './own-bundle.ts'
 import { PushedState, type PushedStep } from './pushed-state.ts'
+import type { Revocations } from './revocations.ts'
 import type { ServerClient } from './server-client.ts'
 import { lastingTrouble } from './server-trouble.ts'
 import { runSync, type SyncDeps } from './sync.ts'
@@ -25,6 +26,7 @@ export interface FollowDeps extends Omit<SyncDeps, 'client'> {
   readonly agentId: SpiffeId
   /** `undefined`: this node has nothing to do with services. */
   readonly mesh?: NodeMesh | undefined
+  readonly revocations: Revocations
   /** Up to where the agent knew everything when it started. */
   readonly cursor?: LogPlace | undefined
   /** After each step that was taken over. */
@@ -170,7 +172,9 @@ async function reportEndpoints (requests: Mailbox<SyncRequestInit>, { mesh, log 
 }
 
 async function takeOver (step: PushedStep, deps: FollowDeps): Promise<void> {
-  const { identities, onBundle, log } = deps
+  const { identities, revocations, onBundle, log } = deps
+  // First: nothing that is revoked is served on while the rest is taken over.
+  if (step.revocations !== undefined && revocations.take(step.revocations)) identities.dropRevoked(revocations.current.digests)
   const entries = step.snapshot ? new Map(step.entries) : new Map([...identities.entries.values()].map(entry => [entry.id, entry]))
   if (step.snapshot) {
     // What did not change stays the object it was.

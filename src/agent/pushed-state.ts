@@ -13,6 +13,8 @@ import { decodeEndpoint, decodeService } from '../wire/service-codec.ts'
 import type { ServicesStep } from './node-services.ts'
 import { usableBundle } from './own-bundle.ts'
 import { readEntry } from './read-entry.ts'
+import { PushedRevocations } from './read-revocations.ts'
+import type { RevocationChange } from './revocations.ts'
 
 /** A step of the log as it is to be taken over, as a whole. */
 export interface PushedStep {
@@ -24,6 +26,8 @@ export interface PushedStep {
   readonly bundles: ReadonlyMap<TrustDomain, Bundle>
   readonly removedTrustDomains: ReadonlySet<string>
   readonly mesh: ServicesStep
+  /** `undefined`: as before. */
+  readonly revocations: RevocationChange | undefined
 }
 
 /**
@@ -42,6 +46,7 @@ export class PushedState {
   #removedServices = new Set<string>()
   #endpoints = new Map<string, ServiceEndpoint>()
   #removedEndpoints = new Set<string>()
+  #revocations = new PushedRevocations()
 
   constructor (agentId: SpiffeId, log: Logger) {
     this.#agentId = agentId
@@ -66,6 +71,7 @@ export class PushedState {
     for (const bundle of message.bundles) this.#takeBundle(bundle)
     for (const trustDomain of message.removedTrustDomains) this.#removedDomains.add(trustDomain)
     this.#takeServices(message)
+    if (message.revocations !== undefined) this.#revocations.add(message.revocations)
     if (message.more) return undefined
     const step = {
       cursor,
@@ -80,7 +86,8 @@ export class PushedState {
         removedServiceIds: this.#removedServices,
         endpoints: this.#endpoints,
         removedEndpointIds: this.#removedEndpoints
-      }
+      },
+      revocations: this.#revocations.end(this.#snapshot)
     }
     this.#begin(false)
     return step
@@ -126,5 +133,6 @@ export class PushedState {
     this.#removedServices = new Set()
     this.#endpoints = new Map()
     this.#removedEndpoints = new Set()
+    this.#revocations = new PushedRevocations()
   }
 }

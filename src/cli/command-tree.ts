@@ -213,6 +213,31 @@ export const commandTree: CommandGroup = {
       summary: 'Replace a stolen authority and all that it signed, or rehearse it',
       load: async () => (await import('./rotate/rotate-authorities.ts')).rotateAuthorities
     },
+    revoke: {
+      summary: 'Take trust from one SVID, one SPIFFE ID or one node before its certificates expire',
+      commands: {
+        svid: {
+          summary: 'Revoke one X509-SVID',
+          load: async () => (await import('./revoke/revoke-svid.ts')).revokeSvid
+        },
+        id: {
+          summary: 'Revoke a SPIFFE ID with all its certificates',
+          load: async () => (await import('./revoke/revoke-id.ts')).revokeId
+        },
+        node: {
+          summary: 'Ban an agent and revoke all that was issued to its node',
+          load: async () => (await import('./revoke/revoke-node.ts')).revokeNode
+        },
+        list: {
+          summary: 'List what is revoked',
+          load: async () => (await import('./revoke/revoke-list.ts')).revokeList
+        },
+        lift: {
+          summary: 'End a revocation before its time',
+          load: async () => (await import('./revoke/revoke-lift.ts')).revokeLift
+        }
+      }
+    },
     upstreamauthority: {
       summary: 'The authority above a server\'s own',
       commands: {

@@ -21,6 +21,8 @@ const longestRotationMs = 10_000
 const looksPerLife = 60
 const pruneEveryMs = 300_000
 const sweepEveryMs = 30_000
+/** A SPIFFE ID whose revocation has expired is signed for again so soon after. */
+const endRevocationsEveryMs = 10_000
 /** A replica that was away for longer reads everything anew. */
 const logKeptMs = 3_600_000
 const replicaKeptMs = 60_000
@@ -34,6 +36,11 @@ export async function runChores (deps: ChoreDeps, signal: AbortSignal): Promise<
   const rotateEveryMs = Math.min(longestRotationMs, caTtlSeconds * 1000 / looksPerLife)
   await runTasks(signal, [
     signal => repeat(rotateEveryMs, 'authority rotation', () => authorities.rotateIfDue(), signal),
+    signal => repeat(endRevocationsEveryMs, 'expiry of revocations', async () => {
+      const ended = await lease.stores?.revocations.prune(clock.now()) ?? []
+      const facts = ended.map(({ id, kind, subject }) => ({ revocation: id, kind, subject }))
+      if (ended.length > 0) log.info({ ended: facts }, 'revocations have expired')
+    }, signal),
     signal => repeat(pruneEveryMs, 'pruning', async () => {
       if (lease.stores !== undefined) await prune(lease.stores, clock.now(), log)
     }, signal),
@@ -54,10 +61,12 @@ export async function runChores (deps: ChoreDeps, signal: AbortSignal): Promise<
   }
 }
 
-async function prune ({ entries, joinTokens, authorities, replicas, log: changes }: Stores, now: Date, log: Logger): Promise<void> {
+async function prune (stores: Stores, now: Date, log: Logger): Promise<void> {
+  const { entries, joinTokens, issuedSvids, authorities, replicas, log: changes } = stores
   const removed = await entries.deleteExpired(now)
   if (removed.length > 0) log.info({ entries: removed.map(entry => entry.id) }, 'expired entries removed')
   await joinTokens.prune(now)
+  await issuedSvids.prune(now)
   await authorities.prune(now)
   await replicas.prune(before(now, replicaKeptMs))
   await changes.prune(before(now, logKeptMs))

@@ -57,6 +57,11 @@ export const errorCatalogue = {
   no_upstream_authority: { status: 'FAILED_PRECONDITION', retry: false, next: 'use `assay localauthority`: no upstream authority here' },
   authority_not_tainted: { status: 'INTERNAL', retry: false, next: 'taint it first, so that what it signed is replaced before it goes' },
   authority_relied_on: { status: 'FAILED_PRECONDITION', retry: true, next: 'see `assay status`; -force revokes and breaks who is named' },
+  // Revocations
+  revocation_not_found: { status: 'NOT_FOUND', retry: false, next: 'list them with `assay revoke list`' },
+  spiffe_id_revoked: { status: 'PERMISSION_DENIED', retry: false, next: 'see `assay revoke list`; `assay revoke lift` ends it' },
+  svid_revoked: { status: 'PERMISSION_DENIED', retry: false, next: 'see `assay revoke list`; fetch a new SVID' },
+  svid_not_recorded: { status: 'NOT_FOUND', retry: false, next: 'give the certificate itself: `assay revoke svid -cert FILE`' },
   // Callers
   no_identity_issued: { status: 'PERMISSION_DENIED', retry: true, next: 'register the workload: `assay entry create`' },
   svid_unavailable: { status: 'UNAVAILABLE', retry: true, next: 'the agent is having it signed; see its log if that lasts' },

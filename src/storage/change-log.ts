@@ -3,6 +3,7 @@ import type { Bundle } from '../spiffe/bundle.ts'
 import type { Entry } from '../spiffe/entry.ts'
 import type { ServiceEndpoint } from '../spiffe/service-endpoint.ts'
 import type { Service } from '../spiffe/service.ts'
+import type { Revocation } from '../spiffe/revocation.ts'
 import type { SpiffeId } from '../spiffe/spiffe-id.ts'
 import type { TrustDomain } from '../spiffe/trust-domain.ts'
 
@@ -26,6 +27,7 @@ export interface ChangedState {
   /** Services and endpoints by id. */
   readonly services: ReadonlyMap<string, Service | undefined>
   readonly endpoints: ReadonlyMap<string, ServiceEndpoint | undefined>
+  readonly revocations: ReadonlyMap<string, Revocation | undefined>
   /** The journal of authorities or their keys. */
   readonly authorities: boolean
 }

@@ -36,6 +36,9 @@ function cacheOf (more: Partial<NodeCache> = {}): NodeCache {
       receivedAtMs: 1,
       renewAtMs: 2.5
     }],
+    revocations: [{
+      id: 'r', kind: 'svid', subject: idOf('/bad'), certificateDigests: ['ab'.repeat(32)], expiresAt: new Date('2026-05-02T00:00:00Z')
+    }],
     ...more
   }
 }

@@ -3,6 +3,7 @@ import { followServer, type FollowDeps } from '../../src/agent/follow-server.ts'
 import type { NodeMesh } from '../../src/agent/node-services.ts'
 import { NodeServices } from '../../src/agent/node-services.ts'
 import { NodeIdentities } from '../../src/agent/node-identities.ts'
+import { Revocations } from '../../src/agent/revocations.ts'
 import { SvidCache, type SvidSigner } from '../../src/agent/svid-cache.ts'
 import { RpcError } from '../../src/rpc/rpc-error.ts'
 import { silentLogger } from '../../src/runtime/logger.ts'
@@ -58,6 +59,7 @@ async function setUp (options: { unimplemented?: boolean, mesh?: NodeMesh } = {}
   }
   const svids = new SvidCache({ keyType: 'ec-p256', maxIdle: 100, random: () => 0 }, clock, silentLogger)
   const identities = new NodeIdentities(authority.bundle, svids, clock)
+  const revocations = new Revocations()
   const streams: TestStream[] = []
   const state = { polls: 0, moved: 0, kept: [] as Bundle[] }
   const deps: FollowDeps = {
@@ -83,6 +85,7 @@ async function setUp (options: { unimplemented?: boolean, mesh?: NodeMesh } = {}
     agentId: idOf('/spire/agent/join_token/node'),
     identities,
     mesh: options.mesh,
+    revocations,
     trustDomain: domain,
     intervalMs: 5000,
     onBundle: async bundle => { state.kept.push(bundle) },

@@ -49,6 +49,7 @@ void t.test('the commands that must exist exist', async t => {
     'localauthority x509 prepare', 'localauthority x509 activate', 'localauthority x509 taint', 'localauthority x509 revoke',
     'localauthority jwt show', 'localauthority jwt prepare', 'localauthority jwt activate', 'localauthority jwt taint',
     'localauthority jwt revoke', 'upstreamauthority taint', 'upstreamauthority revoke', 'rotate', 'x509 mint', 'jwt mint',
+    'revoke svid', 'revoke id', 'revoke node', 'revoke list', 'revoke lift',
     'api fetch x509', 'api fetch jwt', 'api watch', 'api validate jwt', 'svid inspect', 'svid verify', 'drill failover', 'errors',
     'redirect plan', 'redirect apply', 'redirect list', 'redirect remove',
     'completion', 'demo'

@@ -3,6 +3,7 @@ import type { Bundle } from '../../src/spiffe/bundle.ts'
 import type { Entry } from '../../src/spiffe/entry.ts'
 import type { ServiceEndpoint } from '../../src/spiffe/service-endpoint.ts'
 import type { Service } from '../../src/spiffe/service.ts'
+import type { Revocation } from '../../src/spiffe/revocation.ts'
 import type { SpiffeId } from '../../src/spiffe/spiffe-id.ts'
 import type { TrustDomain } from '../../src/spiffe/trust-domain.ts'
 import type { ChangedState, ChangeLog, Cursor, LogReading } from '../../src/storage/change-log.ts'
@@ -22,6 +23,7 @@ export interface Committed {
   readonly bundles: ReadonlyMap<TrustDomain, Bundle>
   readonly services: ReadonlyMap<string, Service>
   readonly endpoints: ReadonlyMap<string, ServiceEndpoint>
+  readonly revocations: ReadonlyMap<string, Revocation>
 }
 
 /** What a transaction writes; `undefined` removes. */
@@ -31,6 +33,7 @@ export interface ModelChange {
   readonly bundles?: ReadonlyMap<TrustDomain, Bundle | undefined>
   readonly services?: ReadonlyMap<string, Service | undefined>
   readonly endpoints?: ReadonlyMap<string, ServiceEndpoint | undefined>
+  readonly revocations?: ReadonlyMap<string, Revocation | undefined>
   readonly authorities?: boolean
   readonly everything?: boolean
 }
@@ -49,7 +52,7 @@ export interface ModelFaults {
 export class ModelDatabase {
   committed: Committed = {
     epoch: 'e0', number: 0, compacted: 0, log: [], entries: new Map(), agents: new Map(), bundles: new Map(),
-    services: new Map(), endpoints: new Map()
+    services: new Map(), endpoints: new Map(), revocations: new Map()
   }
 
   readonly nudges = new LocalNudges()
@@ -71,7 +74,8 @@ export class ModelDatabase {
       agents: applied(committed.agents, change.agents),
       bundles: applied(committed.bundles, change.bundles),
       services: applied(committed.services, change.services),
-      endpoints: applied(committed.endpoints, change.endpoints)
+      endpoints: applied(committed.endpoints, change.endpoints),
+      revocations: applied(committed.revocations, change.revocations)
     }
     return this.head
   }
@@ -97,6 +101,7 @@ export class ModelDatabase {
       kind: 'postgres',
       log: this.#logFor(statement, nudges),
       entries: { all: () => rowByRow(() => this.committed.entries, statement) },
+      revocations: { list: () => statement(() => [...this.committed.revocations.values()]) },
       agents: { all: () => rowByRow(() => this.committed.agents, statement) },
       services: { all: () => rowByRow(() => this.committed.services, statement) },
       endpoints: { all: () => rowByRow(() => this.committed.endpoints, statement) },
@@ -140,7 +145,7 @@ export class ModelDatabase {
   }
 }
 
-function keysOf ({ entries, agents, bundles, services, endpoints, authorities, everything }: ModelChange): ChangeKey[] {
+function keysOf ({ entries, agents, bundles, services, endpoints, revocations, authorities, everything }: ModelChange): ChangeKey[] {
   if (everything === true) return [['everything']]
   return [
     ...[...entries?.keys() ?? []].map(key => ['entry', key] as const),
@@ -148,6 +153,7 @@ function keysOf ({ entries, agents, bundles, services, endpoints, authorities, e
     ...[...bundles?.keys() ?? []].map(key => ['bundle', key] as const),
     ...[...services?.keys() ?? []].map(key => ['service', key] as const),
     ...[...endpoints?.keys() ?? []].map(key => ['endpoint', key] as const),
+    ...[...revocations?.keys() ?? []].map(key => ['revocation', key] as const),
     ...authorities === true ? [['authorities'] as const] : []
   ]
 }
@@ -161,6 +167,7 @@ function stateOf (from: Committed, keys: readonly ChangeKey[]): ChangedState {
     bundles: rows('bundle', from.bundles),
     services: rows('service', from.services),
     endpoints: rows('endpoint', from.endpoints),
+    revocations: rows('revocation', from.revocations),
     authorities: keys.some(([kind]) => kind === 'authorities')
   }
 }

@@ -9,6 +9,7 @@ import type { Bundle } from '../../src/spiffe/bundle.ts'
 import type { Entry } from '../../src/spiffe/entry.ts'
 import type { ServiceEndpoint } from '../../src/spiffe/service-endpoint.ts'
 import type { Service } from '../../src/spiffe/service.ts'
+import type { Revocation } from '../../src/spiffe/revocation.ts'
 import type { SpiffeId } from '../../src/spiffe/spiffe-id.ts'
 import type { TrustDomain } from '../../src/spiffe/trust-domain.ts'
 import type { Cursor } from '../../src/storage/change-log.ts'
@@ -41,6 +42,7 @@ export class FollowingAgent {
   services: ReadonlyMap<string, Service> = new Map()
   endpoints: ReadonlyMap<string, ServiceEndpoint> = new Map()
   readonly #mesh: boolean
+  revocations: ReadonlyMap<string, Revocation> = new Map()
   #feed: (AgentFeed & Disposable) | undefined
 
   /** @param mesh whether it follows services */
@@ -72,6 +74,9 @@ export class FollowingAgent {
     const bundles = new Map(step.snapshot ? [] : this.bundles)
     for (const domain of step.removedTrustDomains) bundles.delete(domain)
     for (const bundle of step.bundles) bundles.set(bundle.trustDomain, bundle)
+    const revocations = new Map(step.snapshot || step.revocations?.whole === true ? [] : this.revocations)
+    for (const id of step.revocations?.removedIds ?? []) revocations.delete(id)
+    for (const revocation of step.revocations?.revocations ?? []) revocations.set(revocation.id, revocation)
     const wanted = new Set([this.#trustDomain, ...[...entries.values()].flatMap(entry => entry.federatesWith)])
     for (const domain of bundles.keys()) if (!wanted.has(domain)) bundles.delete(domain)
     const { mesh } = step
@@ -79,6 +84,7 @@ export class FollowingAgent {
     this.endpoints = overlaid(step.snapshot ? new Map() : this.endpoints, mesh.endpoints, mesh.removedEndpointIds)
     this.entries = entries
     this.bundles = bundles
+    this.revocations = revocations
     this.cursor = step.cursor
     return step
   }

@@ -149,6 +149,12 @@ export async function fill (store: Datastore, many = 1_100): Promise<void> {
   await store.agents.setNewSerial(id('/spire/agent/join_token/renewed'), 'b2', new Date(now.getTime() + 7_200_000))
   await store.agents.attest(agent('banned', { selectors: selectors('x:y') }))
   await store.agents.ban(id('/spire/agent/join_token/banned'))
+  const until = new Date(now.getTime() + 3_600_000)
+  await store.issuedSvids.record(['revoked', 'other'].map((name, index) => ({
+    digest: `${index}f`.repeat(32), serialNumber: `${index}`, spiffeId: id(`/${name}`), agentId: undefined, replicaId: 'r', issuedAt: now,
+    notAfter: until
+  })))
+  await store.revocations.revoke({ kind: 'spiffe_id', subject: id('/revoked'), until, reason: 'Ü\n"\u{1F600}', revokedBy: 'a test' })
   await store.keys.put('x509-CA-A', Uint8Array.of(0, 255, 128))
   await store.leases.acquire('chores', 'somebody', 15_000)
   await store.progress.report([{

@@ -51,6 +51,7 @@ export async function changeLogContract (t: Test, database: DatabaseKind): Promi
       bundles: new Map([[partner, bundle('partner.test')], [domain('gone.test'), undefined]]),
       services: new Map([['web', await store.services.get('web')], ['none', undefined]]),
       endpoints: new Map([[endpoint.id, endpoint]]),
+      revocations: new Map(),
       authorities: false
     }
     t.strictSame(await store.log.read(start), { kind: 'changes', cursor: end, state: whole, more: false })
@@ -145,7 +146,8 @@ export async function changeLogContract (t: Test, database: DatabaseKind): Promi
 }
 
 const nothing: ChangedState = {
-  entries: new Map(), agents: new Map(), bundles: new Map(), services: new Map(), endpoints: new Map(), authorities: false
+  entries: new Map(), agents: new Map(), bundles: new Map(), services: new Map(), endpoints: new Map(), revocations: new Map(),
+  authorities: false
 }
 const endpoint = makeEndpoint('a')
 const moved = makeEndpoint('a', '/web', '10.0.0.2')

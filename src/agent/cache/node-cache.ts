@@ -2,6 +2,7 @@ import { z } from 'zod'
 import type { Bundle } from '../../spiffe/bundle.ts'
 import type { Entry } from '../../spiffe/entry.ts'
 import { SpiffeError } from '../../spiffe/errors.ts'
+import type { RevocationKind } from '../../spiffe/revocation.ts'
 import { parseSpiffeId, type SpiffeId } from '../../spiffe/spiffe-id.ts'
 import type { ServiceEndpoint } from '../../spiffe/service-endpoint.ts'
 import type { Service } from '../../spiffe/service.ts'
@@ -14,6 +15,7 @@ import { decodeEndpoint, decodeService, encodeEndpoint, encodeService } from '..
 import { Endpoint as EndpointMessage, Service as ServiceMessage } from '../../wire/generated/assay-types.ts'
 import { Bundle as BundleMessage, Entry as EntryMessage } from '../../wire/generated/types.ts'
 import { usableBundle } from '../own-bundle.ts'
+import type { KnownRevocation } from '../revocations.ts'
 
 /** What an agent knew when it last heard from a server: enough to go on serving without one. */
 export interface NodeCache {
@@ -31,6 +33,7 @@ export interface NodeCache {
   readonly svids: readonly KeptSvid[]
   /** `undefined` of an agent that has nothing to do with services. */
   readonly mesh?: { readonly services: readonly Service[], readonly endpoints: readonly ServiceEndpoint[] } | undefined
+  readonly revocations: readonly KnownRevocation[]
 }
 
 /** An X509-SVID as it is kept while the agent does not run. */
@@ -45,6 +48,7 @@ export interface KeptSvid {
 }
 
 const whole = z.int().min(0)
+const revocationKinds = ['svid', 'spiffe_id', 'node'] as const satisfies readonly RevocationKind[]
 const documentSchema = z.strictObject({
   agent: z.string(),
   generation: whole,
@@ -57,7 +61,11 @@ const documentSchema = z.strictObject({
     entry: z.string(), chain: z.array(z.base64()).min(1), private_key: z.base64(), received_at: z.number(), renew_at: z.number()
   })),
   services: z.array(z.base64()).optional(),
-  endpoints: z.array(z.base64()).optional()
+  endpoints: z.array(z.base64()).optional(),
+  // Earlier versions wrote none.
+  revocations: z.array(z.strictObject({
+    id: z.string(), kind: z.enum(revocationKinds), subject: z.string(), digests: z.array(z.string()), expires_at: whole
+  })).default([])
 })
 
 /** Most of what is kept is what was kept the last time. */
@@ -78,7 +86,10 @@ export function encodeNodeCache (cache: NodeCache): Uint8Array {
     ...cache.mesh === undefined ? {} : {
       services: cache.mesh.services.map(service => textOf(service, () => encodeMessage(ServiceMessage, encodeService(service)))),
       endpoints: cache.mesh.endpoints.map(endpoint => textOf(endpoint, () => encodeMessage(EndpointMessage, encodeEndpoint(endpoint))))
-    }
+    },
+    revocations: cache.revocations.map(({ id, kind, subject, certificateDigests, expiresAt }) => ({
+      id, kind, subject, digests: [...certificateDigests], expires_at: expiresAt.getTime()
+    }))
   }
   return Buffer.from(JSON.stringify(document))
 }
@@ -105,7 +116,10 @@ export function decodeNodeCache (bytes: Uint8Array): NodeCache {
       mesh: document.services && {
         services: document.services.map(text => decodeService(decodeMessage(ServiceMessage, fromBase64(text)))),
         endpoints: (document.endpoints ?? []).map(text => decodeEndpoint(decodeMessage(EndpointMessage, fromBase64(text))))
-      }
+      },
+      revocations: document.revocations.map(({ digests, expires_at: expiresAt, subject, ...same }) => ({
+        ...same, subject: parseSpiffeId(subject), certificateDigests: digests, expiresAt: new Date(expiresAt)
+      }))
     }
   } catch (error) {
     throw new SpiffeError('cache_unusable', 'its content cannot be read', { cause: error })

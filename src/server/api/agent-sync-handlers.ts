@@ -1,4 +1,5 @@
 import { SpiffeError } from '../../spiffe/errors.ts'
+import type { Revocation } from '../../spiffe/revocation.ts'
 import type { SpiffeId } from '../../spiffe/spiffe-id.ts'
 import type { Cursor } from '../../storage/change-log.ts'
 import type { CallContext } from '../../rpc/call.ts'
@@ -6,11 +7,13 @@ import { encodeBundle } from '../../wire/bundle-codec.ts'
 import { decodeCursor, encodeCursor } from '../../wire/cursor-codec.ts'
 import { agentEntryMask, encodeEntry } from '../../wire/entry-codec.ts'
 import { encoded, type Encoded } from '../../wire/encoded.ts'
-import { SyncResponse, type AgentSyncHandlers, type SyncRequest, type SyncResponseInit } from '../../wire/generated/agent-sync.ts'
+import {
+  SyncResponse, type AgentSyncHandlers, type RevocationInit, type RevocationsInit, type SyncRequest, type SyncResponseInit
+} from '../../wire/generated/agent-sync.ts'
 import { encodeEndpoint, encodeService } from '../../wire/service-codec.ts'
 import type { Authorizer } from '../authorize.ts'
 import type { EndpointReport, EndpointReports } from '../endpoint-reports.ts'
-import type { AgentFeed, FeedStep } from '../push/agent-feed.ts'
+import type { AgentFeed, FeedStep, RevocationStep } from '../push/agent-feed.ts'
 import { nothingOfServices, type MeshStep } from '../push/mesh-feed.ts'
 import type { AgentFeeds } from '../push/agent-feeds.ts'
 import type { ProgressReporter } from '../push/progress-reporter.ts'
@@ -30,6 +33,9 @@ export interface AgentSyncDeps {
 const pageSize = 500
 /** Services per message; at most some ten thousand bytes each. */
 const servicePageSize = 50
+/** Digests per message; 34 bytes each. */
+const digestsPerPage = 20_000
+const digestsPerPart = digestsPerPage - 1
 /** Of what an agent says it could not have signed, so many are remembered. */
 const mostUnserved = 100
 
@@ -103,18 +109,21 @@ async function rememberVersion (id: SpiffeId, known: string, reported: string, {
  * change at the same place of the log, those that connect the same whole state.
  */
 function * messages (step: FeedStep): Generator<SyncResponseInit | Encoded<SyncResponse>> {
-  const { cursor, snapshot, entries, removedEntryIds, bundles, removedTrustDomains, mesh } = step
-  if (mesh === nothingOfServices) return yield * pages(step, { more: false })
-  const alone = !snapshot && entries.length + removedEntryIds.length + bundles.length + removedTrustDomains.length === 0
-  if (alone) return yield * changePages(mesh, cursor)
-  yield * pages(step, { more: true })
-  yield * wholePages(mesh, cursor)
-  yield { cursor: encodeCursor(cursor) }
+  const { cursor, snapshot, entries, removedEntryIds, bundles, removedTrustDomains, revocations, mesh } = step
+  const items = entries.length + removedEntryIds.length + bundles.length + removedTrustDomains.length
+  if (mesh === nothingOfServices) yield * pages(step, { more: false })
+  else if (!snapshot && revocations === undefined && items === 0) yield * changePages(mesh, cursor)
+  else {
+    yield * pages(step, { more: true })
+    yield * wholePages(mesh, cursor)
+    yield { cursor: encodeCursor(cursor) }
+  }
 }
 
 function * pages (step: FeedStep, { more }: { readonly more: boolean }): Generator<SyncResponseInit> {
   const { cursor, snapshot, entries, removedEntryIds, bundles, removedTrustDomains } = step
-  const count = Math.max(1, Math.ceil(Math.max(entries.length, removedEntryIds.length) / pageSize))
+  const revocations = step.revocations === undefined ? [] : revocationPages(step.revocations)
+  const count = Math.max(1, revocations.length, Math.ceil(Math.max(entries.length, removedEntryIds.length) / pageSize))
   for (let page = 0; page < count; page++) {
     const of = <T>(items: readonly T[]) => items.slice(page * pageSize, (page + 1) * pageSize)
     yield {
@@ -123,6 +132,7 @@ function * pages (step: FeedStep, { more }: { readonly more: boolean }): Generat
       more: more || page < count - 1,
       entries: of(entries).map(entry => encodeEntry(entry, agentEntryMask)),
       removedEntryIds: of(removedEntryIds),
+      ...page < revocations.length ? { revocations: revocations[page] } : {},
       // Bundles come before the entries that need them.
       ...page === 0 ? { bundles: bundles.map(bundle => encodeBundle(bundle)), removedTrustDomains } : {}
     }
@@ -164,4 +174,31 @@ function * servicePages (mesh: MeshStep, cursor: Cursor, { more }: { readonly mo
       removedEndpointIds: of(removedEndpointIds)
     }
   }
+}
+
+/** One that names more certificates than fit a message is told in parts. A whole ID is denied by its name: its certificates need not be. */
+function revocationPages ({ whole, revocations, removedIds }: RevocationStep): RevocationsInit[] {
+  const pages: Array<RevocationsInit & { readonly revocations: RevocationInit[] }> = [{ whole, removedIds, revocations: [] }]
+  let room = digestsPerPage
+  for (const part of revocations.flatMap(revocationParts)) {
+    const size = 1 + part.certificateDigests.length
+    if (size > room) {
+      pages.push({ revocations: [] })
+      room = digestsPerPage
+    }
+    pages.at(-1)?.revocations.push(part)
+    room -= size
+  }
+  return pages
+}
+
+function revocationParts ({ id, kind, subject, certificateDigests, expiresAt }: Revocation) {
+  const digests = kind === 'spiffe_id' ? [] : certificateDigests.map(hex => Buffer.from(hex, 'hex'))
+  return Array.from({ length: Math.max(1, Math.ceil(digests.length / digestsPerPart)) }, (_, index) => ({
+    id,
+    kind,
+    subject,
+    certificateDigests: digests.slice(index * digestsPerPart, (index + 1) * digestsPerPart),
+    expiresAt: BigInt(expiresAt.getTime())
+  }))
 }

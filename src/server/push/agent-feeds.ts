@@ -31,6 +31,8 @@ export class AgentFeeds {
   readonly #meshFeeds = new Set<AgentFeed>()
   readonly #meshSteps: MeshSteps
   readonly #meshHistory: ChangeHistory<'services' | 'endpoints'>
+  /** Since then no revocation came, changed or went. */
+  #revocationsSince: number
 
   constructor (deps: AgentFeedsDeps) {
     this.#deps = deps
@@ -38,7 +40,8 @@ export class AgentFeeds {
     this.#meshSteps = new MeshSteps(deps.replica.services)
     this.#meshHistory = new ChangeHistory(deps.replica.cursor)
     let { epoch } = deps.replica.cursor
-    deps.replica.onChange(({ cursor, touched, bundles, agents, mesh }) => {
+    this.#revocationsSince = deps.replica.cursor.number
+    deps.replica.onChange(({ cursor, touched, bundles, agents, revocations, mesh }) => {
       this.history.add(cursor, touched)
       this.#meshHistory.add(cursor, isEmpty(mesh) ? new Map() : new Map([['services', mesh.services], ['endpoints', mesh.endpoints]]))
       for (const [agent, touch] of touched) this.#each(agent, feed => feed.touch(touch))
@@ -46,6 +49,8 @@ export class AgentFeeds {
       for (const agent of agents) this.#each(agent, feed => feed.touch(new Set()))
       if (bundles.size > 0) for (const [, feed] of this.#all()) feed.touchBundles(bundles)
       if (!isEmpty(mesh)) for (const feed of this.#meshFeeds) feed.touchServices(mesh)
+      if (revocations || cursor.epoch !== epoch) this.#revocationsSince = cursor.number
+      if (revocations) for (const [, feed] of this.#all()) feed.touchRevocations()
       if (cursor.epoch !== epoch) for (const [, feed] of this.#all()) feed.touchCursor()
       epoch = cursor.epoch
     })
@@ -73,16 +78,19 @@ export class AgentFeeds {
     // Another replica told it more: it must not be led back, nor be told of changes that this replica takes over in one step with what
     // the agent has of them.
     if (resume !== undefined && !hasReached(replica.cursor, resume)) await replica.catchUp()
-    const missed = mesh && resume !== undefined ? this.#servicesSince(resume) : undefined
+    const missedServices = mesh && resume !== undefined ? this.#servicesSince(resume) : undefined
+    const missed = resume === undefined || (mesh && missedServices === undefined) ? undefined : this.history.since(resume, agentId)
+    const upToDate = missed !== undefined && resume !== undefined && resume.number >= this.#revocationsSince
     const feed = new AgentFeed({
       registry: replica.registry,
       trustDomain,
       cursor: () => replica.cursor,
       agent: () => replica.agents.get(agentId) ?? { id: agentId, selectors: [] },
       bundleOf: domain => domain === trustDomain ? ownBundle.value : replica.bundleOf(domain),
-      mesh: mesh ? new MeshFeed(this.#meshSteps, missed) : undefined,
+      mesh: mesh ? new MeshFeed(this.#meshSteps, missedServices) : undefined,
+      revocations: () => replica.revocations.all,
       soon: wake => this.#turns.soon(wake)
-    }, resume === undefined || (mesh && missed === undefined) ? undefined : this.history.since(resume, agentId))
+    }, missed, upToDate ? replica.revocations.all : undefined)
     const feeds = this.#open.get(agentId) ?? new Set()
     feeds.add(feed)
     if (mesh) this.#meshFeeds.add(feed)

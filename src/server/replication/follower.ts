@@ -132,6 +132,7 @@ function merge (earlier: ChangedState, later: ChangedState): ChangedState {
     bundles: overlay(earlier.bundles, later.bundles),
     services: overlay(earlier.services, later.services),
     endpoints: overlay(earlier.endpoints, later.endpoints),
+    revocations: overlay(earlier.revocations, later.revocations),
     authorities: earlier.authorities || later.authorities
   }
 }

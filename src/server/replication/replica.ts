@@ -7,6 +7,7 @@ import type { Bundle } from '../../spiffe/bundle.ts'
 import type { Entry } from '../../spiffe/entry.ts'
 import { SpiffeError } from '../../spiffe/errors.ts'
 import type { ServiceEndpoint } from '../../spiffe/service-endpoint.ts'
+import type { Revocation } from '../../spiffe/revocation.ts'
 import type { SpiffeId } from '../../spiffe/spiffe-id.ts'
 import type { TrustDomain } from '../../spiffe/trust-domain.ts'
 import type { ChangedState, Cursor } from '../../storage/change-log.ts'
@@ -16,6 +17,7 @@ import { AgentDirectory } from '../agent-directory.ts'
 import { Follower, type Followed } from './follower.ts'
 import { Registry } from '../registry.ts'
 import { ServiceIndex, type MeshChange } from '../service-index.ts'
+import { StandingRevocations } from '../standing-revocations.ts'
 import type { Touched } from '../touches.ts'
 
 /** What a replica tells its listeners after its memory changed. */
@@ -29,6 +31,8 @@ export interface ReplicaChange {
   readonly mesh: MeshChange
   /** Agents of whose endpoints the database has others now. */
   readonly reporters: ReadonlySet<SpiffeId>
+  /** Whether a revocation came, changed or went. */
+  readonly revocations: boolean
 }
 
 export interface ReplicaDeps {
@@ -44,13 +48,14 @@ export interface ReplicaDeps {
 }
 
 /**
- * One server's memory of what the database holds: entries, agents, bundles, services. It follows the log and nothing else changes it, so
- * that all replicas show the same, and a write is shown where it was made like anywhere else.
+ * One server's memory of what the database holds: entries, agents, bundles, revocations and services. It follows the log and nothing else
+ * changes it, so that all replicas show the same, and a write is shown where it was made like anywhere else.
  */
 export class Replica {
   readonly registry: Registry
   readonly agents: AgentDirectory
   readonly services: ServiceIndex
+  readonly revocations = new StandingRevocations()
   readonly #deps: ReplicaDeps
   readonly #bundles = new Map<TrustDomain, Bundle>()
   readonly #listeners = new Set<(change: ReplicaChange) => void>()
@@ -129,20 +134,29 @@ export class Replica {
     for (const bundle of (await store.bundles.list(everything)).bundles) bundles.set(bundle.trustDomain, bundle)
     const services = await differencesOf(this.services.services, store.services.all())
     const endpoints = await differencesOf(this.services.stored, store.endpoints.all())
-    return { entries, agents, bundles, services, endpoints, authorities: true }
+    const revocations = new Map<string, Revocation | undefined>([...this.revocations.all.keys()].map(id => [id, undefined]))
+    for (const revocation of await store.revocations.list()) {
+      if (isDeepStrictEqual(this.revocations.all.get(revocation.id), revocation)) revocations.delete(revocation.id)
+      else revocations.set(revocation.id, revocation)
+    }
+    return { entries, agents, bundles, services, endpoints, revocations, authorities: true }
   }
 
-  async #take ({ entries, agents, bundles, services, endpoints, authorities }: ChangedState, cursor: Cursor, anew: boolean): Promise<void> {
+  async #take (state: ChangedState, cursor: Cursor, anew: boolean): Promise<void> {
+    const { entries, agents, bundles, services, endpoints, revocations, authorities } = state
     for (const [trustDomain, bundle] of bundles) this.#showBundle(trustDomain, bundle, anew)
     for (const [id, agent] of agents) {
       if (agent === undefined) this.agents.remove(id)
       else this.agents.put(agent)
     }
-    const touched = this.registry.apply({ entries, agents })
+    this.revocations.apply(revocations)
+    const touched = this.registry.apply({ entries, agents, revokedIds: this.revocations.ids })
     const reporters = reportersOf(endpoints, this.services)
     const mesh = this.services.apply({ services, endpoints, agents: agents.keys() })
     this.#cursor = cursor
-    const change = { cursor, touched, bundles: new Set(bundles.keys()), agents: new Set(agents.keys()), mesh, reporters }
+    const change = {
+      cursor, touched, bundles: new Set(bundles.keys()), agents: new Set(agents.keys()), revocations: revocations.size > 0, mesh, reporters
+    }
     for (const listener of this.#listeners) listener(change)
     // Last: what is signed from now on verifies by what is shown already; and if this fails and all is taken over once more, whom the
     // change touched has been told.

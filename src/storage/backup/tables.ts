@@ -6,9 +6,11 @@ export type ColumnKind = `${'text' | 'json' | 'int' | 'bytes'}${'' | '?'}`
 /**
  * What becomes of a table's rows when a backup is restored. `registry`: what operators wrote; the backup's. `identities`: what running
  * agents and SVIDs rest on; the backup's, unless the database to be overwritten knows better. `tokens`: in no backup, since one that was
- * used meanwhile would work a second time; moved with the database all the same. `leases`: the names; tokens grow.
+ * used meanwhile would work a second time; moved with the database all the same. `issued`: what is out in the world, whatever a database
+ * says; a restore adds the backup's rows to those that are there. `revocations`: the same, unless those that are there are to be discarded.
+ * `leases`: the names; tokens grow.
  */
-export type TableRole = 'registry' | 'identities' | 'tokens' | 'leases'
+export type TableRole = 'registry' | 'identities' | 'tokens' | 'issued' | 'revocations' | 'leases'
 
 export interface TableSpec {
   readonly name: keyof Schema
@@ -149,6 +151,24 @@ export const tables: readonly TableSpec[] = [
     atOnce: usual
   },
   { name: 'wrapped_keys', role: 'identities', columns: { id: 'text', wrapped: 'bytes' }, key: ['id'], atOnce: usual },
+  {
+    name: 'issued_svids',
+    role: 'issued',
+    columns: { id: 'text', agent_id: 'text', replica_id: 'text', issued_at: 'int', not_after: 'int', svids: 'json' },
+    key: ['id'],
+    // Some hold thousands of SVIDs.
+    atOnce: 100
+  },
+  {
+    name: 'revocations',
+    role: 'revocations',
+    columns: {
+      id: 'text', kind: 'text', subject: 'text', digests: 'json', reason: 'text', revoked_by: 'text', revoked_at: 'int', expires_at: 'int'
+    },
+    key: ['id'],
+    // One may name thousands of certificates.
+    atOnce: 50
+  },
   {
     name: 'leases',
     role: 'leases',

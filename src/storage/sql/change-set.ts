@@ -4,13 +4,12 @@ import type { Agent } from '../../spiffe/agent.ts'
 import type { Entry } from '../../spiffe/entry.ts'
 import type { ServiceEndpoint } from '../../spiffe/service-endpoint.ts'
 import type { Service } from '../../spiffe/service.ts'
+import type { Revocation } from '../../spiffe/revocation.ts'
 import type { Schema } from './schema.ts'
 
-/** What a change is about: an entry by id, an agent by SPIFFE ID, a bundle by trust domain, … */
+/** What a change is about: an agent by SPIFFE ID, a bundle by trust domain, anything else by id; or the authorities as a whole. */
 export type ChangeKey =
-  | readonly [kind: 'entry' | 'agent' | 'bundle', key: string]
-  /** By id. */
-  | readonly [kind: 'service' | 'endpoint', key: string]
+  | readonly [kind: 'entry' | 'agent' | 'bundle' | 'revocation' | 'service' | 'endpoint', key: string]
   | readonly [kind: 'authorities' | 'everything']
 
 /** More keys than this in one transaction: reading everything anew is cheaper. */
@@ -35,6 +34,7 @@ export class ChangeSet {
     for (const { id } of endpoints) this.#keys.push(['endpoint', id])
   }
 
+  revocation ({ id }: Pick<Revocation, 'id'>): void { this.#keys.push(['revocation', id]) }
   authorities (): void { this.#authorities = true }
 
   get empty (): boolean { return this.#keys.length === 0 && !this.#authorities }

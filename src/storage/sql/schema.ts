@@ -9,6 +9,8 @@ export interface Schema {
   agents: AgentTable
   agent_selectors: { agent_row: number, selector_key: Uint8Array }
   join_tokens: JoinTokenTable
+  issued_svids: IssuedSvidTable
+  revocations: RevocationTable
   bundles: BundleTable
   authorities: AuthorityTable
   /** One row: where the log of changes stands. */
@@ -70,6 +72,31 @@ interface AgentTable {
 interface JoinTokenTable {
   /** SHA-256 of the token. */
   digest: Uint8Array
+  expires_at: number
+}
+
+interface IssuedSvidTable {
+  /** Grows with time. */
+  id: string
+  /** Empty: minted by operators. */
+  agent_id: string
+  replica_id: string
+  issued_at: number
+  /** Of the last one to expire. */
+  not_after: number
+  /** `[[SHA-256 of the leaf in hex, serial number, SPIFFE ID, notAfter in ms], …]` */
+  svids: string
+}
+
+interface RevocationTable {
+  id: string
+  kind: string
+  subject: string
+  /** `[hex, …]` */
+  digests: string
+  reason: string
+  revoked_by: string
+  revoked_at: number
   expires_at: number
 }
 
@@ -157,6 +184,8 @@ export type EntryRow = Selectable<EntryTable>
 export type EntryRowDraft = Insertable<EntryTable>
 export type AgentRow = Selectable<AgentTable>
 export type AgentRowDraft = Insertable<AgentTable>
+export type IssuedSvidRow = Selectable<IssuedSvidTable>
+export type RevocationRow = Selectable<RevocationTable>
 export type BundleRow = Selectable<BundleTable>
 export type AuthorityRow = Selectable<AuthorityTable>
 export type ProgressRow = Selectable<ProgressTable>

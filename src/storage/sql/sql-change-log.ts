@@ -5,6 +5,7 @@ import type { Entry } from '../../spiffe/entry.ts'
 import { SpiffeError } from '../../spiffe/errors.ts'
 import type { ServiceEndpoint } from '../../spiffe/service-endpoint.ts'
 import type { Service } from '../../spiffe/service.ts'
+import type { Revocation } from '../../spiffe/revocation.ts'
 import type { SpiffeId } from '../../spiffe/spiffe-id.ts'
 import type { TrustDomain } from '../../spiffe/trust-domain.ts'
 import type { ChangedState, ChangeLog, Cursor, LogReading } from '../change-log.ts'
@@ -16,6 +17,7 @@ import type { ChangeKey } from './change-set.ts'
 import { chunks, idsPerStatement } from './chunks.ts'
 import { decodeEntry, entryColumns } from './entry-rows.ts'
 import { isLost, partOf, type LogHead } from './log-reading.ts'
+import { decodeRevocation } from './revocation-rows.ts'
 import type { Schema } from './schema.ts'
 import { decodeEndpoint, decodeService } from './service-rows.ts'
 import type { SqlDatabase } from './sql-database.ts'
@@ -62,7 +64,8 @@ export class SqlChangeLog implements ChangeLog {
 }
 
 const nothingChanged: ChangedState = {
-  entries: new Map(), agents: new Map(), bundles: new Map(), services: new Map(), endpoints: new Map(), authorities: false
+  entries: new Map(), agents: new Map(), bundles: new Map(), services: new Map(), endpoints: new Map(), revocations: new Map(),
+  authorities: false
 }
 
 const timeline = sql.raw<string>(timelineSql)
@@ -122,5 +125,11 @@ async function readState (trx: Transaction<Schema>, keys: readonly ChangeKey[]):
     const rows = await trx.selectFrom('service_endpoints').selectAll().where('id', 'in', ids).execute()
     for (const row of rows) endpoints.set(row.id, decodeEndpoint(row))
   }
-  return { entries, agents, bundles, services, endpoints, authorities: keys.some(([kind]) => kind === 'authorities') }
+  const revocations = new Map<string, Revocation | undefined>(named('revocation').map(id => [id, undefined]))
+  for (const ids of chunks([...revocations.keys()], idsPerStatement)) {
+    for (const row of await trx.selectFrom('revocations').selectAll().where('id', 'in', ids).execute()) {
+      revocations.set(row.id, decodeRevocation(row))
+    }
+  }
+  return { entries, agents, bundles, services, endpoints, revocations, authorities: keys.some(([kind]) => kind === 'authorities') }
 }

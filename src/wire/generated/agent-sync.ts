@@ -167,6 +167,44 @@ export type RemoveWorkloadResponse = Record<never, never>
 export type RemoveWorkloadResponseInit = Record<never, never>
 export const RemoveWorkloadResponse: MessageType<RemoveWorkloadResponse, RemoveWorkloadResponseInit> = new MessageType('assay.agent.v1.RemoveWorkloadResponse', () => [])
 
+export interface Revocation {
+  readonly id: string
+  readonly kind: string
+  readonly subject: string
+  readonly certificateDigests: ReadonlyArray<Uint8Array>
+  readonly expiresAt: bigint
+}
+export interface RevocationInit {
+  readonly id?: string | undefined
+  readonly kind?: string | undefined
+  readonly subject?: string | undefined
+  readonly certificateDigests?: ReadonlyArray<Uint8Array> | undefined
+  readonly expiresAt?: bigint | number | undefined
+}
+export const Revocation: MessageType<Revocation, RevocationInit> = new MessageType('assay.agent.v1.Revocation', () => [
+  field(1, 'id', 'string'),
+  field(2, 'kind', 'string'),
+  field(3, 'subject', 'string'),
+  repeated(4, 'certificateDigests', 'bytes'),
+  field(5, 'expiresAt', 'int64')
+])
+
+export interface Revocations {
+  readonly whole: boolean
+  readonly revocations: ReadonlyArray<Revocation>
+  readonly removedIds: ReadonlyArray<string>
+}
+export interface RevocationsInit {
+  readonly whole?: boolean | undefined
+  readonly revocations?: ReadonlyArray<RevocationInit> | undefined
+  readonly removedIds?: ReadonlyArray<string> | undefined
+}
+export const Revocations: MessageType<Revocations, RevocationsInit> = new MessageType('assay.agent.v1.Revocations', () => [
+  field(1, 'whole', 'bool'),
+  repeated(2, 'revocations', Revocation),
+  repeated(3, 'removedIds', 'string')
+])
+
 export interface SyncRequest {
   readonly resume: Cursor | undefined
   readonly agentVersion: string
@@ -207,6 +245,7 @@ export interface SyncResponse {
   readonly removedServiceIds: ReadonlyArray<string>
   readonly endpoints: ReadonlyArray<Endpoint>
   readonly removedEndpointIds: ReadonlyArray<string>
+  readonly revocations: Revocations | undefined
 }
 export interface SyncResponseInit {
   readonly cursor?: CursorInit | undefined
@@ -220,6 +259,7 @@ export interface SyncResponseInit {
   readonly removedServiceIds?: ReadonlyArray<string> | undefined
   readonly endpoints?: ReadonlyArray<EndpointInit> | undefined
   readonly removedEndpointIds?: ReadonlyArray<string> | undefined
+  readonly revocations?: RevocationsInit | undefined
 }
 export const SyncResponse: MessageType<SyncResponse, SyncResponseInit> = new MessageType('assay.agent.v1.SyncResponse', () => [
   field(1, 'cursor', Cursor),
@@ -232,7 +272,8 @@ export const SyncResponse: MessageType<SyncResponse, SyncResponseInit> = new Mes
   repeated(10, 'services', Service),
   repeated(11, 'removedServiceIds', 'string'),
   repeated(12, 'endpoints', Endpoint),
-  repeated(13, 'removedEndpointIds', 'string')
+  repeated(13, 'removedEndpointIds', 'string'),
+  field(8, 'revocations', Revocations)
 ])
 
 export const agentSyncService = {
