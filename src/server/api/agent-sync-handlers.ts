@@ -104,12 +104,16 @@ async function rememberVersion (id: SpiffeId, known: string, reported: string, {
  */
 function * messages (step: FeedStep): Generator<SyncResponseInit | Encoded<SyncResponse>> {
   const { cursor, snapshot, entries, removedEntryIds, bundles, removedTrustDomains, mesh } = step
-  if (mesh === nothingOfServices) return yield * pages(step, { more: false })
   const alone = !snapshot && entries.length + removedEntryIds.length + bundles.length + removedTrustDomains.length === 0
-  if (alone) return yield * changePages(mesh, cursor)
-  yield * pages(step, { more: true })
-  yield * wholePages(mesh, cursor)
-  yield { cursor: encodeCursor(cursor) }
+  if (mesh === nothingOfServices) {
+    yield * pages(step, { more: false })
+  } else if (alone) {
+    yield * changePages(mesh, cursor)
+  } else {
+    yield * pages(step, { more: true })
+    yield * partPages(mesh, cursor)
+    yield { cursor: encodeCursor(cursor) }
+  }
 }
 
 function * pages (step: FeedStep, { more }: { readonly more: boolean }): Generator<SyncResponseInit> {
@@ -143,7 +147,7 @@ function changePages (mesh: MeshStep, cursor: Cursor): readonly Encoded<SyncResp
 }
 
 /** Part of a step; its end says up to where it leads, so that the place in these messages may be that of another agent's step. */
-function wholePages (mesh: MeshStep, cursor: Cursor): readonly Encoded<SyncResponse>[] {
+function partPages (mesh: MeshStep, cursor: Cursor): readonly Encoded<SyncResponse>[] {
   const known = parts.get(mesh) ?? [...servicePages(mesh, cursor, { more: true })].map(page => encoded(SyncResponse, page))
   parts.set(mesh, known)
   return known
