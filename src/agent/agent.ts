@@ -12,7 +12,8 @@ import { agentCatalog, type AgentPlugins } from './agent-catalog.ts'
 import type { AgentConfig } from './agent-config.ts'
 import { AgentLife } from './agent-life.ts'
 import { agentMetrics } from './agent-metrics.ts'
-import { agentServices } from './agent-services.ts'
+import { openAgentMesh } from './agent-mesh.ts'
+import { agentServices, attestCallers } from './agent-services.ts'
 import { CacheFile } from './cache/cache-file.ts'
 import type { NodeCache } from './cache/node-cache.ts'
 import { usableCache } from './cache/usable-cache.ts'
@@ -22,6 +23,7 @@ import { readJoinToken } from './join.ts'
 import type { NodeMesh } from './node-services.ts'
 import { JwtCache } from './jwt-cache.ts'
 import { NodeIdentities } from './node-identities.ts'
+import { openNodeMesh } from './node-services.ts'
 import { ServerClient } from './server-client.ts'
 import { SvidCache } from './svid-cache.ts'
 import { untilHandedOver } from './until-handed-over.ts'
@@ -44,7 +46,7 @@ export interface RunAgentOptions {
  * `agent_expired`, `config_invalid`, `bootstrap_untrusted`, `join_token_invalid`, `socket_in_use`, `address_unusable`
  */
 export async function runAgent (config: AgentConfig, signal: AbortSignal, options: RunAgentOptions): Promise<void> {
-  const { log, clock = systemClock, random = Math.random, mesh, onReady } = options
+  const { log, clock = systemClock, random = Math.random, onReady } = options
   await using scope = new AsyncDisposableStack()
   const { dataDir, trustDomain } = config
   const host = { clock, log, dataDir, trustDomain, readJoinToken: () => readJoinToken(config) }
@@ -73,6 +75,7 @@ export async function runAgent (config: AgentConfig, signal: AbortSignal, option
   const metrics = createMetrics({ prefix: 'assay_agent' })
   const counters = agentMetrics(metrics, { identities, svids })
   const cacheFile = cacheFileOf(config, plugins)
+  const nodeMesh = options.mesh ?? (config.mesh === undefined ? undefined : openNodeMesh())
   const life: AgentLife = new AgentLife({
     config,
     store,
@@ -80,9 +83,9 @@ export async function runAgent (config: AgentConfig, signal: AbortSignal, option
     identities,
     svids,
     jwts,
-    mesh,
     client,
     cacheFile,
+    mesh: nodeMesh,
     onSynced: () => counters.synced(),
     clock,
     log,
@@ -94,19 +97,24 @@ export async function runAgent (config: AgentConfig, signal: AbortSignal, option
   const ready = async () => {
     if (!identities.synced) throw life.trouble ?? new SpiffeError('server_initializing', 'the agent has not synchronised yet')
   }
+  const attest = attestCallers({ attestors: plugins.all('WorkloadAttestor'), clock, metrics: attestationMetrics(metrics) })
   const services = agentServices(config, {
     identities,
     source: identitySource(identities, jwts, client),
-    attestors: plugins.all('WorkloadAttestor'),
+    attest,
     ready,
     clock,
-    metrics: { attestation: attestationMetrics(metrics), sds: counters.sds }
+    metrics: { sds: counters.sds }
   })
   const rpc = scope.use(openRpcServer({ services, log, clock }))
   const takeOver = predecessor !== undefined
   predecessor?.check()
   const { path } = await rpc.listenUnix({ path: config.socketPath, mode: 0o777, takeOver })
   log.info({ socket: path, takeOver }, 'agent socket is open')
+  const mesh = config.mesh === undefined || nodeMesh === undefined ? undefined : scope.use(await openAgentMesh(config.mesh, {
+    trustDomain, dataDir, identities, nodeMesh, attest, takeOver, clock, log,
+    async * revoked () { yield { digests: new Set(), ids: new Set() } }
+  }))
   // Without a cache a successor would have nothing to go on with.
   const successors = cacheFile === undefined ? undefined : scope.use(await openHandover(handover, takeOver, log))
   predecessor?.taken()
@@ -116,7 +124,8 @@ export async function runAgent (config: AgentConfig, signal: AbortSignal, option
       log.info({ socket: path }, 'agent is serving')
       onReady?.({ socketPath: path })
     }, signal),
-    signal => serveDiagnostics(config, { metrics, probes: { agent: ready }, log }, signal)
+    signal => serveDiagnostics(config, { metrics, probes: { agent: ready }, log }, signal),
+    ...mesh?.tasks ?? []
   ])
   const successor = await untilHandedOver(serve, successors, log, signal)
   if (successor !== undefined) await leave({ rpc, identities, clock })

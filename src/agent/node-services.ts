@@ -30,6 +30,10 @@ export interface NodeMesh {
   readonly localEndpoints: Watchable<readonly LocalEndpoint[]>
 }
 
+export function openNodeMesh (): NodeMesh {
+  return { services: new NodeServices(), localEndpoints: new Watchable<readonly LocalEndpoint[]>([]) }
+}
+
 /**
  * The services a node can call and the endpoints behind them. Follows the server as entries do; without one it stays as it was.
  */

@@ -244,6 +244,36 @@ export const commandTree: CommandGroup = {
         }
       }
     },
+    mesh: {
+      summary: 'The node\'s proxy and the workloads it serves',
+      commands: {
+        status: {
+          summary: 'Show the workloads of this node and what its proxy does for them',
+          load: async () => (await import('./mesh/mesh-status.ts')).meshStatus
+        },
+        add: {
+          summary: 'Tell the agent of a workload in a network namespace of its own',
+          load: async () => (await import('./mesh/mesh-workloads.ts')).meshAdd
+        },
+        remove: {
+          summary: 'Tell the agent that a workload is gone',
+          load: async () => (await import('./mesh/mesh-workloads.ts')).meshRemove
+        }
+      }
+    },
+    envoy: {
+      summary: 'Configuration for the node\'s Envoy',
+      commands: {
+        bootstrap: {
+          summary: 'Print what an Envoy is started with that takes everything else from the agent',
+          load: async () => (await import('./envoy/envoy-bootstrap.ts')).envoyBootstrapCommand
+        }
+      }
+    },
+    cni: {
+      summary: 'Tell the agent of containers, as a plugin of their runtime (CNI)',
+      load: async () => (await import('./mesh/cni.ts')).cni
+    },
     api: {
       summary: 'Call the Workload API as a workload does',
       commands: {
@@ -286,6 +316,27 @@ export const commandTree: CommandGroup = {
         verify: {
           summary: 'Judge an SVID by a bundle',
           load: async () => (await import('./svid/svid-verify.ts')).svidVerify
+        }
+      }
+    },
+    redirect: {
+      summary: 'Make what workloads connect to arrive at the node\'s proxy, without their help',
+      commands: {
+        plan: {
+          summary: 'Print the rules that apply would write',
+          load: async () => (await import('./redirect/redirect-plan.ts')).redirectPlan
+        },
+        apply: {
+          summary: 'Redirect a namespace, a user or a control group',
+          load: async () => (await import('./redirect/redirect-apply.ts')).redirectApply
+        },
+        list: {
+          summary: 'Show what is redirected, and how much came that way',
+          load: async () => (await import('./redirect/redirect-list.ts')).redirectList
+        },
+        remove: {
+          summary: 'Take the rules away again',
+          load: async () => (await import('./redirect/redirect-remove.ts')).redirectRemove
         }
       }
     },

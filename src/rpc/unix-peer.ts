@@ -1,7 +1,7 @@
 import { closeSync } from 'node:fs'
 import type { Socket } from 'node:net'
 import { SpiffeError } from '../spiffe/errors.ts'
-import { readExecutable, readPidOf, readStartTime, sameExecutable, type Executable } from './process-facts.ts'
+import { readExecutable, readPidOf, readStartTime, sameExecutable, type Executable } from '../runtime/process-facts.ts'
 import { peerCredentials, peerPidfd } from './socket-options.ts'
 
 /** The process at the other end of a Unix socket, as the kernel knew it when it connected. */

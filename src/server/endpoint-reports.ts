@@ -21,9 +21,12 @@ export interface EndpointReportsDeps {
 /** Reports of many agents are written together. */
 const flushEveryMs = 50
 const retryEveryMs = 1_000
-/** Of one agent so many are written at once, and then one a second: a node that cannot make up its mind keeps nobody busy. */
-const burst = 5
-const refillEveryMs = 1_000
+/**
+ * Of one agent so many are written at once, and then four a second: a node that cannot make up its mind keeps nobody busy, and one on which
+ * pods come and go is not held up: until callers hear of it, they call who is gone.
+ */
+const burst = 20
+const refillEveryMs = 250
 
 /** One stream's reports. */
 export interface EndpointReport extends Disposable {

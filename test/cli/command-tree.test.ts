@@ -50,6 +50,7 @@ void t.test('the commands that must exist exist', async t => {
     'localauthority jwt show', 'localauthority jwt prepare', 'localauthority jwt activate', 'localauthority jwt taint',
     'localauthority jwt revoke', 'upstreamauthority taint', 'upstreamauthority revoke', 'rotate', 'x509 mint', 'jwt mint',
     'api fetch x509', 'api fetch jwt', 'api watch', 'api validate jwt', 'svid inspect', 'svid verify', 'drill failover', 'errors',
+    'redirect plan', 'redirect apply', 'redirect list', 'redirect remove',
     'completion', 'demo'
   ]) t.ok(known.includes(path), path)
 })

@@ -74,6 +74,7 @@ export async function startTestAgent (server: TestServer, options: TestAgentOpti
       disableSpiffeCertValidation: false,
       requireSecurityHeader: false
     },
+    mesh: undefined,
     plugins: z.strictObject(pluginSchemas(agentCatalog)).parse({}),
     logLevel: 'info',
     logFile: undefined,

@@ -2,7 +2,51 @@
 import { MessageType, field, repeated } from '../message-type.ts'
 import { type HandlersOf, method } from '../service.ts'
 import { Endpoint, type EndpointInit, Service, type ServiceInit } from './assay-types.ts'
-import { Bundle, type BundleInit, Entry, type EntryInit } from './types.ts'
+import { Bundle, type BundleInit, Entry, type EntryInit, Selector, type SelectorInit } from './types.ts'
+
+export interface AddWorkloadRequest {
+  readonly id: string
+  readonly name: string
+  readonly netnsPath: string
+  readonly addresses: ReadonlyArray<string>
+  readonly selectors: ReadonlyArray<Selector>
+}
+export interface AddWorkloadRequestInit {
+  readonly id?: string | undefined
+  readonly name?: string | undefined
+  readonly netnsPath?: string | undefined
+  readonly addresses?: ReadonlyArray<string> | undefined
+  readonly selectors?: ReadonlyArray<SelectorInit> | undefined
+}
+export const AddWorkloadRequest: MessageType<AddWorkloadRequest, AddWorkloadRequestInit> = new MessageType('assay.agent.v1.AddWorkloadRequest', () => [
+  field(1, 'id', 'string'),
+  field(2, 'name', 'string'),
+  field(3, 'netnsPath', 'string'),
+  repeated(4, 'addresses', 'string'),
+  repeated(5, 'selectors', Selector)
+])
+
+export interface AddWorkloadResponse {
+  readonly spiffeId: string
+  readonly served: boolean
+  readonly outboundPort: number
+  readonly inboundPort: number
+  readonly mark: number
+}
+export interface AddWorkloadResponseInit {
+  readonly spiffeId?: string | undefined
+  readonly served?: boolean | undefined
+  readonly outboundPort?: number | undefined
+  readonly inboundPort?: number | undefined
+  readonly mark?: number | undefined
+}
+export const AddWorkloadResponse: MessageType<AddWorkloadResponse, AddWorkloadResponseInit> = new MessageType('assay.agent.v1.AddWorkloadResponse', () => [
+  field(1, 'spiffeId', 'string'),
+  field(2, 'served', 'bool'),
+  field(3, 'outboundPort', 'uint32'),
+  field(4, 'inboundPort', 'uint32'),
+  field(5, 'mark', 'uint32')
+])
 
 export interface Cursor {
   readonly epoch: string
@@ -16,6 +60,112 @@ export const Cursor: MessageType<Cursor, CursorInit> = new MessageType('assay.ag
   field(1, 'epoch', 'string'),
   field(2, 'number', 'uint64')
 ])
+
+export interface Envoy {
+  readonly pid: number
+  readonly restarts: number
+  readonly lastExit: string
+  readonly adminSocket: string
+  readonly state: string
+  readonly version: string
+}
+export interface EnvoyInit {
+  readonly pid?: number | undefined
+  readonly restarts?: number | undefined
+  readonly lastExit?: string | undefined
+  readonly adminSocket?: string | undefined
+  readonly state?: string | undefined
+  readonly version?: string | undefined
+}
+export const Envoy: MessageType<Envoy, EnvoyInit> = new MessageType('assay.agent.v1.Envoy', () => [
+  field(1, 'pid', 'uint32'),
+  field(2, 'restarts', 'uint32'),
+  field(3, 'lastExit', 'string'),
+  field(4, 'adminSocket', 'string'),
+  field(5, 'state', 'string'),
+  field(6, 'version', 'string')
+])
+
+export type GetMeshStatusRequest = Record<never, never>
+export type GetMeshStatusRequestInit = Record<never, never>
+export const GetMeshStatusRequest: MessageType<GetMeshStatusRequest, GetMeshStatusRequestInit> = new MessageType('assay.agent.v1.GetMeshStatusRequest', () => [])
+
+export interface MeshStatus {
+  readonly workloads: ReadonlyArray<MeshWorkload>
+  readonly proxies: number
+  readonly refused: ReadonlyArray<RefusedResource>
+  readonly envoy: Envoy | undefined
+  readonly services: number
+  readonly endpoints: number
+}
+export interface MeshStatusInit {
+  readonly workloads?: ReadonlyArray<MeshWorkloadInit> | undefined
+  readonly proxies?: number | undefined
+  readonly refused?: ReadonlyArray<RefusedResourceInit> | undefined
+  readonly envoy?: EnvoyInit | undefined
+  readonly services?: number | undefined
+  readonly endpoints?: number | undefined
+}
+export const MeshStatus: MessageType<MeshStatus, MeshStatusInit> = new MessageType('assay.agent.v1.MeshStatus', () => [
+  repeated(1, 'workloads', MeshWorkload),
+  field(2, 'proxies', 'uint32'),
+  repeated(3, 'refused', RefusedResource),
+  field(4, 'envoy', Envoy),
+  field(5, 'services', 'uint32'),
+  field(6, 'endpoints', 'uint32')
+])
+
+export interface MeshWorkload {
+  readonly uid: string
+  readonly name: string
+  readonly addresses: ReadonlyArray<string>
+  readonly spiffeId: string
+  readonly served: boolean
+}
+export interface MeshWorkloadInit {
+  readonly uid?: string | undefined
+  readonly name?: string | undefined
+  readonly addresses?: ReadonlyArray<string> | undefined
+  readonly spiffeId?: string | undefined
+  readonly served?: boolean | undefined
+}
+export const MeshWorkload: MessageType<MeshWorkload, MeshWorkloadInit> = new MessageType('assay.agent.v1.MeshWorkload', () => [
+  field(1, 'uid', 'string'),
+  field(2, 'name', 'string'),
+  repeated(3, 'addresses', 'string'),
+  field(4, 'spiffeId', 'string'),
+  field(5, 'served', 'bool')
+])
+
+export interface RefusedResource {
+  readonly type: string
+  readonly name: string
+  readonly reason: string
+}
+export interface RefusedResourceInit {
+  readonly type?: string | undefined
+  readonly name?: string | undefined
+  readonly reason?: string | undefined
+}
+export const RefusedResource: MessageType<RefusedResource, RefusedResourceInit> = new MessageType('assay.agent.v1.RefusedResource', () => [
+  field(1, 'type', 'string'),
+  field(2, 'name', 'string'),
+  field(3, 'reason', 'string')
+])
+
+export interface RemoveWorkloadRequest {
+  readonly id: string
+}
+export interface RemoveWorkloadRequestInit {
+  readonly id?: string | undefined
+}
+export const RemoveWorkloadRequest: MessageType<RemoveWorkloadRequest, RemoveWorkloadRequestInit> = new MessageType('assay.agent.v1.RemoveWorkloadRequest', () => [
+  field(1, 'id', 'string')
+])
+
+export type RemoveWorkloadResponse = Record<never, never>
+export type RemoveWorkloadResponseInit = Record<never, never>
+export const RemoveWorkloadResponse: MessageType<RemoveWorkloadResponse, RemoveWorkloadResponseInit> = new MessageType('assay.agent.v1.RemoveWorkloadResponse', () => [])
 
 export interface SyncRequest {
   readonly resume: Cursor | undefined
@@ -92,3 +242,13 @@ export const agentSyncService = {
   }
 } as const
 export type AgentSyncHandlers<Context> = HandlersOf<typeof agentSyncService.methods, Context>
+
+export const meshService = {
+  name: 'assay.agent.v1.Mesh',
+  methods: {
+    addWorkload: method('unary', 'AddWorkload', AddWorkloadRequest, AddWorkloadResponse),
+    removeWorkload: method('unary', 'RemoveWorkload', RemoveWorkloadRequest, RemoveWorkloadResponse),
+    getMeshStatus: method('unary', 'GetMeshStatus', GetMeshStatusRequest, MeshStatus)
+  }
+} as const
+export type MeshHandlers<Context> = HandlersOf<typeof meshService.methods, Context>
