@@ -40,10 +40,9 @@ function meshEndpointOf ({ spiffeId, address, transports }: ServiceEndpoint): Me
   return { id: spiffeId, address, transport: transports[0] ?? 'mtls' }
 }
 
-/** Whoever answers there shows one of the service's identities; which one is not known before. */
-function staticEndpointsOf ({ name, spiffeIds, staticEndpoints }: Service): MeshEndpoint[] {
-  return staticEndpoints.flatMap(({ address, port }) => spiffeIds.slice(0, 1).map((id): MeshEndpoint =>
-    ({ id, address, port, transport: 'mtls', service: name })))
+/** Whoever answers there shows one of the service's identities, whichever: a connection accepts all of them. */
+function staticEndpointsOf ({ name, spiffeIds: [id], staticEndpoints }: Service): MeshEndpoint[] {
+  return id === undefined ? [] : staticEndpoints.map(({ address, port }) => ({ id, address, port, transport: 'mtls', service: name }))
 }
 
 function usableAddress (text: string): LocalEndpoint['address'] | undefined {
