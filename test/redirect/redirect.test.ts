@@ -34,6 +34,8 @@ function variant (name: string, tool: 'nft' | 'iptables', folder: string | undef
   return { name, tool, path, skip: needsNamespaces !== false ? needsNamespaces : works ? false : `needs ${name}` }
 }
 
+const [nft] = variants as [Variant]
+
 mkdirSync(legacy)
 for (const name of ['iptables', 'ip6tables', 'iptables-restore', 'ip6tables-restore']) {
   symlinkSync(`/usr/sbin/${name.replace('tables', 'tables-legacy')}`, join(legacy, name))
@@ -131,6 +133,11 @@ for (const { name, tool, path, skip } of variants) {
     await connect(workload, '192.0.2.2', 9090)
     t.equal((await elsewhere.next()).port, 9090, 'what the proxy marked is not sent back to it')
 
+    if (tool === 'iptables' && nft.skip === false) {
+      await applyRedirect(plan, signal)
+      t.match(await listRedirects(here.path, signal), [{ tool: /^nftables/ }], 'nftables takes over')
+      t.equal((await listRedirects(here.path, signal)).length, 1, 'and what the other tool wrote is gone')
+    }
     t.equal(await removeRedirect(plan.scope, signal), true)
     await connect(workload, '192.0.2.2', 8080)
     t.equal((await elsewhere.next()).port, 8080, 'after: straight there again')
@@ -144,8 +151,6 @@ for (const { name, tool, path, skip } of variants) {
 async function assay (host: Namespace, ...words: string[]): Promise<string> {
   return await host.run(process.execPath, join(root, 'src/cli/main.ts'), 'redirect', ...words)
 }
-
-const [nft] = variants as [Variant]
 
 void t.test('a user of a host', { skip: nft.skip }, async t => {
   await using pair = await Namespace.openPair()
