@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import protobuf from 'protobufjs'
 import { newerFields, newerMessages } from './outputs.ts'
+import { sentFields } from './sent-fields.ts'
 
 const repository = join(import.meta.dirname, '..', '..')
 const envoy = join(repository, 'node_modules', '@grpc', 'grpc-js-xds', 'deps')
@@ -19,6 +20,7 @@ export function loadProtos (files: readonly string[]): protobuf.Root {
   }
   root.loadSync([...files], { keepCase: true })
   addNewer(root)
+  removeUnsent(root)
   root.resolveAll()
   return root
 }
@@ -35,5 +37,15 @@ function addNewer (root: protobuf.Root): void {
     const owner = root.lookup(message)
     if (!(owner instanceof protobuf.Type)) continue
     owner.add(rule === 'string-map' ? new protobuf.MapField(name, number, 'string', type) : new protobuf.Field(name, number, type, rule))
+  }
+}
+
+function removeUnsent (root: protobuf.Root): void {
+  for (const [message, sent] of Object.entries(sentFields)) {
+    const type = root.lookup(message)
+    if (!(type instanceof protobuf.Type)) continue
+    const missing = sent.find(name => type.fields[name] === undefined)
+    if (missing !== undefined) throw new Error(`${message} has no field ${missing}`)
+    for (const field of type.fieldsArray) if (!sent.includes(field.name)) type.remove(field)
   }
 }

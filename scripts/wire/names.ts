@@ -12,11 +12,18 @@ export function packageOf (object: protobuf.ReflectionObject): string {
   return parent === null ? '' : fullName(parent)
 }
 
+/** Packages whose messages are named as those of another that they use; ours begin so. */
+const prefixes: ReadonlyMap<string, string> = new Map([
+  ['envoy.extensions.filters.network.rbac.v3', 'Network'],
+  ['envoy.extensions.filters.http.rbac.v3', 'Http'],
+  ['envoy.extensions.upstreams.http.v3', 'Upstream']
+])
+
 /** `ListEntriesRequest_Filter` for a nested message; those of xds, whose names Envoy has too, begin with `Xds`. */
 export function localName (object: protobuf.ReflectionObject): string {
   const pack = packageOf(object)
   const name = fullName(object).slice(pack === '' ? 0 : pack.length + 1).replaceAll('.', '_')
-  return pack.startsWith('xds.') ? `Xds${name}` : name
+  return `${pack.startsWith('xds.') ? 'Xds' : prefixes.get(pack) ?? ''}${name}`
 }
 
 /** proto3's JSON name: `x509_svid_ttl` → `x509SvidTtl`. */

@@ -27,8 +27,13 @@ export const groups: ReadonlyArray<readonly Output[]> = [
     server('logger', 'Logger', 'logger'),
     server('svid', 'SVID', 'svid'),
     server('trustdomain', 'TrustDomain', 'trustDomain'),
-    api('agent-sync', 'assay.agent.v1', ['assay/agent/v1/sync.proto'], { 'assay.agent.v1.AgentSync': 'agentSync' }),
-    api('cluster', 'assay.server.v1', ['assay/server/v1/cluster.proto'], { 'assay.server.v1.Cluster': 'cluster' }),
+    api('assay-types', 'assay.types.v1', ['assay/types/v1/service.proto'], {}),
+    api('agent-sync', 'assay.agent.v1', ['assay/agent/v1/sync.proto', 'assay/agent/v1/mesh.proto'],
+      { 'assay.agent.v1.AgentSync': 'agentSync', 'assay.agent.v1.Mesh': 'mesh' }),
+    api('cluster', 'assay.server.v1', ['cluster', 'services'].map(name => `assay/server/v1/${name}.proto`),
+      { 'assay.server.v1.Cluster': 'cluster', 'assay.server.v1.ServiceRegistry': 'serviceRegistry' }),
+    api('revocation', 'assay.server.revocation.v1', ['assay/server/revocation/v1/revocation.proto'],
+      { 'assay.server.revocation.v1.Revocation': 'revocation' }),
     api('agent-debug', 'spire.agent.debug.v1', ['spire/api/agent/debug/v1/debug.proto'], { 'spire.agent.debug.v1.Debug': 'debug' }),
     api('agent-logger', 'spire.api.agent.logger.v1', ['spire/api/agent/logger/v1/logger.proto'],
       { 'spire.api.agent.logger.v1.Logger': 'logger' }),
@@ -40,13 +45,42 @@ export const groups: ReadonlyArray<readonly Output[]> = [
     api('reflection-alpha', 'grpc.reflection.v1alpha', ['grpc/reflection/v1alpha/reflection.proto'],
       { 'grpc.reflection.v1alpha.ServerReflection': 'reflectionAlpha' }),
     api('google-rpc', 'google.rpc', ['google/rpc/status.proto', 'google/rpc/error_details.proto'], {}),
-    { file: 'envoy-sds', packages: ['envoy.service.discovery.v3', 'envoy.service.secret.v3'], protos: ['envoy/service/secret/v3/sds.proto'],
-      messages: [], services: { 'envoy.service.secret.v3.SecretDiscoveryService': 'secretDiscovery' } },
+    { file: 'envoy-sds', packages: ['envoy.service.discovery.v3', 'envoy.service.secret.v3'],
+      protos: ['envoy/service/secret/v3/sds.proto', 'envoy/service/discovery/v3/ads.proto'], messages: [],
+      services: { 'envoy.service.secret.v3.SecretDiscoveryService': 'secretDiscovery',
+        'envoy.service.discovery.v3.AggregatedDiscoveryService': 'aggregatedDiscovery' } },
     { file: 'envoy-tls', packages: ['envoy.extensions.transport_sockets.tls.v3'],
-      protos: ['secret', 'tls_spiffe_validator_config'].map(name => `envoy/extensions/transport_sockets/tls/v3/${name}.proto`),
-      messages: ['Secret', 'SPIFFECertValidatorConfig'].map(name => `envoy.extensions.transport_sockets.tls.v3.${name}`), services: {} },
-    { file: 'envoy-core', packages: ['envoy.config.core.v3', 'envoy.type.v3', 'envoy.type.matcher.v3'], protos: [], messages: [],
-      services: {} },
+      protos: ['secret', 'tls_spiffe_validator_config', 'tls'].map(name => `envoy/extensions/transport_sockets/tls/v3/${name}.proto`),
+      messages: ['Secret', 'SPIFFECertValidatorConfig', 'DownstreamTlsContext', 'UpstreamTlsContext']
+        .map(name => `envoy.extensions.transport_sockets.tls.v3.${name}`), services: {} },
+    envoy('listener', ['config.listener.v3'], ['config/listener/v3/listener.proto'], ['Listener']),
+    envoy('cluster', ['config.cluster.v3'], ['config/cluster/v3/cluster.proto'], ['Cluster']),
+    envoy('endpoint', ['config.endpoint.v3'], ['config/endpoint/v3/endpoint.proto'], ['ClusterLoadAssignment']),
+    envoy('route', ['config.route.v3'], ['config/route/v3/route.proto'], ['RouteConfiguration']),
+    envoy('rbac', ['config.rbac.v3'], ['config/rbac/v3/rbac.proto'], ['RBAC']),
+    envoy('access-log', ['config.accesslog.v3'], ['config/accesslog/v3/accesslog.proto'], ['AccessLog']),
+    extension('file-access-log', 'access_loggers.file.v3', 'file', ['FileAccessLog']),
+    extension('original-dst', 'filters.listener.original_dst.v3', 'original_dst', ['OriginalDst']),
+    extension('tls-inspector', 'filters.listener.tls_inspector.v3', 'tls_inspector', ['TlsInspector']),
+    extension('tcp-proxy', 'filters.network.tcp_proxy.v3', 'tcp_proxy', ['TcpProxy']),
+    extension('http-connection-manager', 'filters.network.http_connection_manager.v3', 'http_connection_manager',
+      ['HttpConnectionManager']),
+    extension('network-rbac', 'filters.network.rbac.v3', 'rbac', ['RBAC']),
+    extension('http-rbac', 'filters.http.rbac.v3', 'rbac', ['RBAC']),
+    extension('router', 'filters.http.router.v3', 'router', ['Router']),
+    extension('set-filter-state', 'filters.network.set_filter_state.v3', 'set_filter_state', ['Config']),
+    extension('http-set-filter-state', 'filters.http.set_filter_state.v3', 'set_filter_state', ['Config']),
+    extension('filter-state-value', 'filters.common.set_filter_state.v3', 'value', ['FilterStateValue']),
+    extension('upstream-http', 'upstreams.http.v3', 'http_protocol_options', ['HttpProtocolOptions']),
+    extension('raw-buffer', 'transport_sockets.raw_buffer.v3', 'raw_buffer', ['RawBuffer']),
+    extension('internal-upstream', 'transport_sockets.internal_upstream.v3', 'internal_upstream', ['InternalUpstreamTransport']),
+    extension('previous-hosts', 'retry.host.previous_hosts.v3', 'previous_hosts', ['PreviousHostsPredicate']),
+    extension('on-demand-secret', 'transport_sockets.tls.cert_selectors.on_demand_secret.v3', 'config', ['Config']),
+    extension('static-name', 'transport_sockets.tls.cert_mappers.static_name.v3', 'config', ['StaticName']),
+    extension('filter-state-name', 'transport_sockets.tls.cert_mappers.filter_state_override.v3', 'config', ['Config']),
+    extension('filter-state-address', 'local_address_selectors.filter_state_override.v3', 'config', ['Config']),
+    { file: 'envoy-core', packages: ['envoy.config.core.v3', 'envoy.type.v3', 'envoy.type.matcher.v3', 'envoy.type.metadata.v3'],
+      protos: [], messages: [], services: {} },
     { file: 'xds-core', packages: ['xds.core.v3'], protos: [], messages: [], services: {} },
     { file: 'well-known', packages: ['google.protobuf'], protos: [], messages: [], services: {} }
   ]
@@ -56,6 +90,10 @@ export const groups: ReadonlyArray<readonly Output[]> = [
 export const newerFields: ReadonlyArray<{ message: string, name: string, number: number, type: string,
   rule?: 'repeated' | 'string-map' }> = [
   { message: 'envoy.config.core.v3.SocketAddress', name: 'network_namespace_filepath', number: 7, type: 'string' },
+  { message: 'envoy.extensions.transport_sockets.tls.v3.CommonTlsContext', name: 'custom_tls_certificate_selector', number: 16,
+    type: 'envoy.config.core.v3.TypedExtensionConfig' },
+  { message: 'envoy.extensions.filters.network.set_filter_state.v3.Config', name: 'on_downstream_tls_handshake', number: 2,
+    type: 'envoy.extensions.filters.common.set_filter_state.v3.FilterStateValue', rule: 'repeated' },
   { message: 'envoy.extensions.transport_sockets.tls.v3.GenericSecret', name: 'secrets', number: 2,
     type: 'envoy.config.core.v3.DataSource', rule: 'string-map' },
   { message: 'envoy.extensions.transport_sockets.tls.v3.SPIFFECertValidatorConfig', name: 'trust_bundles', number: 2,
@@ -76,6 +114,17 @@ export const newerMessages: ReadonlyArray<{ parent: string, name: string,
 
 function api (file: string, pack: string, protos: readonly string[], services: Readonly<Record<string, string>>): Output {
   return { file, packages: [pack], protos, messages: ['*'], services }
+}
+
+/** Messages of Envoy's own configuration. */
+function envoy (file: string, packages: readonly string[], protos: readonly string[], messages: readonly string[]): Output {
+  const [first] = packages
+  return { file: `envoy-${file}`, packages: packages.map(name => `envoy.${name}`), protos: protos.map(path => `envoy/${path}`),
+    messages: messages.map(name => `envoy.${first}.${name}`), services: {} }
+}
+
+function extension (file: string, pack: string, proto: string, messages: readonly string[]): Output {
+  return envoy(file, [`extensions.${pack}`], [`extensions/${pack.replaceAll('.', '/')}/${proto}.proto`], messages)
 }
 
 function server (folder: string, service: string, name: string): Output {

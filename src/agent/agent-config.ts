@@ -9,6 +9,7 @@ import { SpiffeError } from '../spiffe/errors.ts'
 import { parseTrustDomain, type TrustDomain } from '../spiffe/trust-domain.ts'
 import type { KeyType } from '../x509/key-type.ts'
 import { agentCatalog, type AgentPlugins } from './agent-catalog.ts'
+import { type MeshConfig, meshConfigOf, meshSchema } from './mesh-config.ts'
 
 /** What `runAgent` needs; every default is filled in. */
 export interface AgentConfig extends LogConfig {
@@ -43,6 +44,8 @@ export interface AgentConfig extends LogConfig {
   /** Take the place of an agent that runs on the same socket. */
   readonly takeOver: boolean
   readonly sds: SdsConfig
+  /** `undefined`: the agent is no proxy's control plane. */
+  readonly mesh: MeshConfig | undefined
   readonly plugins: ConfiguredPlugins<AgentPlugins>
   readonly prometheus: ListenAddress | undefined
   readonly healthChecks: HealthChecks | undefined
@@ -101,6 +104,7 @@ const agentSchema = z.strictObject({
 
 const configSchema = z.strictObject({
   agent: z.preprocess(value => value ?? {}, agentSchema),
+  mesh: meshSchema.nullish(),
   plugins: z.preprocess(value => value ?? {}, z.strictObject(pluginSchemas(agentCatalog))),
   telemetry: telemetrySchema.nullish(),
   health_checks: healthChecksSchema.nullish()
@@ -138,7 +142,7 @@ export function parseAgentConfig (source: ConfigSource): AgentConfig {
   if (reading.value === undefined) {
     throw new SpiffeError('config_invalid', formatProblems(reading.problems), { details: { problems: reading.problems } })
   }
-  const { agent, plugins } = reading.value
+  const { agent, mesh, plugins } = reading.value
   return {
     trustDomain: agent.trust_domain,
     serverAddresses: agent.server_addresses ?? [`${bracketed(agent.server_address ?? '')}:${agent.server_port}`],
@@ -168,6 +172,7 @@ export function parseAgentConfig (source: ConfigSource): AgentConfig {
       disableSpiffeCertValidation: agent.sds.disable_spiffe_cert_validation,
       requireSecurityHeader: agent.sds.require_security_header
     },
+    mesh: mesh === null || mesh === undefined ? undefined : meshConfigOf(mesh),
     plugins,
     logLevel: agent.log_level,
     logFile: agent.log_file,

@@ -17,28 +17,43 @@ import { workloadHandlers } from '../workloadapi/workload-handlers.ts'
 import type { AgentConfig } from './agent-config.ts'
 import type { AgentIdentitySource } from './identity-source.ts'
 import type { NodeIdentities } from './node-identities.ts'
+import type { Revocations } from './revocations.ts'
 
 export interface AgentServicesDeps {
   readonly identities: NodeIdentities
+  readonly revocations: Revocations
   readonly source: AgentIdentitySource
-  readonly attestors: readonly WorkloadAttestor[]
+  readonly attest: AttestCaller
   readonly ready: () => Promise<void>
   readonly clock: Clock
-  readonly metrics: { readonly attestation: AttestationMetrics, readonly sds: SdsMetrics }
+  readonly metrics: { readonly sds: SdsMetrics }
+}
+
+export type AttestCaller = (context: CallContext) => Promise<readonly Selector[]>
+
+export interface AttestCallersDeps {
+  readonly attestors: readonly WorkloadAttestor[]
+  readonly clock: Clock
+  readonly metrics: AttestationMetrics
+}
+
+/** Attests who calls over a Unix socket. */
+export function attestCallers ({ attestors, clock, metrics }: AttestCallersDeps): AttestCaller {
+  return async context => {
+    if (context.caller.kind !== 'unix') throw new SpiffeError('workload_attestation_failed', 'the caller is not a local process')
+    return await attestWorkload(context.caller.peer, { attestors, clock, log: context.log, metrics }, context.signal)
+  }
 }
 
 /** What the agent offers on its socket. */
 export function agentServices (config: AgentConfig, deps: AgentServicesDeps): BoundService[] {
-  const { identities, source, attestors, ready, clock, metrics } = deps
-  const attest = async (context: CallContext): Promise<readonly Selector[]> => {
-    if (context.caller.kind !== 'unix') throw new SpiffeError('workload_attestation_failed', 'the caller is not a local process')
-    return await attestWorkload(context.caller.peer, { attestors, clock, log: context.log, metrics: metrics.attestation }, context.signal)
-  }
+  const { identities, revocations, source, attest, ready, clock, metrics } = deps
   const services: BoundService[] = [
     ...config.disableWorkloadApi ? [] : [bind(workloadService, workloadHandlers({
       attestWorkload: attest,
       identities: source,
       clock,
+      isRevoked: id => revocations.current.ids.has(id),
       allowUnauthenticatedVerifiers: config.allowUnauthenticatedVerifiers,
       allowedForeignJwtClaims: config.allowedForeignJwtClaims
     }))],

@@ -12,15 +12,19 @@ import { agentCatalog, type AgentPlugins } from './agent-catalog.ts'
 import type { AgentConfig } from './agent-config.ts'
 import { AgentLife } from './agent-life.ts'
 import { agentMetrics } from './agent-metrics.ts'
-import { agentServices } from './agent-services.ts'
+import { openAgentMesh } from './agent-mesh.ts'
+import { agentServices, attestCallers } from './agent-services.ts'
 import { CacheFile } from './cache/cache-file.ts'
 import type { NodeCache } from './cache/node-cache.ts'
 import { usableCache } from './cache/usable-cache.ts'
 import { askForHandover, handoverPath, openHandover } from './handover.ts'
 import { identitySource } from './identity-source.ts'
 import { readJoinToken } from './join.ts'
+import type { NodeMesh } from './node-services.ts'
 import { JwtCache } from './jwt-cache.ts'
 import { NodeIdentities } from './node-identities.ts'
+import { openNodeMesh } from './node-services.ts'
+import { Revocations } from './revocations.ts'
 import { ServerClient } from './server-client.ts'
 import { SvidCache } from './svid-cache.ts'
 import { untilHandedOver } from './until-handed-over.ts'
@@ -30,6 +34,8 @@ export interface RunAgentOptions {
   readonly log: Logger
   readonly clock?: Clock
   readonly random?: () => number
+  /** Of a node that calls services, or is called. */
+  readonly mesh?: NodeMesh | undefined
   /** Called once the socket accepts connections and the agent has its identity. */
   readonly onReady?: (ready: { readonly socketPath: string }) => void
 }
@@ -55,6 +61,7 @@ export async function runAgent (config: AgentConfig, signal: AbortSignal, option
 
   const svids = new SvidCache({ keyType: config.workloadKeyType, maxIdle: config.x509SvidCacheMaxSize, random }, clock, log)
   const identities = new NodeIdentities(stored?.bundle ?? { trustDomain, x509Authorities: [], jwtAuthorities: [] }, svids, clock)
+  const revocations = new Revocations()
   const jwts = new JwtCache(config.jwtSvidCacheMaxSize, clock)
   const client = scope.use(new ServerClient({
     addresses: config.serverAddresses,
@@ -70,15 +77,18 @@ export async function runAgent (config: AgentConfig, signal: AbortSignal, option
   const metrics = createMetrics({ prefix: 'assay_agent' })
   const counters = agentMetrics(metrics, { identities, svids })
   const cacheFile = cacheFileOf(config, plugins)
+  const nodeMesh = options.mesh ?? (config.mesh === undefined ? undefined : openNodeMesh())
   const life: AgentLife = new AgentLife({
     config,
     store,
     attestor: plugins.only('NodeAttestor'),
     identities,
+    revocations,
     svids,
     jwts,
     client,
     cacheFile,
+    mesh: nodeMesh,
     onSynced: () => counters.synced(),
     clock,
     log,
@@ -90,19 +100,25 @@ export async function runAgent (config: AgentConfig, signal: AbortSignal, option
   const ready = async () => {
     if (!identities.synced) throw life.trouble ?? new SpiffeError('server_initializing', 'the agent has not synchronised yet')
   }
+  const attest = attestCallers({ attestors: plugins.all('WorkloadAttestor'), clock, metrics: attestationMetrics(metrics) })
   const services = agentServices(config, {
     identities,
+    revocations,
     source: identitySource(identities, jwts, client),
-    attestors: plugins.all('WorkloadAttestor'),
+    attest,
     ready,
     clock,
-    metrics: { attestation: attestationMetrics(metrics), sds: counters.sds }
+    metrics: { sds: counters.sds }
   })
   const rpc = scope.use(openRpcServer({ services, log, clock }))
   const takeOver = predecessor !== undefined
   predecessor?.check()
   const { path } = await rpc.listenUnix({ path: config.socketPath, mode: 0o777, takeOver })
   log.info({ socket: path, takeOver }, 'agent socket is open')
+  const mesh = config.mesh === undefined || nodeMesh === undefined ? undefined : scope.use(await openAgentMesh(config.mesh, {
+    trustDomain, dataDir, identities, nodeMesh, attest, takeOver, clock, log,
+    revoked: signal => revocations.watch(signal)
+  }))
   // Without a cache a successor would have nothing to go on with.
   const successors = cacheFile === undefined ? undefined : scope.use(await openHandover(handover, takeOver, log))
   predecessor?.taken()
@@ -112,7 +128,8 @@ export async function runAgent (config: AgentConfig, signal: AbortSignal, option
       log.info({ socket: path }, 'agent is serving')
       onReady?.({ socketPath: path })
     }, signal),
-    signal => serveDiagnostics(config, { metrics, probes: { agent: ready }, log }, signal)
+    signal => serveDiagnostics(config, { metrics, probes: { agent: ready }, log }, signal),
+    ...mesh?.tasks ?? []
   ])
   const successor = await untilHandedOver(serve, successors, log, signal)
   if (successor !== undefined) await leave({ rpc, identities, clock })

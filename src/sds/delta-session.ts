@@ -1,6 +1,6 @@
 import { checkNameCount, checkNames } from './name-limits.ts'
 import type { SdsEvents } from './sds-events.ts'
-import type { SecretResource, SecretView } from './secret-resource.ts'
+import type { ResourceView, SecretResource } from './secret-resource.ts'
 
 export interface DeltaRequest {
   readonly subscribe: readonly string[]
@@ -35,15 +35,15 @@ const gone = Symbol('gone')
 const again = ''
 
 /**
- * One DeltaSecrets call by the xDS incremental protocol, without I/O: `receive` and `update` note what changed, `next` gives one
- * answer at a time from the newest state, so that a slow reader is never sent what has been withdrawn meanwhile.
+ * One type of resource on one stream of the xDS incremental protocol, without I/O: `receive` and `update` note what changed, `next` gives
+ * one answer at a time from the newest state, so that a slow reader is never sent what has been withdrawn meanwhile.
  * A name that the caller may not have is answered as removed, at once, and looked at again whenever it is asked for or the state changes.
  */
 export class DeltaSession {
   /** `node.id`, for events. */
   node = ''
   readonly #options: DeltaSessionOptions
-  #view: SecretView | undefined
+  #view: ResourceView | undefined
   #started = false
   #wildcard = false
   readonly #subscribed = new Set<string>()
@@ -59,6 +59,9 @@ export class DeltaSession {
   readonly #due = new Set<string>()
 
   constructor (options: DeltaSessionOptions) { this.#options = options }
+
+  /** Whether Envoy has been told everything and has said what it thinks of it. */
+  get settled (): boolean { return this.#view !== undefined && this.#due.size === 0 && this.#unconfirmed.size === 0 }
 
   /** @throws {SpiffeError} `argument_invalid` beyond the limits */
   receive (request: DeltaRequest): void {
@@ -76,7 +79,7 @@ export class DeltaSession {
   }
 
   /** The caller's identities changed. */
-  update (view: SecretView): void {
+  update (view: ResourceView): void {
     this.#view = view
     for (const name of this.#subscribed) this.#due.add(name)
     if (this.#wildcard) this.#lookAtAll()
@@ -150,7 +153,7 @@ export class DeltaSession {
   }
 
   /** What Envoy should hold under a name; `undefined` when nothing. */
-  #wanted (name: string, view: SecretView, at: Date): SecretResource | undefined {
+  #wanted (name: string, view: ResourceView, at: Date): SecretResource | undefined {
     if (!this.#subscribed.has(name) && !(this.#wildcard && view.allNames.has(name))) return undefined
     const found = view.find(name, at)
     if (found.kind === 'usable' && this.#refused.get(name)?.has(found.resource.version) !== true) return found.resource

@@ -61,7 +61,8 @@ function makeView (
   }
 }
 
-function certificateSecret (name: string, svid: X509Svid): Found {
+/** Checked: what Envoy would refuse, or end over, is not sent. */
+export function certificateSecret (name: string, svid: X509Svid): Found {
   const reason = faultOfSvid(svid)
   return reason === undefined ? { kind: 'usable', resource: encodeCertificateSecret(name, svid) } : { kind: 'unusable', name, reason }
 }
@@ -71,8 +72,8 @@ function bundleSecret (name: string, bundle: Bundle, form: ValidationForm): Foun
   return reason === undefined ? { kind: 'usable', resource: encodeBundleSecret(name, [bundle], form) } : { kind: 'unusable', name, reason }
 }
 
-/** A partner's empty or broken bundle is left out: it must not take the other domains down with it. */
-function allBundlesSecret (name: string, own: Bundle, federated: readonly Bundle[]): Found {
+/** For the SPIFFE validator. A partner's empty or broken bundle is left out: it must not take the other domains down with it. */
+export function allBundlesSecret (name: string, own: Bundle, federated: readonly Bundle[]): Found {
   const reason = faultOfBundle(own)
   if (reason !== undefined) return { kind: 'unusable', name, reason }
   const fit = federated.filter(bundle => bundle.trustDomain !== own.trustDomain && faultOfBundle(bundle) === undefined)

@@ -22,11 +22,15 @@ export type Found =
   /** Unknown, or not this caller's: the two look alike. */
   | { readonly kind: 'absent' }
 
-/** What one caller may have, in one state of its identities. */
-export interface SecretView {
+/** What one caller may have of one type of resource, in one state. */
+export interface ResourceView {
   find (name: string, at: Date): Found
-  /** What a caller that names nothing gets: own bundle, federated bundles by name, SVIDs by their order. No aliases, no repeats. */
+  /** What a caller that names nothing gets. */
   readonly allNames: ReadonlySet<string>
+}
+
+/** Secrets of one caller; `allNames`: own bundle, federated bundles by name, SVIDs by their order. No aliases, no repeats. */
+export interface SecretView extends ResourceView {
   /** `spiffe://td` of the own trust domain. */
   readonly ownBundleName: string
   /** The first identity's SPIFFE ID. */

@@ -27,6 +27,10 @@ export const errorCatalogue = {
   federated_bundle_unknown: { status: 'INTERNAL', retry: false, next: 'store that domain\'s bundle first: `assay bundle set`' },
   entry_not_authorized: { status: 'NOT_FOUND', retry: true, next: 'check that the entry\'s parent is this agent: `assay entry show`' },
   federation_invalid: { status: 'INVALID_ARGUMENT', retry: false, next: 'name a trust domain other than this one' },
+  // Services
+  service_malformed: { status: 'INVALID_ARGUMENT', retry: false, next: 'correct the named field; see `assay service create --help`' },
+  service_not_found: { status: 'NOT_FOUND', retry: false, next: 'list services with `assay service list`' },
+  service_exists: { status: 'ALREADY_EXISTS', retry: false, next: 'take another name, address or local port, or `assay service update`' },
   // Documents and addresses
   json_malformed: { status: 'INVALID_ARGUMENT', retry: false, next: 'send one JSON text (RFC 8259) in which no name is repeated' },
   endpoint_malformed: { status: 'INVALID_ARGUMENT', retry: false, next: 'write unix:///absolute/path or tcp://<IP address>:<port>' },
@@ -53,6 +57,11 @@ export const errorCatalogue = {
   no_upstream_authority: { status: 'FAILED_PRECONDITION', retry: false, next: 'use `assay localauthority`: no upstream authority here' },
   authority_not_tainted: { status: 'INTERNAL', retry: false, next: 'taint it first, so that what it signed is replaced before it goes' },
   authority_relied_on: { status: 'FAILED_PRECONDITION', retry: true, next: 'see `assay status`; -force revokes and breaks who is named' },
+  // Revocations
+  revocation_not_found: { status: 'NOT_FOUND', retry: false, next: 'list them with `assay revoke list`' },
+  spiffe_id_revoked: { status: 'PERMISSION_DENIED', retry: false, next: 'see `assay revoke list`; `assay revoke lift` ends it' },
+  svid_revoked: { status: 'PERMISSION_DENIED', retry: false, next: 'see `assay revoke list`; fetch a new SVID' },
+  svid_not_recorded: { status: 'NOT_FOUND', retry: false, next: 'give the certificate itself: `assay revoke svid -cert FILE`' },
   // Callers
   no_identity_issued: { status: 'PERMISSION_DENIED', retry: true, next: 'register the workload: `assay entry create`' },
   svid_unavailable: { status: 'UNAVAILABLE', retry: true, next: 'the agent is having it signed; see its log if that lasts' },
@@ -123,6 +132,9 @@ export const errorCatalogue = {
   config_invalid: { status: 'INVALID_ARGUMENT', retry: false, next: 'correct the named key; see docs/configuration.md' },
   file_unusable: { status: 'INVALID_ARGUMENT', retry: false, next: 'check the path and its permissions' },
   socket_in_use: { status: 'FAILED_PRECONDITION', retry: false, next: 'stop the process that listens there, or choose another path' },
+  netns_unusable: { status: 'FAILED_PRECONDITION', retry: false, next: 'check the path; entering namespaces needs CAP_SYS_ADMIN' },
+  proxy_not_admitted: { status: 'PERMISSION_DENIED', retry: false, next: 'name its selectors in mesh.proxy_selectors of the agent' },
+  proxy_failed: { status: 'FAILED_PRECONDITION', retry: false, next: 'read the proxy\'s lines in the agent\'s log' },
   address_unusable: { status: 'FAILED_PRECONDITION', retry: false, next: 'choose another address or port, or stop what listens there' },
   redirect_unavailable: { status: 'FAILED_PRECONDITION', retry: false, next: 'run as root where nft or iptables is; see docs/redirect.md' },
   redirect_failed: { status: 'INTERNAL', retry: false, next: 'see `assay redirect list` for what is in force, then apply or remove again' },

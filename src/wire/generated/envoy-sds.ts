@@ -264,3 +264,12 @@ export const secretDiscoveryService = {
   }
 } as const
 export type SecretDiscoveryServiceHandlers<Context> = HandlersOf<typeof secretDiscoveryService.methods, Context>
+
+export const aggregatedDiscoveryService = {
+  name: 'envoy.service.discovery.v3.AggregatedDiscoveryService',
+  methods: {
+    streamAggregatedResources: method('bidi', 'StreamAggregatedResources', DiscoveryRequest, DiscoveryResponse),
+    deltaAggregatedResources: method('bidi', 'DeltaAggregatedResources', DeltaDiscoveryRequest, DeltaDiscoveryResponse)
+  }
+} as const
+export type AggregatedDiscoveryServiceHandlers<Context> = HandlersOf<typeof aggregatedDiscoveryService.methods, Context>

@@ -28,6 +28,16 @@ export const BoolValue: MessageType<BoolValue, BoolValueInit> = new MessageType(
   field(1, 'value', 'bool')
 ])
 
+export interface DoubleValue {
+  readonly value: number
+}
+export interface DoubleValueInit {
+  readonly value?: number | undefined
+}
+export const DoubleValue: MessageType<DoubleValue, DoubleValueInit> = new MessageType('google.protobuf.DoubleValue', () => [
+  field(1, 'value', 'double')
+])
+
 export interface Duration {
   readonly seconds: bigint
   readonly nanos: number

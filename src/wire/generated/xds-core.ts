@@ -2,6 +2,16 @@
 import { MessageType, field, map } from '../message-type.ts'
 import { Any, type AnyInit } from './well-known.ts'
 
+export interface XdsAuthority {
+  readonly name: string
+}
+export interface XdsAuthorityInit {
+  readonly name?: string | undefined
+}
+export const XdsAuthority: MessageType<XdsAuthority, XdsAuthorityInit> = new MessageType('xds.core.v3.Authority', () => [
+  field(1, 'name', 'string')
+])
+
 export interface XdsContextParams {
   readonly params: Readonly<Record<string, string>>
 }

@@ -1,0 +1,122 @@
+import { hostname } from 'node:os'
+import { join } from 'node:path'
+import { setImmediate as nextTurn } from 'node:timers/promises'
+import { adsHandlers } from '../mesh/ads/ads-handlers.ts'
+import { ProxyState } from '../mesh/ads/proxy-state.ts'
+import { superviseEnvoy } from '../mesh/envoy/supervise-envoy.ts'
+import { meshHandlers } from '../mesh/mesh-handlers.ts'
+import { MeshNode } from '../mesh/mesh-node.ts'
+import type { Revoked } from '../mesh/mesh-state.ts'
+import { AnnouncedWorkloads } from '../mesh/workloads/announced-workloads.ts'
+import { openNetnsAddresses } from '../mesh/workloads/netns-addresses.ts'
+import { watchNetns } from '../mesh/workloads/watch-netns.ts'
+import { WorkloadRegistry } from '../mesh/workloads/workload-registry.ts'
+import type { CallContext } from '../rpc/call.ts'
+import { bind, openRpcServer } from '../rpc/server.ts'
+import type { Clock } from '../runtime/clock.ts'
+import type { Logger } from '../runtime/logger.ts'
+import type { Task } from '../runtime/tasks.ts'
+import { SpiffeError } from '../spiffe/errors.ts'
+import { formatSelector, type Selector } from '../spiffe/selector.ts'
+import type { TrustDomain } from '../spiffe/trust-domain.ts'
+import { meshService } from '../wire/generated/agent-sync.ts'
+import { aggregatedDiscoveryService } from '../wire/generated/envoy-sds.ts'
+import type { MeshConfig } from './mesh-config.ts'
+import { directoryOf, reportEndpoints } from './mesh-directory.ts'
+import { redirectWorkloads } from './mesh-redirect.ts'
+import type { NodeIdentities } from './node-identities.ts'
+import type { NodeMesh } from './node-services.ts'
+
+export interface AgentMeshDeps {
+  readonly trustDomain: TrustDomain
+  /** The agent's own folder. */
+  readonly dataDir: string
+  readonly identities: NodeIdentities
+  readonly nodeMesh: NodeMesh
+  readonly revoked: (signal: AbortSignal) => AsyncIterable<Revoked>
+  readonly attest: (context: CallContext) => Promise<readonly Selector[]>
+  readonly takeOver: boolean
+  readonly clock: Clock
+  readonly log: Logger
+}
+
+export interface AgentMesh extends AsyncDisposable {
+  readonly tasks: readonly Task[]
+}
+
+/**
+ * Makes the agent the control plane of its node's proxy.
+ * @throws {SpiffeError} `socket_in_use`, `file_unusable`
+ */
+export async function openAgentMesh (config: MeshConfig, deps: AgentMeshDeps): Promise<AgentMesh> {
+  await using scope = new AsyncDisposableStack()
+  const { identities, clock, dataDir, trustDomain } = deps
+  const log = deps.log.child({ part: 'mesh' })
+  const registry = scope.use(new WorkloadRegistry(identities, log))
+  const addresses = scope.use(openNetnsAddresses())
+  const settings = { ...config.settings, trustDomain }
+  const node = new MeshNode({
+    settings,
+    registry,
+    own: signal => identities.watch([], signal),
+    directory: signal => directoryOf(deps.nodeMesh.services, signal),
+    revoked: deps.revoked,
+    log
+  })
+  const envoy = config.envoy === undefined ? undefined : superviseEnvoy({
+    ...config.envoy, folder: join(dataDir, 'envoy'), xdsSocketPath: config.xdsSocketPath, nodeId: hostname()
+  }, clock, log)
+  const admit = async (context: CallContext) => {
+    const { caller } = context
+    // The kernel names the process that connected; this one we started.
+    if (caller.kind === 'unix' && caller.peer.pid !== 0 && caller.peer.pid === envoy?.status.pid) return
+    await admitProxy(context, config.proxySelectors, deps.attest)
+  }
+  const proxy = new ProxyState()
+  const pins = join(dataDir, 'netns')
+  const announced = scope.use(await AnnouncedWorkloads.open({ file: join(dataDir, 'workloads.json'), pins, registry, addresses }))
+  const rpc = scope.use(openRpcServer({
+    services: [
+      bind(aggregatedDiscoveryService, adsHandlers({
+        admit, clock,
+        states: signal => node.watch(signal),
+        onStatus: status => proxy.note(status),
+        onStream: () => proxy.open()
+      })),
+      bind(meshService, meshHandlers({ node, proxy, registry, announced, envoy, settings, now: () => clock.now() }))
+    ],
+    log,
+    clock
+  }))
+  deps.nodeMesh.proxy = {
+    async settled (signal) {
+      // What was just taken over has a few turns to go until it is a state of the proxy's.
+      for (let turn = 0; turn < 3; turn++) await nextTurn()
+      for await (const _ of proxy.watch(signal)) if (proxy.hasSettled(node.views)) return
+    },
+    get refusedIds () { return new Set(proxy.refused.map(({ name }) => name)) }
+  }
+  const { path } = await rpc.listenUnix({ path: config.xdsSocketPath, mode: 0o600, takeOver: deps.takeOver })
+  log.info({ socket: path }, 'xds socket is open')
+  const held = scope.move()
+  const { netnsFolder } = config
+  return {
+    tasks: [
+      ...node.tasks(),
+      signal => reportEndpoints(registry, deps.nodeMesh, signal),
+      ...config.redirect ? [(signal: AbortSignal) => redirectWorkloads(registry, settings, log, signal)] : [],
+      ...netnsFolder === undefined ? [] : [(signal: AbortSignal) =>
+        watchNetns({ folder: netnsFolder, pins, registry, addresses, clock, log }, signal)],
+      ...envoy === undefined ? [] : [(signal: AbortSignal) => envoy.run(signal)]
+    ],
+    [Symbol.asyncDispose]: () => held.disposeAsync()
+  }
+}
+
+/** A proxy is trusted by rule, not by position: it gets other workloads' keys. */
+async function admitProxy (context: CallContext, required: readonly Selector[], attest: AgentMeshDeps['attest']): Promise<void> {
+  if (required.length === 0) throw new SpiffeError('proxy_not_admitted', 'no process but the agent\'s own Envoy may be this node\'s proxy')
+  const found = new Set((await attest(context)).map(formatSelector))
+  const missing = required.map(formatSelector).filter(selector => !found.has(selector))
+  if (missing.length > 0) throw new SpiffeError('proxy_not_admitted', 'the caller is not this node\'s proxy')
+}

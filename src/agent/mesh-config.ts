@@ -1,0 +1,52 @@
+import { z } from 'zod'
+import { durationSeconds, parsedBy, text } from '../runtime/config-schema.ts'
+import { defaultMeshSettings, type MeshSettings } from '../mesh/mesh-state.ts'
+import { parseSelector, type Selector } from '../spiffe/selector.ts'
+
+/** The node's Envoy and the workloads it serves. */
+export interface MeshConfig {
+  readonly xdsSocketPath: string
+  /** Who may be the proxy besides the one that the agent runs: a caller to whom all these apply. Empty: nobody. */
+  readonly proxySelectors: readonly Selector[]
+  /** Named network namespaces here are workloads; `undefined`: none are. */
+  readonly netnsFolder: string | undefined
+  /** Whether the agent writes the rules by which workloads' connections arrive at the proxy. */
+  readonly redirect: boolean
+  readonly settings: Omit<MeshSettings, 'trustDomain'>
+  /** Runs the proxy itself; `undefined`: somebody else does. */
+  readonly envoy: { readonly command: string, readonly concurrency: number | undefined } | undefined
+}
+
+const ownPort = z.int().min(1, 'must be 1 to 65535').max(65_535, 'must be 1 to 65535')
+
+export const meshSchema = z.strictObject({
+  socket_path: text.default('/tmp/assay-agent/private/xds.sock'),
+  proxy_selectors: z.array(parsedBy(parseSelector)).default([]),
+  netns_dir: z.string().default('/var/run/netns'),
+  outbound_port: ownPort.default(defaultMeshSettings.outboundPort),
+  inbound_port: ownPort.default(defaultMeshSettings.inboundPort),
+  unknown_destinations: z.enum(['passthrough', 'refuse']).default(defaultMeshSettings.unknownDestinations),
+  redirect: z.boolean().default(true),
+  connection_life: durationSeconds(1_000).default(defaultMeshSettings.connectionLifeSeconds),
+  access_log: text.optional(),
+  run_envoy: z.boolean().default(false),
+  envoy: z.strictObject({ path: text.default('envoy'), concurrency: z.int().min(1).max(1024).optional() }).prefault({})
+})
+
+export function meshConfigOf (mesh: z.output<typeof meshSchema>): MeshConfig {
+  return {
+    xdsSocketPath: mesh.socket_path,
+    proxySelectors: mesh.proxy_selectors,
+    netnsFolder: mesh.netns_dir === '' ? undefined : mesh.netns_dir,
+    redirect: mesh.redirect,
+    settings: {
+      outboundPort: mesh.outbound_port,
+      inboundPort: mesh.inbound_port,
+      unknownDestinations: mesh.unknown_destinations,
+      mark: defaultMeshSettings.mark,
+      connectionLifeSeconds: mesh.connection_life,
+      accessLogPath: mesh.access_log
+    },
+    envoy: mesh.run_envoy ? { command: mesh.envoy.path, concurrency: mesh.envoy.concurrency } : undefined
+  }
+}

@@ -1,0 +1,96 @@
+import type { Logger } from '../runtime/logger.ts'
+import { Watchable } from '../runtime/watchable.ts'
+import type { ResourceView } from '../sds/secret-resource.ts'
+import type { Bundle } from '../spiffe/bundle.ts'
+import type { WorkloadIdentity } from '../spiffe/svid.ts'
+import { secretTypeUrl } from '../sds/encode-secret.ts'
+import type { AdsViews } from './ads/ads-stream.ts'
+import { openMeshSecrets } from './ads/mesh-secrets.ts'
+import type { MeshEndpoint, MeshService, MeshSettings, MeshState, Revoked } from './mesh-state.ts'
+import { clusterType, endpointType, listenerType, openMeshResources } from './resources/mesh-resources.ts'
+import type { Resource } from './resources/resource.ts'
+import type { LocalWorkloads, WorkloadRegistry } from './workloads/workload-registry.ts'
+
+/** What the server says of the mesh. */
+export interface MeshDirectory {
+  readonly services: readonly MeshService[]
+  readonly endpoints: readonly MeshEndpoint[]
+}
+
+export interface MeshNodeDeps {
+  readonly settings: MeshSettings
+  readonly registry: WorkloadRegistry
+  /** With no selectors: the own bundle. */
+  readonly own: (signal: AbortSignal) => AsyncIterable<WorkloadIdentity>
+  readonly directory: (signal: AbortSignal) => AsyncIterable<MeshDirectory>
+  readonly revoked: (signal: AbortSignal) => AsyncIterable<Revoked>
+  readonly log: Logger
+}
+
+/** Puts together what this node's proxy must be told, from everything that it depends on. */
+export class MeshNode {
+  readonly #deps: MeshNodeDeps
+  readonly #views = new Watchable<AdsViews | undefined>(undefined)
+  readonly #resourcesOf: ReturnType<typeof openMeshResources>
+  readonly #secrets = openMeshSecrets()
+  #own: Bundle | undefined
+  #local: LocalWorkloads = { workloads: [], identities: new Map() }
+  #directory: MeshDirectory = { services: [], endpoints: [] }
+  #revoked: Revoked = { digests: new Set(), ids: new Set() }
+
+  constructor (deps: MeshNodeDeps) {
+    this.#deps = deps
+    this.#resourcesOf = openMeshResources(deps.settings)
+  }
+
+  /** The newest; `undefined` until the own bundle is known. */
+  get views (): AdsViews | undefined { return this.#views.value }
+
+  /** What the server said last. */
+  get directory (): MeshDirectory { return this.#directory }
+
+  /** Whole states, the first once the own bundle is known. */
+  async * watch (signal: AbortSignal): AsyncGenerator<AdsViews, void, undefined> {
+    for await (const views of this.#views.watch(signal)) if (views !== undefined) yield views
+  }
+
+  /** Follows its sources until the signal aborts. */
+  tasks (): ((signal: AbortSignal) => Promise<void>)[] {
+    const { registry, own, directory, revoked } = this.#deps
+    return [
+      signal => this.#follow(own(signal), ({ bundle }) => { this.#own = bundle }),
+      signal => this.#follow(registry.watch(signal), local => { this.#local = local }),
+      signal => this.#follow(directory(signal), found => { this.#directory = found }),
+      signal => this.#follow(revoked(signal), found => { this.#revoked = found })
+    ]
+  }
+
+  async #follow<T> (states: AsyncIterable<T>, take: (state: T) => void): Promise<void> {
+    for await (const state of states) {
+      take(state)
+      this.#publish()
+    }
+  }
+
+  #publish (): void {
+    if (this.#own === undefined) return
+    const { workloads, identities } = this.#local
+    const state: MeshState = { workloads, ...this.#directory, revoked: this.#revoked }
+    const resources = this.#resourcesOf(state)
+    const of = (typeUrl: string): [string, ResourceView] => [typeUrl, viewOf(resources.get(typeUrl) ?? new Map())]
+    this.#views.set(new Map([
+      of(clusterType), of(endpointType), of(listenerType), [secretTypeUrl, this.#secrets.view(this.#own, identities)]
+    ]))
+  }
+}
+
+function viewOf (resources: ReadonlyMap<string, Resource>): ResourceView {
+  return {
+    allNames: new Set(resources.keys()),
+    find (name) {
+      const found = resources.get(name)
+      if (found === undefined) return { kind: 'absent' }
+      return { kind: 'usable', resource: { name, version: found.version, value: found.value, expiresAt: undefined } }
+    }
+  }
+}

@@ -1,0 +1,96 @@
+import type { SpiffeId } from '../spiffe/spiffe-id.ts'
+import type { TrustDomain } from '../spiffe/trust-domain.ts'
+
+/** A workload in a network namespace of its own, with the identity it has now. */
+export interface MeshWorkload {
+  /** Of this incarnation: a namespace made anew under the same name or address has another. Names its listeners. */
+  readonly uid: string
+  /** For people and logs, e.g. the namespace's name. */
+  readonly name: string
+  /** Where Envoy finds the namespace; of this incarnation only, and writable by no workload. */
+  readonly netnsPath: string
+  /** IP addresses inside the namespace, loopback left out. */
+  readonly addresses: readonly string[]
+  readonly id: SpiffeId
+}
+
+export type Protocol = 'tcp' | 'http' | 'http2' | 'grpc'
+
+export interface MeshPort {
+  readonly port: number
+  /** Of the workload. */
+  readonly targetPort: number
+  readonly protocol: Protocol
+  /** Where each workload reaches the service on its own loopback, besides the service's address. */
+  readonly localPort?: number | undefined
+}
+
+/** A principal: a SPIFFE ID, or all whose ID begins with a path, written `spiffe://td/path/*`. */
+export type CallerPattern = string
+
+export interface MeshService {
+  readonly name: string
+  /** Virtual, the same everywhere; without one the service is reached by its local ports and its workloads' addresses. */
+  readonly address?: string | undefined
+  readonly ports: readonly MeshPort[]
+  /** Who may answer for it. */
+  readonly spiffeIds: readonly SpiffeId[]
+  /** Who may call; `undefined`: everybody of the own trust domain. */
+  readonly callers?: readonly CallerPattern[] | undefined
+  /** What becomes of connections without mTLS to its workloads. */
+  readonly plaintext?: Plaintext | undefined
+}
+
+/** `refuse` (strict), `permit` (permissive, for the time of a migration), or an HTTP redirect to `https:`. */
+export type Plaintext = 'refuse' | 'permit' | 'redirect'
+
+/** How a workload elsewhere is reached: through its node's Envoy by HBONE, or by mTLS on its own port. */
+export type Transport = 'hbone' | 'mtls'
+
+/** A workload that may be called, on this node or another. */
+export interface MeshEndpoint {
+  readonly id: SpiffeId
+  readonly address: string
+  readonly transport: Transport
+  /** Of one that stands for one service only, in place of the target port. */
+  readonly service?: string | undefined
+  readonly port?: number | undefined
+}
+
+/** What must not be let in although its certificate is valid (see docs/revocation.md). */
+export interface Revoked {
+  /** SHA-256 of the leaf certificate's DER, lower-case hexadecimal. */
+  readonly digests: ReadonlySet<string>
+  readonly ids: ReadonlySet<SpiffeId>
+}
+
+export interface MeshSettings {
+  readonly trustDomain: TrustDomain
+  /** Redirected outbound connections arrive here, in each namespace. */
+  readonly outboundPort: number
+  /** Redirected inbound connections arrive here. */
+  readonly inboundPort: number
+  /** What becomes of connections to what is no workload or service of the mesh. */
+  readonly unknownDestinations: 'passthrough' | 'refuse'
+  /** Marks what the proxy sends inside a namespace, so that it is not redirected again. */
+  readonly mark: number
+  /** At most this long does a connection carry the identities it began with, in seconds. */
+  readonly connectionLifeSeconds: number
+  /** One JSON object per line; `undefined`: none. */
+  readonly accessLogPath: string | undefined
+}
+
+/** Everything a node's Envoy is told, as one value. */
+export interface MeshState {
+  readonly workloads: readonly MeshWorkload[]
+  readonly services: readonly MeshService[]
+  readonly endpoints: readonly MeshEndpoint[]
+  readonly revoked: Revoked
+}
+
+/** The wire of Istio's ambient mesh. */
+export const hbonePort = 15_008
+
+export const defaultMeshSettings = {
+  outboundPort: 15_001, inboundPort: 15_006, unknownDestinations: 'passthrough', mark: 1_337, connectionLifeSeconds: 600
+} as const

@@ -1,0 +1,56 @@
+import { FileAccessLog } from '../../wire/generated/envoy-file-access-log.ts'
+import type { AccessLogInit } from '../../wire/generated/envoy-access-log.ts'
+import {
+  type HeaderValueOptionInit, HeaderValueOption_HeaderAppendAction as HeaderAppendAction
+} from '../../wire/generated/envoy-core.ts'
+import {
+  HttpConnectionManager, type HttpConnectionManagerInit, type HttpFilterInit
+} from '../../wire/generated/envoy-http-connection-manager.ts'
+import type { FilterInit, ListenerFilterInit } from '../../wire/generated/envoy-listener.ts'
+import { OriginalDst } from '../../wire/generated/envoy-original-dst.ts'
+import { Router } from '../../wire/generated/envoy-router.ts'
+import { TcpProxy, type TcpProxyInit } from '../../wire/generated/envoy-tcp-proxy.ts'
+import { TlsInspector } from '../../wire/generated/envoy-tls-inspector.ts'
+import type { MeshSettings } from '../mesh-state.ts'
+import { extension } from './any.ts'
+
+export const originalDestination: ListenerFilterInit = extension('envoy.filters.listener.original_dst', OriginalDst, {})
+export const tlsInspector: ListenerFilterInit = extension('envoy.filters.listener.tls_inspector', TlsInspector, {})
+export const router: HttpFilterInit = extension('envoy.filters.http.router', Router, {})
+
+export function tcpProxy (init: TcpProxyInit): FilterInit { return extension('envoy.filters.network.tcp_proxy', TcpProxy, init) }
+
+export function httpConnectionManager (init: HttpConnectionManagerInit): FilterInit {
+  return extension('envoy.filters.network.http_connection_manager', HttpConnectionManager, init)
+}
+
+/** Of HTTP that is passed on to a workload: what could be read in two ways is made one way first. */
+export const strictHttp: HttpConnectionManagerInit = {
+  normalizePath: { value: true },
+  mergeSlashes: true,
+  upgradeConfigs: [{ upgradeType: 'websocket' }],
+  // Streams of gRPC and WebSocket may be silent for long; a connection has its own bound.
+  streamIdleTimeout: { seconds: 0 }
+}
+
+export function setHeader (name: string, value: string): HeaderValueOptionInit {
+  return { header: { key: name, value }, appendAction: HeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD }
+}
+
+/** One JSON object per connection or request, with who called whom. */
+export function accessLog (
+  { accessLogPath }: MeshSettings, fields: Readonly<Record<string, string>>
+): { readonly accessLog: readonly AccessLogInit[] } {
+  if (accessLogPath === undefined) return { accessLog: [] }
+  const line = JSON.stringify({ time: '%START_TIME%', ...fields, flags: '%RESPONSE_FLAGS%', durationMs: '%DURATION%',
+    bytesReceived: '%BYTES_RECEIVED%', bytesSent: '%BYTES_SENT%' })
+  return {
+    accessLog: [extension('envoy.access_loggers.file', FileAccessLog, {
+      path: accessLogPath, logFormat: { jsonFormat: structOf(JSON.parse(line) as Record<string, string>) }
+    })]
+  }
+}
+
+function structOf (fields: Readonly<Record<string, string>>): { fields: Record<string, { stringValue: string }> } {
+  return { fields: Object.fromEntries(Object.entries(fields).map(([name, stringValue]) => [name, { stringValue }])) }
+}

@@ -1,0 +1,136 @@
+import { type FilterChainInit, type FilterInit, Listener } from '../../wire/generated/envoy-listener.ts'
+import { TrafficDirection } from '../../wire/generated/envoy-core.ts'
+import { PreviousHostsPredicate } from '../../wire/generated/envoy-previous-hosts.ts'
+import type { RetryPolicyInit } from '../../wire/generated/envoy-route.ts'
+import type { MeshEndpoint, MeshPort, MeshService, MeshSettings, MeshState, MeshWorkload } from '../mesh-state.ts'
+import { boundAt, only } from './addresses.ts'
+import { duration, extension } from './any.ts'
+import { expectedPeersState, identityState, setFilterState, workloadState } from './filter-state.ts'
+import { accessLog, httpConnectionManager, originalDestination, router, strictHttp, tcpProxy } from './filters.ts'
+import { constant, localListener, outboundListener, serviceCluster } from './names.ts'
+import { type Resource, resource } from './resource.ts'
+
+/**
+ * What a workload sends: a listener inside its namespace for all that is redirected there, and one for each service with a local port.
+ * Who listens where decides whose identity a connection carries; no packet says it.
+ */
+export function outboundListeners (workload: MeshWorkload, state: MeshState, settings: MeshSettings): Resource[] {
+  const { services, endpoints } = state
+  const chains = [
+    ...services.flatMap(service => service.address === undefined ? [] : service.ports.map(port => ({
+      name: serviceCluster(service, port),
+      filterChainMatch: { prefixRanges: [only(service.address as string)], destinationPort: { value: port.port } },
+      filters: toService(workload, service, port, settings)
+    }))),
+    ...directChains(workload, endpoints, settings)
+  ]
+  const redirected = resource(Listener, outboundListener(workload), {
+    name: outboundListener(workload),
+    statPrefix: 'outbound',
+    trafficDirection: TrafficDirection.OUTBOUND,
+    ...boundAt(workload, 'loopback', settings.outboundPort),
+    listenerFilters: [originalDestination],
+    filterChains: chains,
+    ...settings.unknownDestinations === 'passthrough' ? { defaultFilterChain: passthrough(workload, settings) } : {}
+  })
+  const local = services.flatMap(service => service.ports.filter(port => port.localPort !== undefined).map(port => {
+    const name = localListener(workload, service, port)
+    return resource(Listener, name, {
+      name,
+      statPrefix: 'outbound_local',
+      trafficDirection: TrafficDirection.OUTBOUND,
+      ...boundAt(workload, 'loopback', port.localPort as number),
+      filterChains: [{ name: serviceCluster(service, port), filters: toService(workload, service, port, settings) }]
+    })
+  }))
+  // Without any chain Envoy refuses the listener; that nothing listens is the same to the workload.
+  return chains.length === 0 && settings.unknownDestinations === 'refuse' ? local : [redirected, ...local]
+}
+
+function toService (workload: MeshWorkload, service: MeshService, port: MeshPort, settings: MeshSettings): FilterInit[] {
+  const cluster = serviceCluster(service, port)
+  const state = setFilterState([identityState(workload.id), expectedPeersState(service.spiffeIds)])
+  if (port.protocol === 'tcp') return [state, proxied(workload, cluster, service.name, settings)]
+  return [state, httpConnectionManager({
+    ...strictHttp,
+    statPrefix: 'outbound_http',
+    commonHttpProtocolOptions: { maxConnectionDuration: duration(settings.connectionLifeSeconds) },
+    routeConfig: {
+      name: cluster,
+      virtualHosts: [{
+        name: cluster, domains: ['*'],
+        routes: [
+          {
+            match: { prefix: '/', headers: [{ name: ':method', stringMatch: { safeRegex: { regex: 'GET|HEAD|OPTIONS' } } }] },
+            route: { cluster, timeout: { seconds: 0 }, retryPolicy: elsewhere('connect-failure,refused-stream,reset') }
+          },
+          { match: { prefix: '/' }, route: { cluster, timeout: { seconds: 0 }, retryPolicy: elsewhere('connect-failure,refused-stream') } }
+        ]
+      }]
+    },
+    httpFilters: [router],
+    ...accessLog(settings, {
+      direction: 'outbound', source: workload.id, service: service.name, destination: '%UPSTREAM_HOST%', method: '%REQ(:METHOD)%',
+      path: '%PATH(NQ)%', authority: '%REQ(:AUTHORITY)%', code: '%RESPONSE_CODE%', traceparent: '%REQ(TRACEPARENT)%',
+      failure: '%UPSTREAM_TRANSPORT_FAILURE_REASON%'
+    })
+  })]
+}
+
+/**
+ * Again, at another endpoint. A tunnel that cannot be made is a connection that was reset after the request was sent: for the proxy the
+ * same as a workload that did the request and died. So only what changes nothing is done again then.
+ */
+function elsewhere (retryOn: string): RetryPolicyInit {
+  return {
+    retryOn,
+    numRetries: { value: 2 },
+    retryHostPredicate: [extension('envoy.retry_host_predicates.previous_hosts', PreviousHostsPredicate, {})],
+    hostSelectionRetryMaxAttempts: 5
+  }
+}
+
+function proxied (workload: MeshWorkload, cluster: string, service: string, settings: MeshSettings): FilterInit {
+  return tcpProxy({
+    statPrefix: 'outbound_tcp', cluster, maxConnectAttempts: { value: 3 },
+    ...accessLog(settings, {
+      direction: 'outbound', source: workload.id, service, destination: '%UPSTREAM_HOST%', failure: '%UPSTREAM_TRANSPORT_FAILURE_REASON%'
+    })
+  })
+}
+
+/** Workloads reached by their own addresses, whichever port: a chain for each identity and way. */
+function directChains (workload: MeshWorkload, endpoints: readonly MeshEndpoint[], settings: MeshSettings): FilterChainInit[] {
+  const byAddress = new Map(endpoints.filter(({ service }) => service === undefined).map(endpoint => [endpoint.address, endpoint]))
+  const groups = Map.groupBy(byAddress.values(), ({ id, transport }) => `${transport}/${id}`)
+  return [...groups].toSorted(([a], [b]) => a < b ? -1 : 1).map(([name, members]) => {
+    const [{ id, transport }] = members as [MeshEndpoint, ...MeshEndpoint[]]
+    const state = setFilterState([identityState(workload.id), expectedPeersState([id])])
+    const log = accessLog(settings, {
+      direction: 'outbound', source: workload.id, peer: '%UPSTREAM_PEER_URI_SAN%', destination: '%DOWNSTREAM_LOCAL_ADDRESS%',
+      failure: '%UPSTREAM_TRANSPORT_FAILURE_REASON%'
+    })
+    const way = transport === 'hbone'
+      ? { cluster: constant.tunnels, tunnelingConfig: { hostname: '%DOWNSTREAM_LOCAL_ADDRESS%' } }
+      : { cluster: constant.direct }
+    return {
+      name,
+      filterChainMatch: { prefixRanges: members.map(({ address }) => only(address)) },
+      filters: [state, tcpProxy({ statPrefix: 'outbound_direct', ...way, ...log })]
+    }
+  })
+}
+
+/** To the rest of the world, as the workload itself would: from its namespace, without an identity. */
+function passthrough (workload: MeshWorkload, settings: MeshSettings): FilterChainInit {
+  return {
+    name: constant.passthrough,
+    filters: [
+      setFilterState(workloadState(workload.uid, workload.netnsPath)),
+      tcpProxy({
+        statPrefix: 'passthrough', cluster: constant.passthrough,
+        ...accessLog(settings, { direction: 'passthrough', source: workload.id, destination: '%DOWNSTREAM_LOCAL_ADDRESS%' })
+      })
+    ]
+  }
+}

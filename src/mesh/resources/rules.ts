@@ -1,0 +1,56 @@
+import { type PermissionInit, type PrincipalInit, type RBACInit, RBAC_Action as Action } from '../../wire/generated/envoy-rbac.ts'
+import type { FilterInit } from '../../wire/generated/envoy-listener.ts'
+import { NetworkRBAC as NetworkRbac } from '../../wire/generated/envoy-network-rbac.ts'
+import type { Access } from '../access.ts'
+import type { CallerPattern, MeshWorkload, Revoked } from '../mesh-state.ts'
+import { hostAndPort } from './addresses.ts'
+import { extension } from './any.ts'
+import { key } from './filter-state.ts'
+
+/**
+ * Tunnels end at this workload only: without the rule about `:authority` any authenticated peer could make the proxy connect to anything
+ * from inside the namespace.
+ */
+export function httpRules ({ addresses }: MeshWorkload, { ports, others }: Access, proxyPorts: readonly number[]): RBACInit {
+  const connect: PermissionInit = { header: { name: ':method', stringMatch: { exact: 'CONNECT' } } }
+  const to = (authorities: readonly string[]): PermissionInit =>
+    anyOf(authorities.map(exact => ({ header: { name: ':authority', stringMatch: { exact } } })))
+  const at = (numbers: readonly number[]) => to(addresses.flatMap(address => numbers.map(port => hostAndPort(address, port))))
+  const here = anyOf(addresses.map(address => ({ header: { name: ':authority', stringMatch: { prefix: hostAndPort(address, '') } } })))
+  const policies = Object.fromEntries(ports.filter(({ callers }) => callers.length > 0).map(({ port, callers }) => [`port/${port}`, {
+    permissions: [allOf([connect, at([port])])], principals: callers.map(principal)
+  }]))
+  const rest = { notRule: at([...proxyPorts, ...ports.map(({ port }) => port)]) }
+  return {
+    action: Action.ALLOW,
+    policies: { ...policies, others: { permissions: [allOf([connect, here, rest])], principals: others.map(principal) } }
+  }
+}
+
+export function networkRules ({ ports, others }: Access, proxyPorts: readonly number[]): RBACInit {
+  const policies = Object.fromEntries(ports.filter(({ callers }) => callers.length > 0).map(({ port, callers }) => [`port/${port}`, {
+    permissions: [{ destinationPort: port }], principals: callers.map(principal)
+  }]))
+  const rest = { notRule: anyOf([...proxyPorts, ...ports.map(({ port }) => port)].map(destinationPort => ({ destinationPort }))) }
+  return { action: Action.ALLOW, policies: { ...policies, others: { permissions: [rest], principals: others.map(principal) } } }
+}
+
+/** Before any other rule. Envoy reads no CRL beside its SPIFFE validator. */
+export function denyRevoked ({ digests, ids }: Revoked): FilterInit[] {
+  const principals: PrincipalInit[] = [
+    ...[...ids].toSorted().map(principal),
+    ...[...digests].toSorted().map(exact => ({ filterState: { key: key.peerDigest, stringMatch: { exact } } }))
+  ]
+  if (principals.length === 0) return []
+  return [extension('envoy.filters.network.rbac', NetworkRbac, {
+    statPrefix: 'revoked', rules: { action: Action.DENY, policies: { revoked: { permissions: [{ any: true }], principals } } }
+  })]
+}
+
+/** `spiffe://td/path/*` is everybody whose ID begins so; anything else is exactly that ID. */
+function principal (pattern: CallerPattern): PrincipalInit {
+  return { authenticated: { principalName: pattern.endsWith('/*') ? { prefix: pattern.slice(0, -1) } : { exact: pattern } } }
+}
+
+function anyOf (rules: readonly PermissionInit[]): PermissionInit { return { orRules: { rules } } }
+function allOf (rules: readonly PermissionInit[]): PermissionInit { return { andRules: { rules } } }

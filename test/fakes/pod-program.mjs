@@ -1,0 +1,46 @@
+// A workload in a namespace: serves HTTP that answers who it is and what it was told of its caller, echoes TCP, and calls others when told
+// to by a line on its standard input. Plain sockets, no identity of its own.
+import { createServer as createHttp, get } from 'node:http'
+import { connect, createServer } from 'node:net'
+import { createInterface } from 'node:readline'
+
+const [name, httpPort, tcpPort] = process.argv.slice(2)
+const http = createHttp((request, response) => {
+  const { headers, method, url, socket } = request
+  const xfcc = headers['x-forwarded-client-cert'] ?? null
+  response.end(JSON.stringify({ name, method, url, xfcc, from: socket.remoteAddress, host: headers.host }))
+})
+const tcp = createServer(socket => {
+  socket.on('error', () => {})
+  socket.write(`${name} `)
+  socket.pipe(socket)
+})
+await Promise.all([[http, httpPort], [tcp, tcpPort]].map(([server, port]) =>
+  new Promise(resolve => server.listen(Number(port), '0.0.0.0', resolve))))
+
+const say = value => process.stdout.write(`${JSON.stringify(value)}\n`)
+say({ ready: name })
+createInterface({ input: process.stdin }).on('line', line => {
+  const { id, kind, host, port, path = '/', headers = {} } = JSON.parse(line)
+  const done = result => say({ id, ...result })
+  if (kind === 'http') {
+    const request = get({ host, port, path, headers, agent: false, timeout: 8000 }, response => {
+      let body = ''
+      response.setEncoding('utf8').on('data', text => { body += text })
+        .on('end', () => done({ status: response.statusCode, body, headers: response.headers }))
+        .on('error', error => done({ error: error.code ?? error.message }))
+    })
+    request.on('timeout', () => request.destroy(new Error('timeout'))).on('error', error => done({ error: error.code ?? error.message }))
+  } else {
+    let body = ''
+    const socket = connect({ host, port })
+    socket.setTimeout(8000, () => socket.destroy(new Error('timeout')))
+    socket.on('connect', () => socket.write('hello')).setEncoding('utf8')
+    socket.on('data', text => {
+      body += text
+      if (body.endsWith('hello')) socket.end()
+    })
+    socket.on('error', error => { body = ''; done({ error: error.code ?? error.message }); socket.removeAllListeners('close') })
+    socket.on('close', () => done({ body }))
+  }
+})

@@ -1,0 +1,51 @@
+import { createInterface } from 'node:readline'
+import { join } from 'node:path'
+import type { PodNetwork } from './pods.ts'
+
+export interface Reply {
+  readonly status?: number
+  readonly body?: string
+  /** Of a connection that failed. */
+  readonly error?: string
+  readonly headers?: Readonly<Record<string, string>>
+}
+
+export interface Asked { readonly path?: string, readonly headers?: Readonly<Record<string, string>> }
+
+/** A program in a pod that serves HTTP on 8080 and TCP on 9000, and calls others. */
+export class PodWorkload {
+  readonly #stdin: NodeJS.WritableStream
+  readonly #waiting = new Map<number, (reply: Reply) => void>()
+  #last = 0
+
+  private constructor (stdin: NodeJS.WritableStream) { this.#stdin = stdin }
+
+  static async start (network: PodNetwork, pod: string): Promise<PodWorkload> {
+    const child = network.spawnIn(pod, process.execPath, join(import.meta.dirname, 'pod-program.mjs'), pod, '8080', '9000')
+    const workload = new PodWorkload(child.stdin!)
+    await new Promise<void>((resolve, reject) => {
+      child.once('exit', code => reject(new Error(`the workload of ${pod} ended: ${code}`)))
+      createInterface({ input: child.stdout! }).on('line', line => {
+        const reply = JSON.parse(line) as Reply & { ready?: string, id: number }
+        if (reply.ready !== undefined) return resolve()
+        workload.#waiting.get(reply.id)?.(reply)
+        workload.#waiting.delete(reply.id)
+      })
+    })
+    return workload
+  }
+
+  http (host: string, port: number, { path = '/', headers = {} }: Asked = {}): Promise<Reply> {
+    return this.#ask({ kind: 'http', host, port, path, headers })
+  }
+
+  /** Says hello and reads what comes back: the other's name, and hello again. */
+  tcp (host: string, port: number): Promise<Reply> { return this.#ask({ kind: 'tcp', host, port }) }
+
+  #ask (what: object): Promise<Reply> {
+    const id = ++this.#last
+    const reply = new Promise<Reply>(resolve => this.#waiting.set(id, resolve))
+    this.#stdin.write(`${JSON.stringify({ id, ...what })}\n`)
+    return reply
+  }
+}

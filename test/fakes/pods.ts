@@ -1,0 +1,120 @@
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { closeSync, mkdirSync, openSync } from 'node:fs'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+
+/** Why network namespaces cannot be made here; `false` when they can. */
+export function noNamespaces (): string | false {
+  if (process.getuid?.() !== 0) return 'needs root to make network namespaces'
+  try {
+    execFileSync('unshare', ['--net', 'ip', 'link', 'show', 'lo'], { stdio: 'ignore' })
+    return false
+  } catch {
+    return 'needs unshare, ip (iproute2) and a kernel that makes network namespaces'
+  }
+}
+
+/**
+ * A node's network: a namespace in which the node's proxy runs, with a bridge on which pods hang, each a namespace of its own under
+ * `folder`. Nothing of the machine's own network is touched, and all of it is gone afterwards.
+ */
+export class PodNetwork implements AsyncDisposable {
+  /** Holds the pods' namespaces by name. */
+  readonly folder: string
+  readonly node: string
+  readonly #root: string
+  readonly #mounted = new Set<string>()
+  /** Pod → its end on the bridge. */
+  #made = 0
+  readonly #links = new Map<string, string>()
+  readonly #children = new Set<ChildProcess>()
+
+  private constructor (root: string) {
+    this.#root = root
+    this.folder = join(root, 'pods')
+    this.node = join(root, 'node')
+  }
+
+  static async open (): Promise<PodNetwork> {
+    const network = new PodNetwork(await mkdtemp(join(tmpdir(), 'pods-')))
+    mkdirSync(network.folder)
+    network.#make(network.node)
+    network.inNode('ip', 'link', 'add', 'br0', 'type', 'bridge')
+    network.inNode('ip', 'addr', 'add', '10.77.0.1/24', 'dev', 'br0')
+    network.inNode('ip', 'link', 'set', 'br0', 'up')
+    return network
+  }
+
+  path (pod: string): string { return join(this.folder, pod) }
+
+  /**
+   * A namespace with an address on the bridge; what it sends is redirected as the mesh wants it, unless told otherwise.
+   * @param name may have a folder in it, for the pods of one of several nodes
+   */
+  addPod (name: string, address: string, { redirected = true } = {}): void {
+    mkdirSync(dirname(this.path(name)), { recursive: true })
+    this.#make(this.path(name))
+    const link = `ve${this.#made++}`
+    this.#links.set(name, link)
+    this.inNode('ip', 'link', 'add', link, 'type', 'veth', 'peer', 'name', 'eth0', 'netns', this.path(name))
+    this.inNode('ip', 'link', 'set', link, 'master', 'br0', 'up')
+    this.inPod(name, 'ip', 'addr', 'add', `${address}/24`, 'dev', 'eth0')
+    this.inPod(name, 'ip', 'link', 'set', 'eth0', 'up')
+    this.inPod(name, 'ip', 'route', 'add', 'default', 'via', '10.77.0.1')
+    if (redirected) this.redirect(name)
+  }
+
+  redirect (name: string): void {
+    const nat = (...words: string[]) => this.inPod(name, 'iptables', '-w', '-t', 'nat', '-A', ...words)
+    nat('OUTPUT', '-m', 'mark', '--mark', '1337', '-j', 'RETURN')
+    nat('OUTPUT', '-p', 'tcp', '!', '-d', '127.0.0.0/8', '-j', 'REDIRECT', '--to-ports', '15001')
+    nat('PREROUTING', '-p', 'tcp', '-m', 'multiport', '!', '--dports', '15001,15006,15008', '-j', 'REDIRECT', '--to-ports', '15006')
+  }
+
+  /** As a runtime removes one: its link and its name go. The namespace itself lives on while anything is in it. */
+  removePod (name: string): void {
+    this.inNode('ip', 'link', 'del', this.#links.get(name) as string)
+    // The next at its address has another link, and nobody here says so to the neighbours as a runtime would.
+    this.inNode('ip', 'neigh', 'flush', 'dev', 'br0')
+    this.#remove(this.path(name))
+  }
+
+  inNode (...words: string[]): string { return runIn(this.node, words) }
+  inPod (name: string, ...words: string[]): string { return runIn(this.path(name), words) }
+
+  /** A child in a pod's namespace; killed at the end. */
+  spawnIn (name: string, ...words: string[]): ChildProcess {
+    const child = spawn('nsenter', [`--net=${this.path(name)}`, ...words], { stdio: ['pipe', 'pipe', 'inherit'] })
+    this.#children.add(child)
+    return child
+  }
+
+  async [Symbol.asyncDispose] (): Promise<void> {
+    for (const child of this.#children) {
+      if (child.exitCode !== null || child.signalCode !== null) continue
+      child.kill('SIGKILL')
+      await once(child, 'exit')
+    }
+    for (const path of this.#mounted) this.#remove(path)
+    await rm(this.#root, { recursive: true, force: true })
+  }
+
+  #make (path: string): void {
+    closeSync(openSync(path, 'w'))
+    execFileSync('unshare', [`--net=${path}`, 'ip', 'link', 'set', 'lo', 'up'])
+    this.#mounted.add(path)
+  }
+
+  #remove (path: string): void {
+    // As `ip netns delete` does: whoever holds it open does not hinder.
+    execFileSync('umount', ['--lazy', path])
+    execFileSync('rm', [path])
+    this.#mounted.delete(path)
+  }
+}
+
+function runIn (namespace: string, words: readonly string[]): string {
+  return execFileSync('nsenter', [`--net=${namespace}`, ...words], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] })
+}

@@ -1,0 +1,243 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { writeFileSync } from 'node:fs'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { request } from 'node:http'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { adsHandlers, type ResourceStatus } from '../../src/mesh/ads/ads-handlers.ts'
+import { envoyBootstrap } from '../../src/mesh/envoy/bootstrap.ts'
+import { type MeshDirectory, MeshNode } from '../../src/mesh/mesh-node.ts'
+import { defaultMeshSettings, type MeshEndpoint, type MeshSettings, type Revoked } from '../../src/mesh/mesh-state.ts'
+import { type NetnsAddresses, openNetnsAddresses } from '../../src/mesh/workloads/netns-addresses.ts'
+import { watchNetns } from '../../src/mesh/workloads/watch-netns.ts'
+import { WorkloadRegistry } from '../../src/mesh/workloads/workload-registry.ts'
+import { bind, openRpcServer, type RpcServer } from '../../src/rpc/server.ts'
+import { systemClock } from '../../src/runtime/clock.ts'
+import { runTasks } from '../../src/runtime/tasks.ts'
+import { Watchable } from '../../src/runtime/watchable.ts'
+import type { Bundle } from '../../src/spiffe/bundle.ts'
+import type { Selector } from '../../src/spiffe/selector.ts'
+import type { X509Svid } from '../../src/spiffe/svid.ts'
+import { aggregatedDiscoveryService } from '../../src/wire/generated/envoy-sds.ts'
+import { encodePem } from '../../src/x509/pem.ts'
+import { capturedLog } from '../fakes/captured-log.ts'
+import { findEnvoy, until } from '../fakes/envoy.ts'
+import { FakeIdentities, identityOf, TestTrustDomain } from '../fakes/identities.ts'
+import { PodWorkload, type Reply } from '../fakes/pod-workload.ts'
+import { PodNetwork } from '../fakes/pods.ts'
+
+export interface RigOptions {
+  readonly settings?: Partial<MeshSettings>
+  /** Of Envoy; sharing is hidden by several. */
+  readonly concurrency?: number
+}
+
+export interface IdentifyOptions {
+  readonly federated?: readonly Bundle[]
+  /** With a key that Envoy refuses. */
+  readonly weak?: boolean
+}
+
+/** One node: its control plane in this process, its real Envoy in the node's network namespace, real workloads in pods of their own. */
+export class MeshRig implements AsyncDisposable {
+  readonly network: PodNetwork
+  readonly domain: TestTrustDomain
+  readonly identities: FakeIdentities
+  readonly directory = new Watchable<MeshDirectory>({ services: [], endpoints: [] })
+  readonly revoked = new Watchable<Revoked>({ digests: new Set(), ids: new Set() })
+  readonly statuses: ResourceStatus[] = []
+  readonly registry: WorkloadRegistry
+  readonly captured: ReturnType<typeof capturedLog>
+  readonly folder: string
+  readonly #stop = new AbortController()
+  readonly #scope = new AsyncDisposableStack()
+  readonly #node: MeshNode
+  readonly #addresses: NetnsAddresses
+  readonly #options: RigOptions
+  /** Type → name → version, as Envoy acknowledged. */
+  readonly #held = new Map<string, Map<string, string>>()
+  #rpc: RpcServer | undefined
+  #envoy: ChildProcess | undefined
+  envoyLog = ''
+
+  private constructor (network: PodNetwork, domain: TestTrustDomain, folder: string, options: RigOptions) {
+    this.network = this.#scope.use(network)
+    this.domain = domain
+    this.folder = folder
+    this.#options = options
+    this.captured = capturedLog()
+    this.identities = new FakeIdentities(domain.bundle)
+    this.registry = this.#scope.use(new WorkloadRegistry(this.identities, this.captured.log))
+    this.#addresses = this.#scope.use(openNetnsAddresses())
+    this.#node = new MeshNode({
+      settings: { ...defaultMeshSettings, accessLogPath: this.accessLog, trustDomain: domain.name, ...options.settings },
+      registry: this.registry,
+      own: signal => this.identities.watch([], signal),
+      directory: signal => this.directory.watch(signal),
+      revoked: signal => this.revoked.watch(signal),
+      log: this.captured.log
+    })
+  }
+
+  static async open (options: RigOptions = {}): Promise<MeshRig> {
+    const network = await PodNetwork.open()
+    const rig = new MeshRig(network, await TestTrustDomain.create('lab.test'), await mkdtemp(join(tmpdir(), 'mesh-')), options)
+    rig.#scope.defer(() => rm(rig.folder, { recursive: true, force: true }))
+    const { registry, folder, captured: { log } } = rig
+    const running = runTasks(rig.#stop.signal, [
+      ...rig.#node.tasks(),
+      signal => watchNetns({
+        folder: network.folder, pins: join(folder, 'netns'), registry, addresses: rig.#addresses, clock: systemClock, log
+      }, signal)
+    ])
+    rig.#scope.defer(async () => {
+      rig.#stop.abort(new Error('done'))
+      await running
+    })
+    await rig.startControlPlane()
+    rig.#scope.defer(() => rig.stopControlPlane())
+    rig.#scope.defer(() => rig.killEnvoy())
+    return rig
+  }
+
+  get xdsSocket (): string { return join(this.folder, 'xds.sock') }
+  get accessLog (): string { return join(this.folder, 'access.log') }
+  get envoyPid (): number { return this.#envoy?.pid as number }
+  get envoyRuns (): boolean { return this.#envoy !== undefined && this.#envoy.exitCode === null && this.#envoy.signalCode === null }
+
+  async startControlPlane (): Promise<void> {
+    const services = [bind(aggregatedDiscoveryService, adsHandlers({
+      admit: async () => {},
+      states: signal => this.#node.watch(signal),
+      clock: systemClock,
+      onStatus: status => this.#note(status)
+    }))]
+    this.#rpc = openRpcServer({ services, log: this.captured.log, clock: systemClock })
+    await this.#rpc.listenUnix({ path: this.xdsSocket, mode: 0o600 })
+  }
+
+  async stopControlPlane (): Promise<void> {
+    await this.#rpc?.[Symbol.asyncDispose]()
+    this.#rpc = undefined
+  }
+
+  async startEnvoy (): Promise<void> {
+    const file = findEnvoy()
+    if (file === undefined) throw new Error('there is no envoy; run `npm run setup`')
+    const bootstrap = join(this.folder, 'bootstrap.json')
+    const adminSocketPath = join(this.folder, 'admin.sock')
+    writeFileSync(bootstrap, JSON.stringify(envoyBootstrap({ xdsSocketPath: this.xdsSocket, adminSocketPath, nodeId: 'rig' })))
+    const args = ['-c', bootstrap, '--use-dynamic-base-id', '--drain-time-s', '1', '--drain-strategy', 'immediate', '-l', 'info',
+      '--concurrency', String(this.#options.concurrency ?? 1)]
+    this.#envoy = spawn('nsenter', [`--net=${this.network.node}`, file, ...args], { stdio: ['ignore', 'ignore', 'pipe'] })
+    this.#envoy.stderr?.setEncoding('utf8').on('data', text => { this.envoyLog += text })
+    await until('Envoy to be ready', () => this.envoyRuns ? this.admin('/ready').then(text => text.includes('LIVE'), () => false)
+      : Promise.reject(new Error(`envoy ended:\n${this.envoyLog}`)))
+  }
+
+  async killEnvoy (): Promise<void> {
+    if (this.#envoy === undefined) return
+    if (this.envoyRuns) {
+      this.#envoy.kill('SIGKILL')
+      await once(this.#envoy, 'exit')
+    }
+    this.#envoy = undefined
+    this.#held.clear()
+  }
+
+  /** What its admin interface answers. */
+  admin (path: string): Promise<string> {
+    return new Promise((resolve, reject) => {
+      request({ socketPath: join(this.folder, 'admin.sock'), path, agent: false, timeout: 5000 }, response => {
+        let body = ''
+        response.setEncoding('utf8').on('data', text => { body += text }).on('end', () => resolve(body)).on('error', reject)
+      }).on('error', reject).end()
+    })
+  }
+
+  async stat (name: string): Promise<number> {
+    const { stats } = JSON.parse(await this.admin(`/stats?format=json&filter=${encodeURIComponent(`^${RegExp.escape(name)}$`)}`)) as
+      { stats: { name: string, value: number }[] }
+    return stats.find(stat => stat.name === name)?.value ?? 0
+  }
+
+  /** A pod with an identity and a program in it; returns once the program runs. */
+  async pod (name: string, address: string, path = `/${name}`): Promise<PodWorkload> {
+    await this.identify(name, path)
+    this.network.addPod(name, address)
+    return await PodWorkload.start(this.network, name)
+  }
+
+  /** Gives a pod's name a new SVID. @returns it */
+  async identify (name: string, path: string, { federated = [], weak = false }: IdentifyOptions = {}): Promise<X509Svid> {
+    const svid = await this.domain.issue(path, { weak })
+    this.identities.set(selectorsOf(name), identityOf(this.domain.bundle, [svid], federated))
+    return svid
+  }
+
+  /** A tunnel to a pod, opened by somebody in the node's network who holds an SVID. */
+  async tunnel (svid: X509Svid, host: string, authority: string): Promise<Reply> {
+    const folder = await mkdtemp(join(this.folder, 'caller-'))
+    writeFileSync(join(folder, 'svid.pem'), svid.chain.map(der => encodePem('CERTIFICATE', der)).join(''))
+    writeFileSync(join(folder, 'key.pem'), encodePem('PRIVATE KEY', svid.privateKey))
+    writeFileSync(join(folder, 'ca.pem'), encodePem('CERTIFICATE', this.domain.root))
+    const program = join(import.meta.dirname, '../fakes/hbone-client.mjs')
+    return JSON.parse(this.network.inNode(process.execPath, program, host, authority, folder)) as Reply
+  }
+
+  forget (name: string): void { this.identities.set(selectorsOf(name), identityOf(this.domain.bundle, [])) }
+
+  /** Endpoints of all workloads that are here. */
+  localEndpoints (): MeshEndpoint[] {
+    return this.registry.state.workloads.flatMap(({ id, addresses }) =>
+      addresses.map(address => ({ id, address, transport: 'hbone' as const })))
+  }
+
+  /** Until Envoy has said of a resource that it took it over. */
+  async applied (name: string): Promise<void> {
+    await until(`Envoy to apply ${name}`, () => this.statuses.some(status =>
+      status.name === name && status.version !== undefined && status.refusal === undefined))
+  }
+
+  /** Until Envoy holds the newest of everything that it holds, and none of what is gone. */
+  async settled (): Promise<void> {
+    // What was just set has a few turns to go until it is a state.
+    for (let turn = 0; turn < 10; turn++) await new Promise(resolve => setImmediate(resolve))
+    await until('Envoy to hold the newest state', () => {
+      const views = this.#node.views
+      if (views === undefined) return false
+      return [...views].every(([typeUrl, view]) => {
+        const held = this.#held.get(typeUrl) ?? new Map<string, string>()
+        const known = [...held].every(([name, version]) => {
+          const found = view.find(name, new Date())
+          return found.kind === 'usable' ? found.resource.version === version : false
+        })
+        return known && [...view.allNames].every(name => typeUrl.endsWith('ClusterLoadAssignment') || held.has(name))
+      })
+    })
+  }
+
+  #note (status: ResourceStatus): void {
+    this.statuses.push(status)
+    const { typeUrl, name, version, refusal } = status
+    if (name === undefined || refusal !== undefined) return
+    const held = this.#held.get(typeUrl) ?? new Map<string, string>()
+    this.#held.set(typeUrl, held)
+    if (version === undefined) held.delete(name)
+    else held.set(name, version)
+  }
+
+  /** Until the workloads of these pods are known and Envoy has their listeners. */
+  async serving (...pods: string[]): Promise<void> {
+    await until(`workloads in ${pods.join(', ')}`, () => pods.every(pod => this.registry.state.workloads.some(({ name, addresses }) =>
+      name === pod && addresses.length > 0)))
+    for (const { uid, name } of this.registry.state.workloads) {
+      if (pods.includes(name)) await this.applied(`in/${uid}`)
+    }
+  }
+
+  async [Symbol.asyncDispose] (): Promise<void> { await this.#scope.disposeAsync() }
+}
+
+function selectorsOf (name: string): Selector[] { return [{ type: 'netns', value: `name:${name}` }] }

@@ -1,0 +1,198 @@
+import { createHash } from 'node:crypto'
+import t from 'tap'
+import type { MeshService } from '../../src/mesh/mesh-state.ts'
+import { parseSpiffeId } from '../../src/spiffe/spiffe-id.ts'
+import { TestTrustDomain } from '../fakes/identities.ts'
+import { until } from '../fakes/envoy.ts'
+import { PodWorkload } from '../fakes/pod-workload.ts'
+import { noNamespaces } from '../fakes/pods.ts'
+import { MeshRig } from './mesh-rig.ts'
+
+const skip = noNamespaces()
+const id = (path: string) => parseSpiffeId(`spiffe://lab.test${path}`)
+const addressOf = { a: '10.77.0.2', b: '10.77.0.3', c: '10.77.0.4' } as const
+
+/** Pods a, b and c, and what the mesh knows of them. */
+async function threePods (rig: MeshRig): Promise<{ a: PodWorkload, b: PodWorkload, c: PodWorkload }> {
+  const [a, b, c] = await Promise.all((['a', 'b', 'c'] as const).map(name => rig.pod(name, addressOf[name])))
+  await rig.startEnvoy()
+  await rig.serving('a', 'b', 'c')
+  return { a: a as PodWorkload, b: b as PodWorkload, c: c as PodWorkload }
+}
+
+const web: MeshService = {
+  name: 'web', address: '10.99.0.1', spiffeIds: [id('/b')],
+  ports: [{ port: 80, targetPort: 8080, protocol: 'http', localPort: 10_080 }, { port: 90, targetPort: 9000, protocol: 'tcp' }]
+}
+
+async function announce (rig: MeshRig, ...services: MeshService[]): Promise<void> {
+  rig.directory.set({ services, endpoints: rig.localEndpoints() })
+  const names = services.flatMap(({ name, ports }) => ports.map(({ port }) => `service/${name}/${port}`))
+  await rig.settled()
+  for (const name of names) await rig.applied(name)
+}
+
+const calledBy = (body: string | undefined) => (JSON.parse(body ?? '{}') as { name: string, xfcc: string })
+
+void t.test('workloads behind one Envoy call each other, each with its own identity', { skip }, async t => {
+  await using rig = await MeshRig.open()
+  const { a, b, c } = await threePods(rig)
+  await announce(rig, web)
+  t.equal((await a.tcp(addressOf.b, 9000)).body, 'b hello', 'by another\'s address')
+  t.strictSame(calledBy((await a.http('10.99.0.1', 80)).body).xfcc, 'URI=spiffe://lab.test/a', 'by a service\'s address; it learns who called')
+  t.equal((await a.tcp('10.99.0.1', 90)).body, 'b hello', 'also where the service is plain TCP')
+  t.equal(calledBy((await c.http('127.0.0.1', 10_080)).body).xfcc, 'URI=spiffe://lab.test/c', 'by a local port')
+  t.equal((await b.tcp(addressOf.a, 9000)).body, 'a hello', 'and the other way')
+  const forged = await a.http('10.99.0.1', 80, { headers: { 'x-forwarded-client-cert': 'URI=spiffe://lab.test/admin' } })
+  t.equal(calledBy(forged.body).xfcc, 'URI=spiffe://lab.test/a', 'nobody can write that header but the proxy')
+
+  const calls = await Promise.all(Array.from({ length: 60 }, async (_, n) => {
+    const [caller, name] = ([[a, 'a'], [c, 'c']] as const)[n % 2]!
+    return [name, calledBy((await caller.http('10.99.0.1', 80)).body).xfcc]
+  }))
+  const wrong = calls.filter(([name, xfcc]) => xfcc !== `URI=spiffe://lab.test/${name}`)
+  t.strictSame(wrong, [], 'finding 1: a pool of connections is never shared by two identities, with one worker')
+  const [own, other] = await Promise.all([a.http(addressOf.b, 8080), a.http(addressOf.c, 8080)])
+  t.strictSame([own, other].map(({ body }) => calledBy(body).name), ['b', 'c'], 'finding 2: nor by two workloads that answer')
+})
+
+void t.test('only who may call gets in', { skip }, async t => {
+  await using rig = await MeshRig.open()
+  const { a, c } = await threePods(rig)
+  await announce(rig, { ...web, callers: ['spiffe://lab.test/a'] })
+  t.equal((await a.http('10.99.0.1', 80)).status, 200, 'who is on the list of callers')
+  t.not((await c.http('10.99.0.1', 80)).status, 200, 'and nobody else, by the service\'s address')
+  t.match(await c.tcp(addressOf.b, 9000), { body: '' }, 'nor by the workload\'s')
+
+  const outsider = await (await TestTrustDomain.create('other.test')).issue('/a')
+  t.match(await rig.tunnel(outsider, addressOf.b, `${addressOf.b}:9000`), { error: /.+/ }, 'nobody of a domain that is not federated')
+  const caller = await rig.domain.issue('/a')
+  t.match(await rig.tunnel(caller, addressOf.b, `${addressOf.b}:9000`), { status: 200, body: 'b hello' }, 'a foreign HBONE client does')
+  const relays = [`${addressOf.c}:9000`, '127.0.0.1:9000', `${addressOf.b}:15008`, `${addressOf.b}:15001`, `${addressOf.b}:15006`, 'b:9000',
+    addressOf.b, '169.254.169.254:80']
+  for (const authority of relays) {
+    t.match(await rig.tunnel(caller, addressOf.b, authority), { status: 403 }, `a tunnel to ${authority} is refused: no open relay`)
+  }
+  t.equal(rig.envoyRuns, true)
+
+  await announce(rig, { ...web, spiffeIds: [id('/c')] })
+  const misled = [{ id: id('/c'), address: addressOf.b, transport: 'hbone' as const }]
+  rig.directory.set({ services: [{ ...web, spiffeIds: [id('/c')] }], endpoints: misled })
+  await rig.settled()
+  t.not((await a.http('10.99.0.1', 80)).status, 200, 'nor does a caller speak with a workload that is not the service')
+})
+
+void t.test('what comes without mTLS', { skip }, async t => {
+  await using rig = await MeshRig.open()
+  const { b } = await threePods(rig)
+  rig.network.addPod('plain', '10.77.0.9', { redirected: false })
+  const plain = await PodWorkload.start(rig.network, 'plain')
+  await announce(rig, web)
+  t.match(await plain.tcp(addressOf.b, 9000), { error: /.+/ }, 'is refused')
+  await announce(rig, { ...web, plaintext: 'permit' })
+  t.match(await plain.http(addressOf.b, 8080), { status: 200 }, 'is let in where the service permits it')
+  t.equal(calledBy((await plain.http(addressOf.b, 8080)).body).name, 'b')
+  await announce(rig, { ...web, plaintext: 'redirect' })
+  t.match(await plain.http(addressOf.b, 8080), { status: 301, headers: { location: /^https:/ } }, 'or told to come by TLS')
+  t.match((await b.http('10.77.0.9', 8080)).body, /"name":"plain"/, 'the rest of the world is reached as it is')
+})
+
+void t.test('identities change, end and are revoked', { skip }, async t => {
+  await using rig = await MeshRig.open({ settings: { connectionLifeSeconds: 1 } })
+  const { a, b, c } = await threePods(rig)
+  await announce(rig, web)
+  t.equal((await a.http('10.99.0.1', 80)).status, 200)
+  const svid = await rig.identify('a', '/a')
+  await rig.settled()
+  t.equal((await a.http('10.99.0.1', 80)).status, 200, 'a new SVID is taken')
+  const digest = createHash('sha256').update(svid.chain[0]!).digest('hex')
+  rig.revoked.set({ digests: new Set([digest]), ids: new Set() })
+  await rig.settled()
+  await until('the old connections to end', async () => (await a.http('10.99.0.1', 80)).status !== 200)
+  t.match(await rig.tunnel(svid, addressOf.b, `${addressOf.b}:9000`), { error: /.+/ }, 'a certificate that is revoked gets in nowhere')
+  t.equal((await c.http('10.99.0.1', 80)).status, 200, 'others do')
+  await rig.identify('a', '/a')
+  await rig.settled()
+  await until('the new certificate', async () => (await a.http('10.99.0.1', 80)).status === 200)
+  rig.revoked.set({ digests: new Set(), ids: new Set([id('/a')]) })
+  await rig.settled()
+  await until('the old connections to end', async () => (await a.http('10.99.0.1', 80)).status !== 200)
+  rig.revoked.set({ digests: new Set(), ids: new Set() })
+
+  await rig.identify('a', '/renamed')
+  await rig.settled()
+  await until('the new identity', async () => calledBy((await a.http('10.99.0.1', 80)).body).xfcc === 'URI=spiffe://lab.test/renamed')
+  rig.forget('a')
+  await rig.settled()
+  t.match(await a.http('10.99.0.1', 80), { error: /.+/ }, 'finding 7: without an identity nothing listens for it any more')
+  t.match(await b.http('10.77.0.2', 8080), { error: /.+/ }, 'and nobody reaches it')
+})
+
+void t.test('finding 3: a secret that Envoy refuses costs its workload its update, and nobody anything else', { skip }, async t => {
+  await using rig = await MeshRig.open()
+  const { a, c } = await threePods(rig)
+  await announce(rig, web)
+  t.equal((await a.http('10.99.0.1', 80)).status, 200)
+  await rig.identify('a', '/a', { weak: true })
+  await until('Envoy to refuse it', () => rig.statuses.some(({ name, refusal }) => name === 'spiffe://lab.test/a' && refusal !== undefined))
+  t.equal((await a.http('10.99.0.1', 80)).status, 200, 'the last good one is used')
+  rig.directory.set({ services: [web, { ...web, name: 'more', address: '10.99.0.2' }], endpoints: rig.localEndpoints() })
+  await rig.applied('service/more/80')
+  await until('the new service', async () => (await a.http('10.99.0.2', 80)).error === undefined)
+  t.equal((await a.http('10.99.0.2', 80)).status, 200, 'also where it is used for the first time')
+  t.equal((await c.http('10.99.0.1', 80)).status, 200)
+  t.ok(rig.envoyRuns, 'and Envoy lives')
+})
+
+void t.test('finding 9: a namespace made anew under the same name and address is another workload', { skip }, async t => {
+  await using rig = await MeshRig.open()
+  const { a } = await threePods(rig)
+  await announce(rig, web)
+  t.equal((await a.tcp(addressOf.c, 9000)).body, 'c hello')
+  const before = rig.registry.state.workloads.find(({ name }) => name === 'c')
+  rig.network.removePod('c')
+  await until('c to leave', () => !rig.registry.state.workloads.some(({ name }) => name === 'c'))
+  const again = await rig.pod('c', addressOf.c, '/c2')
+  await rig.serving('c')
+  await announce(rig, web)
+  const after = rig.registry.state.workloads.find(({ name }) => name === 'c')
+  t.not(after?.uid, before?.uid)
+  t.equal((await a.tcp(addressOf.c, 9000)).body, 'c hello', 'it is reached')
+  t.equal(calledBy((await again.http('10.99.0.1', 80)).body).xfcc, 'URI=spiffe://lab.test/c2', 'and calls with its own identity')
+})
+
+void t.test('the control plane or Envoy goes and comes back', { skip }, async t => {
+  await using rig = await MeshRig.open()
+  const { a } = await threePods(rig)
+  await announce(rig, web)
+  t.equal((await a.http('10.99.0.1', 80)).status, 200)
+  await rig.stopControlPlane()
+  t.equal((await a.http('10.99.0.1', 80)).status, 200, 'without its control plane Envoy goes on with what it has')
+  await rig.startControlPlane()
+  await rig.identify('a', '/a')
+  await rig.settled()
+  t.equal((await a.http('10.99.0.1', 80)).status, 200)
+  await rig.killEnvoy()
+  t.match(await a.http('10.99.0.1', 80), { error: /.+/ }, 'without Envoy nothing leaves in the clear')
+  rig.statuses.length = 0
+  await rig.startEnvoy()
+  await rig.serving('a', 'b')
+  await until('Envoy to serve again', async () => (await a.http('10.99.0.1', 80)).status === 200)
+})
+
+void t.test('a service fails over to the endpoints that live', { skip }, async t => {
+  await using rig = await MeshRig.open()
+  const { a } = await threePods(rig)
+  await rig.identify('c', '/b')
+  await until('c to be the service too', () => rig.localEndpoints().filter(one => one.id === id('/b')).length === 2)
+  rig.directory.set({
+    services: [web],
+    endpoints: [...rig.localEndpoints(), { id: id('/b'), address: '10.77.0.77', transport: 'hbone' }]
+  })
+  await rig.settled()
+  await until('the endpoint that is not there to be found out', async () => /10\.77\.0\.77:8080::health_flags::.*failed_active_hc/
+    .test(await rig.admin('/clusters')))
+  const names = new Set<string>()
+  for (let n = 0; n < 20; n++) names.add(calledBy((await a.http('10.99.0.1', 80)).body).name)
+  t.strictSame(names, new Set(['b', 'c']), 'both that live answer, and no call is lost on the one that does not')
+})
