@@ -1,6 +1,6 @@
 import { hostname } from 'node:os'
 import type { MeshDirectory } from '../mesh/mesh-node.ts'
-import type { MeshEndpoint, MeshService } from '../mesh/mesh-state.ts'
+import type { MeshEndpoint, MeshService, Plaintext } from '../mesh/mesh-state.ts'
 import type { WorkloadRegistry } from '../mesh/workloads/workload-registry.ts'
 import { codeOf } from '../spiffe/errors.ts'
 import { parseIpAddress } from '../spiffe/ip-address.ts'
@@ -32,8 +32,10 @@ export async function reportEndpoints (registry: WorkloadRegistry, { localEndpoi
   }
 }
 
+const plaintextOf: Readonly<Record<Service['inbound'], Plaintext>> = { strict: 'refuse', permissive: 'permit', redirect: 'redirect' }
+
 function meshServiceOf ({ name, address, ports, spiffeIds, callers, inbound }: Service): MeshService {
-  return { name, address, ports, spiffeIds, callers, plaintext: inbound === 'strict' ? 'refuse' : 'permit' }
+  return { name, address, ports, spiffeIds, callers, plaintext: plaintextOf[inbound] }
 }
 
 function meshEndpointOf ({ spiffeId, address, transports }: ServiceEndpoint): MeshEndpoint {
