@@ -1,12 +1,17 @@
 import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { setImmediate as nextTurn } from 'node:timers/promises'
+import { attestConnection } from '../attestation/socket/attest-connection.ts'
+import { connectionNameFormat, parseConnectionName } from '../attestation/socket/connection-name.ts'
+import { openSocketDiagnosis } from '../attestation/socket/socket-diagnosis.ts'
+import type { WorkloadAttestor } from '../attestation/workload/workload-attestor.ts'
 import { adsHandlers } from '../mesh/ads/ads-handlers.ts'
+import { ConnectionSecrets } from '../mesh/ads/connection-secrets.ts'
 import { ProxyState } from '../mesh/ads/proxy-state.ts'
 import { superviseEnvoy } from '../mesh/envoy/supervise-envoy.ts'
 import { meshHandlers } from '../mesh/mesh-handlers.ts'
 import { MeshNode } from '../mesh/mesh-node.ts'
-import type { Revoked } from '../mesh/mesh-state.ts'
+import type { MeshSettings, Revoked } from '../mesh/mesh-state.ts'
 import { AnnouncedWorkloads } from '../mesh/workloads/announced-workloads.ts'
 import { openNetnsAddresses } from '../mesh/workloads/netns-addresses.ts'
 import { watchNetns } from '../mesh/workloads/watch-netns.ts'
@@ -35,6 +40,7 @@ export interface AgentMeshDeps {
   readonly nodeMesh: NodeMesh
   readonly revoked: (signal: AbortSignal) => AsyncIterable<Revoked>
   readonly attest: (context: CallContext) => Promise<readonly Selector[]>
+  readonly attestors: readonly WorkloadAttestor[]
   readonly takeOver: boolean
   readonly clock: Clock
   readonly log: Logger
@@ -54,13 +60,17 @@ export async function openAgentMesh (config: MeshConfig, deps: AgentMeshDeps): P
   const log = deps.log.child({ part: 'mesh' })
   const registry = scope.use(new WorkloadRegistry(identities, log))
   const addresses = scope.use(openNetnsAddresses())
-  const settings = { ...config.settings, trustDomain }
+  const settings: MeshSettings = {
+    ...config.settings, trustDomain, ...config.hostProcesses ? { connectionName: connectionNameFormat } : {}
+  }
+  const connections = config.hostProcesses ? scope.use(openConnections(deps, scope, () => node.refresh(), log)) : undefined
   const node = new MeshNode({
     settings,
     registry,
     own: signal => identities.watch([], signal),
     directory: signal => directoryOf(deps.nodeMesh.services, signal),
     revoked: deps.revoked,
+    connections,
     log
   })
   const envoy = config.envoy === undefined ? undefined : superviseEnvoy({
@@ -111,6 +121,21 @@ export async function openAgentMesh (config: MeshConfig, deps: AgentMeshDeps): P
     ],
     [Symbol.asyncDispose]: () => held.disposeAsync()
   }
+}
+
+/** Whose secret a connection of the host's own processes gets: that of the process that has its socket. */
+function openConnections (
+  { attestors, identities, clock }: AgentMeshDeps, scope: AsyncDisposableStack, onChange: () => void, log: Logger
+): ConnectionSecrets {
+  const sockets = scope.use(openSocketDiagnosis())
+  return new ConnectionSecrets({
+    identities, clock, log, onChange,
+    async attest (name, signal) {
+      const connection = parseConnectionName(name)
+      if (connection === undefined) throw new SpiffeError('connection_unknown', 'the name is that of no connection')
+      return await attestConnection(connection.source, connection.destination, { sockets, attestors, clock, log }, signal)
+    }
+  })
 }
 
 /** A proxy is trusted by rule, not by position: it gets other workloads' keys. */

@@ -116,7 +116,7 @@ export async function runAgent (config: AgentConfig, signal: AbortSignal, option
   const { path } = await rpc.listenUnix({ path: config.socketPath, mode: 0o777, takeOver })
   log.info({ socket: path, takeOver }, 'agent socket is open')
   const mesh = config.mesh === undefined || nodeMesh === undefined ? undefined : scope.use(await openAgentMesh(config.mesh, {
-    trustDomain, dataDir, identities, nodeMesh, attest, takeOver, clock, log,
+    trustDomain, dataDir, identities, nodeMesh, attest, attestors: plugins.all('WorkloadAttestor'), takeOver, clock, log,
     revoked: signal => revocations.watch(signal)
   }))
   // Without a cache a successor would have nothing to go on with.

@@ -12,7 +12,9 @@ export interface MeshConfig {
   readonly netnsFolder: string | undefined
   /** Whether the agent writes the rules by which workloads' connections arrive at the proxy. */
   readonly redirect: boolean
-  readonly settings: Omit<MeshSettings, 'trustDomain'>
+  /** Whether processes of the host itself are workloads too. */
+  readonly hostProcesses: boolean
+  readonly settings: Omit<MeshSettings, 'trustDomain' | 'connectionName'>
   /** Runs the proxy itself; `undefined`: somebody else does. */
   readonly envoy: { readonly command: string, readonly concurrency: number | undefined } | undefined
 }
@@ -22,6 +24,7 @@ const ownPort = z.int().min(1, 'must be 1 to 65535').max(65_535, 'must be 1 to 6
 export const meshSchema = z.strictObject({
   socket_path: text.default('/tmp/assay-agent/private/xds.sock'),
   proxy_selectors: z.array(parsedBy(parseSelector)).default([]),
+  host_processes: z.boolean().default(false),
   netns_dir: z.string().default('/var/run/netns'),
   outbound_port: ownPort.default(defaultMeshSettings.outboundPort),
   inbound_port: ownPort.default(defaultMeshSettings.inboundPort),
@@ -39,6 +42,7 @@ export function meshConfigOf (mesh: z.output<typeof meshSchema>): MeshConfig {
     proxySelectors: mesh.proxy_selectors,
     netnsFolder: mesh.netns_dir === '' ? undefined : mesh.netns_dir,
     redirect: mesh.redirect,
+    hostProcesses: mesh.host_processes,
     settings: {
       outboundPort: mesh.outbound_port,
       inboundPort: mesh.inbound_port,

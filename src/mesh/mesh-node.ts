@@ -1,11 +1,11 @@
 import type { Logger } from '../runtime/logger.ts'
 import { Watchable } from '../runtime/watchable.ts'
-import type { ResourceView } from '../sds/secret-resource.ts'
+import type { Found, ResourceView } from '../sds/secret-resource.ts'
 import type { Bundle } from '../spiffe/bundle.ts'
 import type { WorkloadIdentity } from '../spiffe/svid.ts'
 import { secretTypeUrl } from '../sds/encode-secret.ts'
 import type { AdsViews } from './ads/ads-stream.ts'
-import { openMeshSecrets } from './ads/mesh-secrets.ts'
+import { type MeshSecrets, openMeshSecrets } from './ads/mesh-secrets.ts'
 import type { MeshEndpoint, MeshService, MeshSettings, MeshState, Revoked } from './mesh-state.ts'
 import { clusterType, endpointType, listenerType, openMeshResources } from './resources/mesh-resources.ts'
 import type { Resource } from './resources/resource.ts'
@@ -24,6 +24,8 @@ export interface MeshNodeDeps {
   readonly own: (signal: AbortSignal) => AsyncIterable<WorkloadIdentity>
   readonly directory: (signal: AbortSignal) => AsyncIterable<MeshDirectory>
   readonly revoked: (signal: AbortSignal) => AsyncIterable<Revoked>
+  /** Secrets of connections of the host's own processes, where these are workloads too. */
+  readonly connections?: { find (name: string): Found } | undefined
   readonly log: Logger
 }
 
@@ -32,7 +34,7 @@ export class MeshNode {
   readonly #deps: MeshNodeDeps
   readonly #views = new Watchable<AdsViews | undefined>(undefined)
   readonly #resourcesOf: ReturnType<typeof openMeshResources>
-  readonly #secrets = openMeshSecrets()
+  readonly #secrets: MeshSecrets
   #own: Bundle | undefined
   #local: LocalWorkloads = { workloads: [], identities: new Map() }
   #directory: MeshDirectory = { services: [], endpoints: [] }
@@ -41,6 +43,7 @@ export class MeshNode {
   constructor (deps: MeshNodeDeps) {
     this.#deps = deps
     this.#resourcesOf = openMeshResources(deps.settings)
+    this.#secrets = openMeshSecrets(deps.connections)
   }
 
   /** The newest; `undefined` until the own bundle is known. */
@@ -64,6 +67,9 @@ export class MeshNode {
       signal => this.#follow(revoked(signal), found => { this.#revoked = found })
     ]
   }
+
+  /** What a name means has changed without any of the sources. */
+  refresh (): void { this.#publish() }
 
   async #follow<T> (states: AsyncIterable<T>, take: (state: T) => void): Promise<void> {
     for await (const state of states) {

@@ -76,6 +76,11 @@ export interface MeshSettings {
   readonly mark: number
   /** At most this long does a connection carry the identities it began with, in seconds. */
   readonly connectionLifeSeconds: number
+  /**
+   * Envoy's format of the name of a connection's secret, where processes of the host itself are workloads too; `undefined`: they are not.
+   * The name tells the connection's two ends and a number that no other connection has.
+   */
+  readonly connectionName?: string | undefined
   /** One JSON object per line; `undefined`: none. */
   readonly accessLogPath: string | undefined
 }

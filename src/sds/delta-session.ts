@@ -90,6 +90,11 @@ export class DeltaSession {
     if (this.#view === undefined) return undefined
     const removed: string[] = []
     for (const name of this.#due) {
+      // Envoy waits for it, as long as it waits for a connection.
+      if (this.#subscribed.has(name) && this.#view.find(name, at).kind === 'pending') {
+        this.#due.delete(name)
+        continue
+      }
       const resource = this.#wanted(name, this.#view, at)
       const told = this.#told.get(name)
       if (resource !== undefined && resource.version !== told) {

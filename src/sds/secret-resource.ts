@@ -19,6 +19,8 @@ export type Found =
   | { readonly kind: 'unusable', readonly name: string, readonly reason: string }
   /** Only an Envoy with the SPIFFE validator can be told. */
   | { readonly kind: 'unsupported', readonly name: string }
+  /** What it means is being found out; the view changes when that is known. */
+  | { readonly kind: 'pending' }
   /** Unknown, or not this caller's: the two look alike. */
   | { readonly kind: 'absent' }
 

@@ -16,7 +16,7 @@ export function selectSecrets (view: SecretView, names: readonly string[], alias
   const left = new Set(asked)
   const found = [...wanted].flatMap(name => {
     const one = view.find(name, at)
-    if (one.kind === 'absent') return []
+    if (one.kind === 'absent' || one.kind === 'pending') return []
     if (one.kind === 'unsupported') throw tooOld()
     left.delete(name)
     return [one]

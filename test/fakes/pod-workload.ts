@@ -1,3 +1,4 @@
+import type { ChildProcess } from 'node:child_process'
 import { createInterface } from 'node:readline'
 import { join } from 'node:path'
 import type { PodNetwork } from './pods.ts'
@@ -10,6 +11,8 @@ export interface Reply {
   readonly headers?: Readonly<Record<string, string>>
 }
 
+const program = join(import.meta.dirname, 'pod-program.mjs')
+
 export interface Asked { readonly path?: string, readonly headers?: Readonly<Record<string, string>> }
 
 /** A program in a pod that serves HTTP on 8080 and TCP on 9000, and calls others. */
@@ -21,7 +24,16 @@ export class PodWorkload {
   private constructor (stdin: NodeJS.WritableStream) { this.#stdin = stdin }
 
   static async start (network: PodNetwork, pod: string): Promise<PodWorkload> {
-    const child = network.spawnIn(pod, process.execPath, join(import.meta.dirname, 'pod-program.mjs'), pod, '8080', '9000')
+    return await PodWorkload.#follow(pod, network.spawnIn(pod, process.execPath, program, pod, '8080', '9000'))
+  }
+
+  /** A process of a user of the node itself, beside its proxy. */
+  static async startOnNode (network: PodNetwork, uid: number): Promise<PodWorkload> {
+    const as = ['setpriv', `--reuid=${uid}`, `--regid=${uid}`, '--clear-groups']
+    return await PodWorkload.#follow('node', network.spawnIn(undefined, ...as, process.execPath, program, 'node', '0', '0'))
+  }
+
+  static async #follow (pod: string, child: ChildProcess): Promise<PodWorkload> {
     const workload = new PodWorkload(child.stdin!)
     await new Promise<void>((resolve, reject) => {
       child.once('exit', code => reject(new Error(`the workload of ${pod} ended: ${code}`)))

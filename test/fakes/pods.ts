@@ -84,9 +84,10 @@ export class PodNetwork implements AsyncDisposable {
   inNode (...words: string[]): string { return runIn(this.node, words) }
   inPod (name: string, ...words: string[]): string { return runIn(this.path(name), words) }
 
-  /** A child in a pod's namespace; killed at the end. */
-  spawnIn (name: string, ...words: string[]): ChildProcess {
-    const child = spawn('nsenter', [`--net=${this.path(name)}`, ...words], { stdio: ['pipe', 'pipe', 'inherit'] })
+  /** A child in a pod's namespace, or in the node's for `undefined`; killed at the end. */
+  spawnIn (name: string | undefined, ...words: string[]): ChildProcess {
+    const path = name === undefined ? this.node : this.path(name)
+    const child = spawn('nsenter', [`--net=${path}`, ...words], { stdio: ['pipe', 'pipe', 'inherit'] })
     this.#children.add(child)
     return child
   }

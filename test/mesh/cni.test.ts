@@ -25,7 +25,8 @@ interface Plugin { readonly code: number, readonly answer: Record<string, unknow
 function call (environment: Record<string, string>, config?: object): Promise<Plugin> {
   return new Promise(resolve => {
     const child = execFile(program, { env: { PATH: process.env['PATH'], ...environment } }, (error, stdout) => {
-      resolve({ code: (error?.code as number | undefined) ?? 0, answer: stdout === '' ? {} : JSON.parse(stdout) as Record<string, unknown> })
+      const answer = (stdout === '' ? {} : JSON.parse(stdout)) as Record<string, unknown>
+      resolve({ code: (error?.code as number | undefined) ?? 0, answer })
     })
     child.stdin?.end(config === undefined ? '' : JSON.stringify(config))
   })

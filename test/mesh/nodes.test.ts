@@ -13,6 +13,7 @@ import { noNamespaces, PodNetwork } from '../fakes/pods.ts'
 import { type RunningAgent, type RunningServer, startAgent, startServer } from '../fakes/processes.ts'
 
 const skip = noNamespaces()
+const assay = join(import.meta.dirname, '../../bin/assay')
 
 /** A real server and real agents that each run the Envoy of their node, in one network; pods of each node in a folder of their own. */
 class Nodes implements AsyncDisposable {
@@ -35,7 +36,7 @@ class Nodes implements AsyncDisposable {
     return new Nodes(network, server, scope.move())
   }
 
-  async startNode (name: string): Promise<RunningAgent> {
+  async startNode (name: string, mesh: Readonly<Record<string, unknown>> = {}): Promise<RunningAgent> {
     const netnsDir = join(this.network.folder, name)
     const agent = await startAgent({
       server: this.server,
@@ -44,7 +45,7 @@ class Nodes implements AsyncDisposable {
       blocks: {
         mesh: {
           socket_path: join(this.network.folder, `../${name}-xds.sock`), netns_dir: netnsDir, run_envoy: true,
-          envoy: { path: findEnvoy(), concurrency: 1 }, access_log: join(this.network.folder, `../${name}-access.log`)
+          envoy: { path: findEnvoy(), concurrency: 1 }, access_log: join(this.network.folder, `../${name}-access.log`), ...mesh
         }
       }
     })
@@ -142,4 +143,28 @@ void t.test('two nodes: agents run their Envoys, services are reached, workloads
   process.kill(envoy?.pid ?? 0, 'SIGKILL')
   await until('Envoy to be started again', async () => (await nodes.status('two')).envoy?.restarts === 1)
   await until('the service to be reached again', called)
+})
+
+void t.test('processes of the host itself call with the identity of whoever has the connection', { skip, timeout: 120_000 }, async t => {
+  await using nodes = await Nodes.open()
+  const agent = await nodes.startNode('one', { host_processes: true })
+  nodes.network.addPod('one/b', '10.77.0.3', { redirected: false })
+  await PodWorkload.start(nodes.network, 'one/b')
+  await Promise.all([nodes.register(agent, '/web', 'netns:name:b'), nodes.register(agent, '/alice', 'unix:uid:1001')])
+  await nodes.service('web', '10.99.0.1', ['/web'])
+  // A virtual address needs a route, as any other that is not on the link.
+  nodes.network.inNode('ip', 'route', 'add', '10.99.0.0/16', 'dev', 'br0')
+  for (const uid of [1001, 1002]) nodes.network.inNode(assay, 'redirect', 'apply', '-uid', String(uid))
+  const [alice, bob] = await Promise.all([1001, 1002].map(uid => PodWorkload.startOnNode(nodes.network, uid)))
+  await until('alice to reach the service', async () => (await alice!.http('10.99.0.1', 80)).status === 200).catch((error: unknown) => {
+    t.comment(agent.log().split('\n').slice(-40).join('\n'))
+    throw error
+  })
+  const calls = await Promise.all(Array.from({ length: 20 }, () => alice!.http('10.99.0.1', 80)))
+  const peers = new Set(calls.map(({ body }) => (JSON.parse(body ?? '{}') as { xfcc?: string }).xfcc))
+  t.strictSame(peers, new Set(['URI=spiffe://example.org/alice']), 'each connection is attested')
+  t.equal((await alice!.tcp('10.99.0.1', 90)).body, 'one/b hello')
+  t.not((await bob!.http('10.99.0.1', 80)).status, 200, 'a process without an entry gets nowhere')
+  t.equal((await bob!.tcp('10.99.0.1', 90)).body ?? '', '', 'nor by TCP')
+  t.ok(agent.log().includes('a connection has no identity: no entry matches'), 'and the agent says so')
 })

@@ -12,8 +12,10 @@ export interface MeshSecrets {
   view (own: Bundle, identities: ReadonlyMap<string, LocalIdentity>): ResourceView
 }
 
+const ofConnections = 'conn/'
+
 /** Each SVID and each set of bundles is checked and encoded once. */
-export function openMeshSecrets (): MeshSecrets {
+export function openMeshSecrets (connections: { find (name: string): Found } | undefined): MeshSecrets {
   const certificates = new WeakMap<X509Svid, Found>()
   let bundles = new Map<string, { readonly of: readonly Bundle[], readonly found: Found }>()
 
@@ -30,6 +32,7 @@ export function openMeshSecrets (): MeshSecrets {
         return found
       }
       const lookUp = (name: string): Found => {
+        if (name.startsWith(ofConnections)) return connections?.find(name) ?? { kind: 'absent' }
         const local = identities.get(name)
         if (local !== undefined) {
           const found = certificates.get(local.svid) ?? certificateSecret(name, local.svid)

@@ -19,7 +19,7 @@ export function boundAt ({ addresses, netnsPath }: MeshWorkload, where: 'loopbac
   }
 }
 
-interface BoundAt { readonly address: AddressInit, readonly additionalAddresses: readonly { readonly address: AddressInit }[] }
+export interface BoundAt { readonly address: AddressInit, readonly additionalAddresses: readonly { readonly address: AddressInit }[] }
 
 /** Exactly one address. */
 export function only (address: string): CidrRangeInit {

@@ -8,7 +8,7 @@ import { endpointsOf } from './endpoints.ts'
 import { originalDestination, tcpProxy } from './filters.ts'
 import { inboundListeners, tunnelledHttpListener } from './inbound.ts'
 import { constant } from './names.ts'
-import { outboundListeners } from './outbound.ts'
+import { hostListeners, outboundListeners } from './outbound.ts'
 import { type Resource, resource } from './resource.ts'
 
 export const listenerType = typeUrlOf(Listener)
@@ -26,6 +26,7 @@ export function openMeshResources (settings: MeshSettings): (state: MeshState) =
   const clusters = constantClusters(settings)
   const listeners = [originateListener(), tunnelledHttpListener(settings)]
   let last: MeshState | undefined
+  let ofHost: readonly Resource[] = []
   let ofWorkloads = new Map<MeshWorkload, readonly Resource[]>()
   return state => {
     const keep = last?.services === state.services && last.endpoints === state.endpoints && last.revoked === state.revoked
@@ -34,12 +35,13 @@ export function openMeshResources (settings: MeshSettings): (state: MeshState) =
       workload,
       before.get(workload) ?? [...outboundListeners(workload, state, settings), ...inboundListeners(workload, state, settings)]
     ]))
+    if (!keep) ofHost = hostListeners(state, settings)
     last = state
     const ports = state.services.flatMap(service => service.ports.map(port => ({ service, port })))
     return new Map([
       [clusterType, byName([...clusters, ...ports.map(({ service, port }) => serviceClusterOf(service, port))])],
       [endpointType, byName(ports.map(({ service, port }) => endpointsOf(service, port, state.endpoints)))],
-      [listenerType, byName([...listeners, ...[...ofWorkloads.values()].flat()])]
+      [listenerType, byName([...listeners, ...ofHost, ...[...ofWorkloads.values()].flat()])]
     ])
   }
 }

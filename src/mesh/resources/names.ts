@@ -20,6 +20,8 @@ export function inboundListener ({ uid }: MeshWorkload): string { return `in-dir
 export function localListener ({ uid }: MeshWorkload, service: MeshService, { localPort }: MeshPort): string {
   return `local/${uid}/${service.name}/${localPort}`
 }
+export const hostListener = 'out-host'
+export function localHostListener ({ name }: MeshService, { localPort }: MeshPort): string { return `local-host/${name}/${localPort}` }
 export function serviceCluster (service: MeshService, { port }: MeshPort): string { return `service/${service.name}/${port}` }
 
 /** Clusters and listeners that every node has. */
