@@ -1,17 +1,17 @@
 import { SpiffeError } from '../../spiffe/errors.ts'
-import type { Revocation } from '../../spiffe/revocation.ts'
 import type { SpiffeId } from '../../spiffe/spiffe-id.ts'
 import type { CallContext } from '../../rpc/call.ts'
 import { encodeBundle } from '../../wire/bundle-codec.ts'
 import { decodeCursor, encodeCursor } from '../../wire/cursor-codec.ts'
 import { agentEntryMask, encodeEntry } from '../../wire/entry-codec.ts'
-import type { AgentSyncHandlers, RevocationInit, RevocationsInit, SyncRequest, SyncResponseInit } from '../../wire/generated/agent-sync.ts'
+import type { AgentSyncHandlers, SyncRequest, SyncResponseInit } from '../../wire/generated/agent-sync.ts'
 import type { Authorizer } from '../authorize.ts'
-import type { AgentFeed, FeedStep, RevocationStep } from '../push/agent-feed.ts'
+import type { AgentFeed, FeedStep } from '../push/agent-feed.ts'
 import type { AgentFeeds } from '../push/agent-feeds.ts'
 import type { ProgressReporter } from '../push/progress-reporter.ts'
 import type { Replica } from '../replication/replica.ts'
 import type { Registrations } from '../registrations.ts'
+import { revocationPages } from './revocation-pages.ts'
 
 export interface AgentSyncDeps {
   readonly replica: Replica
@@ -23,9 +23,6 @@ export interface AgentSyncDeps {
 
 /** Entries or ids per message; some hundred bytes each. */
 const pageSize = 500
-/** Digests per message; 34 bytes each. */
-const digestsPerPage = 20_000
-const digestsPerPart = digestsPerPage - 1
 /** Of what an agent says it could not have signed, so many are remembered. */
 const mostUnserved = 100
 
@@ -101,31 +98,4 @@ function * pages (step: FeedStep): Generator<SyncResponseInit> {
       ...page === 0 ? { bundles: bundles.map(bundle => encodeBundle(bundle)), removedTrustDomains } : {}
     }
   }
-}
-
-/** One that names more certificates than fit a message is told in parts. A whole ID is denied by its name: its certificates need not be. */
-function revocationPages ({ whole, revocations, removedIds }: RevocationStep): RevocationsInit[] {
-  const pages: Array<RevocationsInit & { readonly revocations: RevocationInit[] }> = [{ whole, removedIds, revocations: [] }]
-  let room = digestsPerPage
-  for (const part of revocations.flatMap(revocationParts)) {
-    const size = 1 + part.certificateDigests.length
-    if (size > room) {
-      pages.push({ revocations: [] })
-      room = digestsPerPage
-    }
-    pages.at(-1)?.revocations.push(part)
-    room -= size
-  }
-  return pages
-}
-
-function revocationParts ({ id, kind, subject, certificateDigests, expiresAt }: Revocation) {
-  const digests = kind === 'spiffe_id' ? [] : certificateDigests.map(hex => Buffer.from(hex, 'hex'))
-  return Array.from({ length: Math.max(1, Math.ceil(digests.length / digestsPerPart)) }, (_, index) => ({
-    id,
-    kind,
-    subject,
-    certificateDigests: digests.slice(index * digestsPerPart, (index + 1) * digestsPerPart),
-    expiresAt: BigInt(expiresAt.getTime())
-  }))
 }
