@@ -1,4 +1,5 @@
 import { hash } from 'node:crypto'
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { IssuedX509Svid } from '../ca/certificate-authority.ts'
 import type { Clock } from '../runtime/clock.ts'
 import type { Logger } from '../runtime/logger.ts'
@@ -99,6 +100,8 @@ export class IssuanceRecorder {
   async #writeAll (): Promise<void> {
     this.#writing = true
     while (this.#waiting.length > 0) {
+      // Calls that have come meanwhile are signed first, and share the write.
+      await nextTurn()
       const batches: Batch[] = []
       for (let room = mostPerWrite; room > 0 && this.#waiting.length > 0;) {
         const next = this.#waiting.shift() as Batch

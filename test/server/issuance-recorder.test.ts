@@ -56,6 +56,7 @@ void t.test('what is signed at the same time is written together, and answered o
   const answered: string[] = []
   const record = (name: string) => void recorder.recordOne(svid(name), node).then(() => answered.push(name))
   record('a')
+  await settle()
   record('b')
   record('c')
   await settle()

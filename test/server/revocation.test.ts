@@ -17,6 +17,7 @@ import { encodePem } from '../../src/x509/pem.ts'
 import { attest, identityOf, newKey, openServerChannel, type TestIdentity } from '../fakes/agent-client.ts'
 import { securityHeader, startTestAgent, type TestAgent } from '../fakes/agent.ts'
 import { capturedLog } from '../fakes/captured-log.ts'
+import { ManualClock } from '../fakes/clock.ts'
 import { eventually } from '../fakes/eventually.ts'
 import { startFollowingAgent } from '../fakes/following-agent.ts'
 import { runAssay } from '../fakes/run-assay.ts'
@@ -200,6 +201,25 @@ void t.test('a revocation outlives a restart, and an agent that comes back is to
   t.strictSame(agent.told.slice(known).flatMap(({ revocations }) => revocations ?? []), [], 'nothing that it knows')
 })
 
+void t.test('a revocation ends by itself, and with it all that it did', async t => {
+  const clock = new ManualClock(new Date())
+  await using server = await startTestServer({ clock, config: { defaultX509SvidTtlSeconds: 60, defaultJwtSvidTtlSeconds: 30 } })
+  await using agent = await startFollowingAgent(server)
+  const [admin, revocations] = [server.admin.client(revocationService), async () => (await admin.listRevocations({})).revocations.length]
+  await mint(server, '/web')
+  const { id: revocationId, expiresAt } = await revoke(server, { spiffeId: id('/web') })
+  await clock.advance(50_000)
+  t.equal(await revocations(), 1)
+  await t.rejects(mint(server, '/web'), { status: 'PERMISSION_DENIED', message: /is revoked/ })
+  for (let rounds = 0; await revocations() > 0; rounds++) {
+    if (rounds > 5) throw new Error('it does not end')
+    await clock.advance(10_000)
+  }
+  t.ok(clock.now().getTime() <= Number(expiresAt) * 1000 + 20_000, 'soon after its last certificate')
+  await mint(server, '/web')
+  await eventually('agents forget it', () => agent.told.some(({ revocations }) => revocations?.removedIds[0] === revocationId))
+})
+
 void t.test('what one replica revokes, the others refuse', { skip: postgresMissing() }, async t => {
   await using postgres = await startPostgres()
   await using replicas = await startTestReplicas(await postgres.createSchema(), 2)
@@ -267,8 +287,12 @@ void t.test('assay revoke', async t => {
     code: 3, stdout: /Expires at      : 2099-01-01 00:00:00/, stderr: /not_converged/
   }, 'an agent that has not taken it over yet')
   agent.unmute()
-  const node = await assay('node', agent.spiffeId, '-output', 'json')
-  t.match(JSON.parse(node.stdout), { revocation: { kind: 'node', subject: agent.spiffeId, certificate_digests: [/^[0-9a-f]{64}$/] } })
+  const node = await assay('node', agent.spiffeId, '-output', 'json', '-wait')
+  t.equal(node.code, 0, 'the node itself is not waited for')
+  t.match(JSON.parse(node.stdout), {
+    convergence: { converged: true },
+    revocation: { kind: 'node', subject: agent.spiffeId, certificate_digests: [/^[0-9a-f]{64}$/] }
+  })
 
   const list = await assay('list', '-output', 'json')
   const { revocations } = JSON.parse(list.stdout) as { revocations: Array<{ id: string, kind: string }> }

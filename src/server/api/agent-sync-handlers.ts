@@ -1,5 +1,4 @@
 import { SpiffeError } from '../../spiffe/errors.ts'
-import type { Revocation } from '../../spiffe/revocation.ts'
 import type { SpiffeId } from '../../spiffe/spiffe-id.ts'
 import type { Cursor } from '../../storage/change-log.ts'
 import type { CallContext } from '../../rpc/call.ts'
@@ -7,18 +6,17 @@ import { encodeBundle } from '../../wire/bundle-codec.ts'
 import { decodeCursor, encodeCursor } from '../../wire/cursor-codec.ts'
 import { agentEntryMask, encodeEntry } from '../../wire/entry-codec.ts'
 import { encoded, type Encoded } from '../../wire/encoded.ts'
-import {
-  SyncResponse, type AgentSyncHandlers, type RevocationInit, type RevocationsInit, type SyncRequest, type SyncResponseInit
-} from '../../wire/generated/agent-sync.ts'
+import { SyncResponse, type AgentSyncHandlers, type SyncRequest, type SyncResponseInit } from '../../wire/generated/agent-sync.ts'
 import { encodeEndpoint, encodeService } from '../../wire/service-codec.ts'
 import type { Authorizer } from '../authorize.ts'
 import type { EndpointReport, EndpointReports } from '../endpoint-reports.ts'
-import type { AgentFeed, FeedStep, RevocationStep } from '../push/agent-feed.ts'
+import type { AgentFeed, FeedStep } from '../push/agent-feed.ts'
 import { nothingOfServices, type MeshStep } from '../push/mesh-feed.ts'
 import type { AgentFeeds } from '../push/agent-feeds.ts'
 import type { ProgressReporter } from '../push/progress-reporter.ts'
 import type { Replica } from '../replication/replica.ts'
 import type { Registrations } from '../registrations.ts'
+import { revocationPages } from './revocation-pages.ts'
 
 export interface AgentSyncDeps {
   readonly replica: Replica
@@ -33,9 +31,6 @@ export interface AgentSyncDeps {
 const pageSize = 500
 /** Services per message; at most some ten thousand bytes each. */
 const servicePageSize = 50
-/** Digests per message; 34 bytes each. */
-const digestsPerPage = 20_000
-const digestsPerPart = digestsPerPage - 1
 /** Of what an agent says it could not have signed, so many are remembered. */
 const mostUnserved = 100
 
@@ -176,31 +171,4 @@ function * servicePages (mesh: MeshStep, cursor: Cursor, { more }: { readonly mo
       removedEndpointIds: of(removedEndpointIds)
     }
   }
-}
-
-/** One that names more certificates than fit a message is told in parts. A whole ID is denied by its name: its certificates need not be. */
-function revocationPages ({ whole, revocations, removedIds }: RevocationStep): RevocationsInit[] {
-  const pages: Array<RevocationsInit & { readonly revocations: RevocationInit[] }> = [{ whole, removedIds, revocations: [] }]
-  let room = digestsPerPage
-  for (const part of revocations.flatMap(revocationParts)) {
-    const size = 1 + part.certificateDigests.length
-    if (size > room) {
-      pages.push({ revocations: [] })
-      room = digestsPerPage
-    }
-    pages.at(-1)?.revocations.push(part)
-    room -= size
-  }
-  return pages
-}
-
-function revocationParts ({ id, kind, subject, certificateDigests, expiresAt }: Revocation) {
-  const digests = kind === 'spiffe_id' ? [] : certificateDigests.map(hex => Buffer.from(hex, 'hex'))
-  return Array.from({ length: Math.max(1, Math.ceil(digests.length / digestsPerPart)) }, (_, index) => ({
-    id,
-    kind,
-    subject,
-    certificateDigests: digests.slice(index * digestsPerPart, (index + 1) * digestsPerPart),
-    expiresAt: BigInt(expiresAt.getTime())
-  }))
 }

@@ -38,6 +38,7 @@ interface Life {
  * | --- | --- |
  * | a transaction that met another one (conflict, deadlock), at any statement | up to 20 times: it was rolled back |
  * | a read or a snapshot whose connection was lost | once, on another connection: it changed nothing |
+ * | a single `write` whose connection was lost | once: twice is harmless |
  * | a transaction whose connection was lost before its COMMIT was sent | once: without a COMMIT the database rolls back |
  * | a COMMIT that was sent and not answered | never: `datastore_outcome_unknown` |
  * | anything in work that is to run `once` | never |
@@ -107,6 +108,14 @@ export class SqlDatabase {
         throw this.#engine.translate(error)
       }
     })
+  }
+
+  /**
+   * One statement that writes, without a transaction around it: half as dear. Made again, once, when its connection was lost: twice must be
+   * harmless. No fence guards it.
+   */
+  write (statement: (db: Kysely<Schema>) => Promise<unknown>): Promise<void> {
+    return this.#track(() => this.#readOnly(async () => { await statement(this.#engine.db) }))
   }
 
   /** Reads that all see the same state of the database. */

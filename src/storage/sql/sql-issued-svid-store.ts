@@ -1,4 +1,4 @@
-import type { Transaction } from 'kysely'
+import type { Kysely, Transaction } from 'kysely'
 import type { Clock } from '../../runtime/clock.ts'
 import type { CertificateDigest } from '../../spiffe/revocation.ts'
 import type { IssuedSvid, IssuedSvidStore, RefusedSvids } from '../issued-svid-store.ts'
@@ -20,26 +20,25 @@ export class SqlIssuedSvidStore implements IssuedSvidStore {
     this.#clock = clock
   }
 
-  record (svids: readonly IssuedSvid[]): Promise<RefusedSvids> {
-    return this.#database.transaction(async trx => {
-      // First: whoever revokes keeps records out until it has committed, and what follows sees what it wrote.
-      const rows = encodeIssuedSvids(svids)
-      await insert(trx, rows)
-      const standing = await this.#covering(trx, svids)
-      if (standing.length === 0) return new Map()
-      const kinds = new Map(standing.map(row => [row.subject, row.kind]))
-      const refused = new Map<IssuedSvid, 'id' | 'node'>()
-      for (const svid of svids) {
-        if (kinds.get(svid.spiffeId) === 'spiffe_id') refused.set(svid, 'id')
-        else if (kinds.get(svid.agentId ?? '') === 'node') refused.set(svid, 'node')
-      }
-      if (refused.size === 0) return refused
+  async record (svids: readonly IssuedSvid[]): Promise<RefusedSvids> {
+    const rows = encodeIssuedSvids(svids)
+    // In this order: who revokes keeps records out until it has committed. It has seen these rows, or it is seen now.
+    for (const chunk of chunks(rows, rowsPerInsert)) await this.#database.write(db => insertInto(db, chunk).execute())
+    const standing = await this.#database.read(db => this.#covering(db, svids))
+    if (standing.length === 0) return noneRefused
+    const kinds = new Map(standing.map(row => [row.subject, row.kind]))
+    const refused = new Map<IssuedSvid, 'id' | 'node'>()
+    for (const svid of svids) {
+      if (kinds.get(svid.spiffeId) === 'spiffe_id') refused.set(svid, 'id')
+      else if (kinds.get(svid.agentId ?? '') === 'node') refused.set(svid, 'node')
+    }
+    await this.#database.transaction(async trx => {
       for (const ids of chunks(rows.map(({ id }) => id), idsPerStatement)) {
         await trx.deleteFrom('issued_svids').where('id', 'in', ids).execute()
       }
       await insert(trx, encodeIssuedSvids(svids.filter(svid => !refused.has(svid))))
-      return refused
     })
+    return refused
   }
 
   async recordLate (svids: readonly IssuedSvid[]): Promise<void> {
@@ -82,17 +81,25 @@ export class SqlIssuedSvidStore implements IssuedSvidStore {
   }
 
   /** Revocations of these SVIDs' IDs and nodes. */
-  async #covering (trx: Transaction<Schema>, svids: readonly IssuedSvid[]): Promise<RevocationRow[]> {
+  async #covering (db: Kysely<Schema>, svids: readonly IssuedSvid[]): Promise<RevocationRow[]> {
+    // Nearly always there is none at all.
+    if (await db.selectFrom('revocations').select('id').where('kind', '<>', 'svid').limit(1).executeTakeFirst() === undefined) return []
     const subjects = new Set(svids.flatMap(({ spiffeId, agentId }) => agentId === undefined ? [spiffeId] : [spiffeId, agentId]))
     const found: RevocationRow[] = []
     for (const ids of chunks([...subjects], idsPerStatement)) {
-      found.push(...await trx.selectFrom('revocations').selectAll().where('subject', 'in', ids).where('kind', '<>', 'svid')
+      found.push(...await db.selectFrom('revocations').selectAll().where('subject', 'in', ids).where('kind', '<>', 'svid')
         .where('expires_at', '>', this.#clock.now().getTime()).execute())
     }
     return found
   }
 }
 
+const noneRefused: RefusedSvids = new Map()
+
 async function insert (trx: Transaction<Schema>, rows: readonly IssuedSvidRow[]): Promise<void> {
-  for (const chunk of chunks(rows, rowsPerInsert)) await trx.insertInto('issued_svids').values(chunk).execute()
+  for (const chunk of chunks(rows, rowsPerInsert)) await insertInto(trx, chunk).execute()
+}
+
+function insertInto (db: Kysely<Schema>, rows: readonly IssuedSvidRow[]) {
+  return db.insertInto('issued_svids').values(rows).onConflict(conflict => conflict.column('id').doNothing())
 }
