@@ -33,6 +33,7 @@ export interface AgentMeshDeps {
 }
 
 export interface AgentMesh extends AsyncDisposable {
+  readonly registry: Pick<WorkloadRegistry, 'arrivals'>
   readonly tasks: readonly Task[]
 }
 
@@ -71,6 +72,7 @@ export async function openAgentMesh (config: MeshConfig, deps: AgentMeshDeps): P
   const held = scope.move()
   const { netnsFolder } = config
   return {
+    registry,
     tasks: [
       ...node.tasks(),
       ...netnsFolder === undefined ? [] : [(signal: AbortSignal) =>
