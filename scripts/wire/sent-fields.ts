@@ -3,9 +3,11 @@
  * hundred files' worth of messages that nobody sends. Messages that are not here are generated whole.
  */
 export const sentFields: Readonly<Record<string, readonly string[]>> = {
-  'envoy.config.listener.v3.Listener': ['name', 'address', 'stat_prefix', 'filter_chains', 'default_filter_chain', 'listener_filters',
-    'listener_filters_timeout', 'continue_on_listener_filters_timeout', 'traffic_direction', 'internal_listener',
+  'envoy.config.listener.v3.Listener': ['name', 'address', 'additional_addresses', 'stat_prefix', 'filter_chains',
+    'default_filter_chain', 'listener_filters', 'listener_filters_timeout', 'continue_on_listener_filters_timeout', 'traffic_direction',
+    'internal_listener',
     'per_connection_buffer_limit_bytes'],
+  'envoy.config.listener.v3.AdditionalAddress': ['address'],
   'envoy.config.listener.v3.FilterChain': ['filter_chain_match', 'filters', 'transport_socket', 'transport_socket_connect_timeout', 'name'],
   'envoy.config.listener.v3.FilterChainMatch': ['destination_port', 'prefix_ranges', 'server_names', 'transport_protocol',
     'application_protocols'],
@@ -33,7 +35,8 @@ export const sentFields: Readonly<Record<string, readonly string[]>> = {
     'healthy_threshold', 'tcp_health_check', 'no_traffic_interval', 'no_traffic_healthy_interval', 'unhealthy_interval',
     'transport_socket_match_criteria'],
   'envoy.config.core.v3.HealthCheck.TcpHealthCheck': [],
-  'envoy.config.core.v3.BindConfig': ['source_address', 'socket_options', 'local_address_selector'],
+  'envoy.config.core.v3.BindConfig': ['source_address', 'extra_source_addresses', 'socket_options', 'local_address_selector'],
+  'envoy.config.core.v3.ExtraSourceAddress': ['address'],
   'envoy.config.core.v3.SocketOption': ['description', 'level', 'name', 'int_value', 'state'],
   'envoy.config.core.v3.SubstitutionFormatString': ['text_format_source', 'json_format', 'omit_empty_values'],
   'envoy.config.core.v3.Http1ProtocolOptions': [],
@@ -49,7 +52,8 @@ export const sentFields: Readonly<Record<string, readonly string[]>> = {
   'envoy.config.route.v3.RouteAction': ['cluster', 'timeout', 'idle_timeout', 'upgrade_configs', 'retry_policy'],
   'envoy.config.route.v3.RouteAction.UpgradeConfig': ['upgrade_type', 'connect_config'],
   'envoy.config.route.v3.RouteAction.UpgradeConfig.ConnectConfig': [],
-  'envoy.config.route.v3.RetryPolicy': ['retry_on', 'num_retries'],
+  'envoy.config.route.v3.RetryPolicy': ['retry_on', 'num_retries', 'retry_host_predicate', 'host_selection_retry_max_attempts'],
+  'envoy.config.route.v3.RetryPolicy.RetryHostPredicate': ['name', 'typed_config'],
   'envoy.config.route.v3.RedirectAction': ['https_redirect'],
   'envoy.config.route.v3.HeaderMatcher': ['name', 'string_match'],
 

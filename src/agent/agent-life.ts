@@ -16,6 +16,8 @@ import { followServer } from './follow-server.ts'
 import { joinTrustDomain } from './join.ts'
 import type { JwtCache } from './jwt-cache.ts'
 import type { NodeIdentities } from './node-identities.ts'
+import type { NodeMesh } from './node-services.ts'
+import type { Revocations } from './revocations.ts'
 import type { ServerClient } from './server-client.ts'
 import type { SvidCache } from './svid-cache.ts'
 
@@ -24,8 +26,11 @@ export interface AgentLifeOptions {
   readonly store: AgentStateStore
   readonly attestor: NodeAttestor
   readonly identities: NodeIdentities
+  readonly revocations: Revocations
   readonly svids: SvidCache
   readonly jwts: JwtCache
+  /** `undefined`: this node has nothing to do with services. */
+  readonly mesh?: NodeMesh | undefined
   readonly client: ServerClient
   /** `undefined` when nothing may be kept. */
   readonly cacheFile: CacheFile | undefined
@@ -65,9 +70,11 @@ export class AgentLife {
 
   /** Serves what an earlier run kept, until the servers say better. */
   restore (cache: NodeCache): void {
-    const { identities, svids, config, clock, log } = this.#options
+    const { identities, revocations, svids, config, clock, log } = this.#options
     const nowSeconds = clock.now().getTime() / 1000
     const entries = new EntryIndex(cache.entries.filter(({ expiresAtSeconds: at }) => at === 0 || at > nowSeconds))
+    const known = new Map(cache.revocations.map(revocation => [revocation.id, revocation]))
+    if (revocations.take({ whole: true, revocations: known, removedIds: new Set() })) identities.dropRevoked(revocations.current.digests)
     const restored = config.keepWorkloadKeys ? svids.restore(cache.svids, entries) : 0
     const own = cache.bundles.find(({ trustDomain }) => trustDomain === config.trustDomain)
     // The agent's state is written first: of two bundles, its is the newer one. The cache's says more (what is tainted).
@@ -75,6 +82,7 @@ export class AgentLife {
     const federated = cache.bundles.filter(({ trustDomain }) => trustDomain !== config.trustDomain)
     identities.setBundles(bundle, new Map(federated.map(bundle => [bundle.trustDomain, bundle])))
     identities.setEntries(entries)
+    if (cache.mesh !== undefined) this.#options.mesh?.services.restore(cache.mesh.services, cache.mesh.endpoints)
     this.#cache = cache
     const facts = { entries: entries.size, svids: restored, heardAt: cache.heardAt.toISOString() }
     log.info(facts, 'serving what was kept, until a server answers')
@@ -128,7 +136,7 @@ export class AgentLife {
   }
 
   async #keepInStep (svid: AgentSvid, signal: AbortSignal): Promise<void> {
-    const { config, identities, jwts, client, onRenewed, onSynced, clock, log, random } = this.#options
+    const { config, identities, revocations, jwts, mesh, client, onRenewed, onSynced, clock, log, random } = this.#options
     const keeper = this.#keeper(svid)
     const heard = () => {
       this.#trouble = undefined
@@ -151,6 +159,8 @@ export class AgentLife {
         client,
         agentId: svid.id,
         identities,
+        mesh,
+        revocations,
         trustDomain: config.trustDomain,
         intervalMs: config.syncIntervalSeconds * 1000,
         cursor: this.#cache?.cursor,
@@ -170,22 +180,28 @@ export class AgentLife {
         random
       }, signal).catch((error: unknown) => {
         // At once: a cache that is being written must not hold it up.
-        if (isWithdrawal(endingOf(error))) identities.withdraw()
+        if (isWithdrawal(endingOf(error))) {
+          identities.withdraw()
+          mesh?.services.forget()
+        }
         throw error
       }),
       async signal => await keeper?.run(signal),
-      signal => this.#forgetInTime(signal)
+      signal => this.#forgetInTime(signal),
+      signal => this.#endRevocations(signal)
     ])
     await keeper?.flush()
   }
 
   #keeper (svid: AgentSvid): CacheKeeper | undefined {
-    const { config, cacheFile, identities, svids, clock, log } = this.#options
+    const { config, cacheFile, identities, revocations, svids, mesh, clock, log } = this.#options
     if (cacheFile === undefined) return undefined
     return new CacheKeeper({
       file: cacheFile,
       identities,
+      revocations,
       svids,
+      services: mesh?.services,
       agentId: svid.id,
       keepKeys: config.keepWorkloadKeys,
       maxAgeMs: config.offlineMaxAgeSeconds * 1000,
@@ -209,6 +225,7 @@ export class AgentLife {
         const { code, row: { next } } = new SpiffeError('cache_too_old', 'no server was heard of for too long')
         log.warn({ code, heardAt: cache.heardAt.toISOString(), next }, 'what was kept is not served any longer')
         identities.forget()
+        this.#options.mesh?.services.forget()
         this.#cache = undefined
         return
       }
@@ -216,14 +233,23 @@ export class AgentLife {
     }
   }
 
+  async #endRevocations (signal: AbortSignal): Promise<void> {
+    const { identities, revocations, clock } = this.#options
+    for (;;) {
+      await clock.sleep(longestNapMs, signal)
+      if (revocations.expire(clock.now())) identities.dropRevoked(revocations.current.digests)
+    }
+  }
+
   /** Nothing that a server took away is served on, or found at the next start. @returns what to end with */
   async #end (error: unknown): Promise<SpiffeError> {
-    const { store, cacheFile, identities, clock } = this.#options
+    const { store, cacheFile, identities, mesh, clock } = this.#options
     const ending = asEnding(error)
     await cacheFile?.remove()
     // An agent that was merely late leaves its state, so that the next start can say what happened.
     if (ending.code === 'agent_expired') return ending
     identities.withdraw()
+    mesh?.services.forget()
     await store.remove()
     if (identities.views > 0) await clock.sleep(farewellMs)
     return ending

@@ -1,9 +1,12 @@
 import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { adsHandlers } from '../mesh/ads/ads-handlers.ts'
+import { ProxyState } from '../mesh/ads/proxy-state.ts'
 import { superviseEnvoy } from '../mesh/envoy/supervise-envoy.ts'
-import { type MeshDirectory, MeshNode } from '../mesh/mesh-node.ts'
+import { meshHandlers } from '../mesh/mesh-handlers.ts'
+import { MeshNode } from '../mesh/mesh-node.ts'
 import type { Revoked } from '../mesh/mesh-state.ts'
+import { AnnouncedWorkloads } from '../mesh/workloads/announced-workloads.ts'
 import { openNetnsAddresses } from '../mesh/workloads/netns-addresses.ts'
 import { watchNetns } from '../mesh/workloads/watch-netns.ts'
 import { WorkloadRegistry } from '../mesh/workloads/workload-registry.ts'
@@ -15,16 +18,20 @@ import type { Task } from '../runtime/tasks.ts'
 import { SpiffeError } from '../spiffe/errors.ts'
 import { formatSelector, type Selector } from '../spiffe/selector.ts'
 import type { TrustDomain } from '../spiffe/trust-domain.ts'
+import { meshService } from '../wire/generated/agent-sync.ts'
 import { aggregatedDiscoveryService } from '../wire/generated/envoy-sds.ts'
 import type { MeshConfig } from './mesh-config.ts'
+import { directoryOf, reportEndpoints } from './mesh-directory.ts'
+import { redirectWorkloads } from './mesh-redirect.ts'
 import type { NodeIdentities } from './node-identities.ts'
+import type { NodeMesh } from './node-services.ts'
 
 export interface AgentMeshDeps {
   readonly trustDomain: TrustDomain
   /** The agent's own folder. */
   readonly dataDir: string
   readonly identities: NodeIdentities
-  readonly directory: (signal: AbortSignal) => AsyncIterable<MeshDirectory>
+  readonly nodeMesh: NodeMesh
   readonly revoked: (signal: AbortSignal) => AsyncIterable<Revoked>
   readonly attest: (context: CallContext) => Promise<readonly Selector[]>
   readonly takeOver: boolean
@@ -47,11 +54,12 @@ export async function openAgentMesh (config: MeshConfig, deps: AgentMeshDeps): P
   const log = deps.log.child({ part: 'mesh' })
   const registry = scope.use(new WorkloadRegistry(identities, log))
   const addresses = scope.use(openNetnsAddresses())
+  const settings = { ...config.settings, trustDomain }
   const node = new MeshNode({
-    settings: { ...config.settings, trustDomain },
+    settings,
     registry,
     own: signal => identities.watch([], signal),
-    directory: deps.directory,
+    directory: signal => directoryOf(deps.nodeMesh.services, signal),
     revoked: deps.revoked,
     log
   })
@@ -64,8 +72,21 @@ export async function openAgentMesh (config: MeshConfig, deps: AgentMeshDeps): P
     if (caller.kind === 'unix' && caller.peer.pid !== 0 && caller.peer.pid === envoy?.status.pid) return
     await admitProxy(context, config.proxySelectors, deps.attest)
   }
+  const proxy = new ProxyState()
+  const pins = join(dataDir, 'netns')
+  const announced = scope.use(await AnnouncedWorkloads.open({ file: join(dataDir, 'workloads.json'), pins, registry, addresses }))
   const rpc = scope.use(openRpcServer({
-    services: [bind(aggregatedDiscoveryService, adsHandlers({ admit, states: signal => node.watch(signal), clock }))], log, clock
+    services: [
+      bind(aggregatedDiscoveryService, adsHandlers({
+        admit, clock,
+        states: signal => node.watch(signal),
+        onStatus: status => proxy.note(status),
+        onStream: change => proxy.connected(change)
+      })),
+      bind(meshService, meshHandlers({ node, proxy, registry, announced, envoy, settings, now: () => clock.now() }))
+    ],
+    log,
+    clock
   }))
   const { path } = await rpc.listenUnix({ path: config.xdsSocketPath, mode: 0o600, takeOver: deps.takeOver })
   log.info({ socket: path }, 'xds socket is open')
@@ -75,8 +96,10 @@ export async function openAgentMesh (config: MeshConfig, deps: AgentMeshDeps): P
     registry,
     tasks: [
       ...node.tasks(),
+      signal => reportEndpoints(registry, deps.nodeMesh, signal),
+      ...config.redirect ? [(signal: AbortSignal) => redirectWorkloads(registry, settings, log, signal)] : [],
       ...netnsFolder === undefined ? [] : [(signal: AbortSignal) =>
-        watchNetns({ folder: netnsFolder, pins: join(dataDir, 'netns'), registry, addresses, clock, log }, signal)],
+        watchNetns({ folder: netnsFolder, pins, registry, addresses, clock, log }, signal)],
       ...envoy === undefined ? [] : [(signal: AbortSignal) => envoy.run(signal)]
     ],
     [Symbol.asyncDispose]: () => held.disposeAsync()

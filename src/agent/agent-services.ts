@@ -18,9 +18,11 @@ import { workloadHandlers } from '../workloadapi/workload-handlers.ts'
 import type { AgentConfig } from './agent-config.ts'
 import type { AgentIdentitySource } from './identity-source.ts'
 import type { NodeIdentities } from './node-identities.ts'
+import type { Revocations } from './revocations.ts'
 
 export interface AgentServicesDeps {
   readonly identities: NodeIdentities
+  readonly revocations: Revocations
   readonly source: AgentIdentitySource
   readonly attest: AttestCaller
   readonly ready: () => Promise<void>
@@ -52,12 +54,13 @@ export function attestCallers (attest: AttestProcess): AttestCaller {
 
 /** What the agent offers on its socket. */
 export function agentServices (config: AgentConfig, deps: AgentServicesDeps): BoundService[] {
-  const { identities, source, attest, ready, clock, metrics } = deps
+  const { identities, revocations, source, attest, ready, clock, metrics } = deps
   const services: BoundService[] = [
     ...config.disableWorkloadApi ? [] : [bind(workloadService, workloadHandlers({
       attestWorkload: attest,
       identities: source,
       clock,
+      isRevoked: id => revocations.current.ids.has(id),
       allowUnauthenticatedVerifiers: config.allowUnauthenticatedVerifiers,
       allowedForeignJwtClaims: config.allowedForeignJwtClaims
     }))],

@@ -25,8 +25,11 @@ import { attestByPid, findByNamespace } from './follow-workload.ts'
 import { askForHandover, handoverPath, openHandover } from './handover.ts'
 import { identitySource } from './identity-source.ts'
 import { readJoinToken } from './join.ts'
+import type { NodeMesh } from './node-services.ts'
 import { JwtCache } from './jwt-cache.ts'
 import { NodeIdentities } from './node-identities.ts'
+import { openNodeMesh } from './node-services.ts'
+import { Revocations } from './revocations.ts'
 import { ServerClient } from './server-client.ts'
 import { SvidCache } from './svid-cache.ts'
 import { untilHandedOver } from './until-handed-over.ts'
@@ -36,6 +39,8 @@ export interface RunAgentOptions {
   readonly log: Logger
   readonly clock?: Clock
   readonly random?: () => number
+  /** Of a node that calls services, or is called. */
+  readonly mesh?: NodeMesh | undefined
   /** Called once the socket accepts connections and the agent has its identity. */
   readonly onReady?: (ready: { readonly socketPath: string }) => void
 }
@@ -61,6 +66,7 @@ export async function runAgent (config: AgentConfig, signal: AbortSignal, option
 
   const svids = new SvidCache({ keyType: config.workloadKeyType, maxIdle: config.x509SvidCacheMaxSize, random }, clock, log)
   const identities = new NodeIdentities(stored?.bundle ?? { trustDomain, x509Authorities: [], jwtAuthorities: [] }, svids, clock)
+  const revocations = new Revocations()
   const jwts = new JwtCache(config.jwtSvidCacheMaxSize, clock)
   const client = scope.use(new ServerClient({
     addresses: config.serverAddresses,
@@ -78,15 +84,18 @@ export async function runAgent (config: AgentConfig, signal: AbortSignal, option
   const cacheFile = cacheFileOf(config, plugins)
   const ownIdentity = new Watchable<TlsIdentity | undefined>(undefined)
   let lastSync: Date | undefined
+  const nodeMesh = options.mesh ?? (config.mesh === undefined ? undefined : openNodeMesh())
   const life: AgentLife = new AgentLife({
     config,
     store,
     attestor: plugins.only('NodeAttestor'),
     identities,
+    revocations,
     svids,
     jwts,
     client,
     cacheFile,
+    mesh: nodeMesh,
     onRenewed: () => ownIdentity.set(life.svid?.identity),
     onSynced: () => {
       lastSync = clock.now()
@@ -106,6 +115,7 @@ export async function runAgent (config: AgentConfig, signal: AbortSignal, option
   const attest = attestCallers(attestProcess)
   const services = agentServices(config, {
     identities,
+    revocations,
     source: identitySource(identities, jwts, client),
     attest,
     ready,
@@ -123,10 +133,9 @@ export async function runAgent (config: AgentConfig, signal: AbortSignal, option
     identities, delegable, attest, attestPid, clock, log,
     debug: { chain: () => life.svid?.identity.chain, bundle: () => identities.bundle, svids, jwts, lastSync: () => lastSync, clock }
   }, takeOver))
-  const mesh = config.mesh === undefined ? undefined : scope.use(await openAgentMesh(config.mesh, {
-    trustDomain, dataDir, identities, attest, takeOver, clock, log,
-    async * directory () { yield { services: [], endpoints: [] } },
-    async * revoked () { yield { digests: new Set(), ids: new Set() } }
+  const mesh = config.mesh === undefined || nodeMesh === undefined ? undefined : scope.use(await openAgentMesh(config.mesh, {
+    trustDomain, dataDir, identities, nodeMesh, attest, takeOver, clock, log,
+    revoked: signal => revocations.watch(signal)
   }))
   const broker = config.broker === undefined ? undefined : scope.use(openAgentBroker(config.broker, {
     identities, delegable, attestPid, findNamespace: findByNamespace(mesh?.registry, clock), identity: ownIdentity, takeOver, clock, log

@@ -1,5 +1,6 @@
 import type { Bundle } from '../spiffe/bundle.ts'
 import { codeOf, type SpiffeError } from '../spiffe/errors.ts'
+import { mostLocalEndpoints } from '../spiffe/service-endpoint.ts'
 import type { SpiffeId } from '../spiffe/spiffe-id.ts'
 import type { TrustDomain } from '../spiffe/trust-domain.ts'
 import { isStop, runTasks } from '../runtime/tasks.ts'
@@ -7,12 +8,15 @@ import { version } from '../runtime/version.ts'
 import { retryAfterMsOf, RpcError } from '../rpc/rpc-error.ts'
 import type { LogPlace } from '../wire/cursor-codec.ts'
 import { encodeCursor } from '../wire/cursor-codec.ts'
+import { encodeEndpoint } from '../wire/service-codec.ts'
 import type { SyncRequestInit } from '../wire/generated/agent-sync.ts'
 import { endsAgent } from './ends-agent.ts'
 import { EntryIndex } from './entry-index.ts'
 import { Mailbox } from './mailbox.ts'
+import type { NodeMesh } from './node-services.ts'
 import { ownBundleOf } from './own-bundle.ts'
 import { PushedState, type PushedStep } from './pushed-state.ts'
+import type { Revocations } from './revocations.ts'
 import type { ServerClient } from './server-client.ts'
 import { lastingTrouble } from './server-trouble.ts'
 import { runSync, type SyncDeps } from './sync.ts'
@@ -20,6 +24,9 @@ import { runSync, type SyncDeps } from './sync.ts'
 export interface FollowDeps extends Omit<SyncDeps, 'client'> {
   readonly client: SyncDeps['client'] & Pick<ServerClient, 'follow' | 'moveOn'>
   readonly agentId: SpiffeId
+  /** `undefined`: this node has nothing to do with services. */
+  readonly mesh?: NodeMesh | undefined
+  readonly revocations: Revocations
   /** Up to where the agent knew everything when it started. */
   readonly cursor?: LogPlace | undefined
   /** After each step that was taken over. */
@@ -102,11 +109,12 @@ function onceThen (first: () => Promise<void>, always: () => void): () => void {
 async function followOnce (
   deps: FollowDeps, place: { cursor: LogPlace | undefined }, onTold: () => void, signal: AbortSignal
 ): Promise<void> {
-  const { client, identities, agentId, log } = deps
+  const { client, identities, agentId, mesh, log } = deps
   const requests = new Mailbox<SyncRequestInit>()
-  // Without the entries of that time, what changed since is worth nothing.
-  const resume = place.cursor === undefined || !identities.synced ? {} : { resume: encodeCursor(place.cursor) }
-  requests.put({ agentVersion: version, ...resume })
+  // Without the entries and services of that time, what changed since is worth nothing.
+  const knows = identities.synced && mesh?.services.synced !== false
+  const resume = place.cursor === undefined || !knows ? {} : { resume: encodeCursor(place.cursor) }
+  requests.put({ agentVersion: version, mesh: mesh !== undefined, ...resume })
   const state = new PushedState(agentId, log)
   const applied = { cursor: undefined as LogPlace | undefined, revision: 0 }
   const over = new AbortController()
@@ -119,6 +127,7 @@ async function followOnce (
           const step = state.take(message)
           if (step === undefined) return
           await takeOver(step, deps)
+          mesh?.services.take(step.mesh)
           place.cursor = applied.cursor = step.cursor
           applied.revision = identities.revision
           deps.onSynced()
@@ -129,7 +138,8 @@ async function followOnce (
         over.abort(new Error('the stream has ended'))
       }
     },
-    signal => acknowledge(requests, identities, applied, signal)
+    signal => acknowledge(requests, identities, applied, signal),
+    signal => reportEndpoints(requests, deps, signal)
   ])
   requests.close()
 }
@@ -150,8 +160,21 @@ async function acknowledge (
   }
 }
 
+/** The whole set at once, since this server may know nothing of it, then after each change. */
+async function reportEndpoints (requests: Mailbox<SyncRequestInit>, { mesh, log }: FollowDeps, signal: AbortSignal): Promise<void> {
+  if (mesh === undefined) return
+  for await (const endpoints of mesh.localEndpoints.watch(signal)) {
+    if (endpoints.length > mostLocalEndpoints) {
+      log.warn({ endpoints: endpoints.length, reported: mostLocalEndpoints }, 'more workloads live here than a node may report')
+    }
+    requests.put({ endpoints: endpoints.slice(0, mostLocalEndpoints).map(encodeEndpoint), endpointsChanged: true })
+  }
+}
+
 async function takeOver (step: PushedStep, deps: FollowDeps): Promise<void> {
-  const { identities, onBundle, log } = deps
+  const { identities, revocations, onBundle, log } = deps
+  // First: nothing that is revoked is served on while the rest is taken over.
+  if (step.revocations !== undefined && revocations.take(step.revocations)) identities.dropRevoked(revocations.current.digests)
   const entries = step.snapshot ? new Map(step.entries) : new Map([...identities.entries.values()].map(entry => [entry.id, entry]))
   if (step.snapshot) {
     // What did not change stays the object it was.

@@ -10,6 +10,8 @@ export interface MeshConfig {
   readonly proxySelectors: readonly Selector[]
   /** Named network namespaces here are workloads; `undefined`: none are. */
   readonly netnsFolder: string | undefined
+  /** Whether the agent writes the rules by which workloads' connections arrive at the proxy. */
+  readonly redirect: boolean
   readonly settings: Omit<MeshSettings, 'trustDomain'>
   /** Runs the proxy itself; `undefined`: somebody else does. */
   readonly envoy: { readonly command: string, readonly concurrency: number | undefined } | undefined
@@ -24,10 +26,11 @@ export const meshSchema = z.strictObject({
   outbound_port: ownPort.default(defaultMeshSettings.outboundPort),
   inbound_port: ownPort.default(defaultMeshSettings.inboundPort),
   unknown_destinations: z.enum(['passthrough', 'refuse']).default(defaultMeshSettings.unknownDestinations),
-  mark: z.int().min(1).max(0xffff_ffff).default(defaultMeshSettings.mark),
+  redirect: z.boolean().default(true),
   connection_life: durationSeconds(1_000).default(defaultMeshSettings.connectionLifeSeconds),
   access_log: text.optional(),
-  envoy: z.strictObject({ path: text.default('envoy'), concurrency: z.int().min(1).max(1024).optional() }).nullish()
+  run_envoy: z.boolean().default(false),
+  envoy: z.strictObject({ path: text.default('envoy'), concurrency: z.int().min(1).max(1024).optional() }).prefault({})
 })
 
 export function meshConfigOf (mesh: z.output<typeof meshSchema>): MeshConfig {
@@ -35,14 +38,15 @@ export function meshConfigOf (mesh: z.output<typeof meshSchema>): MeshConfig {
     xdsSocketPath: mesh.socket_path,
     proxySelectors: mesh.proxy_selectors,
     netnsFolder: mesh.netns_dir === '' ? undefined : mesh.netns_dir,
+    redirect: mesh.redirect,
     settings: {
       outboundPort: mesh.outbound_port,
       inboundPort: mesh.inbound_port,
       unknownDestinations: mesh.unknown_destinations,
-      mark: mesh.mark,
+      mark: defaultMeshSettings.mark,
       connectionLifeSeconds: mesh.connection_life,
       accessLogPath: mesh.access_log
     },
-    envoy: mesh.envoy === null || mesh.envoy === undefined ? undefined : { command: mesh.envoy.path, concurrency: mesh.envoy.concurrency }
+    envoy: mesh.run_envoy ? { command: mesh.envoy.path, concurrency: mesh.envoy.concurrency } : undefined
   }
 }

@@ -1,5 +1,6 @@
 import type { Bundle } from '../spiffe/bundle.ts'
 import type { Entry } from '../spiffe/entry.ts'
+import type { CertificateDigest } from '../spiffe/revocation.ts'
 import type { Selector } from '../spiffe/selector.ts'
 import type { WorkloadIdentity } from '../spiffe/svid.ts'
 import type { TrustDomain } from '../spiffe/trust-domain.ts'
@@ -71,6 +72,11 @@ export class NodeIdentities {
     this.#synced = true
     this.#svids.retain(entries)
     this.#refresh()
+  }
+
+  /** Takes these certificates from whoever has them, at once; new ones are signed where the identity stays. */
+  dropRevoked (digests: ReadonlySet<CertificateDigest>): void {
+    if (this.#svids.setRevoked(digests) > 0) this.#refresh()
   }
 
   /** Ends all watches, without an error, and each later one after its first state: whoever watches begins again, elsewhere. */
@@ -177,7 +183,8 @@ export class NodeIdentities {
       bundle: this.#bundle,
       federatedBundles: this.#federatedBundles,
       now: this.#clock.now(),
-      svidOf: entry => this.#svids.svidOf(entry)
+      svidOf: entry => this.#svids.svidOf(entry),
+      isRevoked: svid => this.#svids.isRevoked(svid)
     }
   }
 }

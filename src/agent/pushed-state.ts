@@ -3,12 +3,18 @@ import type { Entry } from '../spiffe/entry.ts'
 import { codeOf, SpiffeError } from '../spiffe/errors.ts'
 import type { SpiffeId } from '../spiffe/spiffe-id.ts'
 import { parseTrustDomain, type TrustDomain } from '../spiffe/trust-domain.ts'
+import type { ServiceEndpoint } from '../spiffe/service-endpoint.ts'
+import type { Service } from '../spiffe/service.ts'
 import type { Logger } from '../runtime/logger.ts'
 import { decodeBundle } from '../wire/bundle-codec.ts'
 import { decodeCursor, type LogPlace } from '../wire/cursor-codec.ts'
 import type { SyncResponse } from '../wire/generated/agent-sync.ts'
+import { decodeEndpoint, decodeService } from '../wire/service-codec.ts'
+import type { ServicesStep } from './node-services.ts'
 import { usableBundle } from './own-bundle.ts'
 import { readEntry } from './read-entry.ts'
+import { PushedRevocations } from './read-revocations.ts'
+import type { RevocationChange } from './revocations.ts'
 
 /** A step of the log as it is to be taken over, as a whole. */
 export interface PushedStep {
@@ -19,6 +25,9 @@ export interface PushedStep {
   readonly removedEntryIds: ReadonlySet<string>
   readonly bundles: ReadonlyMap<TrustDomain, Bundle>
   readonly removedTrustDomains: ReadonlySet<string>
+  readonly mesh: ServicesStep
+  /** `undefined`: as before. */
+  readonly revocations: RevocationChange | undefined
 }
 
 /**
@@ -33,6 +42,11 @@ export class PushedState {
   #removed = new Set<string>()
   #bundles = new Map<TrustDomain, Bundle>()
   #removedDomains = new Set<string>()
+  #services = new Map<string, Service>()
+  #removedServices = new Set<string>()
+  #endpoints = new Map<string, ServiceEndpoint>()
+  #removedEndpoints = new Set<string>()
+  #revocations = new PushedRevocations()
 
   constructor (agentId: SpiffeId, log: Logger) {
     this.#agentId = agentId
@@ -56,6 +70,8 @@ export class PushedState {
     }
     for (const bundle of message.bundles) this.#takeBundle(bundle)
     for (const trustDomain of message.removedTrustDomains) this.#removedDomains.add(trustDomain)
+    this.#takeServices(message)
+    if (message.revocations !== undefined) this.#revocations.add(message.revocations)
     if (message.more) return undefined
     const step = {
       cursor,
@@ -63,10 +79,37 @@ export class PushedState {
       entries: this.#entries,
       removedEntryIds: this.#removed,
       bundles: this.#bundles,
-      removedTrustDomains: this.#removedDomains
+      removedTrustDomains: this.#removedDomains,
+      mesh: {
+        snapshot: this.#snapshot,
+        services: this.#services,
+        removedServiceIds: this.#removedServices,
+        endpoints: this.#endpoints,
+        removedEndpointIds: this.#removedEndpoints
+      },
+      revocations: this.#revocations.end(this.#snapshot)
     }
     this.#begin(false)
     return step
+  }
+
+  /** As with entries: one that cannot be read is none. */
+  #takeServices ({ services, removedServiceIds, endpoints, removedEndpointIds }: SyncResponse): void {
+    const read = <M extends { readonly id: string }, T>(message: M, decode: (message: M) => T, to: Map<string, T>, none: Set<string>) => {
+      to.delete(message.id)
+      none.delete(message.id)
+      try {
+        to.set(message.id, decode(message))
+      } catch (error) {
+        if (codeOf(error) === undefined) throw error
+        this.#log.warn({ id: message.id, err: error }, 'the server sent a service that cannot be read; it is left out')
+        none.add(message.id)
+      }
+    }
+    for (const id of removedServiceIds) this.#removedServices.add(id)
+    for (const service of services) read(service, decodeService, this.#services, this.#removedServices)
+    for (const id of removedEndpointIds) this.#removedEndpoints.add(id)
+    for (const endpoint of endpoints) read(endpoint, decodeEndpoint, this.#endpoints, this.#removedEndpoints)
   }
 
   /** One partner's broken bundle costs that partner its update, and nobody else anything. */
@@ -86,5 +129,10 @@ export class PushedState {
     this.#removed = new Set()
     this.#bundles = new Map()
     this.#removedDomains = new Set()
+    this.#services = new Map()
+    this.#removedServices = new Set()
+    this.#endpoints = new Map()
+    this.#removedEndpoints = new Set()
+    this.#revocations = new PushedRevocations()
   }
 }

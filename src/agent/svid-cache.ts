@@ -1,6 +1,7 @@
-import { createPrivateKey, createPublicKey, generateKeyPair, type KeyObject } from 'node:crypto'
+import { createPrivateKey, createPublicKey, generateKeyPair, hash, type KeyObject } from 'node:crypto'
 import { promisify } from 'node:util'
 import type { Entry } from '../spiffe/entry.ts'
+import type { CertificateDigest } from '../spiffe/revocation.ts'
 import { SpiffeError } from '../spiffe/errors.ts'
 import type { X509Svid } from '../spiffe/svid.ts'
 import type { Clock } from '../runtime/clock.ts'
@@ -51,6 +52,7 @@ export class SvidCache {
   readonly #byEntry = new Map<string, Cached>()
   #changes = 0
   #taintedKeyIds: ReadonlySet<string> = new Set()
+  #revokedDigests: ReadonlySet<CertificateDigest> = new Set()
   /** Entries whose signing failed, so that one bad entry does not make the others wait. */
   readonly #failed = new Map<string, { readonly entry: Entry, readonly times: number, readonly againAtMs: number }>()
 
@@ -81,7 +83,7 @@ export class SvidCache {
     for (const { entryId, chain, privateKey, receivedAtMs, renewAtMs } of kept) {
       const entry = entries.get(entryId)
       const svid = entry === undefined ? undefined : restored(entry, chain, privateKey)
-      if (entry === undefined || svid === undefined || svid.notAfter <= this.#clock.now()) continue
+      if (entry === undefined || svid === undefined || svid.notAfter <= this.#clock.now() || this.isRevoked(svid)) continue
       this.#put({ entry, svid, rootKeyId: rootKeyIdOf(chain), receivedAtMs, renewAtMs })
     }
     return this.#byEntry.size
@@ -97,6 +99,19 @@ export class SvidCache {
 
   /** SVIDs signed below a root that is about to be revoked are replaced at once. @param keyIds of tainted roots, hex */
   setTainted (keyIds: ReadonlySet<string>): void { this.#taintedKeyIds = keyIds }
+
+  /** From now on these certificates are as good as none. @returns how many were held */
+  setRevoked (digests: ReadonlySet<CertificateDigest>): number {
+    this.#revokedDigests = digests
+    if (digests.size === 0) return 0
+    const held = [...this.#byEntry].filter(([, { svid }]) => this.isRevoked(svid))
+    for (const [id] of held) this.#drop(id)
+    return held.length
+  }
+
+  isRevoked ({ chain }: X509Svid): boolean {
+    return this.#revokedDigests.size > 0 && this.#revokedDigests.has(digestOf(chain))
+  }
 
   /** Forgets what has no entry any more. */
   retain (entries: EntryIndex): void {
@@ -174,7 +189,9 @@ export class SvidCache {
   }
 
   #keep (entry: Entry, key: KeyObject, outcome: readonly Uint8Array[] | SpiffeError | undefined): void {
-    const svid = outcome instanceof SpiffeError ? outcome : readSvid(entry, key, outcome)
+    const read = outcome instanceof SpiffeError ? outcome : readSvid(entry, key, outcome)
+    // It was on its way when it was revoked.
+    const svid = !(read instanceof SpiffeError) && this.isRevoked(read) ? new SpiffeError('svid_revoked', 'it is revoked already') : read
     if (svid instanceof SpiffeError) {
       const retryInMs = this.#fail(entry)
       this.#log.warn({ entry: entry.id, spiffeId: entry.spiffeId, err: svid, retryInMs }, 'no X509-SVID for this entry')
@@ -210,6 +227,15 @@ export class SvidCache {
     this.#failed.set(entry.id, { entry, times, againAtMs: this.#clock.now().getTime() + waitMs })
     return waitMs
   }
+}
+
+const digests = new WeakMap<readonly Uint8Array[], CertificateDigest>()
+
+/** Of the leaf; worked out once. */
+function digestOf (chain: readonly Uint8Array[]): CertificateDigest {
+  const digest = digests.get(chain) ?? hash('sha256', chain[0] ?? '')
+  digests.set(chain, digest)
+  return digest
 }
 
 const generatePair = promisify(generateKeyPair)

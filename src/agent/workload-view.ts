@@ -17,6 +17,7 @@ export interface NodeState {
   readonly now: Date
   /** The valid SVID for this very revision of an entry, if there is one. */
   svidOf (entry: Entry): X509Svid | undefined
+  isRevoked (svid: X509Svid): boolean
 }
 
 /**
@@ -44,14 +45,14 @@ export class WorkloadView {
 
   /**
    * Recomputes from the node's state and shows the result if it differs. A state with an SVID still missing is held back, the first as any
-   * other, unless an identity shown earlier has gone or expired: a withdrawal never waits for somebody else's signature.
+   * other, unless an identity shown earlier has gone, is revoked or has expired: a withdrawal never waits for somebody else's signature.
    */
   refresh (state: NodeState, revision: number): void {
     this.#wanted = entriesIn(this.#scope, state.entries.matching(this.#present))
     const pairs = this.#wanted.map(entry => ({ entry, svid: state.svidOf(entry) }))
     const ready = pairs.filter((pair): pair is { entry: Entry, svid: X509Svid } => pair.svid !== undefined)
     const last = this.#shown.value
-    const withdrawn = last?.svids.some(svid => svid.notAfter <= state.now) === true ||
+    const withdrawn = last?.svids.some(svid => svid.notAfter <= state.now || state.isRevoked(svid)) === true ||
       this.#shownEntries.some(shown => !this.#wanted.some(entry => entry.id === shown.id && entry.spiffeId === shown.spiffeId))
     if (ready.length < pairs.length && !withdrawn) return
     const svids = ready.map(pair => pair.svid)

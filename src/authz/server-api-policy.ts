@@ -33,6 +33,9 @@ export const serverApiPolicy: ReadonlyMap<string, readonly CallerClass[]> = new 
     'PrepareWITAuthority', 'ActivateWITAuthority', 'TaintWITAuthority', 'RevokeWITAuthority']),
   ...rows('/assay.agent.v1.AgentSync', agent, ['Sync']),
   ...rows('/assay.server.v1.Cluster', operator, ['GetStatus', 'WatchConvergence', 'StandAside']),
+  ...rows('/assay.server.v1.ServiceRegistry', operator, ['BatchCreateService', 'BatchUpdateService', 'BatchDeleteService', 'ListServices',
+    'GetService']),
+  ...rows('/assay.server.revocation.v1.Revocation', operator, ['Revoke', 'ListRevocations', 'LiftRevocation']),
   ...rows('/grpc.health.v1.Health', local, ['Check', 'List', 'Watch']),
   ...rows('/grpc.reflection.v1.ServerReflection', local, ['ServerReflectionInfo']),
   ...rows('/grpc.reflection.v1alpha.ServerReflection', local, ['ServerReflectionInfo'])

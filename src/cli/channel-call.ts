@@ -23,6 +23,11 @@ export async function withAgent<T> ({ flags, terminal }: ClientCall, use: (chann
   return withChannel(agentSocketPath(flags, terminal.environment), 'agent', use)
 }
 
+/** The same, given the path of one of its sockets. */
+export async function withAgentAt<T> (path: string, use: (channel: Channel) => Promise<T>): Promise<T> {
+  return withChannel(path, 'agent', use)
+}
+
 async function withChannel<T> (path: string, whose: string, use: (channel: Channel) => Promise<T>): Promise<T> {
   // Loaded only now: help, completion and wrong usage need no gRPC.
   const { openUnixChannel } = await import('../rpc/channel.ts')

@@ -104,6 +104,31 @@ export const commandTree: CommandGroup = {
         }
       }
     },
+    service: {
+      summary: 'Services: what callers name, and who is behind it',
+      commands: {
+        create: {
+          summary: 'Create services',
+          load: async () => (await import('./service/service-create.ts')).serviceCreate
+        },
+        list: {
+          summary: 'List services',
+          load: async () => (await import('./service/service-list.ts')).serviceList
+        },
+        show: {
+          summary: 'Show one service with its endpoints and the agents that can call it',
+          load: async () => (await import('./service/service-show.ts')).serviceShow
+        },
+        update: {
+          summary: 'Replace services',
+          load: async () => (await import('./service/service-update.ts')).serviceUpdate
+        },
+        delete: {
+          summary: 'Delete services',
+          load: async () => (await import('./service/service-delete.ts')).serviceDelete
+        }
+      }
+    },
     bundle: {
       summary: 'Bundles: the public keys of this and of federated trust domains',
       commands: {
@@ -188,6 +213,31 @@ export const commandTree: CommandGroup = {
       summary: 'Replace a stolen authority and all that it signed, or rehearse it',
       load: async () => (await import('./rotate/rotate-authorities.ts')).rotateAuthorities
     },
+    revoke: {
+      summary: 'Take trust from one SVID, one SPIFFE ID or one node before its certificates expire',
+      commands: {
+        svid: {
+          summary: 'Revoke one X509-SVID',
+          load: async () => (await import('./revoke/revoke-svid.ts')).revokeSvid
+        },
+        id: {
+          summary: 'Revoke a SPIFFE ID with all its certificates',
+          load: async () => (await import('./revoke/revoke-id.ts')).revokeId
+        },
+        node: {
+          summary: 'Ban an agent and revoke all that was issued to its node',
+          load: async () => (await import('./revoke/revoke-node.ts')).revokeNode
+        },
+        list: {
+          summary: 'List what is revoked',
+          load: async () => (await import('./revoke/revoke-list.ts')).revokeList
+        },
+        lift: {
+          summary: 'End a revocation before its time',
+          load: async () => (await import('./revoke/revoke-lift.ts')).revokeLift
+        }
+      }
+    },
     upstreamauthority: {
       summary: 'The authority above a server\'s own',
       commands: {
@@ -218,6 +268,36 @@ export const commandTree: CommandGroup = {
           load: async () => (await import('./mint/jwt-mint.ts')).jwtMint
         }
       }
+    },
+    mesh: {
+      summary: 'The node\'s proxy and the workloads it serves',
+      commands: {
+        status: {
+          summary: 'Show the workloads of this node and what its proxy does for them',
+          load: async () => (await import('./mesh/mesh-status.ts')).meshStatus
+        },
+        add: {
+          summary: 'Tell the agent of a workload in a network namespace of its own',
+          load: async () => (await import('./mesh/mesh-workloads.ts')).meshAdd
+        },
+        remove: {
+          summary: 'Tell the agent that a workload is gone',
+          load: async () => (await import('./mesh/mesh-workloads.ts')).meshRemove
+        }
+      }
+    },
+    envoy: {
+      summary: 'Configuration for the node\'s Envoy',
+      commands: {
+        bootstrap: {
+          summary: 'Print what an Envoy is started with that takes everything else from the agent',
+          load: async () => (await import('./envoy/envoy-bootstrap.ts')).envoyBootstrapCommand
+        }
+      }
+    },
+    cni: {
+      summary: 'Tell the agent of containers, as a plugin of their runtime (CNI)',
+      load: async () => (await import('./mesh/cni.ts')).cni
     },
     api: {
       summary: 'Call the Workload API as a workload does',
@@ -261,6 +341,27 @@ export const commandTree: CommandGroup = {
         verify: {
           summary: 'Judge an SVID by a bundle',
           load: async () => (await import('./svid/svid-verify.ts')).svidVerify
+        }
+      }
+    },
+    redirect: {
+      summary: 'Make what workloads connect to arrive at the node\'s proxy, without their help',
+      commands: {
+        plan: {
+          summary: 'Print the rules that apply would write',
+          load: async () => (await import('./redirect/redirect-plan.ts')).redirectPlan
+        },
+        apply: {
+          summary: 'Redirect a namespace, a user or a control group',
+          load: async () => (await import('./redirect/redirect-apply.ts')).redirectApply
+        },
+        list: {
+          summary: 'Show what is redirected, and how much came that way',
+          load: async () => (await import('./redirect/redirect-list.ts')).redirectList
+        },
+        remove: {
+          summary: 'Take the rules away again',
+          load: async () => (await import('./redirect/redirect-remove.ts')).redirectRemove
         }
       }
     },

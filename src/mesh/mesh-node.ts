@@ -46,6 +46,9 @@ export class MeshNode {
   /** The newest; `undefined` until the own bundle is known. */
   get views (): AdsViews | undefined { return this.#views.value }
 
+  /** What the server said last. */
+  get directory (): MeshDirectory { return this.#directory }
+
   /** Whole states, the first once the own bundle is known. */
   async * watch (signal: AbortSignal): AsyncGenerator<AdsViews, void, undefined> {
     for await (const views of this.#views.watch(signal)) if (views !== undefined) yield views

@@ -92,5 +92,5 @@ export interface MeshState {
 export const hbonePort = 15_008
 
 export const defaultMeshSettings = {
-  outboundPort: 15_001, inboundPort: 15_006, unknownDestinations: 'passthrough', mark: 1337, connectionLifeSeconds: 600
+  outboundPort: 15_001, inboundPort: 15_006, unknownDestinations: 'passthrough', mark: 1_337, connectionLifeSeconds: 600
 } as const

@@ -1,5 +1,5 @@
-import { createRequire } from 'node:module'
 import type { Socket } from 'node:net'
+import { loadCLibrary } from '../runtime/c-library.ts'
 
 const solSocket = 1
 const soPeerCred = 17
@@ -10,14 +10,12 @@ interface Kernel { readonly getsockopt: GetSockOpt, readonly errno: () => number
 
 let kernel: Kernel | undefined
 
-/** Loaded when the first Unix listener opens (12 ms): most commands never need it. @throws when the platform has no FFI */
+/** Loaded when the first Unix listener opens. @throws when the platform has no FFI */
 export function loadSocketOptions (): Kernel {
   if (kernel !== undefined) return kernel
-  if (process.platform !== 'linux') throw new Error(`identifying callers needs Linux, this is ${process.platform}`)
-  const koffi = createRequire(import.meta.url)('koffi') as typeof import('koffi')
-  // Without a name: the symbols of the C library that this process already runs on, glibc or musl.
-  const getsockopt = koffi.load(null).func('int getsockopt(int, int, int, _Out_ uint8_t *, _Inout_ uint32_t *)') as unknown as GetSockOpt
-  return kernel = { getsockopt, errno: () => koffi.errno() }
+  const library = loadCLibrary()
+  const getsockopt = library.func('int getsockopt(int, int, int, _Out_ uint8_t *, _Inout_ uint32_t *)') as GetSockOpt
+  return kernel = { getsockopt, errno: () => library.errno() }
 }
 
 /** Who connected, as the kernel recorded it at connect (SO_PEERCRED). */

@@ -1,7 +1,7 @@
 import { closeSync } from 'node:fs'
 import type { Socket } from 'node:net'
 import { SpiffeError } from '../spiffe/errors.ts'
-import { readExecutable, readOwner, readPidOf, readStartTime, sameExecutable, type Executable } from './process-facts.ts'
+import { readExecutable, readOwner, readPidOf, readStartTime, sameExecutable, type Executable } from '../runtime/process-facts.ts'
 import { openPidfd } from './pidfd.ts'
 import { peerCredentials, peerPidfd } from './socket-options.ts'
 

@@ -23,8 +23,9 @@ export class Authorizer {
 
   /**
    * In the order of spire-surface §1.1: anyone, local, admin by configuration, admin by entry, downstream, agent.
-   * @throws {SpiffeError} `authorization_denied`, or the agent's own refusal where only the agent check failed; `replica_stale` for
-   *   agents and admins by entry where this replica may not know the latest; `replica_aside` for agents, also future ones
+   * @throws {SpiffeError} `authorization_denied`, or the agent's own refusal where only the agent check failed; `spiffe_id_revoked` and
+   *   `svid_revoked` for whoever shows what is revoked; `replica_stale` for agents and admins by entry where this replica may not know the
+   *   latest; `replica_aside` for agents, also future ones
    */
   async authorize (context: CallContext): Promise<void> {
     const allowed = serverApiPolicy.get(context.method) ?? []
@@ -36,6 +37,7 @@ export class Authorizer {
       throw denied(context)
     }
     if (caller.svid === undefined) throw denied(context)
+    this.#deps.replica.revocations.requireSvid(caller.svid)
     if (allowed.includes('admin') && this.#deps.adminIds.has(caller.svid.id)) return
     this.#deps.replica.requireFresh()
     if (allowed.includes('admin') && this.#deps.replica.registry.someEntry(caller.svid.id, entry => entry.admin)) return

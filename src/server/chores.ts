@@ -4,12 +4,14 @@ import { isStop, runTasks } from '../runtime/tasks.ts'
 import { codeOf } from '../spiffe/errors.ts'
 import type { Stores } from '../storage/datastore.ts'
 import type { Authorities } from './authorities.ts'
+import type { GoneReporters } from './gone-reporters.ts'
 import type { LeaseKeeper } from './replication/lease-keeper.ts'
 
 export interface ChoreDeps {
   readonly caTtlSeconds: number
   readonly authorities: Authorities
   readonly lease: LeaseKeeper
+  readonly goneReporters: GoneReporters
   readonly clock: Clock
   readonly log: Logger
 }
@@ -18,6 +20,9 @@ const longestRotationMs = 10_000
 /** Looks at the clock in the life of a CA, at the least: what is due is due at parts of that life. */
 const looksPerLife = 60
 const pruneEveryMs = 300_000
+const sweepEveryMs = 30_000
+/** A SPIFFE ID whose revocation has expired is signed for again so soon after. */
+const endRevocationsEveryMs = 10_000
 /** A replica that was away for longer reads everything anew. */
 const logKeptMs = 3_600_000
 const replicaKeptMs = 60_000
@@ -27,13 +32,19 @@ const replicaKeptMs = 60_000
  * and tried again; it ends nothing.
  */
 export async function runChores (deps: ChoreDeps, signal: AbortSignal): Promise<void> {
-  const { caTtlSeconds, authorities, lease, clock, log } = deps
+  const { caTtlSeconds, authorities, lease, goneReporters, clock, log } = deps
   const rotateEveryMs = Math.min(longestRotationMs, caTtlSeconds * 1000 / looksPerLife)
   await runTasks(signal, [
     signal => repeat(rotateEveryMs, 'authority rotation', () => authorities.rotateIfDue(), signal),
+    signal => repeat(endRevocationsEveryMs, 'expiry of revocations', async () => {
+      const ended = await lease.stores?.revocations.prune(clock.now()) ?? []
+      const facts = ended.map(({ id, kind, subject }) => ({ revocation: id, kind, subject }))
+      if (ended.length > 0) log.info({ ended: facts }, 'revocations have expired')
+    }, signal),
     signal => repeat(pruneEveryMs, 'pruning', async () => {
       if (lease.stores !== undefined) await prune(lease.stores, clock.now(), log)
-    }, signal)
+    }, signal),
+    signal => repeat(sweepEveryMs, 'removing endpoints', () => goneReporters.sweep(lease.stores), signal)
   ])
 
   async function repeat (everyMs: number, name: string, chore: () => Promise<void>, signal: AbortSignal): Promise<void> {
@@ -50,10 +61,12 @@ export async function runChores (deps: ChoreDeps, signal: AbortSignal): Promise<
   }
 }
 
-async function prune ({ entries, joinTokens, authorities, replicas, log: changes }: Stores, now: Date, log: Logger): Promise<void> {
+async function prune (stores: Stores, now: Date, log: Logger): Promise<void> {
+  const { entries, joinTokens, issuedSvids, authorities, replicas, log: changes } = stores
   const removed = await entries.deleteExpired(now)
   if (removed.length > 0) log.info({ entries: removed.map(entry => entry.id) }, 'expired entries removed')
   await joinTokens.prune(now)
+  await issuedSvids.prune(now)
   await authorities.prune(now)
   await replicas.prune(before(now, replicaKeptMs))
   await changes.prune(before(now, logKeptMs))

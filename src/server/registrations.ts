@@ -5,6 +5,7 @@ import type { Agent } from '../spiffe/agent.ts'
 import type { Bundle } from '../spiffe/bundle.ts'
 import type { Entry, EntryDraft } from '../spiffe/entry.ts'
 import type { SpiffeError } from '../spiffe/errors.ts'
+import type { Service, ServiceDraft } from '../spiffe/service.ts'
 import type { SpiffeId } from '../spiffe/spiffe-id.ts'
 import type { TrustDomain } from '../spiffe/trust-domain.ts'
 
@@ -14,8 +15,8 @@ export interface Follows {
 }
 
 /**
- * All changes to entries, agents and federated bundles: stored, then followed from the log, so that whoever gets an answer finds the
- * change in this replica's memory. Nothing else writes them.
+ * All changes to entries, agents, federated bundles and services: stored, then followed from the log, so that whoever gets an answer finds
+ * the change in this replica's memory. Nothing else writes them.
  */
 export class Registrations {
   readonly #store: Stores
@@ -77,6 +78,18 @@ export class Registrations {
   /** @throws {SpiffeError} `bundle_not_found`, `bundle_in_use` */
   deleteBundle (trustDomain: TrustDomain, mode: BundleDeleteMode): Promise<BundleRemoval> {
     return this.#shown(this.#store.bundles.delete(trustDomain, mode))
+  }
+
+  createServices (drafts: readonly ServiceDraft[]): Promise<ReadonlyArray<Service | SpiffeError>> {
+    return this.#shown(this.#store.services.createMany(drafts))
+  }
+
+  updateServices (drafts: readonly ServiceDraft[]): Promise<ReadonlyArray<Service | SpiffeError>> {
+    return this.#shown(this.#store.services.updateMany(drafts))
+  }
+
+  deleteServices (ids: readonly string[]): Promise<ReadonlyArray<Service | SpiffeError>> {
+    return this.#shown(this.#store.services.deleteMany(ids))
   }
 
   /** What is stored counts: an answer does not turn into a failure because the database cannot be read a moment later. */

@@ -10,6 +10,8 @@ export interface RegistryChange {
   /** By id; `undefined`: removed. */
   readonly entries: ReadonlyMap<string, Entry | undefined>
   readonly agents: ReadonlyMap<SpiffeId, AgentView | undefined>
+  /** All IDs that are revoked; absent: the same as before. */
+  readonly revokedIds?: ReadonlySet<SpiffeId> | undefined
 }
 
 /** Where more entries than these lie below one that changes, agents compare all they have. */
@@ -18,6 +20,7 @@ const mostAffected = 1_000
 /**
  * All registration entries and agents in memory, indexed by what the hot path asks: which entries may this agent serve, and is this one
  * among them. Entries whose parent is `/spire/server` are node aliases: they give an agent a further ID and are not served themselves.
+ * Entries of a revoked ID are served to nobody; what lies below them is.
  * The cost of a change follows the agents it touches, not the agents there are.
  */
 export class Registry {
@@ -25,6 +28,7 @@ export class Registry {
   readonly #byParent = new EntryGroups<SpiffeId>()
   readonly #bySpiffeId = new EntryGroups<SpiffeId>()
   readonly #aliases: NodeAliases
+  #revokedIds: ReadonlySet<SpiffeId> = new Set()
   /** Of known agents, until a change touches them. In the order of the entries' ids. */
   readonly #authorized = new Map<SpiffeId, readonly Entry[]>()
 
@@ -37,7 +41,7 @@ export class Registry {
   agentIds (): Iterable<SpiffeId> { return this.#aliases.agentIds }
 
   /** Takes a change over. @returns whom it touches, among the agents that are there before or after it */
-  apply ({ entries, agents }: RegistryChange): ReadonlyMap<SpiffeId, Touched> {
+  apply ({ entries, agents, revokedIds = this.#revokedIds }: RegistryChange): ReadonlyMap<SpiffeId, Touched> {
     const touches = new Touches()
     // Over the tree as it was, then over the tree as it is: between the two, parents may come and go in any order.
     const replaced: Entry[] = []
@@ -63,6 +67,11 @@ export class Registry {
     // When all is loaded, everybody is touched already.
     if (anew < this.#aliases.agentCount) {
       for (const entry of entries.values()) if (entry !== undefined) this.#touch(entry, !stayed.has(entry), touches)
+    }
+    if (revokedIds !== this.#revokedIds) {
+      const changed = revokedIds.symmetricDifference(this.#revokedIds)
+      this.#revokedIds = revokedIds
+      for (const id of changed) for (const entry of this.#bySpiffeId.of(id)) this.#touch(entry, false, touches)
     }
     const touched = touches.take()
     for (const id of touched.keys()) this.#authorized.delete(id)
@@ -92,7 +101,7 @@ export class Registry {
   authorizes (agent: AgentView): (entry: Entry) => boolean {
     const roots = this.#aliases.rootsOf(agent)
     return entry => {
-      if (this.#aliases.isAlias(entry)) return false
+      if (this.#aliases.isAlias(entry) || this.#revokedIds.has(entry.spiffeId)) return false
       // The usual case.
       if (roots.has(entry.parentId)) return true
       for (const parent of this.#ancestors(entry.parentId)) if (roots.has(parent)) return true
@@ -178,7 +187,8 @@ export class Registry {
   }
 
   #crawl (agent: AgentView): readonly Entry[] {
-    return [...this.#descendants(this.#aliases.rootsOf(agent))].toSorted((a, b) => a.id < b.id ? -1 : 1)
+    return [...this.#descendants(this.#aliases.rootsOf(agent))].filter(entry => !this.#revokedIds.has(entry.spiffeId))
+      .toSorted((a, b) => a.id < b.id ? -1 : 1)
   }
 
   #link (entry: Entry): void {

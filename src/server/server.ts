@@ -15,7 +15,8 @@ import { trustDomainOf } from '../spiffe/spiffe-id.ts'
 import type { Datastore } from '../storage/datastore.ts'
 import { openDatastore } from '../storage/open-datastore.ts'
 import { agentSyncService } from '../wire/generated/agent-sync.ts'
-import { clusterService } from '../wire/generated/cluster.ts'
+import { clusterService, serviceRegistryService } from '../wire/generated/cluster.ts'
+import { revocationService } from '../wire/generated/revocation.ts'
 import { agentService } from '../wire/generated/server-agent.ts'
 import { bundleService } from '../wire/generated/server-bundle.ts'
 import { entryService } from '../wire/generated/server-entry.ts'
@@ -29,10 +30,15 @@ import { clusterHandlers } from './api/cluster-handlers.ts'
 import { entryHandlers } from './api/entry-handlers.ts'
 import { createLimits } from './api/limits.ts'
 import { localAuthorityHandlers } from './api/local-authority-handlers.ts'
+import { serviceHandlers } from './api/service-handlers.ts'
+import { revocationHandlers } from './api/revocation-handlers.ts'
 import { svidHandlers } from './api/svid-handlers.ts'
 import { Authorities } from './authorities.ts'
 import { Authorizer } from './authorize.ts'
 import { runChores } from './chores.ts'
+import { EndpointReports } from './endpoint-reports.ts'
+import { GoneReporters } from './gone-reporters.ts'
+import { IssuanceRecorder } from './issuance-recorder.ts'
 import { AgentFeeds } from './push/agent-feeds.ts'
 import { Convergence } from './push/convergence.ts'
 import { Polls } from './push/polls.ts'
@@ -93,10 +99,12 @@ export async function runServer (
   const authorizer = new Authorizer({ adminIds: new Set(config.adminIds), replica, aside, clock })
   const feeds = new AgentFeeds({ replica, aside, ownBundle: ca.bundle, trustDomain })
   const progress = new ProgressReporter(replicaId, { store: store.progress, clock, log })
+  const reports = new EndpointReports({ replica, endpoints: store.endpoints, clock, log })
   const metrics = createMetrics({ prefix: 'assay_server' })
   const signing = new SigningQueue({ clock, metrics, random: Math.random })
+  const recorder = new IssuanceRecorder({ store: store.issuedSvids, replicaId, clock, log, metrics })
   const services = bindServices(config, {
-    store, authorities, replica, replicaId, aside, lease, feeds, progress, authorizer, signing, clock
+    store, authorities, replica, replicaId, aside, lease, feeds, progress, reports, authorizer, signing, recorder, clock
   })
   const rpc = scope.use(openRpcServer({
     services: [...services, ...reflectionServices(services)], log, clock, before: context => authorizer.authorize(context)
@@ -118,8 +126,12 @@ export async function runServer (
     signal => replica.run(signal),
     signal => lease.run(signal),
     signal => aside.run(signal),
-    signal => runChores({ caTtlSeconds: config.caTtlSeconds, authorities, lease, clock, log }, signal),
+    signal => runChores({
+      caTtlSeconds: config.caTtlSeconds, authorities, lease, goneReporters: new GoneReporters({ replica, clock, log }), clock, log
+    }, signal),
     signal => progress.run(signal),
+    signal => reports.run(signal),
+    signal => recorder.run(signal),
     signal => feeds.run(progress, clock, signal),
     signal => reportReplica({
       id: replicaId,
@@ -147,35 +159,43 @@ interface ServiceDeps {
   readonly lease: LeaseKeeper
   readonly feeds: AgentFeeds
   readonly progress: ProgressReporter
+  readonly reports: EndpointReports
   readonly authorizer: Authorizer
   readonly signing: SigningQueue
+  readonly recorder: IssuanceRecorder
   readonly clock: Clock
 }
 
 function bindServices (config: ServerConfig, deps: ServiceDeps): BoundService[] {
-  const { store, authorities, replica, replicaId, aside, lease, feeds, progress, authorizer, signing, clock } = deps
+  const { store, authorities, replica, replicaId, aside, lease, feeds, progress, reports, authorizer, signing, recorder, clock } = deps
   const limits = createLimits(config.ratelimit, clock)
   const registrations = new Registrations(store, replica)
   const convergence = new Convergence({ replicaId, replica, feeds, progress: store.progress, replicas: store.replicas, clock })
   const { ca } = authorities
-  const { registry } = replica
+  const { registry, revocations } = replica
   const { trustDomain } = config
   const catchUp = () => replica.catchUp()
   return [
     bind(agentService, agentHandlers({
       trustDomain, agentTtlSeconds: config.agentTtlSeconds, authority: ca, agents: store.agents, joinTokens: store.joinTokens,
-      registrations, directory: replica.agents, authorizer, limits, signing, clock
+      registrations, directory: replica.agents, authorizer, limits, signing, recorder, clock
     })),
     bind(bundleService, bundleHandlers({ trustDomain, ownBundle: ca.bundle, bundles: store.bundles, registrations })),
     bind(entryService, entryHandlers({
       trustDomain, entries: store.entries, registrations, registry, catchUp, authorizer, polls: new Polls(progress, () => replica.cursor)
     })),
     bind(svidService, svidHandlers({
-      trustDomain, authority: ca, registry, catchUp, authorizer, limits, signing, clock,
+      trustDomain, authority: ca, registry, revocations, recorder, catchUp, authorizer, limits, signing, clock,
       defaultX509SvidTtlSeconds: config.defaultX509SvidTtlSeconds, defaultJwtSvidTtlSeconds: config.defaultJwtSvidTtlSeconds
     })),
     bind(localAuthorityService, localAuthorityHandlers({ authorities })),
-    bind(agentSyncService, agentSyncHandlers({ replica, feeds, progress, registrations, authorizer })),
+    bind(agentSyncService, agentSyncHandlers({ replica, feeds, progress, reports, registrations, authorizer })),
+    bind(serviceRegistryService, serviceHandlers({ trustDomain, services: store.services, registrations, replica })),
+    bind(revocationService, revocationHandlers({
+      store, registry, revocations, catchUp, clock,
+      defaultX509SvidTtlSeconds: config.defaultX509SvidTtlSeconds, defaultJwtSvidTtlSeconds: config.defaultJwtSvidTtlSeconds,
+      agentTtlSeconds: config.agentTtlSeconds, trustDomain
+    })),
     bind(clusterService, clusterHandlers({
       trustDomain, replicaId, store, replica, authorities, convergence, progress, feeds, aside, lease, leaseName, clock
     })),
@@ -186,6 +206,10 @@ function bindServices (config: ServerConfig, deps: ServiceDeps): BoundService[] 
 function serverMetrics (metrics: Metrics, { replica, feeds }: { readonly replica: Replica, readonly feeds: AgentFeeds }): void {
   metrics.gauge({ name: 'registration_entries', help: 'Registration entries' }).collect(() => replica.registry.size)
   metrics.gauge({ name: 'attested_agents', help: 'Attested agents' }).collect(() => replica.agents.size)
+  metrics.gauge({ name: 'services', help: 'Services' }).collect(() => replica.services.services.size)
+  metrics.gauge({ name: 'service_endpoints', help: 'Endpoints behind services that agents are told of' })
+    .collect(() => replica.services.endpoints.size)
+  metrics.gauge({ name: 'revocations', help: 'Revocations that stand' }).collect(() => replica.revocations.all.size)
   metrics.gauge({ name: 'agent_streams', help: 'Agents that follow this replica over a push stream' }).collect(() => feeds.size)
   metrics.gauge({ name: 'log_number', help: 'Number in the log of changes that this replica has taken over' })
     .collect(() => replica.cursor.number)

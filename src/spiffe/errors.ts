@@ -27,6 +27,10 @@ export const errorCatalogue = {
   federated_bundle_unknown: { status: 'INTERNAL', retry: false, next: 'store that domain\'s bundle first: `assay bundle set`' },
   entry_not_authorized: { status: 'NOT_FOUND', retry: true, next: 'check that the entry\'s parent is this agent: `assay entry show`' },
   federation_invalid: { status: 'INVALID_ARGUMENT', retry: false, next: 'name a trust domain other than this one' },
+  // Services
+  service_malformed: { status: 'INVALID_ARGUMENT', retry: false, next: 'correct the named field; see `assay service create --help`' },
+  service_not_found: { status: 'NOT_FOUND', retry: false, next: 'list services with `assay service list`' },
+  service_exists: { status: 'ALREADY_EXISTS', retry: false, next: 'take another name, address or local port, or `assay service update`' },
   // Documents and addresses
   json_malformed: { status: 'INVALID_ARGUMENT', retry: false, next: 'send one JSON text (RFC 8259) in which no name is repeated' },
   endpoint_malformed: { status: 'INVALID_ARGUMENT', retry: false, next: 'write unix:///absolute/path or tcp://<IP address>:<port>' },
@@ -53,6 +57,11 @@ export const errorCatalogue = {
   no_upstream_authority: { status: 'FAILED_PRECONDITION', retry: false, next: 'use `assay localauthority`: no upstream authority here' },
   authority_not_tainted: { status: 'INTERNAL', retry: false, next: 'taint it first, so that what it signed is replaced before it goes' },
   authority_relied_on: { status: 'FAILED_PRECONDITION', retry: true, next: 'see `assay status`; -force revokes and breaks who is named' },
+  // Revocations
+  revocation_not_found: { status: 'NOT_FOUND', retry: false, next: 'list them with `assay revoke list`' },
+  spiffe_id_revoked: { status: 'PERMISSION_DENIED', retry: false, next: 'see `assay revoke list`; `assay revoke lift` ends it' },
+  svid_revoked: { status: 'PERMISSION_DENIED', retry: false, next: 'see `assay revoke list`; fetch a new SVID' },
+  svid_not_recorded: { status: 'NOT_FOUND', retry: false, next: 'give the certificate itself: `assay revoke svid -cert FILE`' },
   // Callers
   no_identity_issued: { status: 'PERMISSION_DENIED', retry: true, next: 'register the workload: `assay entry create`' },
   svid_unavailable: { status: 'UNAVAILABLE', retry: true, next: 'the agent is having it signed; see its log if that lasts' },
@@ -60,6 +69,9 @@ export const errorCatalogue = {
   secret_not_authorized: { status: 'INVALID_ARGUMENT', retry: true, next: 'register the proxy for the IDs that its configuration names' },
   sds_validator_unsupported: { status: 'INTERNAL', retry: false, next: 'use Envoy 1.18 or newer, or name one bundle instead of all' },
   caller_gone: { status: 'PERMISSION_DENIED', retry: false, next: 'the calling process ended or changed its program; connect again' },
+  connection_unknown: { status: 'PERMISSION_DENIED', retry: false, next: 'it closed, or is of another network namespace; connect again' },
+  connection_ambiguous: { status: 'PERMISSION_DENIED', retry: false, next: 'let only processes with the same selectors hold the socket' },
+  socket_lookup_failed: { status: 'UNAVAILABLE', retry: true, next: 'run the agent as root; see docs/redirect.md for the kernel' },
   security_header_missing: { status: 'INVALID_ARGUMENT', retry: false, next: 'send the metadata workload.spiffe.io: true' },
   delegate_not_authorized: { status: 'PERMISSION_DENIED', retry: false, next: 'add its SPIFFE ID to the agent\'s authorized_delegates' },
   broker_not_authorized: { status: 'PERMISSION_DENIED', retry: false, next: 'add its SPIFFE ID to the agent\'s experimental.broker' },
@@ -130,6 +142,9 @@ export const errorCatalogue = {
   proxy_not_admitted: { status: 'PERMISSION_DENIED', retry: false, next: 'name its selectors in mesh.proxy_selectors of the agent' },
   proxy_failed: { status: 'FAILED_PRECONDITION', retry: false, next: 'read the proxy\'s lines in the agent\'s log' },
   address_unusable: { status: 'FAILED_PRECONDITION', retry: false, next: 'choose another address or port, or stop what listens there' },
+  redirect_unavailable: { status: 'FAILED_PRECONDITION', retry: false, next: 'run as root where nft or iptables is; see docs/redirect.md' },
+  redirect_failed: { status: 'INTERNAL', retry: false, next: 'see `assay redirect list` for what is in force, then apply or remove again' },
+  namespace_unsafe: { status: 'FAILED_PRECONDITION', retry: false, next: 'give a path that only root can change; see docs/redirect.md' },
   trust_bundle_unavailable: { status: 'UNAVAILABLE', retry: true, next: 'check trust_bundle_url, the network and what answers there' },
   server_untrusted: { status: 'UNAUTHENTICATED', retry: true, next: 'see docs/operations.md: an agent that cannot return to its servers' },
   agent_untrusted: { status: 'UNAUTHENTICATED', retry: true, next: 'see docs/operations.md: an agent that cannot return to its servers' },

@@ -1,6 +1,9 @@
 import type { Agent } from '../spiffe/agent.ts'
 import type { Bundle } from '../spiffe/bundle.ts'
 import type { Entry } from '../spiffe/entry.ts'
+import type { ServiceEndpoint } from '../spiffe/service-endpoint.ts'
+import type { Service } from '../spiffe/service.ts'
+import type { Revocation } from '../spiffe/revocation.ts'
 import type { SpiffeId } from '../spiffe/spiffe-id.ts'
 import type { TrustDomain } from '../spiffe/trust-domain.ts'
 
@@ -21,6 +24,10 @@ export interface ChangedState {
   readonly entries: ReadonlyMap<string, Entry | undefined>
   readonly agents: ReadonlyMap<SpiffeId, Agent | undefined>
   readonly bundles: ReadonlyMap<TrustDomain, Bundle | undefined>
+  /** Services and endpoints by id. */
+  readonly services: ReadonlyMap<string, Service | undefined>
+  readonly endpoints: ReadonlyMap<string, ServiceEndpoint | undefined>
+  readonly revocations: ReadonlyMap<string, Revocation | undefined>
   /** The journal of authorities or their keys. */
   readonly authorities: boolean
 }

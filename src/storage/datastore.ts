@@ -2,12 +2,16 @@ import type { AgentStore } from './agent-store.ts'
 import type { AuthorityStore } from './authority-store.ts'
 import type { BundleStore } from './bundle-store.ts'
 import type { ChangeLog } from './change-log.ts'
+import type { EndpointStore } from './endpoint-store.ts'
 import type { EntryStore } from './entry-store.ts'
+import type { IssuedSvidStore } from './issued-svid-store.ts'
 import type { JoinTokenStore } from './join-token-store.ts'
 import type { KeyStore } from './key-store.ts'
 import type { LeaseStore } from './lease-store.ts'
 import type { ProgressStore } from './progress-store.ts'
 import type { ReplicaStore } from './replica-store.ts'
+import type { ServiceStore } from './service-store.ts'
+import type { RevocationStore } from './revocation-store.ts'
 
 /**
  * What the server remembers. Any method may throw `datastore_unavailable` (retry helps) or `datastore_corrupt`, and one that writes
@@ -18,7 +22,11 @@ export interface Stores {
   readonly entries: EntryStore
   readonly agents: AgentStore
   readonly joinTokens: JoinTokenStore
+  readonly issuedSvids: IssuedSvidStore
+  readonly revocations: RevocationStore
   readonly bundles: BundleStore
+  readonly services: ServiceStore
+  readonly endpoints: EndpointStore
   readonly authorities: AuthorityStore
   readonly keys: KeyStore
   readonly replicas: ReplicaStore

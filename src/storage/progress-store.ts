@@ -16,6 +16,8 @@ export interface AgentProgress {
   /** Entries whose SVIDs it could not have signed. */
   readonly unservedEntryIds: readonly string[]
   readonly seenAt: Date
+  /** Whether the agent follows services too. */
+  readonly mesh?: boolean | undefined
 }
 
 export interface ProgressStore {

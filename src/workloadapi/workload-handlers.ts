@@ -5,7 +5,7 @@ import type { Clock } from '../runtime/clock.ts'
 import { firstOf } from '../runtime/first-of.ts'
 import type { Bundle } from '../spiffe/bundle.ts'
 import { SpiffeError } from '../spiffe/errors.ts'
-import { parseSpiffeId, trustDomainOf } from '../spiffe/spiffe-id.ts'
+import { parseSpiffeId, trustDomainOf, type SpiffeId } from '../spiffe/spiffe-id.ts'
 import type { WorkloadIdentity } from '../spiffe/svid.ts'
 import type { TrustDomain } from '../spiffe/trust-domain.ts'
 import type { Encoded } from '../wire/encoded.ts'
@@ -22,6 +22,8 @@ export interface WorkloadApiDeps {
   readonly attestWorkload: AttestWorkload
   readonly identities: IdentitySource
   readonly clock: Clock
+  /** Tokens of such an ID are refused, however valid. */
+  readonly isRevoked?: ((id: SpiffeId) => boolean) | undefined
   /** Gives the own domain's bundles to callers without an identity, so that they can verify peers (`allow_unauthenticated_verifiers`). */
   readonly allowUnauthenticatedVerifiers?: boolean | undefined
   /** `allowed_foreign_jwt_claims`. */
@@ -87,6 +89,7 @@ export function workloadHandlers (deps: WorkloadApiDeps): WorkloadHandlers {
       const bundleOf = (trustDomain: TrustDomain): Bundle | undefined =>
         trustDomain === own ? identity.bundle : identity.federatedBundles.get(trustDomain)
       const { id, claims } = validated(svid, audience, bundleOf, clock.now())
+      if (deps.isRevoked?.(id) === true) throw new SpiffeError('jwt_svid_invalid', `${id} is revoked`)
       return { spiffeId: id, claims: encodeStruct(visibleClaims(claims, trustDomainOf(id), own, allowedForeignClaims)) }
     }
   }

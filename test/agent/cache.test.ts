@@ -11,6 +11,7 @@ import { createTestAuthority } from '../fakes/authority.ts'
 import { capturedLog } from '../fakes/captured-log.ts'
 import { ManualClock } from '../fakes/clock.ts'
 import { idOf, makeEntry } from '../fakes/entries.ts'
+import { makeEndpoint, makeService } from '../fakes/services.ts'
 
 const domain = parseTrustDomain('example.org')
 const agentId = idOf('/spire/agent/join_token/node')
@@ -34,6 +35,9 @@ function cacheOf (more: Partial<NodeCache> = {}): NodeCache {
       privateKey: Buffer.from('a workload\'s private key'),
       receivedAtMs: 1,
       renewAtMs: 2.5
+    }],
+    revocations: [{
+      id: 'r', kind: 'svid', subject: idOf('/bad'), certificateDigests: ['ab'.repeat(32)], expiresAt: new Date('2026-05-02T00:00:00Z')
     }],
     ...more
   }
@@ -68,6 +72,16 @@ await t.test('what is written is read, and shows nothing to who has the file alo
   const other = await fileSealingPlugin.start({}, { dataDir: folder }, AbortSignal.timeout(60_000))
   await t.rejects(new CacheFile(file.path, other, domain).read(), { code: 'cache_unusable' }, 'another key')
   await t.rejects(new CacheFile(file.path, other, parseTrustDomain('other.org')).read(), { code: 'cache_unusable' }, 'another trust domain')
+})
+
+await t.test('services and their endpoints are kept too', async t => {
+  const { file } = await setUp()
+  t.equal((await file.read())?.mesh, undefined, 'of a node that has none to do with')
+  const mesh = { services: [makeService({ callers: ['spiffe://example.org/shop/*'] })], endpoints: [makeEndpoint('a')] }
+  await file.write(cacheOf({ mesh }))
+  t.strictSame((await file.read())?.mesh, mesh)
+  await file.write(cacheOf({ mesh: { services: [], endpoints: [] } }))
+  t.strictSame((await file.read())?.mesh, { services: [], endpoints: [] }, 'none is not the same as nothing known')
 })
 
 await t.test('a cache that was changed or cut anywhere is not used, and does no harm', async t => {

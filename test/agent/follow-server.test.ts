@@ -1,18 +1,24 @@
 import t from 'tap'
 import { followServer, type FollowDeps } from '../../src/agent/follow-server.ts'
+import type { NodeMesh } from '../../src/agent/node-services.ts'
+import { NodeServices } from '../../src/agent/node-services.ts'
 import { NodeIdentities } from '../../src/agent/node-identities.ts'
+import { Revocations } from '../../src/agent/revocations.ts'
 import { SvidCache, type SvidSigner } from '../../src/agent/svid-cache.ts'
 import { RpcError } from '../../src/rpc/rpc-error.ts'
 import { silentLogger } from '../../src/runtime/logger.ts'
+import { Watchable } from '../../src/runtime/watchable.ts'
 import type { Bundle } from '../../src/spiffe/bundle.ts'
 import type { Entry } from '../../src/spiffe/entry.ts'
 import { SpiffeError } from '../../src/spiffe/errors.ts'
+import type { LocalEndpoint } from '../../src/spiffe/service-endpoint.ts'
 import { parseSelector } from '../../src/spiffe/selector.ts'
 import { parseTrustDomain } from '../../src/spiffe/trust-domain.ts'
 import { encodeBundle } from '../../src/wire/bundle-codec.ts'
 import { decodeMessage } from '../../src/wire/decode-message.ts'
 import { encodeMessage } from '../../src/wire/encode-message.ts'
 import { encodeEntry } from '../../src/wire/entry-codec.ts'
+import { encodeEndpoint, encodeService } from '../../src/wire/service-codec.ts'
 import { SyncResponse, type SyncRequestInit, type SyncResponseInit } from '../../src/wire/generated/agent-sync.ts'
 import { parseCertificateRequest } from '../../src/x509/certificate-request.ts'
 import { prepareLeafIssuer } from '../../src/x509/leaf-issuer.ts'
@@ -20,6 +26,7 @@ import { createTestAuthority } from '../fakes/authority.ts'
 import { capturedLog } from '../fakes/captured-log.ts'
 import { ManualClock, settle } from '../fakes/clock.ts'
 import { idOf, makeEntry } from '../fakes/entries.ts'
+import { makeEndpoint, makeLocalEndpoint, makeService } from '../fakes/services.ts'
 
 const domain = parseTrustDomain('example.org')
 const partner = parseTrustDomain('partner.org')
@@ -32,7 +39,7 @@ interface TestStream {
 }
 
 /** An agent's side of the stream, without sockets: the test is the server. */
-async function setUp (options: { unimplemented?: boolean } = {}) {
+async function setUp (options: { unimplemented?: boolean, mesh?: NodeMesh } = {}) {
   const clock = new ManualClock()
   const authority = await createTestAuthority(domain, { notBefore: new Date('2025-12-01'), notAfter: new Date('2027-01-01') })
   const foreign = (await createTestAuthority(partner)).bundle
@@ -52,6 +59,7 @@ async function setUp (options: { unimplemented?: boolean } = {}) {
   }
   const svids = new SvidCache({ keyType: 'ec-p256', maxIdle: 100, random: () => 0 }, clock, silentLogger)
   const identities = new NodeIdentities(authority.bundle, svids, clock)
+  const revocations = new Revocations()
   const streams: TestStream[] = []
   const state = { polls: 0, moved: 0, kept: [] as Bundle[] }
   const deps: FollowDeps = {
@@ -76,6 +84,8 @@ async function setUp (options: { unimplemented?: boolean } = {}) {
     },
     agentId: idOf('/spire/agent/join_token/node'),
     identities,
+    mesh: options.mesh,
+    revocations,
     trustDomain: domain,
     intervalMs: 5000,
     onBundle: async bundle => { state.kept.push(bundle) },
@@ -195,4 +205,80 @@ t.test('a server that does not push is polled, and asked again later', async t =
   t.match(agent.lines.filter(line => line.level === 'info'), [{ msg: 'the server does not push changes: polling' }])
   await agent.clock.advance(300_000)
   t.equal(agent.lines.filter(line => line.level === 'info').length, 2)
+})
+
+const meshOf = (...endpoints: LocalEndpoint[]): NodeMesh => ({ services: new NodeServices(), localEndpoints: new Watchable(endpoints) })
+const addressesOf = (mesh: NodeMesh) => [...mesh.services.state.endpoints.values()].map(({ address }) => address).toSorted()
+
+t.test('services and endpoints are taken over with the step they come in', async t => {
+  const mesh = meshOf()
+  const { services } = mesh
+  await using agent = await setUp({ mesh })
+  const stream = await agent.stream(0)
+  t.equal(stream.requests[0]?.mesh, true)
+  await stream.send({
+    cursor: at(1), snapshot: true, more: true, services: [encodeService(makeService())], endpoints: [encodeEndpoint(makeEndpoint('a'))]
+  })
+  t.notOk(services.synced, 'half a state is none')
+  await stream.send({ cursor: at(1), services: [encodeService(makeService({ name: 'api' }))] })
+  t.same([...services.state.services.keys()], ['web', 'api'])
+  const before = services.state
+  await stream.send({ cursor: at(2), entries: [encodeEntry(entry('a'))], services: [encodeService(makeService())] })
+  t.equal(services.state, before, 'what says nothing new shows nothing new')
+  await stream.send({
+    cursor: at(3), services: [encodeService(makeService({ id: 'web', name: 'shop', revisionNumber: 1 }))], removedServiceIds: ['api'],
+    endpoints: [encodeEndpoint(makeEndpoint('a', '/web', '10.0.0.2'))]
+  })
+  t.same([...services.state.services.keys()], ['shop'], 'under its new name alone')
+  t.same(addressesOf(mesh), ['10.0.0.1', '10.0.0.2'])
+  t.equal(services.state.endpoints.get(makeEndpoint('a').id), before.endpoints.get(makeEndpoint('a').id), 'what did not change stays')
+  t.ok(services.state.revision > before.revision)
+  await stream.send({ cursor: at(4), removedEndpointIds: [makeEndpoint('a').id] })
+  t.same(addressesOf(mesh), ['10.0.0.2'])
+  await until(() => stream.requests.some(({ acknowledged }) => acknowledged?.number === 4))
+  await stream.send({ cursor: at(5), snapshot: true })
+  t.same(services.state.services.size + services.state.endpoints.size, 0, 'a snapshot that does not name them')
+})
+
+t.test('a service or an endpoint that cannot be read is none', async t => {
+  const mesh = meshOf()
+  await using agent = await setUp({ mesh })
+  const stream = await agent.stream(0)
+  const [web, api] = [encodeService(makeService()), encodeService(makeService({ name: 'api' }))]
+  await stream.send({ cursor: at(1), snapshot: true, services: [web, api], endpoints: [encodeEndpoint(makeEndpoint('a'))] })
+  const forged = { ...encodeEndpoint(makeEndpoint('a')), agentId: 'spiffe://example.org/spire/agent/join_token/b' }
+  await stream.send({ cursor: at(2), services: [{ ...web, ports: [] }], endpoints: [forged] })
+  t.same([...mesh.services.state.services.keys()], ['api'])
+  t.equal(mesh.services.state.endpoints.size, 0)
+})
+
+t.test('the endpoints of this node are said on each stream and after each change', async t => {
+  const mesh = meshOf(makeLocalEndpoint())
+  await using agent = await setUp({ mesh })
+  const first = await agent.stream(0)
+  await until(() => first.requests.length > 1)
+  t.match(first.requests[1], { endpointsChanged: true, endpoints: [{ spiffeId: idOf('/web'), address: '10.0.0.1', id: undefined }] })
+  mesh.localEndpoints.set([])
+  await until(() => first.requests.length > 2)
+  t.match(first.requests[2], { endpointsChanged: true, endpoints: [] }, 'none is said too')
+  await first.send({ cursor: at(1), snapshot: true })
+  first.fail(new RpcError('UNAVAILABLE', 'gone', { method: '/x' }))
+  await until(() => agent.state.moved === 1)
+  mesh.localEndpoints.set([makeLocalEndpoint('/api')])
+  await agent.clock.advance(200)
+  const second = await agent.stream(1)
+  await until(() => second.requests.some(({ endpointsChanged }) => endpointsChanged === true))
+  t.match(second.requests.at(-1), { endpoints: [{ spiffeId: idOf('/api') }] })
+})
+
+t.test('an agent that knows entries and no services asks for everything', async t => {
+  const mesh = meshOf()
+  await using agent = await setUp({ mesh })
+  const first = await agent.stream(0)
+  await first.send({ cursor: at(1), snapshot: true, entries: [encodeEntry(entry('a'))] })
+  mesh.services.forget()
+  first.fail(new RpcError('UNAVAILABLE', 'gone', { method: '/x' }))
+  await until(() => agent.state.moved === 1)
+  await agent.clock.advance(200)
+  t.notOk((await agent.stream(1)).requests[0]?.resume)
 })

@@ -1,3 +1,4 @@
+import { hash } from 'node:crypto'
 import t from 'tap'
 import { EntryIndex } from '../../src/agent/entry-index.ts'
 import { NodeIdentities } from '../../src/agent/node-identities.ts'
@@ -255,4 +256,31 @@ await t.test('an entry for a secret store is not served to workloads (spire-surf
   await until(() => workload.seen.length > 0)
   t.same(workload.ids(), [''])
   t.same(node.identities.entriesFor(web), [], 'neither are its JWT-SVIDs')
+})
+
+await t.test('a revoked SVID is gone at once, for streams and for who comes later, and replaced', async t => {
+  await using node = await setUp()
+  node.set(...['a', 'b'].map(id => makeEntry({ id, spiffeId: `/${id}`, selectors: ['unix:uid:1'] })))
+  await using workload = follow(node.identities)
+  await until(() => workload.seen.length === 1)
+  const [a, b] = workload.seen[0]?.svids ?? []
+  const digests = new Set([hash('sha256', a?.chain[0] ?? '')])
+  node.state.down = true
+  const { revision } = node.identities
+  node.identities.dropRevoked(digests)
+  t.ok(node.identities.revision > revision)
+  await settle()
+  t.strictSame(workload.ids(), ['/a /b', '/b'], 'it waits for nobody\'s signature')
+  t.equal(node.svids.svidOf(node.identities.entries.get('a') as Entry), undefined, 'who comes now does not see it either')
+  const kept = { entryId: 'a', chain: a?.chain ?? [], privateKey: a?.privateKey ?? new Uint8Array(), receivedAtMs: 0, renewAtMs: 0 }
+  t.equal(node.svids.restore([kept], node.identities.entries), 1, 'nor does a cache bring it back: b alone is there')
+  node.state.down = false
+  await node.clock.advance(10_000)
+  await until(() => workload.ids().at(-1) === '/a /b')
+  const [again, other] = workload.seen.at(-1)?.svids ?? []
+  t.not(again, a, 'a new one')
+  t.equal(other, b, 'the other one stays')
+  node.identities.dropRevoked(new Set())
+  await settle()
+  t.equal(workload.ids().at(-1), '/a /b', 'lifting changes nothing')
 })

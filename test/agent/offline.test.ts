@@ -6,6 +6,7 @@ import { fileSealingPlugin } from '../../src/agent/sealing/file-sealing-plugin.t
 import { openUnixChannel } from '../../src/rpc/channel.ts'
 import { firstOf } from '../../src/runtime/first-of.ts'
 import { secretDiscoveryService } from '../../src/wire/generated/envoy-sds.ts'
+import { revocationService } from '../../src/wire/generated/revocation.ts'
 import { entryService } from '../../src/wire/generated/server-entry.ts'
 import { workloadService, type X509SVIDResponse } from '../../src/wire/generated/workload.ts'
 import { securityHeader } from '../fakes/agent.ts'
@@ -90,6 +91,25 @@ t.test('after kill -9, with every server down, an agent serves the same SVIDs at
   const [web] = svidsOf(before)
   t.same(svidsOf(await ask(again)).find(svid => svid[0] === web?.[0]), web, 'and what was kept stays until it is due')
   t.equal(await again.stop(), 0)
+})
+
+t.test('what is revoked stays revoked for an agent that restarts with every server down', async t => {
+  await using server = await startServer()
+  await using agent = await startAgent({ server })
+  await register(server, agent, '/web')
+  await served(agent)
+  await kept(agent)
+  {
+    await using admin = openUnixChannel(server.adminSocket)
+    await admin.client(revocationService).revoke({ spiffeId: id('/web') })
+  }
+  await eventually('the workload has lost it', async () => await ask(agent) === 'no_identity_issued')
+  await eventually('so has the cache', async () => (await cacheOf(agent))?.revocations.length === 1)
+  await agent.kill9()
+  await server.kill9()
+  await using again = await startAgent({ server, folder: agent.folder })
+  t.equal(await ask(again), 'no_identity_issued')
+  t.match(await cacheOf(again), { entries: [], svids: [], revocations: [{ kind: 'spiffe_id', subject: 'spiffe://example.org/web' }] })
 })
 
 t.test('what a restarted agent does not serve', async t => {

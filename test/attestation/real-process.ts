@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { copyFileSync, readlinkSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { PinnedProcess } from '../../src/attestation/workload/pinned-process.ts'
-import { readExecutable, readStartTime, sameExecutable, type Executable } from '../../src/rpc/process-facts.ts'
+import { readExecutable, readStartTime, sameExecutable, type Executable } from '../../src/runtime/process-facts.ts'
 import { SpiffeError } from '../../src/spiffe/errors.ts'
 
 export const isRoot = process.getuid?.() === 0

@@ -1,7 +1,8 @@
 import t from 'tap'
 import { serverApiPolicy, type CallerClass } from '../../src/authz/server-api-policy.ts'
 import { agentSyncService } from '../../src/wire/generated/agent-sync.ts'
-import { clusterService } from '../../src/wire/generated/cluster.ts'
+import { clusterService, serviceRegistryService } from '../../src/wire/generated/cluster.ts'
+import { revocationService } from '../../src/wire/generated/revocation.ts'
 import { agentService } from '../../src/wire/generated/server-agent.ts'
 import { bundleService } from '../../src/wire/generated/server-bundle.ts'
 import { debugService } from '../../src/wire/generated/server-debug.ts'
@@ -12,7 +13,7 @@ import { svidService } from '../../src/wire/generated/server-svid.ts'
 import { healthService } from '../../src/wire/generated/health.ts'
 
 const services = [agentService, bundleService, debugService, entryService, localAuthorityService, loggerService, svidService,
-  agentSyncService, clusterService, healthService]
+  agentSyncService, clusterService, revocationService, serviceRegistryService, healthService]
 const methods = services.flatMap(service => Object.values(service.methods).map(method => `/${service.name}/${method.name}`))
 
 /**
@@ -80,6 +81,14 @@ const expected: Readonly<Record<string, string>> = {
   '/assay.server.v1.Cluster/GetStatus': 'U A',
   '/assay.server.v1.Cluster/WatchConvergence': 'U A',
   '/assay.server.v1.Cluster/StandAside': 'U A',
+  '/assay.server.v1.ServiceRegistry/BatchCreateService': 'U A',
+  '/assay.server.v1.ServiceRegistry/BatchUpdateService': 'U A',
+  '/assay.server.v1.ServiceRegistry/BatchDeleteService': 'U A',
+  '/assay.server.v1.ServiceRegistry/ListServices': 'U A',
+  '/assay.server.v1.ServiceRegistry/GetService': 'U A',
+  '/assay.server.revocation.v1.Revocation/Revoke': 'U A',
+  '/assay.server.revocation.v1.Revocation/ListRevocations': 'U A',
+  '/assay.server.revocation.v1.Revocation/LiftRevocation': 'U A',
   '/grpc.health.v1.Health/Check': 'U',
   '/grpc.health.v1.Health/List': 'U',
   '/grpc.health.v1.Health/Watch': 'U',

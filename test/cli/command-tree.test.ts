@@ -49,7 +49,9 @@ void t.test('the commands that must exist exist', async t => {
     'localauthority x509 prepare', 'localauthority x509 activate', 'localauthority x509 taint', 'localauthority x509 revoke',
     'localauthority jwt show', 'localauthority jwt prepare', 'localauthority jwt activate', 'localauthority jwt taint',
     'localauthority jwt revoke', 'upstreamauthority taint', 'upstreamauthority revoke', 'rotate', 'x509 mint', 'jwt mint',
+    'revoke svid', 'revoke id', 'revoke node', 'revoke list', 'revoke lift',
     'api fetch x509', 'api fetch jwt', 'api watch', 'api validate jwt', 'svid inspect', 'svid verify', 'drill failover', 'errors',
+    'redirect plan', 'redirect apply', 'redirect list', 'redirect remove',
     'completion', 'demo'
   ]) t.ok(known.includes(path), path)
 })
@@ -88,7 +90,7 @@ void t.test('completion', async t => {
     t.equal(stderr, '', words.join(' '))
     return stdout.split('\n').filter(word => word !== '')
   }
-  t.same(complete('ser'), ['server'])
+  t.same(complete('ser'), ['server', 'service'])
   t.same(complete('server', ''), ['run', 'healthcheck', 'status', 'validate'])
   t.same(complete('api', 'fetch', ''), ['x509', 'jwt'])
   t.same(complete('entry', 'create', '-sel'), ['-selector'])

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { z } from 'zod'
 import { agentCatalog } from '../../src/agent/agent-catalog.ts'
 import type { AgentConfig } from '../../src/agent/agent-config.ts'
+import type { NodeMesh } from '../../src/agent/node-services.ts'
 import { runAgent } from '../../src/agent/agent.ts'
 import { pluginSchemas } from '../../src/plugins/catalog.ts'
 import { openUnixChannel, type Channel } from '../../src/rpc/channel.ts'
@@ -31,6 +32,7 @@ export interface TestAgentOptions {
   /** Of an earlier agent, to go on with its identity. */
   readonly folder?: string
   readonly token?: string
+  readonly mesh?: NodeMesh
 }
 
 /** Metadata every Workload API call needs. */
@@ -88,7 +90,10 @@ export async function startTestAgent (server: TestServer, options: TestAgentOpti
   const stop = new AbortController()
   const { promise: ready, resolve } = Promise.withResolvers<void>()
   const ended = runAgent(config, stop.signal, {
-    log: options.log ?? silentLogger, onReady: () => resolve(), ...(options.clock === undefined ? {} : { clock: options.clock })
+    log: options.log ?? silentLogger,
+    onReady: () => resolve(),
+    mesh: options.mesh,
+    ...(options.clock === undefined ? {} : { clock: options.clock })
   })
   await Promise.race([ready, ended])
   const workload = openUnixChannel(config.socketPath)

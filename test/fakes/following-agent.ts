@@ -1,5 +1,7 @@
 import { Mailbox } from '../../src/agent/mailbox.ts'
 import type { Channel } from '../../src/rpc/channel.ts'
+import type { LocalEndpoint } from '../../src/spiffe/service-endpoint.ts'
+import { encodeEndpoint } from '../../src/wire/service-codec.ts'
 import { agentSyncService, type SyncRequestInit, type SyncResponse } from '../../src/wire/generated/agent-sync.ts'
 import { parseCertificate } from '../../src/x509/certificate.ts'
 import { attest, openServerChannel } from './agent-client.ts'
@@ -20,14 +22,16 @@ export interface FollowingAgent extends AsyncDisposable {
   unmute (): void
   /** Entries whose SVIDs it could not have; said with the next acknowledgement. */
   setUnserved (entryIds: readonly string[]): void
+  /** Says which endpoints its node has. */
+  report (...endpoints: LocalEndpoint[]): void
   /** Goes on at another server, from where it stands. */
   moveTo (server: TestServer): Promise<void>
 }
 
 interface Stream { readonly channel: Channel, readonly requests: Mailbox<SyncRequestInit>, readonly ended: Promise<void> }
 
-/** Returns once the agent was told the whole state. */
-export async function startFollowingAgent (server: TestServer): Promise<FollowingAgent> {
+/** Returns once the agent was told the whole state. @param options.mesh whether it follows services too */
+export async function startFollowingAgent (server: TestServer, { mesh = false } = {}): Promise<FollowingAgent> {
   const identity = await attest(server)
   const spiffeId = parseCertificate(identity.chain[0] as Uint8Array).uriSans[0] as string
   const told: SyncResponse[] = []
@@ -41,7 +45,7 @@ export async function startFollowingAgent (server: TestServer): Promise<Followin
     const channel = openServerChannel(server, identity)
     const requests = new Mailbox<SyncRequestInit>()
     const { promise: first, resolve } = Promise.withResolvers<void>()
-    requests.put({ resume: told.at(-1)?.cursor, agentVersion: 'test' })
+    requests.put({ resume: told.at(-1)?.cursor, agentVersion: 'test', mesh })
     const follow = async () => {
       for await (const answer of channel.client(agentSyncService).sync(requests)) {
         told.push(answer)
@@ -77,6 +81,7 @@ export async function startFollowingAgent (server: TestServer): Promise<Followin
       acknowledge(stream.requests)
     },
     setUnserved (entryIds) { unservedEntryIds = entryIds },
+    report (...endpoints) { stream.requests.put({ endpoints: endpoints.map(encodeEndpoint), endpointsChanged: true }) },
     async moveTo (next) {
       await close()
       stream = await open(next)

@@ -1,6 +1,9 @@
 import type { Agent } from '../../src/spiffe/agent.ts'
 import type { Bundle } from '../../src/spiffe/bundle.ts'
 import type { Entry } from '../../src/spiffe/entry.ts'
+import type { ServiceEndpoint } from '../../src/spiffe/service-endpoint.ts'
+import type { Service } from '../../src/spiffe/service.ts'
+import type { Revocation } from '../../src/spiffe/revocation.ts'
 import type { SpiffeId } from '../../src/spiffe/spiffe-id.ts'
 import type { TrustDomain } from '../../src/spiffe/trust-domain.ts'
 import type { ChangedState, ChangeLog, Cursor, LogReading } from '../../src/storage/change-log.ts'
@@ -18,6 +21,9 @@ export interface Committed {
   readonly entries: ReadonlyMap<string, Entry>
   readonly agents: ReadonlyMap<SpiffeId, Agent>
   readonly bundles: ReadonlyMap<TrustDomain, Bundle>
+  readonly services: ReadonlyMap<string, Service>
+  readonly endpoints: ReadonlyMap<string, ServiceEndpoint>
+  readonly revocations: ReadonlyMap<string, Revocation>
 }
 
 /** What a transaction writes; `undefined` removes. */
@@ -25,6 +31,9 @@ export interface ModelChange {
   readonly entries?: ReadonlyMap<string, Entry | undefined>
   readonly agents?: ReadonlyMap<SpiffeId, Agent | undefined>
   readonly bundles?: ReadonlyMap<TrustDomain, Bundle | undefined>
+  readonly services?: ReadonlyMap<string, Service | undefined>
+  readonly endpoints?: ReadonlyMap<string, ServiceEndpoint | undefined>
+  readonly revocations?: ReadonlyMap<string, Revocation | undefined>
   readonly authorities?: boolean
   readonly everything?: boolean
 }
@@ -42,7 +51,8 @@ export interface ModelFaults {
 /** The database as the protocol of the change log sees it: what is committed, a statement at a time, snapshots. */
 export class ModelDatabase {
   committed: Committed = {
-    epoch: 'e0', number: 0, compacted: 0, log: [], entries: new Map(), agents: new Map(), bundles: new Map()
+    epoch: 'e0', number: 0, compacted: 0, log: [], entries: new Map(), agents: new Map(), bundles: new Map(),
+    services: new Map(), endpoints: new Map(), revocations: new Map()
   }
 
   readonly nudges = new LocalNudges()
@@ -62,7 +72,10 @@ export class ModelDatabase {
       log: [...committed.log, { number, keys: keysOf(change) }].toSorted((a, b) => a.number - b.number),
       entries: applied(committed.entries, change.entries),
       agents: applied(committed.agents, change.agents),
-      bundles: applied(committed.bundles, change.bundles)
+      bundles: applied(committed.bundles, change.bundles),
+      services: applied(committed.services, change.services),
+      endpoints: applied(committed.endpoints, change.endpoints),
+      revocations: applied(committed.revocations, change.revocations)
     }
     return this.head
   }
@@ -88,7 +101,10 @@ export class ModelDatabase {
       kind: 'postgres',
       log: this.#logFor(statement, nudges),
       entries: { all: () => rowByRow(() => this.committed.entries, statement) },
+      revocations: { list: () => statement(() => [...this.committed.revocations.values()]) },
       agents: { all: () => rowByRow(() => this.committed.agents, statement) },
+      services: { all: () => rowByRow(() => this.committed.services, statement) },
+      endpoints: { all: () => rowByRow(() => this.committed.endpoints, statement) },
       bundles: {
         get: (domain: TrustDomain) => statement(() => this.committed.bundles.get(domain)),
         list: () => statement(() => ({ bundles: [...this.committed.bundles.values()], nextPageToken: '' }))
@@ -129,12 +145,15 @@ export class ModelDatabase {
   }
 }
 
-function keysOf ({ entries, agents, bundles, authorities, everything }: ModelChange): ChangeKey[] {
+function keysOf ({ entries, agents, bundles, services, endpoints, revocations, authorities, everything }: ModelChange): ChangeKey[] {
   if (everything === true) return [['everything']]
   return [
     ...[...entries?.keys() ?? []].map(key => ['entry', key] as const),
     ...[...agents?.keys() ?? []].map(key => ['agent', key] as const),
     ...[...bundles?.keys() ?? []].map(key => ['bundle', key] as const),
+    ...[...services?.keys() ?? []].map(key => ['service', key] as const),
+    ...[...endpoints?.keys() ?? []].map(key => ['endpoint', key] as const),
+    ...[...revocations?.keys() ?? []].map(key => ['revocation', key] as const),
     ...authorities === true ? [['authorities'] as const] : []
   ]
 }
@@ -146,6 +165,9 @@ function stateOf (from: Committed, keys: readonly ChangeKey[]): ChangedState {
     entries: rows('entry', from.entries),
     agents: rows('agent', from.agents),
     bundles: rows('bundle', from.bundles),
+    services: rows('service', from.services),
+    endpoints: rows('endpoint', from.endpoints),
+    revocations: rows('revocation', from.revocations),
     authorities: keys.some(([kind]) => kind === 'authorities')
   }
 }

@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { closeSync, mkdirSync, openSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 
 /** Why network namespaces cannot be made here; `false` when they can. */
 export function noNamespaces (): string | false {
@@ -49,8 +49,12 @@ export class PodNetwork implements AsyncDisposable {
 
   path (pod: string): string { return join(this.folder, pod) }
 
-  /** A namespace with an address on the bridge; what it sends is redirected as the mesh wants it, unless told otherwise. */
+  /**
+   * A namespace with an address on the bridge; what it sends is redirected as the mesh wants it, unless told otherwise.
+   * @param name may have a folder in it, for the pods of one of several nodes
+   */
   addPod (name: string, address: string, { redirected = true } = {}): void {
+    mkdirSync(dirname(this.path(name)), { recursive: true })
     this.#make(this.path(name))
     const link = `ve${this.#made++}`
     this.#links.set(name, link)

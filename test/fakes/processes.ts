@@ -19,8 +19,10 @@ export class RunningProcess {
   readonly #exited: Promise<void>
   #log = ''
 
-  constructor (words: readonly string[]) {
-    this.#child = spawn(process.execPath, [...nodeFlags(words), program, ...words], { stdio: ['ignore', 'ignore', 'pipe'] })
+  /** @param netns path of a network namespace to run in; this one unless given */
+  constructor (words: readonly string[], netns?: string) {
+    const command = [...netns === undefined ? [] : ['nsenter', `--net=${netns}`], process.execPath, ...nodeFlags(words), program, ...words]
+    this.#child = spawn(command[0] as string, command.slice(1), { stdio: ['ignore', 'ignore', 'pipe'] })
     this.#child.stderr?.setEncoding('utf8').on('data', text => { this.#log += text })
     this.#exited = once(this.#child, 'exit').then(() => undefined)
   }
@@ -108,6 +110,8 @@ export interface StartServerOptions {
   readonly config?: Readonly<Record<string, unknown>>
   /** Whole blocks beside it. */
   readonly blocks?: Readonly<Record<string, unknown>>
+  /** Path of a network namespace to run in; this one unless given. */
+  readonly netns?: string | undefined
 }
 
 /** Blocks of a configuration by which servers on one database share a root and a JWT key. */
@@ -139,8 +143,9 @@ export async function startServer (options: StartServerOptions = {}): Promise<Ru
 }
 
 /** The same without waiting for it to serve. */
-export async function spawnServer ({ trustDomain = 'example.org', folder, port = 0, config = {}, blocks = {} }: StartServerOptions = {}):
-Promise<{ process: RunningProcess, folder: string, socket: string, trustDomain: string }> {
+export async function spawnServer (
+  { trustDomain = 'example.org', folder, port = 0, config = {}, blocks = {}, netns }: StartServerOptions = {}
+): Promise<{ process: RunningProcess, folder: string, socket: string, trustDomain: string }> {
   const home = folder ?? await mkdtemp(join(tmpdir(), 'assay-server-'))
   const socket = join(home, 'admin.sock')
   await mkdir(join(home, 'data'), { recursive: true, mode: 0o700 })
@@ -156,7 +161,7 @@ Promise<{ process: RunningProcess, folder: string, socket: string, trustDomain: 
     },
     ...blocks
   })
-  return { process: new RunningProcess(['server', 'run', '-config', file]), folder: home, socket, trustDomain }
+  return { process: new RunningProcess(['server', 'run', '-config', file], netns), folder: home, socket, trustDomain }
 }
 
 export interface StartAgentOptions {
@@ -172,6 +177,8 @@ export interface StartAgentOptions {
   readonly plugins?: Readonly<Record<string, unknown>>
   /** Whole blocks beside `agent` and `plugins`. */
   readonly blocks?: Readonly<Record<string, unknown>>
+  /** Path of a network namespace to run in; this one unless given. */
+  readonly netns?: string | undefined
 }
 
 export class RunningAgent extends Running {
@@ -190,7 +197,7 @@ export class RunningAgent extends Running {
 
 /** `assay agent run` in a process of its own; returns once its socket is there. A new agent gets a join token and the server's bundle. */
 export async function startAgent (
-  { server, replicas = [], folder, config = {}, plugins, blocks = {} }: StartAgentOptions
+  { server, replicas = [], folder, config = {}, plugins, blocks = {}, netns }: StartAgentOptions
 ): Promise<RunningAgent> {
   const home = folder ?? await mkdtemp(join(tmpdir(), 'assay-agent-'))
   const socket = join(home, 'agent.sock')
@@ -211,7 +218,7 @@ export async function startAgent (
     ...plugins === undefined ? {} : { plugins },
     ...blocks
   })
-  const process = new RunningProcess(['agent', 'run', '-config', file])
+  const process = new RunningProcess(['agent', 'run', '-config', file], netns)
   await ready(process, 'agent is serving', folder === undefined ? home : undefined)
   return new RunningAgent({ process, folder: home, ownsFolder: folder === undefined }, socket)
 }

@@ -7,6 +7,9 @@ import { Replica } from '../../src/server/replication/replica.ts'
 import { StandAside } from '../../src/server/replication/stand-aside.ts'
 import type { Bundle } from '../../src/spiffe/bundle.ts'
 import type { Entry } from '../../src/spiffe/entry.ts'
+import type { ServiceEndpoint } from '../../src/spiffe/service-endpoint.ts'
+import type { Service } from '../../src/spiffe/service.ts'
+import type { Revocation } from '../../src/spiffe/revocation.ts'
 import type { SpiffeId } from '../../src/spiffe/spiffe-id.ts'
 import type { TrustDomain } from '../../src/spiffe/trust-domain.ts'
 import type { Cursor } from '../../src/storage/change-log.ts'
@@ -36,10 +39,16 @@ export class FollowingAgent {
   cursor: Cursor | undefined
   entries: ReadonlyMap<string, Entry> = new Map()
   bundles: ReadonlyMap<TrustDomain, Bundle> = new Map()
+  services: ReadonlyMap<string, Service> = new Map()
+  endpoints: ReadonlyMap<string, ServiceEndpoint> = new Map()
+  readonly #mesh: boolean
+  revocations: ReadonlyMap<string, Revocation> = new Map()
   #feed: (AgentFeed & Disposable) | undefined
 
-  constructor (id: SpiffeId, trustDomain: TrustDomain) {
+  /** @param mesh whether it follows services */
+  constructor (id: SpiffeId, trustDomain: TrustDomain, mesh = false) {
     this.id = id
+    this.#mesh = mesh
     this.#trustDomain = trustDomain
   }
 
@@ -47,7 +56,7 @@ export class FollowingAgent {
 
   async connect ({ feeds }: Pick<PushReplica, 'feeds'>): Promise<void> {
     this.disconnect()
-    this.#feed = await feeds.open(this.id, this.cursor)
+    this.#feed = await feeds.open(this.id, this.cursor, { mesh: this.#mesh })
   }
 
   disconnect (): void {
@@ -65,10 +74,17 @@ export class FollowingAgent {
     const bundles = new Map(step.snapshot ? [] : this.bundles)
     for (const domain of step.removedTrustDomains) bundles.delete(domain)
     for (const bundle of step.bundles) bundles.set(bundle.trustDomain, bundle)
+    const revocations = new Map(step.snapshot || step.revocations?.whole === true ? [] : this.revocations)
+    for (const id of step.revocations?.removedIds ?? []) revocations.delete(id)
+    for (const revocation of step.revocations?.revocations ?? []) revocations.set(revocation.id, revocation)
     const wanted = new Set([this.#trustDomain, ...[...entries.values()].flatMap(entry => entry.federatesWith)])
     for (const domain of bundles.keys()) if (!wanted.has(domain)) bundles.delete(domain)
+    const { mesh } = step
+    this.services = overlaid(step.snapshot ? new Map() : this.services, mesh.services, mesh.removedServiceIds)
+    this.endpoints = overlaid(step.snapshot ? new Map() : this.endpoints, mesh.endpoints, mesh.removedEndpointIds)
     this.entries = entries
     this.bundles = bundles
+    this.revocations = revocations
     this.cursor = step.cursor
     return step
   }
@@ -78,4 +94,13 @@ export class FollowingAgent {
   }
 
   get ids (): string[] { return [...this.entries.keys()].toSorted() }
+}
+
+function overlaid<T extends { readonly id: string }> (
+  known: ReadonlyMap<string, T>, changed: readonly T[], removed: readonly string[]
+): ReadonlyMap<string, T> {
+  const after = new Map(known)
+  for (const id of removed) after.delete(id)
+  for (const value of changed) after.set(value.id, value)
+  return after
 }

@@ -4,6 +4,7 @@ import type { AgentState } from '../../src/agent/agent-state.ts'
 import { attestNode } from '../../src/agent/attest-node.ts'
 import { followServer } from '../../src/agent/follow-server.ts'
 import { NodeIdentities } from '../../src/agent/node-identities.ts'
+import { Revocations } from '../../src/agent/revocations.ts'
 import { ServerClient } from '../../src/agent/server-client.ts'
 import { SvidCache } from '../../src/agent/svid-cache.ts'
 import { verifyServerIdOnly, verifyServerWith } from '../../src/agent/verify-server.ts'
@@ -105,6 +106,7 @@ export class SimulatedAgent {
         client,
         agentId: svid.id,
         identities,
+        revocations: new Revocations(),
         trustDomain,
         intervalMs: 5000,
         onBundle: bundle => svid.setBundle(bundle),

@@ -69,14 +69,15 @@ void t.test('only who may call gets in', { skip }, async t => {
   const caller = await rig.domain.issue('/a')
   t.match(await rig.tunnel(caller, addressOf.b, `${addressOf.b}:9000`), { status: 200, body: 'b hello' }, 'a foreign HBONE client does')
   const relays = [`${addressOf.c}:9000`, '127.0.0.1:9000', `${addressOf.b}:15008`, `${addressOf.b}:15001`, `${addressOf.b}:15006`, 'b:9000',
-    `${addressOf.b}`, '169.254.169.254:80']
+    addressOf.b, '169.254.169.254:80']
   for (const authority of relays) {
     t.match(await rig.tunnel(caller, addressOf.b, authority), { status: 403 }, `a tunnel to ${authority} is refused: no open relay`)
   }
   t.equal(rig.envoyRuns, true)
 
   await announce(rig, { ...web, spiffeIds: [id('/c')] })
-  rig.directory.set({ services: [{ ...web, spiffeIds: [id('/c')] }], endpoints: [{ id: id('/c'), address: addressOf.b, transport: 'hbone' }] })
+  const misled = [{ id: id('/c'), address: addressOf.b, transport: 'hbone' as const }]
+  rig.directory.set({ services: [{ ...web, spiffeIds: [id('/c')] }], endpoints: misled })
   await rig.settled()
   t.not((await a.http('10.99.0.1', 80)).status, 200, 'nor does a caller speak with a workload that is not the service')
 })

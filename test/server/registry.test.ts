@@ -34,6 +34,26 @@ void t.test('an agent may serve what lies below it (spire-surface §3.2)', async
   t.notOk(registry.isAuthorized(node, registry.get('stranger') as Entry))
 })
 
+void t.test('what is below a revoked ID is served, what has that ID is not, until that ends', async t => {
+  const registry = new Registry(domain)
+  registry.apply({ entries: new Map(), agents: new Map([[node.id, node]]) })
+  registry.put([
+    makeEntry({ id: 'bad', spiffeId: '/bad' }), makeEntry({ id: 'below', spiffeId: '/below', parentId: '/bad' }),
+    makeEntry({ id: 'twin', spiffeId: '/bad', selectors: ['unix:uid:2'] }), makeEntry({ id: 'good', spiffeId: '/good' })
+  ])
+  const apply = (...paths: string[]) =>
+    registry.apply({ entries: new Map(), agents: new Map(), revokedIds: new Set(paths.map(path => idOf(path))) })
+  t.same(apply('/bad', '/unknown').get(node.id), new Set(['bad', 'twin']), 'whom it touches')
+  t.same(ids(registry.authorizedEntries(node)), ['below', 'good'])
+  t.notOk(registry.isAuthorized(node, registry.get('bad') as Entry))
+  t.ok(registry.isAuthorized(node, registry.get('below') as Entry))
+  registry.put([makeEntry({ id: 'late', spiffeId: '/bad' })])
+  t.same(ids(registry.authorizedEntries(node)), ['below', 'good'], 'nor what is registered meanwhile')
+  t.equal(apply('/bad').size, 0, 'nothing new')
+  t.same(apply().get(node.id), new Set(['bad', 'late', 'twin']))
+  t.same(ids(registry.authorizedEntries(node)), ['bad', 'below', 'good', 'late', 'twin'])
+})
+
 void t.test('a node alias gives the agents it matches a further root, and is not served itself', async t => {
   const registry = new Registry(domain)
   registry.put([

@@ -1,8 +1,11 @@
 import type { Test } from 'tap'
 import type { Datastore } from '../../src/storage/datastore.ts'
 import { authority, backUp, dump, everything, fill, inShort, newFile, ownBundle, restore, withStore } from './backup-fixture.ts'
+import { makeServiceDraft } from '../fakes/services.ts'
 import { agent, bundle, domain, draft, id, now, selectors, type DatabaseKind } from './fixture.ts'
+import { issued } from './revocation-contract.ts'
 
+const inAnHour = new Date(now.getTime() + 3_600_000)
 const node = (name: string) => id(`/spire/agent/join_token/${name}`)
 const serials = async (store: Datastore) => {
   const found: Record<string, string> = {}
@@ -42,6 +45,9 @@ export async function comparisonContract (t: Test, database: DatabaseKind): Prom
       await store.entries.deleteMany(['many-1', 'many-2'])
       await store.entries.updateMany([{ id: 'plain', change: { hint: 'again' } }])
       await store.entries.createMany([draft('later', { id: 'later' })])
+      await store.services.deleteMany(['full'])
+      await store.services.updateMany([makeServiceDraft({ id: 'bare', name: 'again' })])
+      await store.services.createMany([makeServiceDraft({ id: 'later', name: 'later' })])
       await store.bundles.set(bundle('to-change.test', { sequenceNumber: 2n }))
       await store.bundles.delete(domain('to-delete.test'), 'restrict')
       await store.bundles.set(bundle('new.test'))
@@ -50,6 +56,10 @@ export async function comparisonContract (t: Test, database: DatabaseKind): Prom
         authority('kid', { kind: 'jwt', certificate: undefined, state: 'revoked' }), authority('cccc')
       ])
       await store.bundles.set({ ...ownBundle(authority('aaaa'), authority('cccc')), jwtAuthorities: [], sequenceNumber: 9n })
+      await store.issuedSvids.record([issued('later')])
+      const [standing] = await store.revocations.list()
+      await store.revocations.lift(standing?.id ?? '')
+      await store.revocations.revoke({ kind: 'spiffe_id', subject: id('/later'), until: inAnHour, reason: '', revokedBy: 'a test' })
       await store.keys.put('x509-CA-A', Uint8Array.of(7))
       await store.joinTokens.create('new-token', new Date(now.getTime() + 600_000))
     })
@@ -57,18 +67,27 @@ export async function comparisonContract (t: Test, database: DatabaseKind): Prom
   }
   const told = (outcome: 'stays' | 'goes_back', agents: string[]) => [
     `2 authority_revoked ${outcome}`, `1 authority_tainted ${outcome}`, `1 authority_made ${outcome === 'stays' ? 'stays' : 'lost'}`,
-    `2 agent_banned ${outcome}`, '1 agent_unbanned goes_back', ...agents,
+    `2 agent_banned ${outcome}`, '1 agent_unbanned goes_back', ...agents, `1 revocation_made ${outcome}`, '1 revocation_lifted goes_back',
     '2 entry_deleted comes_back', '1 entry_changed goes_back', '1 entry_created lost',
+    '1 service_deleted comes_back', '1 service_changed goes_back', '1 service_created lost',
     '1 bundle_deleted comes_back', '1 bundle_changed goes_back', '1 bundle_created lost'
   ]
   const registryOf = async (store: Datastore) => ({
     back: (await store.entries.getMany(['many-1', 'many-2', 'later'])).map(entry => entry.id),
     hint: (await store.entries.get('plain'))?.hint,
+    services: (await store.services.list({ size: 0, token: '' })).services.map(({ name }) => name),
     changed: (await store.bundles.get(domain('to-change.test')))?.sequenceNumber,
     deleted: await store.bundles.get(domain('to-delete.test')) !== undefined,
     created: await store.bundles.get(domain('new.test')) !== undefined
   })
-  const registryOfBackup = { back: ['many-1', 'many-2'], hint: 'changed', changed: 1n, deleted: true, created: false }
+  const registryOfBackup = {
+    back: ['many-1', 'many-2'], hint: 'changed', services: ['renamed', 'full'], changed: 1n, deleted: true, created: false
+  }
+  /** What is revoked, and how many certificates are known of. */
+  const revokedIn = async (store: Datastore) => ({
+    revoked: (await store.revocations.list()).map(({ subject }) => subject).toSorted(),
+    later: await store.issuedSvids.findByDigest(issued('later').digest) !== undefined
+  })
 
   await t.test(`${database.kind}: an older backup over a later state tells what it undoes, and resurrects nobody`, async t => {
     const { url, file } = await later(t)
@@ -99,6 +118,7 @@ export async function comparisonContract (t: Test, database: DatabaseKind): Prom
       t.equal(own?.jwtAuthorities.length, 0)
       const { agents } = await store.agents.list({ selectors: { match: 'any', values: selectors('x:y') } }, { size: 0, token: '' })
       t.strictSame(agents.map(found => found.id), [node('renewed'), node('banned')], 'found by its selectors')
+      t.strictSame(await revokedIn(store), { revoked: [id('/later'), id('/revoked')], later: true }, 'what either has revoked')
     })
   })
 
@@ -117,6 +137,7 @@ export async function comparisonContract (t: Test, database: DatabaseKind): Prom
       const own = await store.bundles.get(domain('example.org'))
       t.match(own, { x509Authorities: { length: 2 }, jwtAuthorities: { length: 1 }, sequenceNumber: 1_000_009n }, 'above what was shown')
       await t.rejects(store.joinTokens.check('a-token', now), { code: 'join_token_invalid' })
+      t.strictSame(await revokedIn(store), { revoked: [id('/revoked')], later: true }, 'what was issued stays known: it is out there')
     })
   })
 
@@ -137,18 +158,21 @@ export async function comparisonContract (t: Test, database: DatabaseKind): Prom
       await store.agents.attest(agent('stranger', { selectors: selectors('s:s') }))
       await store.agents.ban(node('stranger'))
       await store.agents.attest(agent('forgotten'))
+      await store.revocations.revoke({ kind: 'spiffe_id', subject: id('/here'), until: inAnHour, reason: '', revokedBy: 'a test' })
     })
     const report = await restore(file, url, { force: true })
     t.equal(report.identities, 'merged')
     t.strictSame(inShort(report), [
       '1 authority_revoked stays', '1 authority_tainted stays', '1 authority_made lost', '2 agent_banned stays',
       '1 agent_unbanned goes_back', '1 agent_evicted comes_back', '1 agent_attested lost',
-      '1102 entry_deleted comes_back', '2 bundle_deleted comes_back'
+      '1 revocation_made stays', '1 revocation_lifted goes_back',
+      '1102 entry_deleted comes_back', '2 service_deleted comes_back', '2 bundle_deleted comes_back'
     ])
     t.equal(report.findings.find(({ kind }) => kind === 'entry_deleted')?.listed.length, 1_000, 'a list has an end')
     await withStore(url, async store => {
       t.strictSame(await serials(store), { 'renewed': 'a1', 'banned': 'banned', 'met-again': 'banned', 'stranger': 'banned' })
       t.strictSame(await states(store), { aaaa: 'revoked', kid: 'tainted' })
+      t.match(await revokedIn(store), { revoked: [id('/here'), id('/revoked')] })
       const own = await store.bundles.get(domain('example.org'))
       t.match(own, { x509Authorities: { length: 0 }, jwtAuthorities: [{ keyId: 'kid', tainted: true }] })
       t.equal(own?.sequenceNumber, 4_000_000n, 'partners have seen no later number of the own bundle')
@@ -163,8 +187,8 @@ export async function comparisonContract (t: Test, database: DatabaseKind): Prom
     const untouched = ['agents', 'agent_selectors', 'authorities', 'wrapped_keys', 'join_tokens']
     const before = await dump(database, url, untouched)
     t.strictSame(inShort(await restore(file, url, { force: true })), [
-      '1 authority_revoked stays', '2 authority_made stays', '1 agent_banned stays', '1 agent_attested stays',
-      '7 entry_created lost', '2 bundle_created lost'
+      '1 authority_revoked stays', '2 authority_made stays', '1 agent_banned stays', '1 agent_attested stays', '1 revocation_made stays',
+      '7 entry_created lost', '2 service_created lost', '2 bundle_created lost'
     ])
     t.strictSame(await dump(database, url, untouched), before)
     await withStore(url, async store => {

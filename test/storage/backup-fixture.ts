@@ -13,6 +13,7 @@ import { openDatastore } from '../../src/storage/open-datastore.ts'
 import { tables } from '../../src/storage/backup/tables.ts'
 import { ManualClock } from '../fakes/clock.ts'
 import { executeSql, postgresMissing, startPostgres } from '../fakes/postgres.ts'
+import { makeEndpoint, makeServiceDraft } from '../fakes/services.ts'
 import { agent, bundle, domain, draft, id, now, selectors, type DatabaseKind } from './fixture.ts'
 
 let files = 0
@@ -133,11 +134,27 @@ export async function fill (store: Datastore, many = 1_100): Promise<void> {
   ])
   await store.entries.deleteMany(['gone'])
   await store.entries.updateMany([{ id: 'plain', change: { hint: 'changed' } }])
+  await store.services.createMany([
+    makeServiceDraft({ id: 'bare' }),
+    makeServiceDraft({
+      id: 'full', name: 'full', address: '2001:db8::1', callers: ['spiffe://example.org/shop/*'],
+      ports: [{ name: 'http', port: 80, targetPort: 8080, protocol: 'http', localPort: 1080 }]
+    })
+  ])
+  await store.services.updateMany([makeServiceDraft({ id: 'bare', name: 'renamed' })])
+  const endpoint = makeEndpoint('renewed')
+  await store.endpoints.replace(new Map([[endpoint.agentId, [endpoint]]]))
   await store.joinTokens.create('a-token', new Date(now.getTime() + 600_000))
   await store.agents.attest(agent('renewed', { selectors: selectors('x:y', 'x:z'), canReattest: true, agentVersion: '1.2.3' }))
   await store.agents.setNewSerial(id('/spire/agent/join_token/renewed'), 'b2', new Date(now.getTime() + 7_200_000))
   await store.agents.attest(agent('banned', { selectors: selectors('x:y') }))
   await store.agents.ban(id('/spire/agent/join_token/banned'))
+  const until = new Date(now.getTime() + 3_600_000)
+  await store.issuedSvids.record(['revoked', 'other'].map((name, index) => ({
+    digest: `${index}f`.repeat(32), serialNumber: `${index}`, spiffeId: id(`/${name}`), agentId: undefined, replicaId: 'r', issuedAt: now,
+    notAfter: until
+  })))
+  await store.revocations.revoke({ kind: 'spiffe_id', subject: id('/revoked'), until, reason: 'Ü\n"\u{1F600}', revokedBy: 'a test' })
   await store.keys.put('x509-CA-A', Uint8Array.of(0, 255, 128))
   await store.leases.acquire('chores', 'somebody', 15_000)
   await store.progress.report([{
@@ -164,7 +181,8 @@ export async function dump (
 
 /** What tells that nothing at all was written. */
 export const everything = [
-  ...tables.map(({ name }) => name as string), 'log_head', 'change_log', 'replicas', 'agent_progress', 'schema_migrations'
+  ...tables.map(({ name }) => name as string), 'log_head', 'change_log', 'replicas', 'agent_progress', 'service_endpoints',
+  'schema_migrations'
 ]
 
 function shown ([column, value]: [string, unknown]): [string, unknown] {

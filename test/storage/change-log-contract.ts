@@ -2,6 +2,7 @@ import type { Test } from 'tap'
 import type { StoredAuthority } from '../../src/storage/authority-store.ts'
 import type { ChangedState, Cursor } from '../../src/storage/change-log.ts'
 import type { Datastore, Stores } from '../../src/storage/datastore.ts'
+import { makeEndpoint, makeServiceDraft } from '../fakes/services.ts'
 import { agent, bundle, domain, draft, id, now, openFresh, selectors, type DatabaseKind } from './fixture.ts'
 
 const own = domain('example.org')
@@ -40,11 +41,17 @@ export async function changeLogContract (t: Test, database: DatabaseKind): Promi
     await store.bundles.set(bundle('partner.test'))
     await store.bundles.set(bundle('gone.test'))
     await store.bundles.delete(domain('gone.test'), 'restrict')
+    await store.services.createMany([makeServiceDraft({ id: 'web' }), makeServiceDraft({ id: 'none', name: 'none' })])
+    await store.services.deleteMany(['none'])
+    await store.endpoints.replace(new Map([[endpoint.agentId, [endpoint]]]))
     const end = await store.log.head()
     const whole: ChangedState = {
       entries: new Map([['a', await store.entries.get('a')], ['b', undefined]]),
       agents: new Map([[nodeId, agent('n')]]),
       bundles: new Map([[partner, bundle('partner.test')], [domain('gone.test'), undefined]]),
+      services: new Map([['web', await store.services.get('web')], ['none', undefined]]),
+      endpoints: new Map([[endpoint.id, endpoint]]),
+      revocations: new Map(),
       authorities: false
     }
     t.strictSame(await store.log.read(start), { kind: 'changes', cursor: end, state: whole, more: false })
@@ -138,7 +145,12 @@ export async function changeLogContract (t: Test, database: DatabaseKind): Promi
   })
 }
 
-const nothing: ChangedState = { entries: new Map(), agents: new Map(), bundles: new Map(), authorities: false }
+const nothing: ChangedState = {
+  entries: new Map(), agents: new Map(), bundles: new Map(), services: new Map(), endpoints: new Map(), revocations: new Map(),
+  authorities: false
+}
+const endpoint = makeEndpoint('a')
+const moved = makeEndpoint('a', '/web', '10.0.0.2')
 
 type Step = readonly [what: string, keys: string, act: (store: Datastore) => Promise<unknown>]
 
@@ -207,6 +219,20 @@ const steps: readonly Step[] = [
   ['keys.delete', 'authorities', ({ keys }) => keys.delete('k')],
   ['keys.delete: unknown', '', ({ keys }) => keys.delete('k')],
 
+  ['services.createMany', 'service:s', ({ services }) =>
+    services.createMany([makeServiceDraft({ id: 's' }), makeServiceDraft({ id: 'same-name' })])],
+  ['services.createMany: refused', '', ({ services }) => services.createMany([makeServiceDraft({ id: 's', name: 'other' })])],
+  ['services.updateMany', 'service:s', ({ services }) => services.updateMany([makeServiceDraft({ id: 's', inbound: 'permissive' })])],
+  ['services.updateMany: the same', '', ({ services }) => services.updateMany([makeServiceDraft({ id: 's', inbound: 'permissive' })])],
+  ['services.updateMany: unknown', '', ({ services }) => services.updateMany([makeServiceDraft({ id: 'no' })])],
+  ['services.deleteMany', 'service:s', ({ services }) => services.deleteMany(['s', 'no', 's'])],
+  ['services.deleteMany: unknown', '', ({ services }) => services.deleteMany(['s'])],
+  ['endpoints.replace', `endpoint:${endpoint.id}`, ({ endpoints }) => endpoints.replace(new Map([[endpoint.agentId, [endpoint]]]))],
+  ['endpoints.replace: the same', '', ({ endpoints }) => endpoints.replace(new Map([[endpoint.agentId, [endpoint]]]))],
+  ['endpoints.replace: another', [endpoint.id, moved.id].toSorted().map(id => `endpoint:${id}`).join(' '), ({ endpoints }) =>
+    endpoints.replace(new Map([[endpoint.agentId, [moved]]]))],
+  ['endpoints.replace: none', `endpoint:${moved.id}`, ({ endpoints }) => endpoints.replace(new Map([[endpoint.agentId, []]]))],
+
   ['joinTokens.create', '', ({ joinTokens }) => joinTokens.create('token', later)],
   ['joinTokens.prune', '', ({ joinTokens }) => joinTokens.prune(later)],
   ['replicas.report', '', ({ replicas }) =>
@@ -220,20 +246,24 @@ const steps: readonly Step[] = [
   ['progress.prune', '', ({ progress }) => progress.prune(later)]
 ]
 
-const readers = new Set(['constructor', 'get', 'getMany', 'list', 'count', 'all', 'check'])
+const readers = new Set(['constructor', 'get', 'getMany', 'list', 'count', 'all', 'check', 'getByName'])
 
 function mutatingMethods (store: Stores): string[] {
-  const aggregates = ['entries', 'agents', 'bundles', 'authorities', 'keys', 'joinTokens', 'replicas', 'progress'] as const
+  const aggregates = [
+    'entries', 'agents', 'bundles', 'services', 'endpoints', 'authorities', 'keys', 'joinTokens', 'replicas', 'progress'
+  ] as const
   return aggregates.flatMap(name => Object.getOwnPropertyNames(Object.getPrototypeOf(store[name]))
     .filter(method => !readers.has(method)).map(method => `${name}.${method}`))
 }
 
-function describe ({ entries, agents, bundles, authorities }: ChangedState): string {
+function describe ({ entries, agents, bundles, services, endpoints, authorities }: ChangedState): string {
   return [
     ...[...agents.keys()].map(key => `agent:${key}`),
     ...authorities ? ['authorities'] : [],
     ...[...bundles.keys()].map(key => `bundle:${key}`),
-    ...[...entries.keys()].map(key => `entry:${key}`).toSorted()
+    ...[...endpoints.keys()].map(key => `endpoint:${key}`).toSorted(),
+    ...[...entries.keys()].map(key => `entry:${key}`).toSorted(),
+    ...[...services.keys()].map(key => `service:${key}`).toSorted()
   ].join(' ')
 }
 

@@ -10,6 +10,8 @@ import { filterContract } from './filter-contract.ts'
 import { draft, openFresh, type DatabaseKind } from './fixture.ts'
 import { leaseContract } from './lease-contract.ts'
 import { replicaContract } from './replica-contract.ts'
+import { serviceContract } from './service-contract.ts'
+import { revocationContract } from './revocation-contract.ts'
 
 /** What every datastore does, whatever lies below it. */
 export async function datastoreContract (t: Test, database: DatabaseKind): Promise<void> {
@@ -37,7 +39,8 @@ export async function datastoreContract (t: Test, database: DatabaseKind): Promi
       t.equal(await store.entries.count({}), 1)
       await store[Symbol.asyncDispose]()
     }
-    t.strictSame((await database.execute(url, 'select number from schema_migrations')).map(row => row.number), [1, 2])
+    t.strictSame((await database.execute(url, 'select number from schema_migrations')).map(row => row.number), [1, 2, 4])
+    t.strictSame((await database.execute(url, 'select number from schema_migrations')).map(row => row.number), [1, 2, 3])
   })
 
   await t.test('closing lets what runs come to its end', async t => {
@@ -78,4 +81,6 @@ export async function datastoreContract (t: Test, database: DatabaseKind): Promi
   await changeLogContract(t, database)
   await leaseContract(t, database)
   await replicaContract(t, database)
+  await serviceContract(t, database)
+  await revocationContract(t, database)
 }

@@ -4,13 +4,18 @@ import { SpiffeError } from '../../spiffe/errors.ts'
 import type { SpiffeId } from '../../spiffe/spiffe-id.ts'
 import type { LogPlace } from '../../wire/cursor-codec.ts'
 import type { NodeIdentities } from '../node-identities.ts'
+import type { NodeServices } from '../node-services.ts'
+import type { Revocations } from '../revocations.ts'
 import type { SvidCache } from '../svid-cache.ts'
 import type { CacheFile } from './cache-file.ts'
 
 export interface CacheKeeperDeps {
   readonly file: CacheFile
   readonly identities: NodeIdentities
+  readonly revocations: Revocations
   readonly svids: SvidCache
+  /** `undefined`: this node has nothing to do with services. */
+  readonly services?: NodeServices | undefined
   readonly agentId: SpiffeId
   /** Whether SVIDs and their keys are kept too. */
   readonly keepKeys: boolean
@@ -82,21 +87,28 @@ export class CacheKeeper {
 
   /** Compared by identity: what did not change stays the object it was. */
   #content (): readonly unknown[] {
-    const { identities, svids, keepKeys } = this.#deps
-    return [identities.entries, identities.bundle, identities.federatedBundles, keepKeys ? svids.changes : 0]
+    const { identities, revocations, svids, services, keepKeys } = this.#deps
+    const { entries, bundle, federatedBundles } = identities
+    return [services?.state, entries, bundle, federatedBundles, revocations.known, keepKeys ? svids.changes : 0]
   }
 
   async #write (): Promise<void> {
     if (!this.#isStale()) return
-    const { file, identities, svids, agentId, keepKeys, clock, log, onWritten } = this.#deps
+    const { file, identities, revocations, svids, services, agentId, keepKeys, clock, log, onWritten } = this.#deps
     const content = this.#content()
     const heardAt = this.#heardAt
     const generation = this.#generation + 1
     const entries = [...identities.entries.values()]
     const bundles = [identities.bundle, ...identities.federatedBundles.values()]
+    const mesh = services?.synced !== true
+      ? undefined
+      : { services: [...services.state.services.values()], endpoints: [...services.state.endpoints.values()] }
     try {
       const kept = keepKeys ? svids.kept(entries) : []
-      await file.write({ agentId, generation, writtenAt: clock.now(), heardAt, cursor: this.#cursor, entries, bundles, svids: kept })
+      await file.write({
+        agentId, generation, writtenAt: clock.now(), heardAt, cursor: this.#cursor, entries, bundles, svids: kept, mesh,
+        revocations: [...revocations.known.values()]
+      })
       // In this order: an agent that dies in between finds a cache newer than it remembers, which is no harm.
       this.#generation = generation
       await onWritten(generation)

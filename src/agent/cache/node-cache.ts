@@ -2,14 +2,20 @@ import { z } from 'zod'
 import type { Bundle } from '../../spiffe/bundle.ts'
 import type { Entry } from '../../spiffe/entry.ts'
 import { SpiffeError } from '../../spiffe/errors.ts'
+import type { RevocationKind } from '../../spiffe/revocation.ts'
 import { parseSpiffeId, type SpiffeId } from '../../spiffe/spiffe-id.ts'
+import type { ServiceEndpoint } from '../../spiffe/service-endpoint.ts'
+import type { Service } from '../../spiffe/service.ts'
 import { decodeBundle, encodeBundle } from '../../wire/bundle-codec.ts'
 import type { LogPlace } from '../../wire/cursor-codec.ts'
 import { decodeMessage } from '../../wire/decode-message.ts'
 import { encodeMessage } from '../../wire/encode-message.ts'
 import { decodeEntry, encodeEntry } from '../../wire/entry-codec.ts'
+import { decodeEndpoint, decodeService, encodeEndpoint, encodeService } from '../../wire/service-codec.ts'
+import { Endpoint as EndpointMessage, Service as ServiceMessage } from '../../wire/generated/assay-types.ts'
 import { Bundle as BundleMessage, Entry as EntryMessage } from '../../wire/generated/types.ts'
 import { usableBundle } from '../own-bundle.ts'
+import type { KnownRevocation } from '../revocations.ts'
 
 /** What an agent knew when it last heard from a server: enough to go on serving without one. */
 export interface NodeCache {
@@ -25,6 +31,9 @@ export interface NodeCache {
   /** The own one first. */
   readonly bundles: readonly Bundle[]
   readonly svids: readonly KeptSvid[]
+  /** `undefined` of an agent that has nothing to do with services. */
+  readonly mesh?: { readonly services: readonly Service[], readonly endpoints: readonly ServiceEndpoint[] } | undefined
+  readonly revocations: readonly KnownRevocation[]
 }
 
 /** An X509-SVID as it is kept while the agent does not run. */
@@ -39,6 +48,7 @@ export interface KeptSvid {
 }
 
 const whole = z.int().min(0)
+const revocationKinds = ['svid', 'spiffe_id', 'node'] as const satisfies readonly RevocationKind[]
 const documentSchema = z.strictObject({
   agent: z.string(),
   generation: whole,
@@ -49,11 +59,17 @@ const documentSchema = z.strictObject({
   bundles: z.array(z.base64()).min(1),
   svids: z.array(z.strictObject({
     entry: z.string(), chain: z.array(z.base64()).min(1), private_key: z.base64(), received_at: z.number(), renew_at: z.number()
-  }))
+  })),
+  services: z.array(z.base64()).optional(),
+  endpoints: z.array(z.base64()).optional(),
+  // Earlier versions wrote none.
+  revocations: z.array(z.strictObject({
+    id: z.string(), kind: z.enum(revocationKinds), subject: z.string(), digests: z.array(z.string()), expires_at: whole
+  })).default([])
 })
 
-/** Most entries and bundles are the ones of the last time. */
-const texts = new WeakMap<Entry | Bundle, string>()
+/** Most of what is kept is what was kept the last time. */
+const texts = new WeakMap<object, string>()
 
 export function encodeNodeCache (cache: NodeCache): Uint8Array {
   const document: z.input<typeof documentSchema> = {
@@ -66,6 +82,13 @@ export function encodeNodeCache (cache: NodeCache): Uint8Array {
     bundles: cache.bundles.map(bundle => textOf(bundle, () => encodeMessage(BundleMessage, encodeBundle(bundle)))),
     svids: cache.svids.map(({ entryId, chain, privateKey, receivedAtMs, renewAtMs }) => ({
       entry: entryId, chain: chain.map(base64), private_key: base64(privateKey), received_at: receivedAtMs, renew_at: renewAtMs
+    })),
+    ...cache.mesh === undefined ? {} : {
+      services: cache.mesh.services.map(service => textOf(service, () => encodeMessage(ServiceMessage, encodeService(service)))),
+      endpoints: cache.mesh.endpoints.map(endpoint => textOf(endpoint, () => encodeMessage(EndpointMessage, encodeEndpoint(endpoint))))
+    },
+    revocations: cache.revocations.map(({ id, kind, subject, certificateDigests, expiresAt }) => ({
+      id, kind, subject, digests: [...certificateDigests], expires_at: expiresAt.getTime()
     }))
   }
   return Buffer.from(JSON.stringify(document))
@@ -89,6 +112,13 @@ export function decodeNodeCache (bytes: Uint8Array): NodeCache {
         privateKey: fromBase64(svid.private_key),
         receivedAtMs: svid.received_at,
         renewAtMs: svid.renew_at
+      })),
+      mesh: document.services && {
+        services: document.services.map(text => decodeService(decodeMessage(ServiceMessage, fromBase64(text)))),
+        endpoints: (document.endpoints ?? []).map(text => decodeEndpoint(decodeMessage(EndpointMessage, fromBase64(text))))
+      },
+      revocations: document.revocations.map(({ digests, expires_at: expiresAt, subject, ...same }) => ({
+        ...same, subject: parseSpiffeId(subject), certificateDigests: digests, expiresAt: new Date(expiresAt)
       }))
     }
   } catch (error) {
@@ -96,7 +126,7 @@ export function decodeNodeCache (bytes: Uint8Array): NodeCache {
   }
 }
 
-function textOf (value: Entry | Bundle, encode: () => Uint8Array): string {
+function textOf (value: object, encode: () => Uint8Array): string {
   let text = texts.get(value)
   if (text === undefined) texts.set(value, text = base64(encode()))
   return text

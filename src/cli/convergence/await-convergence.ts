@@ -12,6 +12,8 @@ export interface Concern {
   /** Agents that these entries concern, before or after the change; all agents when empty. */
   readonly entryIds: readonly string[]
   readonly mustServe?: MustServe
+  /** Only agents that follow services. */
+  readonly services?: boolean
 }
 
 export interface Waited {
@@ -45,7 +47,7 @@ const pauseMs = 200
  * @param since where the log stood before the change
  */
 export async function awaitConvergence (
-  since: Cursor | undefined, { entryIds, mustServe }: Concern, timeoutMs: number, deps: AwaitDeps
+  since: Cursor | undefined, { entryIds, mustServe, services }: Concern, timeoutMs: number, deps: AwaitDeps
 ): Promise<Waited> {
   const { servers, clock, signal } = deps
   const startedMs = clock.monotonicMs()
@@ -62,7 +64,7 @@ export async function awaitConvergence (
         consumers = merge(others, step.consumers, mustServe)
         deps.onProgress(consumers)
       }
-      const question = { since, cursor, entryIds: ids }
+      const question = { since, cursor, entryIds: ids, services }
       if (!await awaitGroup(question, mustServe, untilMs, show, deps)) failure = notConverged(timeoutMs, consumers, mustServe)
     }
   } catch (error) {
@@ -71,7 +73,12 @@ export async function awaitConvergence (
   return { cursor, consumers, tookMs: Math.round(clock.monotonicMs() - startedMs), failure }
 }
 
-interface Question { readonly since: Cursor | undefined, readonly cursor: Cursor | undefined, readonly entryIds: readonly string[] }
+interface Question {
+  readonly since: Cursor | undefined
+  readonly cursor: Cursor | undefined
+  readonly entryIds: readonly string[]
+  readonly services: boolean | undefined
+}
 
 /** @returns whether everybody has it; once the time is up, one look tells */
 async function awaitGroup (

@@ -28,11 +28,12 @@ export const convergenceStatus = defineCommand({
   }
 })
 
-const headings = ['AGENT', 'STATE', 'REVISION', 'BEHIND', 'REPLICA', 'SEEN', 'WITHOUT SVID']
-
 function formatConvergence ({ cursor: head, consumers, converged }: Convergence): string {
   const heading = `Log: ${formatRevision(head)}; ${converged ? 'every live agent is there' : 'not every live agent is there yet'}\n`
   if (consumers.length === 0) return `${heading}No attested agents found\n`
+  // Where no agent follows services there is nothing to say about it.
+  const ofServices = (text: string) => consumers.some(({ mesh }) => mesh) ? [text] : []
+  const headings = ['AGENT', 'STATE', 'REVISION', 'BEHIND', 'REPLICA', 'SEEN', ...ofServices('SERVICES'), 'WITHOUT SVID']
   return `${heading}\n${formatTable(headings, consumers.map(consumer => [
     consumer.agentId,
     consumer.state,
@@ -40,6 +41,7 @@ function formatConvergence ({ cursor: head, consumers, converged }: Convergence)
     formatBehind(behindOf(head, consumer.cursor)),
     consumer.replicaId === '' ? '-' : shortId(consumer.replicaId),
     formatSeen(dateOf(consumer.seenAt)),
+    ...ofServices(consumer.mesh ? 'yes' : '-'),
     formatIds(consumer.unservedEntryIds)
   ]))}`
 }

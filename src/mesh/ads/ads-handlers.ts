@@ -18,6 +18,8 @@ export interface AdsDeps {
   readonly clock: Clock
   /** A resource was taken over, or refused. */
   readonly onStatus?: ((status: ResourceStatus) => void) | undefined
+  /** +1 when an admitted stream opens, -1 when it ends. */
+  readonly onStream?: ((change: 1 | -1) => void) | undefined
 }
 
 export interface ResourceStatus {
@@ -31,7 +33,7 @@ export interface ResourceStatus {
 }
 
 /** Envoy's aggregated discovery (xDS, version 3) for the node's own proxy. */
-export function adsHandlers ({ admit, states, clock, onStatus }: AdsDeps): AggregatedDiscoveryServiceHandlers<CallContext> {
+export function adsHandlers ({ admit, states, clock, onStatus, onStream }: AdsDeps): AggregatedDiscoveryServiceHandlers<CallContext> {
   const eventsOf = (kind: SdsKind, typeUrl: string, context: CallContext): SdsEvents => {
     const log = context.log.child({ type: typeUrl.slice(typeUrl.lastIndexOf('.') + 1) })
     const report = reportEvents(kind, { log, metrics: undefined, onAcknowledged: undefined })
@@ -47,19 +49,22 @@ export function adsHandlers ({ admit, states, clock, onStatus }: AdsDeps): Aggre
       }
     }
   }
-  return {
-    async * deltaAggregatedResources (requests, context) {
-      await admit(context)
-      yield * serveAdsStream({
-        requests, context, states, clock, openSession: typeUrl => deltaSession(typeUrl, eventsOf('delta', typeUrl, context))
-      })
-    },
-    async * streamAggregatedResources (requests, context) {
-      await admit(context)
-      yield * serveAdsStream({
-        requests, context, states, clock, openSession: typeUrl => sotwSession(typeUrl, eventsOf('sotw', typeUrl, context))
-      })
+  async function * admitted<T> (context: CallContext, serve: () => AsyncIterable<T>): AsyncGenerator<T, void, undefined> {
+    await admit(context)
+    onStream?.(1)
+    try {
+      yield * serve()
+    } finally {
+      onStream?.(-1)
     }
+  }
+  return {
+    deltaAggregatedResources: (requests, context) => admitted(context, () => serveAdsStream({
+      requests, context, states, clock, openSession: typeUrl => deltaSession(typeUrl, eventsOf('delta', typeUrl, context))
+    })),
+    streamAggregatedResources: (requests, context) => admitted(context, () => serveAdsStream({
+      requests, context, states, clock, openSession: typeUrl => sotwSession(typeUrl, eventsOf('sotw', typeUrl, context))
+    }))
   }
 }
 

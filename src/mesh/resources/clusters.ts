@@ -21,7 +21,10 @@ const plain: TransportSocketInit = extension('envoy.transport_sockets.raw_buffer
 
 /** Endpoints of a pool are few; connections through it may be many. */
 const circuitBreakers = {
-  thresholds: [{ maxConnections: { value: 100_000 }, maxPendingRequests: { value: 100_000 }, maxRequests: { value: 100_000 } }]
+  thresholds: [{
+    maxConnections: { value: 100_000 }, maxPendingRequests: { value: 100_000 }, maxRequests: { value: 100_000 },
+    maxRetries: { value: 1_000 }
+  }]
 }
 
 /** The same on every node. */
@@ -85,6 +88,13 @@ export function serviceClusterOf (service: MeshService, port: MeshPort): Resourc
       tcpHealthCheck: {},
       transportSocketMatchCriteria: structOf({ transport: 'plain' })
     }],
+    // Between two looks: who fails twice is left out for a while, as long as others are left.
+    outlierDetection: {
+      splitExternalLocalOriginErrors: true,
+      consecutiveLocalOriginFailure: { value: 2 },
+      enforcingConsecutiveLocalOriginFailure: { value: 100 },
+      baseEjectionTime: duration(5), maxEjectionPercent: { value: 50 }
+    },
     circuitBreakers,
     ...port.protocol === 'tcp' ? {} : { typedExtensionProtocolOptions: http(httpVersion(port)) },
     transportSocketMatches: [
@@ -115,6 +125,7 @@ const toOriginalDestination: ClusterInit = {
 function inNamespace ({ mark }: MeshSettings): BindConfigInit {
   return {
     sourceAddress: { address: '0.0.0.0', portValue: 0 },
+    extraSourceAddresses: [{ address: { address: '::', portValue: 0 } }],
     socketOptions: [{ description: 'SO_MARK', level: 1, name: 36, intValue: mark, state: SocketState.STATE_PREBIND }],
     localAddressSelector: extension('envoy.upstream.local_address_selector.filter_state_override', FilterStateAddress, {})
   }

@@ -9,7 +9,7 @@ import { type FilterChainInit, type FilterInit, Listener } from '../../wire/gene
 import { NetworkRBAC as NetworkRbac } from '../../wire/generated/envoy-network-rbac.ts'
 import { hbonePort, type MeshSettings, type MeshState, type MeshWorkload } from '../mesh-state.ts'
 import { type Access, accessTo } from '../access.ts'
-import { hostAndPort, socketAddress } from './addresses.ts'
+import { boundAt, hostAndPort } from './addresses.ts'
 import { duration, extension } from './any.ts'
 import { destinationState, key, peerState, setFilterState, workloadState } from './filter-state.ts'
 import { accessLog, httpConnectionManager, originalDestination, router, setHeader, strictHttp, tcpProxy, tlsInspector } from './filters.ts'
@@ -33,7 +33,7 @@ function tunnels (workload: MeshWorkload, access: Access, { revoked }: MeshState
     name,
     statPrefix: 'inbound_tunnels',
     trafficDirection: TrafficDirection.INBOUND,
-    address: socketAddress('0.0.0.0', hbonePort, workload.netnsPath),
+    ...boundAt(workload, 'anywhere', hbonePort),
     filterChains: [{
       name: 'hbone',
       transportSocket: inboundTls(workload.id, ['h2']),
@@ -100,7 +100,7 @@ function redirected (workload: MeshWorkload, access: Access, { revoked }: MeshSt
     name,
     statPrefix: 'inbound',
     trafficDirection: TrafficDirection.INBOUND,
-    address: socketAddress('0.0.0.0', settings.inboundPort, workload.netnsPath),
+    ...boundAt(workload, 'anywhere', settings.inboundPort),
     listenerFilters: [originalDestination, tlsInspector],
     // A protocol in which the server speaks first says nothing to be inspected.
     listenerFiltersTimeout: duration(1),

@@ -1,8 +1,10 @@
 import { type FilterChainInit, type FilterInit, Listener } from '../../wire/generated/envoy-listener.ts'
 import { TrafficDirection } from '../../wire/generated/envoy-core.ts'
+import { PreviousHostsPredicate } from '../../wire/generated/envoy-previous-hosts.ts'
+import type { RetryPolicyInit } from '../../wire/generated/envoy-route.ts'
 import type { MeshEndpoint, MeshPort, MeshService, MeshSettings, MeshState, MeshWorkload } from '../mesh-state.ts'
-import { only, socketAddress } from './addresses.ts'
-import { duration } from './any.ts'
+import { boundAt, only } from './addresses.ts'
+import { duration, extension } from './any.ts'
 import { expectedPeersState, identityState, setFilterState, workloadState } from './filter-state.ts'
 import { accessLog, httpConnectionManager, originalDestination, router, strictHttp, tcpProxy } from './filters.ts'
 import { constant, localListener, outboundListener, serviceCluster } from './names.ts'
@@ -26,7 +28,7 @@ export function outboundListeners (workload: MeshWorkload, state: MeshState, set
     name: outboundListener(workload),
     statPrefix: 'outbound',
     trafficDirection: TrafficDirection.OUTBOUND,
-    address: socketAddress('127.0.0.1', settings.outboundPort, workload.netnsPath),
+    ...boundAt(workload, 'loopback', settings.outboundPort),
     listenerFilters: [originalDestination],
     filterChains: chains,
     ...settings.unknownDestinations === 'passthrough' ? { defaultFilterChain: passthrough(workload, settings) } : {}
@@ -37,7 +39,7 @@ export function outboundListeners (workload: MeshWorkload, state: MeshState, set
       name,
       statPrefix: 'outbound_local',
       trafficDirection: TrafficDirection.OUTBOUND,
-      address: socketAddress('127.0.0.1', port.localPort as number, workload.netnsPath),
+      ...boundAt(workload, 'loopback', port.localPort as number),
       filterChains: [{ name: serviceCluster(service, port), filters: toService(workload, service, port, settings) }]
     })
   }))
@@ -57,10 +59,13 @@ function toService (workload: MeshWorkload, service: MeshService, port: MeshPort
       name: cluster,
       virtualHosts: [{
         name: cluster, domains: ['*'],
-        routes: [{
-          match: { prefix: '/' },
-          route: { cluster, timeout: { seconds: 0 }, retryPolicy: { retryOn: 'connect-failure,refused-stream', numRetries: { value: 2 } } }
-        }]
+        routes: [
+          {
+            match: { prefix: '/', headers: [{ name: ':method', stringMatch: { safeRegex: { regex: 'GET|HEAD|OPTIONS' } } }] },
+            route: { cluster, timeout: { seconds: 0 }, retryPolicy: elsewhere('connect-failure,refused-stream,reset') }
+          },
+          { match: { prefix: '/' }, route: { cluster, timeout: { seconds: 0 }, retryPolicy: elsewhere('connect-failure,refused-stream') } }
+        ]
       }]
     },
     httpFilters: [router],
@@ -70,6 +75,19 @@ function toService (workload: MeshWorkload, service: MeshService, port: MeshPort
       failure: '%UPSTREAM_TRANSPORT_FAILURE_REASON%'
     })
   })]
+}
+
+/**
+ * Again, at another endpoint. A tunnel that cannot be made is a connection that was reset after the request was sent: for the proxy the
+ * same as a workload that did the request and died. So only what changes nothing is done again then.
+ */
+function elsewhere (retryOn: string): RetryPolicyInit {
+  return {
+    retryOn,
+    numRetries: { value: 2 },
+    retryHostPredicate: [extension('envoy.retry_host_predicates.previous_hosts', PreviousHostsPredicate, {})],
+    hostSelectionRetryMaxAttempts: 5
+  }
 }
 
 function proxied (workload: MeshWorkload, cluster: string, service: string, settings: MeshSettings): FilterInit {

@@ -17,6 +17,7 @@ import { decodeSpiffeId, spiffeIdText } from '../../wire/spiffe-id-codec.ts'
 import { parseCertificateRequest } from '../../x509/certificate-request.ts'
 import type { AgentDirectory } from '../agent-directory.ts'
 import type { Authorizer } from '../authorize.ts'
+import type { IssuanceRecorder } from '../issuance-recorder.ts'
 import type { Registrations } from '../registrations.ts'
 import { joinTokenAgentId } from '../join-token.ts'
 import { attestAgent } from './attest-agent.ts'
@@ -30,6 +31,7 @@ export interface AgentDeps {
   readonly agentTtlSeconds: number
   readonly authority: CertificateAuthority
   readonly signing: SigningQueue
+  readonly recorder: IssuanceRecorder
   readonly agents: AgentStore
   readonly joinTokens: JoinTokenStore
   readonly registrations: Registrations
@@ -87,6 +89,7 @@ export function agentHandlers (deps: AgentDeps): AgentHandlers<CallContext> {
         const { publicKey } = parseCertificateRequest(csr as Uint8Array)
         return await authority.issueX509Svids([{ id: agent.id, publicKey, dnsNames: [], ttlSeconds: deps.agentTtlSeconds }])
       }, context.signal) as [IssuedX509Svid]
+      await deps.recorder.recordOne(svid, agent.id)
       await registrations.setNewSerial(agent.id, svid.serialNumber, svid.notAfter)
       context.log.info({ agent: agent.id, expires: svid.notAfter.toISOString() }, 'agent SVID renewed')
       return { svid: encodeX509Svid(svid) }

@@ -1,12 +1,20 @@
 import { SpiffeError } from '../../spiffe/errors.ts'
+import type { Revocation } from '../../spiffe/revocation.ts'
 import type { SpiffeId } from '../../spiffe/spiffe-id.ts'
+import type { Cursor } from '../../storage/change-log.ts'
 import type { CallContext } from '../../rpc/call.ts'
 import { encodeBundle } from '../../wire/bundle-codec.ts'
 import { decodeCursor, encodeCursor } from '../../wire/cursor-codec.ts'
 import { agentEntryMask, encodeEntry } from '../../wire/entry-codec.ts'
-import type { AgentSyncHandlers, SyncRequest, SyncResponseInit } from '../../wire/generated/agent-sync.ts'
+import { encoded, type Encoded } from '../../wire/encoded.ts'
+import {
+  SyncResponse, type AgentSyncHandlers, type RevocationInit, type RevocationsInit, type SyncRequest, type SyncResponseInit
+} from '../../wire/generated/agent-sync.ts'
+import { encodeEndpoint, encodeService } from '../../wire/service-codec.ts'
 import type { Authorizer } from '../authorize.ts'
-import type { AgentFeed, FeedStep } from '../push/agent-feed.ts'
+import type { EndpointReport, EndpointReports } from '../endpoint-reports.ts'
+import type { AgentFeed, FeedStep, RevocationStep } from '../push/agent-feed.ts'
+import { nothingOfServices, type MeshStep } from '../push/mesh-feed.ts'
 import type { AgentFeeds } from '../push/agent-feeds.ts'
 import type { ProgressReporter } from '../push/progress-reporter.ts'
 import type { Replica } from '../replication/replica.ts'
@@ -16,12 +24,18 @@ export interface AgentSyncDeps {
   readonly replica: Replica
   readonly feeds: AgentFeeds
   readonly progress: ProgressReporter
+  readonly reports: EndpointReports
   readonly registrations: Registrations
   readonly authorizer: Authorizer
 }
 
 /** Entries or ids per message; some hundred bytes each. */
 const pageSize = 500
+/** Services per message; at most some ten thousand bytes each. */
+const servicePageSize = 50
+/** Digests per message; 34 bytes each. */
+const digestsPerPage = 20_000
+const digestsPerPart = digestsPerPage - 1
 /** Of what an agent says it could not have signed, so many are remembered. */
 const mostUnserved = 100
 
@@ -39,16 +53,19 @@ export function agentSyncHandlers (deps: AgentSyncDeps): AgentSyncHandlers<CallC
       if (first.done === true) return
       replica.requireFresh()
       await rememberVersion(id, agentVersion, first.value.agentVersion, deps)
-      using feed = await feeds.open(id, decodeCursor(first.value.resume))
-      deps.progress.report(id, { state: 'acknowledged', cursor: { ...replica.cursor, number: 0 }, unservedEntryIds: [] })
+      const { mesh } = first.value
+      using feed = await feeds.open(id, decodeCursor(first.value.resume), { mesh })
+      using report = mesh ? deps.reports.open(id) : undefined
+      if (first.value.endpointsChanged) report?.say(first.value.endpoints)
+      deps.progress.report(id, { state: 'acknowledged', cursor: { ...replica.cursor, number: 0 }, unservedEntryIds: [], mesh })
       context.log.debug({ agent: id, resumes: first.value.resume?.number.toString() }, 'agent follows')
-      void readAcknowledgements(stream, feed, id, deps).catch((error: unknown) => feed.fail(error as Error))
+      void readRequests(stream, { feed, report, id, ...deps }).catch((error: unknown) => feed.fail(error as Error))
       try {
         while (!context.signal.aborted) {
           checkAgent(replica, id)
           const step = feed.next()
           if (step === undefined) await feed.untilTouched(context.signal)
-          else yield * pages(step)
+          else yield * messages(step)
         }
       } finally {
         if (feeds.openOf(id) <= 1) deps.progress.left(id)
@@ -57,15 +74,22 @@ export function agentSyncHandlers (deps: AgentSyncDeps): AgentSyncHandlers<CallC
   }
 }
 
-async function readAcknowledgements (
-  stream: AsyncIterator<SyncRequest>, feed: AgentFeed, id: SpiffeId, { progress }: AgentSyncDeps
-): Promise<void> {
+interface Following {
+  readonly id: SpiffeId
+  readonly feed: AgentFeed
+  /** Of an agent that follows services. */
+  readonly report: EndpointReport | undefined
+  readonly progress: ProgressReporter
+}
+
+async function readRequests (stream: AsyncIterator<SyncRequest>, { id, feed, report, progress }: Following): Promise<void> {
   for (let next = await stream.next(); next.done !== true; next = await stream.next()) {
+    if (next.value.endpointsChanged) report?.say(next.value.endpoints)
     const cursor = decodeCursor(next.value.acknowledged)
     if (cursor === undefined) continue
     const unservedEntryIds = next.value.unservedEntryIds.slice(0, mostUnserved)
     feed.acknowledge(cursor, unservedEntryIds)
-    progress.report(id, { state: 'acknowledged', cursor, unservedEntryIds })
+    progress.report(id, { state: 'acknowledged', cursor, unservedEntryIds, mesh: feed.mesh })
   }
 }
 
@@ -80,18 +104,101 @@ async function rememberVersion (id: SpiffeId, known: string, reported: string, {
   if (reported !== '' && reported !== known) await registrations.setAgentVersion(id, reported)
 }
 
-function * pages ({ cursor, snapshot, entries, removedEntryIds, bundles, removedTrustDomains }: FeedStep): Generator<SyncResponseInit> {
-  const count = Math.max(1, Math.ceil(Math.max(entries.length, removedEntryIds.length) / pageSize))
+/**
+ * What the services of a step are about is encoded once for all agents that are told the same: those that follow closely get the same
+ * change at the same place of the log, those that connect the same whole state.
+ */
+function * messages (step: FeedStep): Generator<SyncResponseInit | Encoded<SyncResponse>> {
+  const { cursor, snapshot, entries, removedEntryIds, bundles, removedTrustDomains, revocations, mesh } = step
+  const items = entries.length + removedEntryIds.length + bundles.length + removedTrustDomains.length
+  if (mesh === nothingOfServices) yield * pages(step, { more: false })
+  else if (!snapshot && revocations === undefined && items === 0) yield * changePages(mesh, cursor)
+  else {
+    yield * pages(step, { more: true })
+    yield * wholePages(mesh, cursor)
+    yield { cursor: encodeCursor(cursor) }
+  }
+}
+
+function * pages (step: FeedStep, { more }: { readonly more: boolean }): Generator<SyncResponseInit> {
+  const { cursor, snapshot, entries, removedEntryIds, bundles, removedTrustDomains } = step
+  const revocations = step.revocations === undefined ? [] : revocationPages(step.revocations)
+  const count = Math.max(1, revocations.length, Math.ceil(Math.max(entries.length, removedEntryIds.length) / pageSize))
   for (let page = 0; page < count; page++) {
     const of = <T>(items: readonly T[]) => items.slice(page * pageSize, (page + 1) * pageSize)
     yield {
       cursor: encodeCursor(cursor),
       snapshot: snapshot && page === 0,
-      more: page < count - 1,
+      more: more || page < count - 1,
       entries: of(entries).map(entry => encodeEntry(entry, agentEntryMask)),
       removedEntryIds: of(removedEntryIds),
+      ...page < revocations.length ? { revocations: revocations[page] } : {},
       // Bundles come before the entries that need them.
       ...page === 0 ? { bundles: bundles.map(bundle => encodeBundle(bundle)), removedTrustDomains } : {}
     }
   }
+}
+
+interface Shared { readonly cursor: Cursor, readonly pages: readonly Encoded<SyncResponse>[] }
+const changes = new WeakMap<MeshStep, Shared>()
+const parts = new WeakMap<MeshStep, readonly Encoded<SyncResponse>[]>()
+
+/** A whole step. */
+function changePages (mesh: MeshStep, cursor: Cursor): readonly Encoded<SyncResponse>[] {
+  const known = changes.get(mesh)
+  if (known?.cursor.epoch === cursor.epoch && known.cursor.number === cursor.number) return known.pages
+  const pages = [...servicePages(mesh, cursor, { more: false })].map(page => encoded(SyncResponse, page))
+  changes.set(mesh, { cursor, pages })
+  return pages
+}
+
+/** Part of a step; its end says up to where it leads, so that the place in these messages may be that of another agent's step. */
+function wholePages (mesh: MeshStep, cursor: Cursor): readonly Encoded<SyncResponse>[] {
+  const known = parts.get(mesh) ?? [...servicePages(mesh, cursor, { more: true })].map(page => encoded(SyncResponse, page))
+  parts.set(mesh, known)
+  return known
+}
+
+function * servicePages (mesh: MeshStep, cursor: Cursor, { more }: { readonly more: boolean }): Generator<SyncResponseInit> {
+  const { services, removedServiceIds, endpoints, removedEndpointIds } = mesh
+  const longest = Math.max(removedServiceIds.length, endpoints.length, removedEndpointIds.length)
+  const count = Math.max(Math.ceil(longest / pageSize), Math.ceil(services.length / servicePageSize))
+  for (let page = 0; page < count; page++) {
+    const of = <T>(items: readonly T[], size = pageSize) => items.slice(page * size, (page + 1) * size)
+    yield {
+      cursor: encodeCursor(cursor),
+      more: more || page < count - 1,
+      services: of(services, servicePageSize).map(encodeService),
+      removedServiceIds: of(removedServiceIds),
+      endpoints: of(endpoints).map(encodeEndpoint),
+      removedEndpointIds: of(removedEndpointIds)
+    }
+  }
+}
+
+/** One that names more certificates than fit a message is told in parts. A whole ID is denied by its name: its certificates need not be. */
+function revocationPages ({ whole, revocations, removedIds }: RevocationStep): RevocationsInit[] {
+  const pages: Array<RevocationsInit & { readonly revocations: RevocationInit[] }> = [{ whole, removedIds, revocations: [] }]
+  let room = digestsPerPage
+  for (const part of revocations.flatMap(revocationParts)) {
+    const size = 1 + part.certificateDigests.length
+    if (size > room) {
+      pages.push({ revocations: [] })
+      room = digestsPerPage
+    }
+    pages.at(-1)?.revocations.push(part)
+    room -= size
+  }
+  return pages
+}
+
+function revocationParts ({ id, kind, subject, certificateDigests, expiresAt }: Revocation) {
+  const digests = kind === 'spiffe_id' ? [] : certificateDigests.map(hex => Buffer.from(hex, 'hex'))
+  return Array.from({ length: Math.max(1, Math.ceil(digests.length / digestsPerPart)) }, (_, index) => ({
+    id,
+    kind,
+    subject,
+    certificateDigests: digests.slice(index * digestsPerPart, (index + 1) * digestsPerPart),
+    expiresAt: BigInt(expiresAt.getTime())
+  }))
 }

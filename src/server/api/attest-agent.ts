@@ -54,6 +54,7 @@ async function attest (
     banned: false,
     agentVersion: ''
   }
+  await deps.recorder.recordOne(svid, id)
   await deps.registrations.attestAgent(agent, token)
   log.info({ agent: id, expires: svid.notAfter.toISOString() }, 'agent attested')
   return { result: { svid: encodeX509Svid(svid), reattestable: false } }

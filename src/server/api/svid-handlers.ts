@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import type { CertificateAuthority, IssuedJwtSvid, JwtSvidOrder, X509SvidOrder } from '../../ca/certificate-authority.ts'
+import type { CertificateAuthority, IssuedJwtSvid, IssuedX509Svid, JwtSvidOrder, X509SvidOrder } from '../../ca/certificate-authority.ts'
 import { checkDnsName, checkNoOverlap } from '../../spiffe/dns-name.ts'
 import type { Agent } from '../../spiffe/agent.ts'
 import type { Entry } from '../../spiffe/entry.ts'
@@ -14,9 +14,11 @@ import { decodeSpiffeId } from '../../wire/spiffe-id-codec.ts'
 import { parseCertificateRequest } from '../../x509/certificate-request.ts'
 import { checkAudience } from '../../jwt/audience.ts'
 import type { Authorizer } from '../authorize.ts'
+import type { IssuanceRecorder } from '../issuance-recorder.ts'
 import type { AgentView } from '../node-aliases.ts'
 import type { Registry } from '../registry.ts'
 import type { SigningQueue } from '../signing-queue.ts'
+import type { StandingRevocations } from '../standing-revocations.ts'
 import { encodeJwtSvid, encodeX509Svid } from './encode-svid.ts'
 import { isAccepted, itemOk, itemRefused } from './item-status.ts'
 import type { Limits } from './limits.ts'
@@ -27,6 +29,8 @@ export interface SvidDeps {
   readonly defaultJwtSvidTtlSeconds: number
   readonly authority: CertificateAuthority
   readonly registry: Registry
+  readonly revocations: StandingRevocations
+  readonly recorder: IssuanceRecorder
   /** Brings the registry up to what the database says now. */
   readonly catchUp: () => Promise<void>
   readonly authorizer: Authorizer
@@ -40,25 +44,29 @@ const maxBatch = 1000
 
 /** `spire.api.server.svid.v1.SVID` (spire-surface §1.6). WIT-SVIDs and downstream CAs are not offered yet. */
 export function svidHandlers (deps: SvidDeps): Partial<SVIDHandlers<CallContext>> {
-  const { authority, authorizer, limits, registry, trustDomain } = deps
+  const { authority, authorizer, limits, recorder, registry, revocations, trustDomain } = deps
   return {
     async mintX509SVID ({ csr, ttl }) {
       if (csr.length === 0) throw new SpiffeError('csr_malformed', 'missing CSR')
       const { publicKey, uriSans, dnsSans, subjectDer } = parseCertificateRequest(csr)
       if (uriSans.length !== 1) throw new SpiffeError('csr_malformed', `CSR has ${uriSans.length} URI SANs where exactly one is needed`)
       const id = checkWorkloadId(parseSpiffeId(uriSans[0] as string), trustDomain)
+      revocations.requireId(id)
       for (const name of dnsSans) checkDnsName(name)
       checkNoOverlap(dnsSans)
       const svid = await authority.issueX509Svid({
         id, publicKey, dnsNames: dnsSans, ttlSeconds: ttlOf(ttl, deps.defaultX509SvidTtlSeconds),
         ...(hasNames(subjectDer) ? { subject: subjectDer } : {})
       })
+      await recorder.recordOne(svid, undefined)
       return { svid: encodeX509Svid(svid) }
     },
 
     async mintJWTSVID ({ id, audience, ttl }) {
+      const workloadId = checkWorkloadId(decodeSpiffeId(id), trustDomain)
+      revocations.requireId(workloadId)
       const svid = await authority.issueJwtSvid({
-        id: checkWorkloadId(decodeSpiffeId(id), trustDomain),
+        id: workloadId,
         audience: checkAudience(audience),
         ttlSeconds: ttlOf(ttl, deps.defaultJwtSvidTtlSeconds)
       })
@@ -75,7 +83,7 @@ export function svidHandlers (deps: SvidDeps): Partial<SVIDHandlers<CallContext>
       const agent = authorizer.agentOf(context)
       await limits.jwt(context, 1)
       if (!isAuthorized(entryId, agent, registry)) await deps.catchUp()
-      const entry = authorizedEntry(entryId, agent, registry)
+      const entry = authorizedEntry(entryId, agent, deps)
       const order = {
         id: entry.spiffeId,
         audience: checkAudience(audience),
@@ -94,21 +102,28 @@ export function svidHandlers (deps: SvidDeps): Partial<SVIDHandlers<CallContext>
 
 /** Checks and signs a slice at a time. */
 async function newX509Svids ({ params }: BatchNewX509SVIDRequest, agent: Agent, deps: SvidDeps, signal: AbortSignal) {
-  const { authority, registry, signing } = deps
+  const { authority, recorder, registry, signing } = deps
   if (params.length > maxBatch) throw new SpiffeError('argument_invalid', `more than ${maxBatch} CSRs in one batch`)
   // An agent may have heard of an entry from another replica before this one did.
   if (params.some(({ entryId }) => !isAuthorized(entryId, agent, registry))) await deps.catchUp()
   const work = { kind: 'svid' as const, caller: agent.id, endsBy: renewedBefore(params, deps), keyType: authority.keyType }
-  return await signing.sign(work, params, async slice => {
-    const orders = slice.map(item => orderOf(item, agent, registry, deps.defaultX509SvidTtlSeconds))
-    const signed = (await authority.issueX509Svids(orders.filter(isAccepted))).values()
-    return orders.map(order => {
-      if (order instanceof SpiffeError) return { status: itemRefused(order) }
-      const svid = signed.next().value
+  const signed = await signing.sign(work, params, async slice => {
+    const orders = slice.map(item => orderOf(item, agent, deps))
+    const svids = (await authority.issueX509Svids(orders.filter(isAccepted))).values()
+    return orders.map((order): IssuedX509Svid | SpiffeError => {
+      if (order instanceof SpiffeError) return order
+      const svid = svids.next().value
       if (svid === undefined) throw new Error('the authority signed fewer SVIDs than ordered')
-      return { status: itemOk, svid: encodeX509Svid(svid) }
+      return svid
     })
   }, signal)
+  // Of all slices together, and with what others have signed meanwhile.
+  const refusals = (await recorder.record(signed.filter(isAccepted), agent.id)).values()
+  return signed.map(svid => {
+    if (svid instanceof SpiffeError) return { status: itemRefused(svid) }
+    const refused = refusals.next().value
+    return refused === undefined ? { status: itemOk, svid: encodeX509Svid(svid) } : { status: itemRefused(refused) }
+  })
 }
 
 /**
@@ -121,23 +136,24 @@ function renewedBefore (params: readonly NewX509SVIDParams[], { registry, clock,
 }
 
 /** Identity, DNS names and lifetime come from the entry; only the key comes from the CSR. */
-function orderOf ({ entryId, csr }: NewX509SVIDParams, agent: AgentView, registry: Registry, defaultTtlSeconds: number):
-X509SvidOrder | SpiffeError {
+function orderOf ({ entryId, csr }: NewX509SVIDParams, agent: AgentView, deps: SvidDeps): X509SvidOrder | SpiffeError {
   try {
     if (entryId === '') throw new SpiffeError('argument_invalid', 'missing entry ID')
-    const entry = authorizedEntry(entryId, agent, registry)
+    const entry = authorizedEntry(entryId, agent, deps)
     if (csr.length === 0) throw new SpiffeError('csr_malformed', 'missing CSR')
     const { publicKey } = parseCertificateRequest(csr)
-    return { id: entry.spiffeId, publicKey, dnsNames: entry.dnsNames, ttlSeconds: ttlOf(entry.x509SvidTtlSeconds, defaultTtlSeconds) }
+    const ttlSeconds = ttlOf(entry.x509SvidTtlSeconds, deps.defaultX509SvidTtlSeconds)
+    return { id: entry.spiffeId, publicKey, dnsNames: entry.dnsNames, ttlSeconds }
   } catch (error) {
     if (error instanceof SpiffeError) return error
     throw error
   }
 }
 
-/** @throws {SpiffeError} `entry_not_authorized` */
-function authorizedEntry (entryId: string, agent: AgentView, registry: Registry): Entry {
+/** @throws {SpiffeError} `entry_not_authorized`, `spiffe_id_revoked` */
+function authorizedEntry (entryId: string, agent: AgentView, { registry, revocations }: SvidDeps): Entry {
   const entry = registry.get(entryId)
+  if (entry !== undefined) revocations.requireId(entry.spiffeId)
   if (entry === undefined || !registry.isAuthorized(agent, entry)) {
     throw new SpiffeError('entry_not_authorized', 'entry not found or not authorized')
   }

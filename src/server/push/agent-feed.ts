@@ -1,11 +1,14 @@
 import { Waiter } from '../../runtime/waiter.ts'
 import type { Bundle } from '../../spiffe/bundle.ts'
 import type { Entry } from '../../spiffe/entry.ts'
+import type { Revocation } from '../../spiffe/revocation.ts'
 import type { TrustDomain } from '../../spiffe/trust-domain.ts'
 import type { Cursor } from '../../storage/change-log.ts'
 import type { AgentView } from '../node-aliases.ts'
 import type { Registry } from '../registry.ts'
+import type { MeshChange } from '../service-index.ts'
 import type { Touched } from '../touches.ts'
+import { nothingOfServices, type MeshFeed, type MeshStep } from './mesh-feed.ts'
 
 /** What an agent is told next. */
 export interface FeedStep {
@@ -15,6 +18,16 @@ export interface FeedStep {
   readonly removedEntryIds: readonly string[]
   readonly bundles: readonly Bundle[]
   readonly removedTrustDomains: readonly TrustDomain[]
+  readonly mesh: MeshStep
+  /** Absent: none stands, in a snapshot; nothing changed, otherwise. */
+  readonly revocations?: RevocationStep
+}
+
+export interface RevocationStep {
+  /** What is not named does not stand any more. */
+  readonly whole: boolean
+  readonly revocations: readonly Revocation[]
+  readonly removedIds: readonly string[]
 }
 
 /** What touches a stream that nobody reads is put together again and again. */
@@ -27,6 +40,10 @@ export interface FeedSource {
   /** As the replica has it now; selectors may change while a stream is open. */
   agent (): AgentView
   bundleOf (trustDomain: TrustDomain): Bundle | undefined
+  /** Of an agent that follows services. */
+  readonly mesh?: MeshFeed | undefined
+  /** By id; another map after each change. */
+  revocations (): ReadonlyMap<string, Revocation>
   /** Wakes a stream when it is its turn. */
   soon (wake: () => void): void
 }
@@ -49,6 +66,8 @@ export class AgentFeed {
   #snapshot: boolean
   #bundlesDue = true
   #cursorDue = false
+  /** As the agent was told last; `undefined`: it must be told all. */
+  #revocations: ReadonlyMap<string, Revocation> | undefined
   #failure: Error | undefined
   #acknowledged: Cursor | undefined
   #unserved: readonly string[] = []
@@ -56,9 +75,13 @@ export class AgentFeed {
   readonly #waiter = new Waiter()
   readonly #wake = () => this.#waiter.wake()
 
-  /** @param missed what touched the agent since it was last told; `undefined`: it must be told everything */
-  constructor (source: FeedSource, missed: Touched | undefined) {
+  /**
+   * @param missed what touched the agent since it was last told; `undefined`: it must be told everything
+   * @param revocations what the agent knows of; `undefined`: that is not known
+   */
+  constructor (source: FeedSource, missed: Touched | undefined, revocations?: ReadonlyMap<string, Revocation>) {
     this.#source = source
+    this.#revocations = revocations
     this.#all = this.#snapshot = missed === undefined || missed === 'all'
     if (missed === undefined || missed === 'all') return
     this.touch(missed)
@@ -67,6 +90,8 @@ export class AgentFeed {
 
   /** Entries the agent has been told of. */
   get known (): number { return this.#sent.size }
+  /** Whether the agent follows services too. */
+  get mesh (): boolean { return this.#source.mesh !== undefined }
 
   touch (touched: Touched): void {
     if (touched === 'all') this.#all = true
@@ -82,6 +107,14 @@ export class AgentFeed {
     this.#bundlesDue = true
     this.#source.soon(this.#wake)
   }
+
+  touchServices (change: MeshChange): void {
+    this.#source.mesh?.touch(change)
+    this.#source.soon(this.#wake)
+  }
+
+  /** A revocation came, changed or went. */
+  touchRevocations (): void { this.#source.soon(this.#wake) }
 
   /** The log began anew: the agent must learn at least where it stands. */
   touchCursor (): void {
@@ -118,11 +151,16 @@ export class AgentFeed {
     const { entries, removedEntryIds } = this.#takeEntries()
     const federationChanged = entries.length + removedEntryIds.length > 0
     const { bundles, removedTrustDomains } = this.#takeBundles(federationChanged || snapshot)
-    const something = snapshot || this.#cursorDue || federationChanged || bundles.length + removedTrustDomains.length > 0
+    const mesh = this.#source.mesh?.take(snapshot) ?? nothingOfServices
+    const revocations = this.#takeRevocations(snapshot)
+    const something = snapshot || this.#cursorDue || federationChanged || mesh !== nothingOfServices || revocations !== undefined ||
+      bundles.length + removedTrustDomains.length > 0
     this.#snapshot = this.#cursorDue = false
     if (!something) return undefined
     this.#told = cursor
-    return { cursor, snapshot, entries, removedEntryIds, bundles, removedTrustDomains }
+    return {
+      cursor, snapshot, entries, removedEntryIds, bundles, removedTrustDomains, mesh, ...revocations === undefined ? {} : { revocations }
+    }
   }
 
   /** Settles when there may be something to tell. */
@@ -131,7 +169,10 @@ export class AgentFeed {
     await this.#waiter.wait(signal)
   }
 
-  get #due (): boolean { return this.#bundlesDue || this.#cursorDue || this.#all || this.#touched.length > 0 }
+  get #due (): boolean {
+    return this.#bundlesDue || this.#cursorDue || this.#all || this.#touched.length > 0 || this.#source.mesh?.due === true ||
+      this.#revocations !== this.#source.revocations()
+  }
 
   #takeEntries (): { entries: Entry[], removedEntryIds: string[] } {
     const touched = this.#touched
@@ -185,6 +226,19 @@ export class AgentFeed {
       removedTrustDomains.push(trustDomain)
     }
     return { bundles, removedTrustDomains }
+  }
+
+  #takeRevocations (snapshot: boolean): RevocationStep | undefined {
+    const [before, now] = [this.#revocations, this.#source.revocations()]
+    this.#revocations = now
+    if (snapshot || before === undefined) {
+      const whole = { whole: true, revocations: [...now.values()], removedIds: [] }
+      return snapshot && now.size === 0 ? undefined : whole
+    }
+    if (before === now) return undefined
+    const revocations = [...now.values()].filter(revocation => before.get(revocation.id) !== revocation)
+    const removedIds = [...before.keys()].filter(id => !now.has(id))
+    return revocations.length + removedIds.length === 0 ? undefined : { whole: false, revocations, removedIds }
   }
 
   #hold (entry: Entry): void {

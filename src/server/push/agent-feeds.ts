@@ -7,6 +7,8 @@ import { ChangeHistory } from '../replication/change-history.ts'
 import type { Replica } from '../replication/replica.ts'
 import type { StandAside } from '../replication/stand-aside.ts'
 import { AgentFeed } from './agent-feed.ts'
+import { isEmpty, MeshFeed, MeshSteps } from './mesh-feed.ts'
+import type { MeshChange } from '../service-index.ts'
 import type { Progress, ProgressReporter } from './progress-reporter.ts'
 import { Turns } from './turns.ts'
 
@@ -26,17 +28,29 @@ export class AgentFeeds {
   readonly #open = new Map<SpiffeId, Set<AgentFeed>>()
   readonly #turns = new Turns()
   readonly history: ChangeHistory
+  readonly #meshFeeds = new Set<AgentFeed>()
+  readonly #meshSteps: MeshSteps
+  readonly #meshHistory: ChangeHistory<'services' | 'endpoints'>
+  /** Since then no revocation came, changed or went. */
+  #revocationsSince: number
 
   constructor (deps: AgentFeedsDeps) {
     this.#deps = deps
     this.history = new ChangeHistory(deps.replica.cursor)
+    this.#meshSteps = new MeshSteps(deps.replica.services)
+    this.#meshHistory = new ChangeHistory(deps.replica.cursor)
     let { epoch } = deps.replica.cursor
-    deps.replica.onChange(({ cursor, touched, bundles, agents }) => {
+    this.#revocationsSince = deps.replica.cursor.number
+    deps.replica.onChange(({ cursor, touched, bundles, agents, revocations, mesh }) => {
       this.history.add(cursor, touched)
+      this.#meshHistory.add(cursor, isEmpty(mesh) ? new Map() : new Map([['services', mesh.services], ['endpoints', mesh.endpoints]]))
       for (const [agent, touch] of touched) this.#each(agent, feed => feed.touch(touch))
       // A ban or an eviction must be noticed though no entry changed.
       for (const agent of agents) this.#each(agent, feed => feed.touch(new Set()))
       if (bundles.size > 0) for (const [, feed] of this.#all()) feed.touchBundles(bundles)
+      if (!isEmpty(mesh)) for (const feed of this.#meshFeeds) feed.touchServices(mesh)
+      if (revocations || cursor.epoch !== epoch) this.#revocationsSince = cursor.number
+      if (revocations) for (const [, feed] of this.#all()) feed.touchRevocations()
       if (cursor.epoch !== epoch) for (const [, feed] of this.#all()) feed.touchCursor()
       epoch = cursor.epoch
     })
@@ -56,30 +70,47 @@ export class AgentFeeds {
   /**
    * Close what this returns.
    * @param resume where the agent stands; `undefined`: it knows nothing
+   * @param options.mesh whether it follows services too
    * @throws {SpiffeError} `datastore_unavailable` when the agent knows more than this replica, which cannot look
    */
-  async open (agentId: SpiffeId, resume: Cursor | undefined): Promise<AgentFeed & Disposable> {
+  async open (agentId: SpiffeId, resume: Cursor | undefined, { mesh = false } = {}): Promise<AgentFeed & Disposable> {
     const { replica, ownBundle, trustDomain } = this.#deps
     // Another replica told it more: it must not be led back, nor be told of changes that this replica takes over in one step with what
     // the agent has of them.
     if (resume !== undefined && !hasReached(replica.cursor, resume)) await replica.catchUp()
+    const missedServices = mesh && resume !== undefined ? this.#servicesSince(resume) : undefined
+    const missed = resume === undefined || (mesh && missedServices === undefined) ? undefined : this.history.since(resume, agentId)
+    const upToDate = missed !== undefined && resume !== undefined && resume.number >= this.#revocationsSince
     const feed = new AgentFeed({
       registry: replica.registry,
       trustDomain,
       cursor: () => replica.cursor,
       agent: () => replica.agents.get(agentId) ?? { id: agentId, selectors: [] },
       bundleOf: domain => domain === trustDomain ? ownBundle.value : replica.bundleOf(domain),
+      mesh: mesh ? new MeshFeed(this.#meshSteps, missedServices) : undefined,
+      revocations: () => replica.revocations.all,
       soon: wake => this.#turns.soon(wake)
-    }, resume === undefined ? undefined : this.history.since(resume, agentId))
+    }, missed, upToDate ? replica.revocations.all : undefined)
     const feeds = this.#open.get(agentId) ?? new Set()
     feeds.add(feed)
+    if (mesh) this.#meshFeeds.add(feed)
     this.#open.set(agentId, feeds)
     return Object.assign(feed, {
       [Symbol.dispose]: () => {
         feeds.delete(feed)
+        this.#meshFeeds.delete(feed)
         if (feeds.size === 0 && this.#open.get(agentId) === feeds) this.#open.delete(agentId)
       }
     })
+  }
+
+  /** What an agent that stands there missed; `undefined` when that is not known: it must be told everything. */
+  #servicesSince (resume: Cursor): MeshChange | undefined {
+    const services = this.#meshHistory.since(resume, 'services')
+    const endpoints = this.#meshHistory.since(resume, 'endpoints')
+    return services === undefined || services === 'all' || endpoints === undefined || endpoints === 'all'
+      ? undefined
+      : { services, endpoints }
   }
 
   /**
@@ -107,7 +138,7 @@ export class AgentFeeds {
       const last = reported.get(agent)
       if (reached === undefined || (last?.epoch === reached.epoch && last.number === reached.number)) continue
       reported.set(agent, reached)
-      reporter.report(agent, { state: 'acknowledged', cursor: reached, unservedEntryIds: feed.unservedEntryIds })
+      reporter.report(agent, { state: 'acknowledged', cursor: reached, unservedEntryIds: feed.unservedEntryIds, mesh: feed.mesh })
     }
   }
 
@@ -116,7 +147,7 @@ export class AgentFeeds {
     let progress: Progress | undefined
     this.#each(agent, feed => {
       if (feed.reached !== undefined) {
-        progress = { state: 'acknowledged', cursor: feed.reached, unservedEntryIds: feed.unservedEntryIds }
+        progress = { state: 'acknowledged', cursor: feed.reached, unservedEntryIds: feed.unservedEntryIds, mesh: feed.mesh }
       }
     })
     return progress

@@ -21,6 +21,8 @@ export interface ConsumerProgress {
   readonly seenAt: Date | undefined
   /** Which has its stream; empty: none, as far as is known. */
   readonly replicaId: string
+  /** Whether it follows services too. */
+  readonly mesh: boolean
 }
 
 export interface ConvergenceState {
@@ -36,6 +38,8 @@ export interface ConvergenceQuestion {
   readonly since?: Cursor | undefined
   /** Only agents that one of these concerns; all agents when empty. */
   readonly entryIds: readonly string[]
+  /** Only agents that follow services. */
+  readonly services?: boolean | undefined
 }
 
 export interface ConvergenceDeps {
@@ -70,6 +74,7 @@ export class Convergence {
     const live = new Set((await replicas.list()).filter(({ seenAt }) => now - seenAt.getTime() < liveReplicaMs).map(({ id }) => id))
     const consumers = [...wanted].filter(([agentId]) => !this.#isBanned(agentId))
       .map(([agentId, required]) => this.#judge(agentId, required, stored.get(agentId), live, now))
+      .filter(({ mesh }) => mesh || question.services !== true)
     return { consumers, converged: consumers.every(({ state }) => state !== 'waiting' && state !== 'written') }
   }
 
@@ -96,7 +101,8 @@ export class Convergence {
     const here = this.#deps.feeds.progressOf(agentId)
     const known = here ?? row
     const replicaId = here === undefined ? row?.replicaId ?? '' : this.#deps.replicaId
-    const facts = { agentId, cursor: known?.cursor, unservedEntryIds: known?.unservedEntryIds ?? [], seenAt: row?.seenAt, replicaId }
+    const { cursor, unservedEntryIds = [], mesh = false } = known ?? {}
+    const facts = { agentId, cursor, unservedEntryIds, seenAt: row?.seenAt, replicaId, mesh }
     if (known !== undefined && hasReached(known.cursor, required)) return { ...facts, state: known.state }
     const connected = here !== undefined || this.#deps.feeds.openOf(agentId) > 0 || (row !== undefined && live.has(row.replicaId))
     const unseenMs = row === undefined ? Infinity : now - row.seenAt.getTime()

@@ -14,6 +14,8 @@ export interface Progress {
   readonly state: ProgressState
   readonly cursor: Cursor
   readonly unservedEntryIds: readonly string[]
+  /** Whether the agent follows services too. */
+  readonly mesh?: boolean | undefined
 }
 
 /**

@@ -3,7 +3,7 @@ import type { Cursor } from '../../storage/change-log.ts'
 import type { Touched } from '../touches.ts'
 
 /** From the place of the step before it to `number`. */
-interface Step { readonly number: number, readonly touched: ReadonlyMap<SpiffeId, Touched> }
+interface Step<Who> { readonly number: number, readonly touched: ReadonlyMap<Who, Touched> }
 
 /** Agents and entries that are remembered in all, some 70 bytes each; the oldest steps go first. */
 const usuallyRemembered = 500_000
@@ -12,13 +12,13 @@ const usuallyRemembered = 500_000
  * Whom the latest steps of the log touched, so that an agent that comes back is told what it missed and not everything. A step may stand
  * for many changes: what was true in the middle of it this replica never knew, and another one may have told an agent.
  */
-export class ChangeHistory {
+export class ChangeHistory<Who extends string = SpiffeId> {
   readonly #mostRemembered: number
   /** In the order of their numbers; those before `#first` are forgotten. */
-  readonly #steps: Step[] = []
+  readonly #steps: Step<Who>[] = []
   #first = 0
   /** The steps that touched each agent. */
-  readonly #byAgent = new Map<SpiffeId, Step[]>()
+  readonly #byAgent = new Map<Who, Step<Who>[]>()
   /** Where the first step begins. */
   #from: Cursor
   #remembered = 0
@@ -29,12 +29,12 @@ export class ChangeHistory {
     this.#mostRemembered = mostRemembered
   }
 
-  add (cursor: Cursor, touched: ReadonlyMap<SpiffeId, Touched>): void {
+  add (cursor: Cursor, touched: ReadonlyMap<Who, Touched>): void {
     const last = this.#steps.at(-1)?.number ?? this.#from.number
     if (cursor.epoch !== this.#from.epoch || cursor.number < last) return this.#beginAt(cursor)
     // The same place again is the same state.
     if (cursor.number === last) return
-    const step = { number: cursor.number, touched: touched.size === 0 ? nobody : touched }
+    const step = { number: cursor.number, touched: touched.size === 0 ? nobody as ReadonlyMap<Who, Touched> : touched }
     this.#steps.push(step)
     for (const agent of touched.keys()) {
       const steps = this.#byAgent.get(agent)
@@ -46,12 +46,12 @@ export class ChangeHistory {
   }
 
   /** What touched an agent after `cursor`; `undefined` when that is not known any more, or never was. */
-  since (cursor: Cursor, agent: SpiffeId): Touched | undefined {
+  since (cursor: Cursor, agent: Who): Touched | undefined {
     if (cursor.epoch !== this.#from.epoch || this.#stepsUpTo(cursor.number) === undefined) return undefined
     const steps = this.#byAgent.get(agent) ?? []
     const ids = new Set<string>()
     for (let index = steps.length - 1; index >= 0; index--) {
-      const { number, touched } = steps[index] as Step
+      const { number, touched } = steps[index] as Step<Who>
       if (number <= cursor.number) break
       const touch = touched.get(agent)
       if (touch === 'all') return touch
@@ -64,14 +64,14 @@ export class ChangeHistory {
    * Agents that changes of these entries touched between two places of the log, each with the place it must have reached to know them all;
    * `undefined` when it is not known any more, or never was.
    */
-  between (since: Cursor, until: Cursor, entryIds: ReadonlySet<string>): ReadonlyMap<SpiffeId, number> | undefined {
+  between (since: Cursor, until: Cursor, entryIds: ReadonlySet<string>): ReadonlyMap<Who, number> | undefined {
     if (since.epoch !== this.#from.epoch || until.epoch !== this.#from.epoch) return undefined
     if (until.number > (this.#steps.at(-1)?.number ?? this.#from.number)) return undefined
     const begin = this.#stepsUpTo(since.number)
     if (begin === undefined) return undefined
-    const agents = new Map<SpiffeId, number>()
+    const agents = new Map<Who, number>()
     for (let index = begin, place = since.number; place < until.number; index++) {
-      const { number, touched } = this.#steps[index] as Step
+      const { number, touched } = this.#steps[index] as Step<Who>
       for (const [agent, touch] of touched) {
         // A change of everything may be one of these entries: as an alias, or as a parent of others.
         if (touch === 'all' || !touch.isDisjointFrom(entryIds)) agents.set(agent, Math.min(number, until.number))
@@ -87,7 +87,7 @@ export class ChangeHistory {
     let [low, high] = [this.#first, this.#steps.length - 1]
     while (low <= high) {
       const middle = (low + high) >>> 1
-      const { number } = this.#steps[middle] as Step
+      const { number } = this.#steps[middle] as Step<Who>
       if (number === place) return middle + 1
       if (number < place) low = middle + 1
       else high = middle - 1
@@ -96,11 +96,11 @@ export class ChangeHistory {
   }
 
   #forgetOldest (): void {
-    const { number, touched } = this.#steps[this.#first++] as Step
+    const { number, touched } = this.#steps[this.#first++] as Step<Who>
     this.#from = { ...this.#from, number }
     this.#remembered -= sizeOf(touched)
     for (const agent of touched.keys()) {
-      const steps = this.#byAgent.get(agent) as Step[]
+      const steps = this.#byAgent.get(agent) as Step<Who>[]
       steps.shift()
       if (steps.length === 0) this.#byAgent.delete(agent)
     }
@@ -118,10 +118,10 @@ export class ChangeHistory {
   }
 }
 
-const nobody: ReadonlyMap<SpiffeId, Touched> = new Map()
+const nobody: ReadonlyMap<string, Touched> = new Map()
 
 /** Agents that the same entries touch share one set. */
-function sizeOf (touched: ReadonlyMap<SpiffeId, Touched>): number {
+function sizeOf (touched: ReadonlyMap<string, Touched>): number {
   let size = 1 + touched.size
   let counted: Touched | undefined
   for (const touch of touched.values()) {

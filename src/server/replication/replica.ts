@@ -6,6 +6,8 @@ import type { Agent } from '../../spiffe/agent.ts'
 import type { Bundle } from '../../spiffe/bundle.ts'
 import type { Entry } from '../../spiffe/entry.ts'
 import { SpiffeError } from '../../spiffe/errors.ts'
+import type { ServiceEndpoint } from '../../spiffe/service-endpoint.ts'
+import type { Revocation } from '../../spiffe/revocation.ts'
 import type { SpiffeId } from '../../spiffe/spiffe-id.ts'
 import type { TrustDomain } from '../../spiffe/trust-domain.ts'
 import type { ChangedState, Cursor } from '../../storage/change-log.ts'
@@ -14,6 +16,8 @@ import { everything } from '../../storage/page.ts'
 import { AgentDirectory } from '../agent-directory.ts'
 import { Follower, type Followed } from './follower.ts'
 import { Registry } from '../registry.ts'
+import { ServiceIndex, type MeshChange } from '../service-index.ts'
+import { StandingRevocations } from '../standing-revocations.ts'
 import type { Touched } from '../touches.ts'
 
 /** What a replica tells its listeners after its memory changed. */
@@ -24,6 +28,11 @@ export interface ReplicaChange {
   readonly bundles: ReadonlySet<TrustDomain>
   /** Agents whose record changed or went. */
   readonly agents: ReadonlySet<SpiffeId>
+  readonly mesh: MeshChange
+  /** Agents of whose endpoints the database has others now. */
+  readonly reporters: ReadonlySet<SpiffeId>
+  /** Whether a revocation came, changed or went. */
+  readonly revocations: boolean
 }
 
 export interface ReplicaDeps {
@@ -39,12 +48,14 @@ export interface ReplicaDeps {
 }
 
 /**
- * One server's memory of what the database holds: entries, agents and bundles. It follows the log and nothing else changes it, so that
- * all replicas show the same, and a write is shown where it was made like anywhere else.
+ * One server's memory of what the database holds: entries, agents, bundles, revocations and services. It follows the log and nothing else
+ * changes it, so that all replicas show the same, and a write is shown where it was made like anywhere else.
  */
 export class Replica {
   readonly registry: Registry
   readonly agents: AgentDirectory
+  readonly services: ServiceIndex
+  readonly revocations = new StandingRevocations()
   readonly #deps: ReplicaDeps
   readonly #bundles = new Map<TrustDomain, Bundle>()
   readonly #listeners = new Set<(change: ReplicaChange) => void>()
@@ -62,6 +73,7 @@ export class Replica {
       },
       catchUp: () => this.catchUp()
     })
+    this.services = new ServiceIndex(id => this.agents.get(id)?.banned === false)
   }
 
   /** On return everything is in memory. */
@@ -120,18 +132,31 @@ export class Replica {
     for await (const agent of store.agents.all()) agents.set(agent.id, agent)
     const bundles = new Map<TrustDomain, Bundle | undefined>([...this.#bundles.keys()].map(domain => [domain, undefined]))
     for (const bundle of (await store.bundles.list(everything)).bundles) bundles.set(bundle.trustDomain, bundle)
-    return { entries, agents, bundles, authorities: true }
+    const services = await differencesOf(this.services.services, store.services.all())
+    const endpoints = await differencesOf(this.services.stored, store.endpoints.all())
+    const revocations = new Map<string, Revocation | undefined>([...this.revocations.all.keys()].map(id => [id, undefined]))
+    for (const revocation of await store.revocations.list()) {
+      if (isDeepStrictEqual(this.revocations.all.get(revocation.id), revocation)) revocations.delete(revocation.id)
+      else revocations.set(revocation.id, revocation)
+    }
+    return { entries, agents, bundles, services, endpoints, revocations, authorities: true }
   }
 
-  async #take ({ entries, agents, bundles, authorities }: ChangedState, cursor: Cursor, anew: boolean): Promise<void> {
+  async #take (state: ChangedState, cursor: Cursor, anew: boolean): Promise<void> {
+    const { entries, agents, bundles, services, endpoints, revocations, authorities } = state
     for (const [trustDomain, bundle] of bundles) this.#showBundle(trustDomain, bundle, anew)
     for (const [id, agent] of agents) {
       if (agent === undefined) this.agents.remove(id)
       else this.agents.put(agent)
     }
-    const touched = this.registry.apply({ entries, agents })
+    this.revocations.apply(revocations)
+    const touched = this.registry.apply({ entries, agents, revokedIds: this.revocations.ids })
+    const reporters = reportersOf(endpoints, this.services)
+    const mesh = this.services.apply({ services, endpoints, agents: agents.keys() })
     this.#cursor = cursor
-    const change = { cursor, touched, bundles: new Set(bundles.keys()), agents: new Set(agents.keys()) }
+    const change = {
+      cursor, touched, bundles: new Set(bundles.keys()), agents: new Set(agents.keys()), revocations: revocations.size > 0, mesh, reporters
+    }
     for (const listener of this.#listeners) listener(change)
     // Last: what is signed from now on verifies by what is shown already; and if this fails and all is taken over once more, whom the
     // change touched has been told.
@@ -149,6 +174,22 @@ export class Replica {
       this.#bundles.set(trustDomain, bundle)
     }
   }
+}
+
+/** What differs from what is shown; what does not stays the object it was. */
+async function differencesOf<T extends { readonly id: string }> (
+  shown: ReadonlyMap<string, T>, stored: AsyncIterable<T>
+): Promise<ReadonlyMap<string, T | undefined>> {
+  const differences = new Map<string, T | undefined>([...shown.keys()].map(id => [id, undefined]))
+  for await (const row of stored) {
+    if (isDeepStrictEqual(shown.get(row.id), row)) differences.delete(row.id)
+    else differences.set(row.id, row)
+  }
+  return differences
+}
+
+function reportersOf (endpoints: ReadonlyMap<string, ServiceEndpoint | undefined>, { stored }: ServiceIndex): ReadonlySet<SpiffeId> {
+  return new Set([...endpoints].flatMap(([id, endpoint]) => (endpoint ?? stored.get(id))?.agentId ?? []))
 }
 
 /** Field by field: a database that was set back gives the same revision number to another change. */

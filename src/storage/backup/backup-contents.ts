@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import type { AgentRow, AuthorityRow, BundleRow, Schema } from '../sql/schema.ts'
+import type { AgentRow, AuthorityRow, BundleRow, RevocationRow, Schema } from '../sql/schema.ts'
 import type { BackupHeader } from './backup-header.ts'
 import { readBackup } from './read-backup.ts'
 import { toRecord, type OnRows, type RowChunk, type WrittenRow } from './row.ts'
@@ -9,6 +9,7 @@ export interface BackupContents {
   readonly header: BackupHeader
   readonly authorities: readonly AuthorityRow[]
   readonly bannedAgents: readonly AgentRow[]
+  readonly revocations: readonly RevocationRow[]
   /** Trust domain → digest of what its bundle says. */
   readonly bundles: ReadonlyMap<string, string>
   readonly ownBundle: BundleRow | undefined
@@ -20,6 +21,7 @@ export async function readContents (path: string, signal: AbortSignal, onRows?: 
   let header: BackupHeader | undefined
   const authorities: AuthorityRow[] = []
   const bannedAgents: AgentRow[] = []
+  const revocations: RevocationRow[] = []
   const bundles = new Map<string, string>()
   const leases: Array<Schema['leases']> = []
   let ownBundle: BundleRow | undefined
@@ -28,6 +30,7 @@ export async function readContents (path: string, signal: AbortSignal, onRows?: 
     switch (chunk.table.name) {
       case 'authorities': authorities.push(...records<AuthorityRow>()); break
       case 'leases': leases.push(...records<Schema['leases']>()); break
+      case 'revocations': revocations.push(...records<RevocationRow>()); break
       case 'agents': bannedAgents.push(...records<AgentRow>().filter(({ banned }) => banned === 1)); break
       case 'bundles':
         for (const row of records<BundleRow>()) {
@@ -38,7 +41,7 @@ export async function readContents (path: string, signal: AbortSignal, onRows?: 
       default:
     }
   }
-  return { header: header as unknown as BackupHeader, authorities, bannedAgents, bundles, ownBundle, leases }
+  return { header: header as unknown as BackupHeader, authorities, bannedAgents, revocations, bundles, ownBundle, leases }
 }
 
 /** The chunks of a backup, with progress told. */

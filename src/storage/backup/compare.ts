@@ -1,5 +1,5 @@
 import { sql, type Transaction } from 'kysely'
-import type { AuthorityRow, BundleRow, Schema } from '../sql/schema.ts'
+import type { AuthorityRow, BundleRow, RevocationRow, Schema } from '../sql/schema.ts'
 import { countedChunks, digestBundle, type BackupContents } from './backup-contents.ts'
 import { Findings, type Difference } from './findings.ts'
 import { toRecord, writeDown, type OnRows, type RowChunk, type WrittenRow } from './row.ts'
@@ -11,18 +11,20 @@ export interface CompareOptions {
   readonly contents: BackupContents
   readonly trustDomain: string
   readonly kind: 'sqlite' | 'postgres'
+  readonly now: Date
   readonly signal: AbortSignal
   readonly onRows?: OnRows | undefined
 }
 
 /** Finds what the database says that the backup does not. In memory it keeps one number per entry and agent. */
 export async function compareWithBackup (trx: Transaction<Schema>, options: CompareOptions): Promise<Findings> {
-  const { file, contents, kind, signal, onRows } = options
+  const { file, contents, kind, now, signal, onRows } = options
   const findings = new Findings()
   compareAuthorities(await trx.selectFrom('authorities').selectAll().orderBy('row_id').execute(), contents, findings)
+  compareRevocations(await trx.selectFrom('revocations').selectAll().orderBy('id').execute(), contents, now, findings)
   await compareBundles(trx, options, findings)
   const comparisons = new Map<TableSpec['name'], Comparison>(
-    [entryComparison, agentComparison].map(spec => [spec.table, new Comparison(trx, spec, findings)]))
+    [entryComparison, agentComparison, serviceComparison].map(spec => [spec.table, new Comparison(trx, spec, findings)]))
   for await (const chunk of countedChunks(file, 'compared', signal, onRows)) await comparisons.get(chunk.table.name)?.take(chunk)
   for (const comparison of comparisons.values()) await comparison.rest(kind, signal)
   return findings
@@ -32,7 +34,7 @@ type NamedRow = Readonly<Record<string, unknown>> & { readonly row_id: number, r
 
 /** How rows that have an id of their own are told apart. */
 interface ComparisonSpec {
-  readonly table: 'entries' | 'agents'
+  readonly table: 'entries' | 'agents' | 'services'
   /** Both are there, and differ. */
   readonly differs: (before: NamedRow, now: NamedRow, findings: Findings) => void
   readonly gone: (before: NamedRow, findings: Findings) => void
@@ -59,6 +61,13 @@ const agentComparison: ComparisonSpec = {
   },
   gone: (before, findings) => findings.add(before['banned'] === 1 ? 'agent_unbanned' : 'agent_evicted', { id: before.id }),
   added: (now, findings) => findings.add(now['banned'] === 1 ? 'agent_banned' : 'agent_attested', { id: now.id })
+}
+
+const serviceComparison: ComparisonSpec = {
+  table: 'services',
+  differs: (_, { id }, findings) => findings.add('service_changed', { id }),
+  gone: ({ id }, findings) => findings.add('service_deleted', { id }),
+  added: ({ id }, findings) => findings.add('service_created', { id })
 }
 
 function entryOf (row: NamedRow): Difference { return { id: row.id, spiffeId: row['spiffe_id'] as string } }
@@ -121,6 +130,14 @@ function compareAuthorities (now: readonly AuthorityRow[], { authorities }: Back
     else if (rank(row.state) < rank(earlier?.state)) findings.add('authority_cleared', difference)
     else if (earlier === undefined) findings.add('authority_made', difference)
   }
+}
+
+/** Those that have expired say nothing. */
+function compareRevocations (rows: readonly RevocationRow[], { revocations }: BackupContents, now: Date, findings: Findings): void {
+  const standing = (some: readonly RevocationRow[]) => new Map(some.filter(row => row.expires_at > now.getTime()).map(row => [row.id, row]))
+  const [before, current] = [standing(revocations), standing(rows)]
+  for (const [id, { subject }] of current) if (!before.has(id)) findings.add('revocation_made', { id, spiffeId: subject })
+  for (const [id, { subject }] of before) if (!current.has(id)) findings.add('revocation_lifted', { id, spiffeId: subject })
 }
 
 function nameOf ({ kind, authority_id: id }: Pick<AuthorityRow, 'kind' | 'authority_id'>): string { return `${kind} ${id}` }

@@ -1,11 +1,14 @@
 /**
  * What the database to be overwritten says that its backup does not: a difference that the restore undoes, or keeps.
  * `agent_unbanned`: banned in the backup, not any more. `authority_cleared`: tainted or revoked in the backup, not now.
+ * `revocation_lifted`: in the backup, and neither expired nor there now.
  */
 export type FindingKind =
   | 'authority_revoked' | 'authority_tainted' | 'authority_cleared' | 'authority_made'
   | 'agent_banned' | 'agent_unbanned' | 'agent_evicted' | 'agent_renewed' | 'agent_attested'
+  | 'revocation_made' | 'revocation_lifted'
   | 'entry_deleted' | 'entry_changed' | 'entry_created'
+  | 'service_deleted' | 'service_changed' | 'service_created'
   | 'bundle_deleted' | 'bundle_changed' | 'bundle_created'
 
 /** `stays` as it is now; `comes_back` from the backup; `goes_back` to what the backup says; `lost`. */
@@ -26,10 +29,11 @@ export interface Finding {
   readonly listed: readonly Difference[]
 }
 
-/** What differs: an entry by id, an agent by SPIFFE ID, a bundle by trust domain, an authority by kind and id. */
+/** What differs: an entry or a service by id, an agent by SPIFFE ID, a bundle by trust domain, an authority by kind and id. */
+/** What differs: an entry or a revocation by id, an agent by SPIFFE ID, a bundle by trust domain, an authority by kind and id. */
 export interface Difference {
   readonly id: string
-  /** Of an entry. */
+  /** Of an entry; what a revocation is about. */
   readonly spiffeId?: string | undefined
 }
 
@@ -48,9 +52,14 @@ const outcomes: Outcomes = {
   agent_evicted: { kept: 'stays', merged: 'comes_back', discarded: 'comes_back' },
   agent_renewed: { kept: 'stays', merged: 'goes_back', discarded: 'goes_back' },
   agent_attested: { kept: 'stays', merged: 'lost', discarded: 'lost' },
+  revocation_made: { kept: 'stays', merged: 'stays', discarded: 'goes_back' },
+  revocation_lifted: always('goes_back'),
   entry_deleted: always('comes_back'),
   entry_changed: always('goes_back'),
   entry_created: always('lost'),
+  service_deleted: always('comes_back'),
+  service_changed: always('goes_back'),
+  service_created: always('lost'),
   bundle_deleted: always('comes_back'),
   bundle_changed: always('goes_back'),
   bundle_created: always('lost')
@@ -99,9 +108,14 @@ const consequences: Readonly<Record<FindingKind, Readonly<Partial<Record<Outcome
   agent_evicted: { stays: 'evicted as now', comes_back: 'attested again' },
   agent_renewed: { stays: 'kept', goes_back: 'refused until they attest again' },
   agent_attested: { stays: 'kept', lost: 'forgotten, they must attest again' },
+  revocation_made: { stays: 'in force as now', goes_back: 'void' },
+  revocation_lifted: { goes_back: 'in force again' },
   entry_deleted: { comes_back: 'back again' },
   entry_changed: { goes_back: 'as in the backup' },
   entry_created: { lost: 'lost' },
+  service_deleted: { comes_back: 'back again' },
+  service_changed: { goes_back: 'as in the backup' },
+  service_created: { lost: 'lost' },
   bundle_deleted: { comes_back: 'back again' },
   bundle_changed: { goes_back: 'as in the backup' },
   bundle_created: { lost: 'lost' }

@@ -65,7 +65,7 @@ export async function restoreDatastore (options: RestoreOptions): Promise<string
 async function restore (
   trx: Transaction<Schema>, target: OpenDatabase, contents: BackupContents, options: RestoreOptions
 ): Promise<string> {
-  const { file, force, discardRevocations, signal, onReport, onRows } = options
+  const { file, force, discardRevocations, now, signal, onReport, onRows } = options
   const { header } = contents
   const { kind } = target.database
   await claim(trx, target)
@@ -79,14 +79,14 @@ async function restore (
   const identities = empty ? 'empty' : discardRevocations ? 'discarded' : later ? 'kept' : 'merged'
   const findings = identities === 'empty'
     ? []
-    : (await compareWithBackup(trx, { file, contents, trustDomain, kind, signal, onRows })).told(identities)
+    : (await compareWithBackup(trx, { file, contents, trustDomain, kind, now, signal, onRows })).told(identities)
   onReport({ backup: header, target: target.name, kind, identities, findings })
   if (!empty && !force) throw notEmpty(target, findings)
   const restoring: Restoring = { trx, kind, trustDomain, contents, options }
   if (identities === 'kept') await restoreRegistry(restoring)
   else await restoreAll(restoring, identities)
   return await beginNewLife(trx, {
-    kind, epoch: header.epoch, number: Math.max(header.number, head.number), leases: contents.leases, now: options.now
+    kind, epoch: header.epoch, number: Math.max(header.number, head.number), leases: contents.leases, now
   })
 }
 
@@ -103,7 +103,7 @@ async function restoreRegistry (restoring: Restoring): Promise<void> {
   const { trx, kind, trustDomain, contents } = restoring
   const own = await readOwnBundle(trx, trustDomain)
   await emptyTables(trx, kind, namesOf(['registry']))
-  await load(restoring, ['registry'])
+  await load(restoring, ['registry', 'issued', 'revocations'])
   if (own !== undefined) await writeOwnBundle(trx, own)
   await applyRevocations(trx, contents, trustDomain)
 }
@@ -115,14 +115,18 @@ async function restoreAll (restoring: Restoring, identities: Identities): Promis
   const { trx, kind, trustDomain } = restoring
   const revocations = identities === 'merged' ? await readRevocations(trx) : undefined
   const shown = (await readOwnBundle(trx, trustDomain))?.sequence_number
-  await emptyTables(trx, kind, namesOf(['registry', 'identities', 'tokens']))
-  await load(restoring, ['registry', 'identities'])
+  const discarded: readonly TableRole[] = identities === 'discarded' ? ['revocations'] : []
+  await emptyTables(trx, kind, namesOf(['registry', 'identities', 'tokens', ...discarded]))
+  await load(restoring, ['registry', 'identities', 'issued', 'revocations'])
   if (revocations !== undefined) await applyRevocations(trx, revocations, trustDomain)
   const own = await readOwnBundle(trx, trustDomain)
   if (own === undefined) return
   const [now, before] = [own.sequence_number, shown].map(text => BigInt(text ?? 0)) as [bigint, bigint]
   await writeOwnBundle(trx, { ...own, sequence_number: String((now > before ? now : before) + sequenceJump) })
 }
+
+/** Rows of the backup come beside those that are there. */
+const added: readonly TableRole[] = ['issued', 'revocations']
 
 async function load (
   { trx, kind, contents: { header }, options: { file, signal, onRows } }: Restoring, roles: readonly TableRole[]
@@ -131,7 +135,7 @@ async function load (
     if (formatHeader(found) !== formatHeader(header)) throw new SpiffeError('backup_malformed', `${file} changed while it was read`)
   }
   for await (const chunk of countedChunks(file, 'restored', signal, onRows, sameFile)) {
-    if (roles.includes(chunk.table.role)) await insertRows(trx, chunk)
+    if (roles.includes(chunk.table.role)) await insertRows(trx, chunk, added.includes(chunk.table.role) ? 'keep' : 'refuse')
   }
   await continueNumbering(trx, kind, tables)
 }

@@ -33,14 +33,18 @@ function orderedBy (table: TableSpec, column: string, kind: Kind): RawBuilder<un
 /** Parameters per statement: half of what either database takes. */
 const mostValues = 16_000
 
-export async function insertRows (trx: Transaction<Schema>, { table, columns, rows }: RowChunk): Promise<void> {
+/** @param known what becomes of a row whose key is there already: an error, or nothing */
+export async function insertRows (
+  trx: Transaction<Schema>, { table, columns, rows }: RowChunk, known: 'refuse' | 'keep' = 'refuse'
+): Promise<void> {
   const kinds = columns.map(column => table.columns[column] as ColumnKind)
   const named = sql.join(columns.map(column => sql.ref(column)))
   const atOnce = Math.floor(mostValues / columns.length)
+  const unless = known === 'keep' ? sql`on conflict do nothing` : sql``
   for (let start = 0; start < rows.length; start += atOnce) {
     const values = rows.slice(start, start + atOnce)
       .map(row => sql`(${sql.join(kinds.map((kind, index) => toStored(row[index] ?? null, kind)))})`)
-    await sql`insert into ${sql.table(table.name)} (${named}) values ${sql.join(values)}`.execute(trx)
+    await sql`insert into ${sql.table(table.name)} (${named}) values ${sql.join(values)} ${unless}`.execute(trx)
   }
 }
 

@@ -6,9 +6,11 @@ export type ColumnKind = `${'text' | 'json' | 'int' | 'bytes'}${'' | '?'}`
 /**
  * What becomes of a table's rows when a backup is restored. `registry`: what operators wrote; the backup's. `identities`: what running
  * agents and SVIDs rest on; the backup's, unless the database to be overwritten knows better. `tokens`: in no backup, since one that was
- * used meanwhile would work a second time; moved with the database all the same. `leases`: the names; tokens grow.
+ * used meanwhile would work a second time; moved with the database all the same. `issued`: what is out in the world, whatever a database
+ * says; a restore adds the backup's rows to those that are there. `revocations`: the same, unless those that are there are to be discarded.
+ * `leases`: the names; tokens grow.
  */
-export type TableRole = 'registry' | 'identities' | 'tokens' | 'leases'
+export type TableRole = 'registry' | 'identities' | 'tokens' | 'issued' | 'revocations' | 'leases'
 
 export interface TableSpec {
   readonly name: keyof Schema
@@ -25,7 +27,8 @@ const usual = 1_000
 
 /**
  * Every table that is copied, those that others refer to first. What is not here belongs to one life of a database and is made anew:
- * `schema_migrations`, `log_head`, `change_log`, `replicas`, `agent_progress`.
+ * `schema_migrations`, `log_head`, `change_log`, `replicas`, `agent_progress`,
+ * and `service_endpoints`, which agents say again.
  */
 export const tables: readonly TableSpec[] = [
   {
@@ -81,6 +84,26 @@ export const tables: readonly TableSpec[] = [
     atOnce: usual
   },
   {
+    name: 'services',
+    role: 'registry',
+    columns: {
+      row_id: 'int',
+      id: 'text',
+      name: 'text',
+      address: 'text?',
+      ports: 'json',
+      spiffe_ids: 'json',
+      callers: 'json?',
+      static_endpoints: 'json',
+      inbound: 'text',
+      revision_number: 'int',
+      created_at: 'int'
+    },
+    key: ['row_id'],
+    atOnce: usual
+  },
+  { name: 'service_claims', role: 'registry', columns: { claim: 'text', service_row: 'int' }, key: ['claim'], atOnce: usual },
+  {
     name: 'agents',
     role: 'identities',
     columns: {
@@ -128,6 +151,24 @@ export const tables: readonly TableSpec[] = [
     atOnce: usual
   },
   { name: 'wrapped_keys', role: 'identities', columns: { id: 'text', wrapped: 'bytes' }, key: ['id'], atOnce: usual },
+  {
+    name: 'issued_svids',
+    role: 'issued',
+    columns: { id: 'text', agent_id: 'text', replica_id: 'text', issued_at: 'int', not_after: 'int', svids: 'json' },
+    key: ['id'],
+    // Some hold thousands of SVIDs.
+    atOnce: 100
+  },
+  {
+    name: 'revocations',
+    role: 'revocations',
+    columns: {
+      id: 'text', kind: 'text', subject: 'text', digests: 'json', reason: 'text', revoked_by: 'text', revoked_at: 'int', expires_at: 'int'
+    },
+    key: ['id'],
+    // One may name thousands of certificates.
+    atOnce: 50
+  },
   {
     name: 'leases',
     role: 'leases',

@@ -4,9 +4,11 @@ import type { Schema } from '../sql/schema.ts'
 import type { SqlDatabase } from '../sql/sql-database.ts'
 import { initial } from './0001-initial.ts'
 import { replicas } from './0002-replicas.ts'
+import { revocations } from './0003-revocations.ts'
+import { services } from './0004-services.ts'
 import type { ColumnTypes, Migration } from './migration.ts'
 
-const migrations: readonly Migration[] = [initial, replicas]
+const migrations: readonly Migration[] = [initial, replicas, revocations, services]
 
 /** The schema that this version works with. */
 export const newestSchema = migrations.at(-1)?.number ?? 0

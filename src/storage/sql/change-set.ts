@@ -2,10 +2,15 @@ import { sql, type Transaction } from 'kysely'
 import type { Bundle } from '../../spiffe/bundle.ts'
 import type { Agent } from '../../spiffe/agent.ts'
 import type { Entry } from '../../spiffe/entry.ts'
+import type { ServiceEndpoint } from '../../spiffe/service-endpoint.ts'
+import type { Service } from '../../spiffe/service.ts'
+import type { Revocation } from '../../spiffe/revocation.ts'
 import type { Schema } from './schema.ts'
 
-/** What a change is about: an entry by id, an agent by SPIFFE ID, a bundle by trust domain, the authorities as a whole. */
-export type ChangeKey = readonly [kind: 'entry' | 'agent' | 'bundle', key: string] | readonly [kind: 'authorities' | 'everything']
+/** What a change is about: an agent by SPIFFE ID, a bundle by trust domain, anything else by id; or the authorities as a whole. */
+export type ChangeKey =
+  | readonly [kind: 'entry' | 'agent' | 'bundle' | 'revocation' | 'service' | 'endpoint', key: string]
+  | readonly [kind: 'authorities' | 'everything']
 
 /** More keys than this in one transaction: reading everything anew is cheaper. */
 const mostKeys = 20_000
@@ -21,6 +26,15 @@ export class ChangeSet {
 
   agent ({ id }: Pick<Agent, 'id'>): void { this.#keys.push(['agent', id]) }
   bundle ({ trustDomain }: Pick<Bundle, 'trustDomain'>): void { this.#keys.push(['bundle', trustDomain]) }
+  services (services: Iterable<Pick<Service, 'id'>>): void {
+    for (const { id } of services) this.#keys.push(['service', id])
+  }
+
+  endpoints (endpoints: Iterable<Pick<ServiceEndpoint, 'id'>>): void {
+    for (const { id } of endpoints) this.#keys.push(['endpoint', id])
+  }
+
+  revocation ({ id }: Pick<Revocation, 'id'>): void { this.#keys.push(['revocation', id]) }
   authorities (): void { this.#authorities = true }
 
   get empty (): boolean { return this.#keys.length === 0 && !this.#authorities }

@@ -9,6 +9,8 @@ export interface Schema {
   agents: AgentTable
   agent_selectors: { agent_row: number, selector_key: Uint8Array }
   join_tokens: JoinTokenTable
+  issued_svids: IssuedSvidTable
+  revocations: RevocationTable
   bundles: BundleTable
   authorities: AuthorityTable
   /** One row: where the log of changes stands. */
@@ -19,6 +21,10 @@ export interface Schema {
   wrapped_keys: { id: string, wrapped: Uint8Array }
   replicas: ReplicaTable
   agent_progress: ProgressTable
+  services: ServiceTable
+  /** `name web`, `address 10.96.0.1`, `local port 1080`. */
+  service_claims: { claim: string, service_row: number }
+  service_endpoints: EndpointTable
   /** One row per migration that ran. */
   schema_migrations: { number: number, name: string }
 }
@@ -66,6 +72,31 @@ interface AgentTable {
 interface JoinTokenTable {
   /** SHA-256 of the token. */
   digest: Uint8Array
+  expires_at: number
+}
+
+interface IssuedSvidTable {
+  /** Grows with time. */
+  id: string
+  /** Empty: minted by operators. */
+  agent_id: string
+  replica_id: string
+  issued_at: number
+  /** Of the last one to expire. */
+  not_after: number
+  /** `[[SHA-256 of the leaf in hex, serial number, SPIFFE ID, notAfter in ms], …]` */
+  svids: string
+}
+
+interface RevocationTable {
+  id: string
+  kind: string
+  subject: string
+  /** `[hex, …]` */
+  digests: string
+  reason: string
+  revoked_by: string
+  revoked_at: number
   expires_at: number
 }
 
@@ -117,24 +148,49 @@ interface ProgressTable {
   /** JSON: ids of entries. */
   unserved: string
   seen_at: number
+  mesh: number
+}
+
+interface ServiceTable {
+  row_id: Generated<number>
+  id: string
+  name: string
+  address: string | null
+  /** The lists as JSON of what the domain calls them. */
+  ports: string
+  spiffe_ids: string
+  /** Null: whoever is authenticated. */
+  callers: string | null
+  static_endpoints: string
+  inbound: string
+  revision_number: number
+  created_at: number
+}
+
+interface EndpointTable {
+  row_id: Generated<number>
+  id: string
+  agent_id: string
+  spiffe_id: string
+  address: string
+  node: string
+  /** Words, the preferred one first. */
+  transports: string
+  incarnation: string
 }
 
 export type EntryRow = Selectable<EntryTable>
-interface ProgressTable {
-  agent_id: string
-  replica_id: string
-  state: string
-  epoch: string
-  number: number
-  /** JSON: ids of entries. */
-  unserved: string
-  seen_at: number
-}
 
 export type EntryRowDraft = Insertable<EntryTable>
 export type AgentRow = Selectable<AgentTable>
 export type AgentRowDraft = Insertable<AgentTable>
+export type IssuedSvidRow = Selectable<IssuedSvidTable>
+export type RevocationRow = Selectable<RevocationTable>
 export type BundleRow = Selectable<BundleTable>
 export type AuthorityRow = Selectable<AuthorityTable>
 export type ProgressRow = Selectable<ProgressTable>
 export type ReplicaRow = Selectable<ReplicaTable>
+export type ServiceRow = Selectable<ServiceTable>
+export type ServiceRowDraft = Insertable<ServiceTable>
+export type EndpointRow = Selectable<EndpointTable>
+export type EndpointRowDraft = Insertable<EndpointTable>

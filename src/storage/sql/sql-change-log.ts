@@ -3,6 +3,9 @@ import type { Agent } from '../../spiffe/agent.ts'
 import type { Bundle } from '../../spiffe/bundle.ts'
 import type { Entry } from '../../spiffe/entry.ts'
 import { SpiffeError } from '../../spiffe/errors.ts'
+import type { ServiceEndpoint } from '../../spiffe/service-endpoint.ts'
+import type { Service } from '../../spiffe/service.ts'
+import type { Revocation } from '../../spiffe/revocation.ts'
 import type { SpiffeId } from '../../spiffe/spiffe-id.ts'
 import type { TrustDomain } from '../../spiffe/trust-domain.ts'
 import type { ChangedState, ChangeLog, Cursor, LogReading } from '../change-log.ts'
@@ -14,7 +17,9 @@ import type { ChangeKey } from './change-set.ts'
 import { chunks, idsPerStatement } from './chunks.ts'
 import { decodeEntry, entryColumns } from './entry-rows.ts'
 import { isLost, partOf, type LogHead } from './log-reading.ts'
+import { decodeRevocation } from './revocation-rows.ts'
 import type { Schema } from './schema.ts'
+import { decodeEndpoint, decodeService } from './service-rows.ts'
 import type { SqlDatabase } from './sql-database.ts'
 
 /** Numbers per reading; a reader that is further behind reads again. */
@@ -58,7 +63,10 @@ export class SqlChangeLog implements ChangeLog {
   }
 }
 
-const nothingChanged: ChangedState = { entries: new Map(), agents: new Map(), bundles: new Map(), authorities: false }
+const nothingChanged: ChangedState = {
+  entries: new Map(), agents: new Map(), bundles: new Map(), services: new Map(), endpoints: new Map(), revocations: new Map(),
+  authorities: false
+}
 
 const timeline = sql.raw<string>(timelineSql)
 const origin = sql<string>`(select system_identifier::text from pg_control_system()) || '.' || log_head.tableoid::text`
@@ -107,5 +115,21 @@ async function readState (trx: Transaction<Schema>, keys: readonly ChangeKey[]):
       bundles.set(row.trust_domain as TrustDomain, decodeBundle(row))
     }
   }
-  return { entries, agents, bundles, authorities: keys.some(([kind]) => kind === 'authorities') }
+  const services = new Map<string, Service | undefined>(named('service').map(id => [id, undefined]))
+  for (const ids of chunks([...services.keys()], idsPerStatement)) {
+    const rows = await trx.selectFrom('services').selectAll().where('id', 'in', ids).execute()
+    for (const row of rows) services.set(row.id, decodeService(row))
+  }
+  const endpoints = new Map<string, ServiceEndpoint | undefined>(named('endpoint').map(id => [id, undefined]))
+  for (const ids of chunks([...endpoints.keys()], idsPerStatement)) {
+    const rows = await trx.selectFrom('service_endpoints').selectAll().where('id', 'in', ids).execute()
+    for (const row of rows) endpoints.set(row.id, decodeEndpoint(row))
+  }
+  const revocations = new Map<string, Revocation | undefined>(named('revocation').map(id => [id, undefined]))
+  for (const ids of chunks([...revocations.keys()], idsPerStatement)) {
+    for (const row of await trx.selectFrom('revocations').selectAll().where('id', 'in', ids).execute()) {
+      revocations.set(row.id, decodeRevocation(row))
+    }
+  }
+  return { entries, agents, bundles, services, endpoints, revocations, authorities: keys.some(([kind]) => kind === 'authorities') }
 }

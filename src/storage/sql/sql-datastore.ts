@@ -8,12 +8,16 @@ import { SqlAuthorityStore } from './sql-authority-store.ts'
 import { SqlBundleStore } from './sql-bundle-store.ts'
 import { SqlChangeLog } from './sql-change-log.ts'
 import type { SqlDatabase } from './sql-database.ts'
+import { SqlEndpointStore } from './sql-endpoint-store.ts'
 import { SqlEntryStore } from './sql-entry-store.ts'
+import { SqlIssuedSvidStore } from './sql-issued-svid-store.ts'
 import { SqlJoinTokenStore } from './sql-join-token-store.ts'
 import { SqlKeyStore } from './sql-key-store.ts'
 import { SqlLeaseStore } from './sql-lease-store.ts'
 import { SqlProgressStore } from './sql-progress-store.ts'
 import { SqlReplicaStore } from './sql-replica-store.ts'
+import { SqlServiceStore } from './sql-service-store.ts'
+import { SqlRevocationStore } from './sql-revocation-store.ts'
 
 /** Migrates the database and puts the stores on it. Owns it from here on: closes it on failure, and when disposed. */
 export async function openSqlDatastore (database: SqlDatabase, nudges: Nudges, clock: Clock): Promise<Datastore> {
@@ -28,7 +32,11 @@ export async function openSqlDatastore (database: SqlDatabase, nudges: Nudges, c
     entries: new SqlEntryStore(database, clock),
     agents: new SqlAgentStore(database, clock),
     joinTokens: new SqlJoinTokenStore(database),
+    issuedSvids: new SqlIssuedSvidStore(database, clock),
+    revocations: new SqlRevocationStore(database, clock),
     bundles: new SqlBundleStore(database, clock),
+    services: new SqlServiceStore(database, clock),
+    endpoints: new SqlEndpointStore(database, clock),
     authorities: new SqlAuthorityStore(database, clock),
     keys: new SqlKeyStore(database, clock),
     replicas: new SqlReplicaStore(database, clock),

@@ -20,7 +20,8 @@ export class SqlProgressStore implements ProgressStore {
           epoch: eb.ref('excluded.epoch'),
           number: eb.ref('excluded.number'),
           unserved: eb.ref('excluded.unserved'),
-          seen_at: eb.ref('excluded.seen_at')
+          seen_at: eb.ref('excluded.seen_at'),
+          mesh: eb.ref('excluded.mesh')
         }))).execute())
     }
   }
@@ -56,9 +57,10 @@ export class SqlProgressStore implements ProgressStore {
   }
 }
 
-function encodeProgress ({ agentId, replicaId, state, cursor, unservedEntryIds, seenAt }: AgentProgress): ProgressRow {
+function encodeProgress ({ agentId, replicaId, state, cursor, unservedEntryIds, seenAt, mesh }: AgentProgress): ProgressRow {
   return {
-    agent_id: agentId, replica_id: replicaId, state, ...cursor, unserved: JSON.stringify(unservedEntryIds), seen_at: seenAt.getTime()
+    agent_id: agentId, replica_id: replicaId, state, ...cursor, unserved: JSON.stringify(unservedEntryIds), seen_at: seenAt.getTime(),
+    mesh: Number(mesh === true)
   }
 }
 
@@ -69,6 +71,7 @@ function decodeProgress (row: ProgressRow): AgentProgress {
     state: row.state as ProgressState,
     cursor: { epoch: row.epoch, number: row.number },
     unservedEntryIds: JSON.parse(row.unserved) as string[],
-    seenAt: new Date(row.seen_at)
+    seenAt: new Date(row.seen_at),
+    ...row.mesh === 0 ? {} : { mesh: true }
   }
 }

@@ -2,6 +2,8 @@
 import { MessageType, field, repeated } from '../message-type.ts'
 import { type HandlersOf, method } from '../service.ts'
 import { Cursor, type CursorInit } from './agent-sync.ts'
+import { Endpoint, type EndpointInit, Service, type ServiceInit } from './assay-types.ts'
+import { Status, type StatusInit } from './types.ts'
 
 export interface Authority {
   readonly kind: string
@@ -22,6 +24,66 @@ export const Authority: MessageType<Authority, AuthorityInit> = new MessageType(
   field(4, 'expiresAt', 'int64')
 ])
 
+export interface BatchCreateServiceRequest {
+  readonly services: ReadonlyArray<Service>
+}
+export interface BatchCreateServiceRequestInit {
+  readonly services?: ReadonlyArray<ServiceInit> | undefined
+}
+export const BatchCreateServiceRequest: MessageType<BatchCreateServiceRequest, BatchCreateServiceRequestInit> = new MessageType('assay.server.v1.BatchCreateServiceRequest', () => [
+  repeated(1, 'services', Service)
+])
+
+export interface BatchCreateServiceResponse {
+  readonly results: ReadonlyArray<ServiceResult>
+}
+export interface BatchCreateServiceResponseInit {
+  readonly results?: ReadonlyArray<ServiceResultInit> | undefined
+}
+export const BatchCreateServiceResponse: MessageType<BatchCreateServiceResponse, BatchCreateServiceResponseInit> = new MessageType('assay.server.v1.BatchCreateServiceResponse', () => [
+  repeated(1, 'results', ServiceResult)
+])
+
+export interface BatchDeleteServiceRequest {
+  readonly ids: ReadonlyArray<string>
+}
+export interface BatchDeleteServiceRequestInit {
+  readonly ids?: ReadonlyArray<string> | undefined
+}
+export const BatchDeleteServiceRequest: MessageType<BatchDeleteServiceRequest, BatchDeleteServiceRequestInit> = new MessageType('assay.server.v1.BatchDeleteServiceRequest', () => [
+  repeated(1, 'ids', 'string')
+])
+
+export interface BatchDeleteServiceResponse {
+  readonly results: ReadonlyArray<DeletedService>
+}
+export interface BatchDeleteServiceResponseInit {
+  readonly results?: ReadonlyArray<DeletedServiceInit> | undefined
+}
+export const BatchDeleteServiceResponse: MessageType<BatchDeleteServiceResponse, BatchDeleteServiceResponseInit> = new MessageType('assay.server.v1.BatchDeleteServiceResponse', () => [
+  repeated(1, 'results', DeletedService)
+])
+
+export interface BatchUpdateServiceRequest {
+  readonly services: ReadonlyArray<Service>
+}
+export interface BatchUpdateServiceRequestInit {
+  readonly services?: ReadonlyArray<ServiceInit> | undefined
+}
+export const BatchUpdateServiceRequest: MessageType<BatchUpdateServiceRequest, BatchUpdateServiceRequestInit> = new MessageType('assay.server.v1.BatchUpdateServiceRequest', () => [
+  repeated(1, 'services', Service)
+])
+
+export interface BatchUpdateServiceResponse {
+  readonly results: ReadonlyArray<ServiceResult>
+}
+export interface BatchUpdateServiceResponseInit {
+  readonly results?: ReadonlyArray<ServiceResultInit> | undefined
+}
+export const BatchUpdateServiceResponse: MessageType<BatchUpdateServiceResponse, BatchUpdateServiceResponseInit> = new MessageType('assay.server.v1.BatchUpdateServiceResponse', () => [
+  repeated(1, 'results', ServiceResult)
+])
+
 export interface ConsumerProgress {
   readonly agentId: string
   readonly state: string
@@ -29,6 +91,7 @@ export interface ConsumerProgress {
   readonly unservedEntryIds: ReadonlyArray<string>
   readonly seenAt: bigint
   readonly replicaId: string
+  readonly mesh: boolean
 }
 export interface ConsumerProgressInit {
   readonly agentId?: string | undefined
@@ -37,6 +100,7 @@ export interface ConsumerProgressInit {
   readonly unservedEntryIds?: ReadonlyArray<string> | undefined
   readonly seenAt?: bigint | number | undefined
   readonly replicaId?: string | undefined
+  readonly mesh?: boolean | undefined
 }
 export const ConsumerProgress: MessageType<ConsumerProgress, ConsumerProgressInit> = new MessageType('assay.server.v1.ConsumerProgress', () => [
   field(1, 'agentId', 'string'),
@@ -44,7 +108,8 @@ export const ConsumerProgress: MessageType<ConsumerProgress, ConsumerProgressIni
   field(3, 'cursor', Cursor),
   repeated(4, 'unservedEntryIds', 'string'),
   field(5, 'seenAt', 'int64'),
-  field(6, 'replicaId', 'string')
+  field(6, 'replicaId', 'string'),
+  field(7, 'mesh', 'bool')
 ])
 
 export interface Convergence {
@@ -61,6 +126,32 @@ export const Convergence: MessageType<Convergence, ConvergenceInit> = new Messag
   field(1, 'cursor', Cursor),
   repeated(2, 'consumers', ConsumerProgress),
   field(3, 'converged', 'bool')
+])
+
+export interface DeletedService {
+  readonly status: Status | undefined
+  readonly id: string
+}
+export interface DeletedServiceInit {
+  readonly status?: StatusInit | undefined
+  readonly id?: string | undefined
+}
+export const DeletedService: MessageType<DeletedService, DeletedServiceInit> = new MessageType('assay.server.v1.DeletedService', () => [
+  field(1, 'status', Status),
+  field(2, 'id', 'string')
+])
+
+export interface GetServiceRequest {
+  readonly id: string
+  readonly name: string
+}
+export interface GetServiceRequestInit {
+  readonly id?: string | undefined
+  readonly name?: string | undefined
+}
+export const GetServiceRequest: MessageType<GetServiceRequest, GetServiceRequestInit> = new MessageType('assay.server.v1.GetServiceRequest', () => [
+  field(1, 'id', 'string'),
+  field(2, 'name', 'string')
 ])
 
 export type GetStatusRequest = Record<never, never>
@@ -110,6 +201,32 @@ export const GetStatusResponse: MessageType<GetStatusResponse, GetStatusResponse
   repeated(12, 'warnings', 'string')
 ])
 
+export interface ListServicesRequest {
+  readonly pageSize: number
+  readonly pageToken: string
+}
+export interface ListServicesRequestInit {
+  readonly pageSize?: number | undefined
+  readonly pageToken?: string | undefined
+}
+export const ListServicesRequest: MessageType<ListServicesRequest, ListServicesRequestInit> = new MessageType('assay.server.v1.ListServicesRequest', () => [
+  field(1, 'pageSize', 'int32'),
+  field(2, 'pageToken', 'string')
+])
+
+export interface ListServicesResponse {
+  readonly services: ReadonlyArray<ServiceState>
+  readonly nextPageToken: string
+}
+export interface ListServicesResponseInit {
+  readonly services?: ReadonlyArray<ServiceStateInit> | undefined
+  readonly nextPageToken?: string | undefined
+}
+export const ListServicesResponse: MessageType<ListServicesResponse, ListServicesResponseInit> = new MessageType('assay.server.v1.ListServicesResponse', () => [
+  repeated(1, 'services', ServiceState),
+  field(2, 'nextPageToken', 'string')
+])
+
 export interface Replica {
   readonly id: string
   readonly name: string
@@ -150,6 +267,32 @@ export const Replica: MessageType<Replica, ReplicaInit> = new MessageType('assay
   field(11, 'asideMs', 'int64')
 ])
 
+export interface ServiceResult {
+  readonly status: Status | undefined
+  readonly service: Service | undefined
+}
+export interface ServiceResultInit {
+  readonly status?: StatusInit | undefined
+  readonly service?: ServiceInit | undefined
+}
+export const ServiceResult: MessageType<ServiceResult, ServiceResultInit> = new MessageType('assay.server.v1.ServiceResult', () => [
+  field(1, 'status', Status),
+  field(2, 'service', Service)
+])
+
+export interface ServiceState {
+  readonly service: Service | undefined
+  readonly endpoints: ReadonlyArray<Endpoint>
+}
+export interface ServiceStateInit {
+  readonly service?: ServiceInit | undefined
+  readonly endpoints?: ReadonlyArray<EndpointInit> | undefined
+}
+export const ServiceState: MessageType<ServiceState, ServiceStateInit> = new MessageType('assay.server.v1.ServiceState', () => [
+  field(1, 'service', Service),
+  repeated(2, 'endpoints', Endpoint)
+])
+
 export interface StandAsideRequest {
   readonly durationMs: bigint
 }
@@ -179,6 +322,7 @@ export interface WatchConvergenceRequest {
   readonly entryIds: ReadonlyArray<string>
   readonly timeoutMs: bigint
   readonly once: boolean
+  readonly services: boolean
 }
 export interface WatchConvergenceRequestInit {
   readonly cursor?: CursorInit | undefined
@@ -186,13 +330,15 @@ export interface WatchConvergenceRequestInit {
   readonly entryIds?: ReadonlyArray<string> | undefined
   readonly timeoutMs?: bigint | number | undefined
   readonly once?: boolean | undefined
+  readonly services?: boolean | undefined
 }
 export const WatchConvergenceRequest: MessageType<WatchConvergenceRequest, WatchConvergenceRequestInit> = new MessageType('assay.server.v1.WatchConvergenceRequest', () => [
   field(1, 'cursor', Cursor),
   field(2, 'since', Cursor),
   repeated(3, 'entryIds', 'string'),
   field(4, 'timeoutMs', 'int64'),
-  field(5, 'once', 'bool')
+  field(5, 'once', 'bool'),
+  field(6, 'services', 'bool')
 ])
 
 export const clusterService = {
@@ -204,3 +350,15 @@ export const clusterService = {
   }
 } as const
 export type ClusterHandlers<Context> = HandlersOf<typeof clusterService.methods, Context>
+
+export const serviceRegistryService = {
+  name: 'assay.server.v1.ServiceRegistry',
+  methods: {
+    batchCreateService: method('unary', 'BatchCreateService', BatchCreateServiceRequest, BatchCreateServiceResponse),
+    batchUpdateService: method('unary', 'BatchUpdateService', BatchUpdateServiceRequest, BatchUpdateServiceResponse),
+    batchDeleteService: method('unary', 'BatchDeleteService', BatchDeleteServiceRequest, BatchDeleteServiceResponse),
+    listServices: method('unary', 'ListServices', ListServicesRequest, ListServicesResponse),
+    getService: method('unary', 'GetService', GetServiceRequest, ServiceState)
+  }
+} as const
+export type ServiceRegistryHandlers<Context> = HandlersOf<typeof serviceRegistryService.methods, Context>

@@ -126,16 +126,19 @@ export const BackoffStrategy: MessageType<BackoffStrategy, BackoffStrategyInit> 
 export interface BindConfig {
   readonly sourceAddress: SocketAddress | undefined
   readonly socketOptions: ReadonlyArray<SocketOption>
+  readonly extraSourceAddresses: ReadonlyArray<ExtraSourceAddress>
   readonly localAddressSelector: TypedExtensionConfig | undefined
 }
 export interface BindConfigInit {
   readonly sourceAddress?: SocketAddressInit | undefined
   readonly socketOptions?: ReadonlyArray<SocketOptionInit> | undefined
+  readonly extraSourceAddresses?: ReadonlyArray<ExtraSourceAddressInit> | undefined
   readonly localAddressSelector?: TypedExtensionConfigInit | undefined
 }
 export const BindConfig: MessageType<BindConfig, BindConfigInit> = new MessageType('envoy.config.core.v3.BindConfig', () => [
   field(1, 'sourceAddress', SocketAddress),
   repeated(3, 'socketOptions', SocketOption),
+  repeated(5, 'extraSourceAddresses', ExtraSourceAddress),
   field(6, 'localAddressSelector', TypedExtensionConfig)
 ])
 
@@ -264,6 +267,16 @@ export const Extension: MessageType<Extension, ExtensionInit> = new MessageType(
   field(4, 'version', BuildVersion),
   field(5, 'disabled', 'bool'),
   repeated(6, 'typeUrls', 'string')
+])
+
+export interface ExtraSourceAddress {
+  readonly address: SocketAddress | undefined
+}
+export interface ExtraSourceAddressInit {
+  readonly address?: SocketAddressInit | undefined
+}
+export const ExtraSourceAddress: MessageType<ExtraSourceAddress, ExtraSourceAddressInit> = new MessageType('envoy.config.core.v3.ExtraSourceAddress', () => [
+  field(1, 'address', SocketAddress)
 ])
 
 export interface FilterStateMatcher {

@@ -3,6 +3,16 @@ import { MessageType, field, oneof, repeated } from '../message-type.ts'
 import { Address, type AddressInit, CidrRange, type CidrRangeInit, TrafficDirection, TransportSocket, type TransportSocketInit } from './envoy-core.ts'
 import { Any, type AnyInit, Duration, type DurationInit, UInt32Value, type UInt32ValueInit } from './well-known.ts'
 
+export interface AdditionalAddress {
+  readonly address: Address | undefined
+}
+export interface AdditionalAddressInit {
+  readonly address?: AddressInit | undefined
+}
+export const AdditionalAddress: MessageType<AdditionalAddress, AdditionalAddressInit> = new MessageType('envoy.config.listener.v3.AdditionalAddress', () => [
+  field(1, 'address', Address)
+])
+
 export interface Filter {
   readonly name: string
   readonly typedConfig: Any | undefined
@@ -63,6 +73,7 @@ export const FilterChainMatch: MessageType<FilterChainMatch, FilterChainMatchIni
 export interface Listener {
   readonly name: string
   readonly address: Address | undefined
+  readonly additionalAddresses: ReadonlyArray<AdditionalAddress>
   readonly statPrefix: string
   readonly filterChains: ReadonlyArray<FilterChain>
   readonly defaultFilterChain: FilterChain | undefined
@@ -76,6 +87,7 @@ export interface Listener {
 export interface ListenerInit {
   readonly name?: string | undefined
   readonly address?: AddressInit | undefined
+  readonly additionalAddresses?: ReadonlyArray<AdditionalAddressInit> | undefined
   readonly statPrefix?: string | undefined
   readonly filterChains?: ReadonlyArray<FilterChainInit> | undefined
   readonly defaultFilterChain?: FilterChainInit | undefined
@@ -89,6 +101,7 @@ export interface ListenerInit {
 export const Listener: MessageType<Listener, ListenerInit> = new MessageType('envoy.config.listener.v3.Listener', () => [
   field(1, 'name', 'string'),
   field(2, 'address', Address),
+  repeated(33, 'additionalAddresses', AdditionalAddress),
   field(28, 'statPrefix', 'string'),
   repeated(3, 'filterChains', FilterChain),
   field(25, 'defaultFilterChain', FilterChain),

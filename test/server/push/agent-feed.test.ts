@@ -1,9 +1,10 @@
 import t from 'tap'
-import { AgentFeed } from '../../../src/server/push/agent-feed.ts'
+import { AgentFeed, type FeedSource } from '../../../src/server/push/agent-feed.ts'
 import { Registry } from '../../../src/server/registry.ts'
 import type { Touched } from '../../../src/server/touches.ts'
 import type { Bundle } from '../../../src/spiffe/bundle.ts'
 import type { Entry } from '../../../src/spiffe/entry.ts'
+import type { Revocation } from '../../../src/spiffe/revocation.ts'
 import { parseTrustDomain, type TrustDomain } from '../../../src/spiffe/trust-domain.ts'
 import { makeAgent } from '../../fakes/agents.ts'
 import { settle } from '../../fakes/clock.ts'
@@ -17,20 +18,27 @@ const id = idOf('/spire/agent/join_token/node')
 class Rig {
   readonly registry = new Registry(own)
   readonly bundles = new Map<TrustDomain, Bundle>([own, x, y].map(domain => [domain, bundleOf(domain, 1n)]))
+  revocations: ReadonlyMap<string, Revocation> = new Map()
   agent = makeAgent(id)
   cursor = { epoch: 'e', number: 0 }
 
   constructor () { this.registry.apply({ entries: new Map(), agents: new Map([[id, this.agent]]) }) }
 
-  feed (missed?: Touched): AgentFeed {
-    return new AgentFeed({
+  /** @param known the revocations that the agent knows of */
+  feed (missed?: Touched, known = missed === undefined ? undefined : this.revocations): AgentFeed {
+    return new AgentFeed(this.source, missed, known)
+  }
+
+  get source (): FeedSource {
+    return {
       registry: this.registry,
       trustDomain: own,
       cursor: () => this.cursor,
       agent: () => this.agent,
       bundleOf: domain => this.bundles.get(domain),
+      revocations: () => this.revocations,
       soon: wake => wake()
-    }, missed)
+    }
   }
 
   /** Changes entries and tells the streams, as a replica does. */
@@ -93,6 +101,39 @@ void t.test('an agent that resumes is told exactly what it missed', async t => {
   t.strictSame(told(rig.feed('all')), {
     ...nothing, number: 3, snapshot: true, entries: ['changed', 'kept', 'new'], bundles: ['example.org 1']
   }, 'all may have changed: what is gone by then, nobody knows')
+})
+
+void t.test('revocations are told whole at first, then by what changes', async t => {
+  const rig = new Rig()
+  const revocation = (id: string, reason = ''): [string, Revocation] => [id, {
+    id, kind: 'svid', subject: idOf('/bad'), certificateDigests: [], reason, revokedBy: '', revokedAt: new Date(0), expiresAt: new Date(1)
+  }]
+  const revoke = (...all: Array<[string, Revocation]>) => {
+    rig.cursor = { ...rig.cursor, number: rig.cursor.number + 1 }
+    rig.revocations = new Map(all)
+  }
+  const [a, b] = [revocation('a'), revocation('b')]
+  t.equal(rig.feed().next()?.revocations, undefined, 'in a snapshot nothing means none')
+  revoke(a)
+  const feed = rig.feed()
+  t.strictSame(feed.next()?.revocations, { whole: true, revocations: [a[1]], removedIds: [] })
+  const woken = feed.untilTouched(new AbortController().signal)
+  revoke(a, b)
+  feed.touchRevocations()
+  await woken
+  feed.acknowledge({ epoch: 'e', number: 1 }, [])
+  t.strictSame(feed.reached, { epoch: 'e', number: 1 }, 'it does not have the latest yet')
+  t.strictSame(feed.next()?.revocations, { whole: false, revocations: [b[1]], removedIds: [] })
+  const changed = revocation('b', 'again')
+  revoke(changed)
+  t.strictSame(feed.next()?.revocations, { whole: false, revocations: [changed[1]], removedIds: ['a'] }, 'what is new, changed or gone')
+  revoke(changed)
+  t.equal(feed.next(), undefined, 'the same again is nothing')
+  t.equal(rig.feed(new Set()).next()?.revocations, undefined, 'to one that knows them')
+  const resumed = () => new AgentFeed(rig.source, new Set()).next()?.revocations
+  t.strictSame(resumed(), { whole: true, revocations: [changed[1]], removedIds: [] }, 'to one that may lack some')
+  revoke()
+  t.strictSame(resumed(), { whole: true, revocations: [], removedIds: [] }, 'also that none stands')
 })
 
 void t.test('a slow agent is told of the newest state, once', async t => {

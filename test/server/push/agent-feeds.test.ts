@@ -4,6 +4,7 @@ import { Registry } from '../../../src/server/registry.ts'
 import type { Agent } from '../../../src/spiffe/agent.ts'
 import type { Bundle } from '../../../src/spiffe/bundle.ts'
 import type { Entry } from '../../../src/spiffe/entry.ts'
+import type { Revocation } from '../../../src/spiffe/revocation.ts'
 import { SpiffeError } from '../../../src/spiffe/errors.ts'
 import { parseTrustDomain, type TrustDomain } from '../../../src/spiffe/trust-domain.ts'
 import type { Cursor } from '../../../src/storage/change-log.ts'
@@ -227,28 +228,32 @@ void t.test('streams end when the view is too old, and say how far idle agents a
 })
 
 /** What an agent must hold at a place of the log; `undefined` when it is not attested there. */
-function dueAt ({ entries, agents, bundles }: Committed, id: Agent['id']): unknown {
+function dueAt ({ entries, agents, bundles, revocations }: Committed, id: Agent['id']): unknown {
   const agent = agents.get(id)
   if (agent === undefined) return undefined
   const registry = new Registry(own)
-  registry.apply({ entries, agents: new Map() })
+  const revokedIds = new Set([...revocations.values()].flatMap(({ kind, subject }) => kind === 'spiffe_id' ? [subject] : []))
+  registry.apply({ entries, agents: new Map(), revokedIds })
   const due = registry.authorizedEntries(agent)
   const domains = [own, ...due.flatMap(entry => entry.federatesWith)]
   return {
     entries: new Map(due.map(entry => [entry.id, entry])),
-    bundles: new Map([...new Set(domains)].toSorted().flatMap(domain => bundles.get(domain) ?? []).map(found => [found.trustDomain, found]))
+    bundles: new Map([...new Set(domains)].toSorted().flatMap(domain => bundles.get(domain) ?? [])
+      .map(found => [found.trustDomain, found])),
+    revocations: new Map([...revocations].toSorted(([a], [b]) => a < b ? -1 : 1))
   }
 }
 
-function heldBy ({ entries, bundles }: FollowingAgent): unknown {
+function heldBy ({ entries, bundles, revocations }: FollowingAgent): unknown {
   const sorted = <K, V>(map: ReadonlyMap<K, V>) => new Map([...map].toSorted(([a], [b]) => a < b ? -1 : 1))
-  return { entries: sorted(entries), bundles: sorted(bundles) }
+  return { entries: sorted(entries), bundles: sorted(bundles), revocations: sorted(revocations) }
 }
 
 type Action =
   | { readonly kind: 'entries', readonly of: ReadonlyArray<readonly [string, EntryOptions | undefined]> }
   | { readonly kind: 'agent', readonly agent: number, readonly selectors: readonly string[] | undefined }
   | { readonly kind: 'bundle', readonly domain: TrustDomain, readonly remove: boolean }
+  | { readonly kind: 'revocation', readonly id: string, readonly of: 'svid' | 'spiffe_id' | 'node' | undefined, readonly path: string }
   | { readonly kind: 'catchUp' | 'everything' | 'compact' | 'restore', readonly replica: number }
   | { readonly kind: 'connect', readonly agent: number, readonly replica: number }
   | { readonly kind: 'disconnect' | 'take' | 'forget', readonly agent: number }
@@ -273,6 +278,10 @@ const action: fc.Arbitrary<Action> = fc.oneof(
     kind: fc.constant('agent' as const), agent, selectors: fc.option(fc.subarray(['x:a', 'x:b']), { nil: undefined, freq: 8 })
   }) },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant('bundle' as const), domain: fc.constantFrom(own, x, y), remove: fc.boolean() }) },
+  { weight: 4, arbitrary: fc.record({
+    kind: fc.constant('revocation' as const), id: fc.constantFrom('r', 's', 't'),
+    of: fc.constantFrom('svid' as const, 'spiffe_id' as const, 'node' as const, undefined), path: fc.constantFrom(...paths)
+  }) },
   { weight: 8, arbitrary: fc.record({ kind: fc.constant('catchUp' as const), replica }) },
   { weight: 1, arbitrary: fc.record({ kind: fc.constantFrom('everything' as const, 'compact' as const, 'restore' as const), replica }) },
   { weight: 4, arbitrary: fc.record({ kind: fc.constant('connect' as const), agent, replica }) },
@@ -308,6 +317,7 @@ class World {
     if (action.kind === 'entries') this.#commit({ entries: this.#entries(action.of) })
     else if (action.kind === 'agent') this.#commit({ agents: new Map([this.#attested(action.agent, action.selectors)]) })
     else if (action.kind === 'bundle') this.#commit(this.#bundleChange(action.domain, action.remove))
+    else if (action.kind === 'revocation') this.#commit({ revocations: new Map([[action.id, this.#revocation(action)]]) })
     else if (action.kind === 'catchUp') await replica?.replica.catchUp()
     else if (action.kind === 'everything') this.#commit({ ...this.#bundleChange(own, false), everything: true })
     else if (action.kind === 'compact') database.compact(database.head.number - (this.#made % 3))
@@ -350,6 +360,7 @@ class World {
     agent.cursor = undefined
     agent.entries = new Map()
     agent.bundles = new Map()
+    agent.revocations = new Map()
   }
 
   #commit (change: ModelChange): void {
@@ -370,6 +381,11 @@ class World {
     return new Map(of.map(([id, options]) => [id, options && makeEntry({
       ...options, id, hint: String(++this.#made), federatesWith: options.federatesWith?.filter(known) ?? []
     })]))
+  }
+
+  #revocation ({ id, of: kind, path }: Extract<Action, { readonly kind: 'revocation' }>): Revocation | undefined {
+    const at = new Date(++this.#made)
+    return kind && { id, kind, subject: idOf(path), certificateDigests: [], reason: '', revokedBy: '', revokedAt: at, expiresAt: at }
   }
 
   #attested (index: number, values: readonly string[] | undefined): [Agent['id'], Agent | undefined] {

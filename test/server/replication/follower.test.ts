@@ -18,7 +18,10 @@ class Shown {
 
   async reload (): Promise<ChangedState> {
     this.reloads++
-    return { entries: new Map(), agents: new Map(), bundles: new Map(), authorities: true }
+    return {
+      entries: new Map(), agents: new Map(), bundles: new Map(), services: new Map(), endpoints: new Map(), revocations: new Map(),
+      authorities: true
+    }
   }
 
   async apply ({ entries }: ChangedState, { number }: Cursor, anew: boolean): Promise<void> {

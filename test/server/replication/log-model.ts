@@ -296,7 +296,10 @@ class ReaderLife {
     this.last = replica.cursor
     this.tell(new Map([...replica.registry.agentIds()].map(id => [id, 'all'])))
     replica.onChange(onChange)
-    onChange({ cursor: replica.cursor, touched: new Map(), bundles: new Set(), agents: new Set() })
+    onChange({
+      cursor: replica.cursor, touched: new Map(), bundles: new Set(), agents: new Set(), reporters: new Set(),
+      mesh: { services: new Set(), endpoints: new Set() }, revocations: true
+    })
     void replica.run(this.stop.signal).catch(() => {})
   }
 
