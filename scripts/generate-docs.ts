@@ -37,7 +37,8 @@ function formatErrors (): string {
   return [
     '# Errors', '', generatedFrom('`src/spiffe/errors.ts`'), '',
     'Every refusal carries one of these codes: in logs and `--output json` as `code`, over gRPC as `google.rpc.ErrorInfo` with',
-    'domain `assay`. *Retry* says whether the same call can succeed later without anybody changing anything.', '',
+    'domain `assay` (of the Broker API: as `metadata.code` beside the standard\'s own reason). *Retry* says whether the same call can',
+    'succeed later without anybody changing anything.', '',
     '| code | gRPC status | retry | what to do |', '|---|---|---|---|', ...rows, ''
   ].join('\n')
 }

@@ -17,6 +17,7 @@ export const groups: ReadonlyArray<readonly Output[]> = [
   ],
   [
     api('broker', 'spiffe.broker', ['spiffe/broker/api.proto'], { 'spiffe.broker.API': 'broker' }),
+    api('broker-reference', 'assay.broker.v1', ['assay/broker/v1/reference.proto'], {}),
     api('types', 'spire.api.types', ['selector', 'witsvid', 'attestation', 'agent', 'x509svid', 'federationrelationship', 'federateswith',
       'jwtsvid', 'jointoken', 'bundle', 'entry', 'spiffeid', 'status', 'logger'].map(name => `spire/api/types/${name}.proto`), {}),
     server('agent', 'Agent', 'agent'),

@@ -1,3 +1,4 @@
+import { dirname, resolve } from 'node:path'
 import { z } from 'zod'
 import { pluginSchemas, type ConfiguredPlugins } from '../plugins/catalog.ts'
 import { formatProblems, readConfig, type ConfigSource } from '../runtime/config-file.ts'
@@ -6,9 +7,11 @@ import {
   type LogConfig
 } from '../runtime/config-schema.ts'
 import { SpiffeError } from '../spiffe/errors.ts'
+import { parseSpiffeId, pathOf, type SpiffeId, trustDomainOf } from '../spiffe/spiffe-id.ts'
 import { parseTrustDomain, type TrustDomain } from '../spiffe/trust-domain.ts'
 import type { KeyType } from '../x509/key-type.ts'
 import { agentCatalog, type AgentPlugins } from './agent-catalog.ts'
+import { type BrokerConfig, brokerConfigOf, brokerSchema } from './broker-config.ts'
 import { type MeshConfig, meshConfigOf, meshSchema } from './mesh-config.ts'
 
 /** What `runAgent` needs; every default is filled in. */
@@ -18,6 +21,12 @@ export interface AgentConfig extends LogConfig {
   readonly serverAddresses: readonly string[]
   /** Workload API and SDS. */
   readonly socketPath: string
+  /** Delegated Identity, Debug and Logger; `undefined`: they are not offered. */
+  readonly adminSocketPath: string | undefined
+  /** Whoever has one of these may have other workloads' identities. */
+  readonly authorizedDelegates: readonly SpiffeId[]
+  /** The Broker API; `undefined`: it is not offered. */
+  readonly broker: BrokerConfig | undefined
   readonly dataDir: string
   /** Exactly one of this, `trustBundleUrl` and `insecureBootstrap`. */
   readonly trustBundlePath: string | undefined
@@ -71,6 +80,8 @@ const agentSchema = z.strictObject({
   server_port: port.min(1, 'must be 1 to 65535').optional(),
   server_addresses: z.array(hostAndPort).min(1, 'must name at least one server').optional(),
   socket_path: text.default('/tmp/assay-agent/public/api.sock'),
+  admin_socket_path: text.optional(),
+  authorized_delegates: z.array(parsedBy(parseSpiffeId)).default([]),
   data_dir: text.default('.'),
   trust_bundle_path: text.optional(),
   trust_bundle_url: z.string().refine(isHttpsUrl, 'must be an https:// URL without a user in it').optional(),
@@ -99,7 +110,7 @@ const agentSchema = z.strictObject({
   log_file: text.optional(),
   log_format: logFormat.default('json'),
   log_source_location: z.boolean().default(false),
-  experimental: z.strictObject({ sync_interval: durationSeconds(10).default(5) }).prefault({})
+  experimental: z.strictObject({ sync_interval: durationSeconds(10).default(5), broker: brokerSchema.nullish() }).prefault({})
 })
 
 const configSchema = z.strictObject({
@@ -124,12 +135,26 @@ const configSchema = z.strictObject({
   if (given[0] !== undefined && agent.insecure_bootstrap) {
     refuse(['agent', 'insecure_bootstrap'], `must not be true when ${given[0]} is set`)
   }
+  // Who may reach workloads' socket may reach what lies beside it.
+  const tooNear = (path: string | undefined) => path !== undefined && isWithin(path, dirname(resolve(agent.socket_path)))
+  const elsewhere = 'must not be in the folder of socket_path, or below it'
+  if (tooNear(agent.admin_socket_path)) refuse(['agent', 'admin_socket_path'], elsewhere)
+  if (tooNear(agent.experimental.broker?.socket_path)) refuse(['agent', 'experimental', 'broker', 'socket_path'], elsewhere)
+  for (const [index, id] of agent.authorized_delegates.entries()) {
+    if (trustDomainOf(id) !== agent.trust_domain || pathOf(id) === '') {
+      refuse(['agent', 'authorized_delegates', String(index)], `must be a SPIFFE ID with a path in ${agent.trust_domain}`)
+    }
+  }
   if (agent.join_token !== undefined && agent.join_token_file !== undefined) {
     refuse(['agent', 'join_token_file'], 'is set beside join_token; keep one of them')
   }
   const { default_svid_name: svid, default_bundle_name: bundle, default_all_bundles_name: all } = agent.sds
   if (new Set([svid, bundle, all]).size < 3) refuse(['agent', 'sds'], 'must give three different default names')
 })
+
+function isWithin (path: string, folder: string): boolean {
+  return resolve(path).startsWith(folder === '/' ? '/' : `${folder}/`)
+}
 
 function isHttpsUrl (text: string): boolean {
   const url = text.startsWith('https://') && URL.canParse(text) ? new URL(text) : undefined
@@ -147,6 +172,9 @@ export function parseAgentConfig (source: ConfigSource): AgentConfig {
     trustDomain: agent.trust_domain,
     serverAddresses: agent.server_addresses ?? [`${bracketed(agent.server_address ?? '')}:${agent.server_port}`],
     socketPath: agent.socket_path,
+    adminSocketPath: agent.admin_socket_path,
+    authorizedDelegates: agent.authorized_delegates,
+    broker: brokerConfigOf(agent.experimental.broker ?? undefined),
     dataDir: agent.data_dir,
     trustBundlePath: agent.trust_bundle_path,
     trustBundleUrl: agent.trust_bundle_url,

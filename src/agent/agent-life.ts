@@ -35,6 +35,8 @@ export interface AgentLifeOptions {
   /** `undefined` when nothing may be kept. */
   readonly cacheFile: CacheFile | undefined
   readonly onSynced: () => void
+  /** There is a newer SVID of the agent's own. */
+  readonly onRenewed: () => void
   readonly clock: Clock
   readonly log: Logger
   readonly random: () => number
@@ -134,7 +136,7 @@ export class AgentLife {
   }
 
   async #keepInStep (svid: AgentSvid, signal: AbortSignal): Promise<void> {
-    const { config, identities, revocations, jwts, mesh, client, onSynced, clock, log, random } = this.#options
+    const { config, identities, revocations, jwts, mesh, client, onRenewed, onSynced, clock, log, random } = this.#options
     const keeper = this.#keeper(svid)
     const heard = () => {
       this.#trouble = undefined
@@ -142,7 +144,10 @@ export class AgentLife {
       keeper?.heard()
     }
     await runTasks(signal, [
-      signal => svid.run((csr, signal) => client.renewAgent(csr, signal), () => client.reconnect(), signal),
+      signal => svid.run((csr, signal) => client.renewAgent(csr, signal), async () => {
+        onRenewed()
+        await client.reconnect()
+      }, signal),
       signal => identities.run({
         signX509Svids: async (orders, signal) => {
           const outcomes = await client.signX509Svids(orders, signal)

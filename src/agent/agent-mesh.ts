@@ -47,6 +47,7 @@ export interface AgentMeshDeps {
 }
 
 export interface AgentMesh extends AsyncDisposable {
+  readonly registry: Pick<WorkloadRegistry, 'arrivals'>
   readonly tasks: readonly Task[]
 }
 
@@ -111,6 +112,7 @@ export async function openAgentMesh (config: MeshConfig, deps: AgentMeshDeps): P
   const held = scope.move()
   const { netnsFolder } = config
   return {
+    registry,
     tasks: [
       ...node.tasks(),
       signal => reportEndpoints(registry, deps.nodeMesh, signal),

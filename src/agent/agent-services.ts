@@ -1,5 +1,6 @@
 import { attestWorkload } from '../attestation/workload/attest-workload.ts'
 import type { AttestationMetrics } from '../attestation/workload/attestation-metrics.ts'
+import type { PinnedProcess } from '../attestation/workload/pinned-process.ts'
 import type { WorkloadAttestor } from '../attestation/workload/workload-attestor.ts'
 import type { CallContext } from '../rpc/call.ts'
 import { healthService } from '../rpc/health.ts'
@@ -30,6 +31,7 @@ export interface AgentServicesDeps {
 }
 
 export type AttestCaller = (context: CallContext) => Promise<readonly Selector[]>
+export type AttestProcess = (process: PinnedProcess, context: Pick<CallContext, 'log' | 'signal'>) => Promise<readonly Selector[]>
 
 export interface AttestCallersDeps {
   readonly attestors: readonly WorkloadAttestor[]
@@ -37,11 +39,16 @@ export interface AttestCallersDeps {
   readonly metrics: AttestationMetrics
 }
 
+/** Attests a process for a call. */
+export function attestProcesses ({ attestors, clock, metrics }: AttestCallersDeps): AttestProcess {
+  return (process, { log, signal }) => attestWorkload(process, { attestors, clock, log, metrics }, signal)
+}
+
 /** Attests who calls over a Unix socket. */
-export function attestCallers ({ attestors, clock, metrics }: AttestCallersDeps): AttestCaller {
+export function attestCallers (attest: AttestProcess): AttestCaller {
   return async context => {
     if (context.caller.kind !== 'unix') throw new SpiffeError('workload_attestation_failed', 'the caller is not a local process')
-    return await attestWorkload(context.caller.peer, { attestors, clock, log: context.log, metrics }, context.signal)
+    return await attest(context.caller.peer, context)
   }
 }
 

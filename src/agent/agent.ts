@@ -3,20 +3,25 @@ import { attestationMetrics } from '../attestation/workload/attestation-metrics.
 import { startPlugins, type StartedPlugins } from '../plugins/catalog.ts'
 import { serveDiagnostics } from '../rpc/serve-diagnostics.ts'
 import { openRpcServer, type RpcServer } from '../rpc/server.ts'
+import type { TlsIdentity } from '../rpc/tls-identity.ts'
 import { systemClock, type Clock } from '../runtime/clock.ts'
 import type { Logger } from '../runtime/logger.ts'
 import { createMetrics } from '../runtime/metrics.ts'
 import { runTasks } from '../runtime/tasks.ts'
+import { Watchable } from '../runtime/watchable.ts'
 import { SpiffeError } from '../spiffe/errors.ts'
+import { openAgentBroker } from './agent-broker.ts'
 import { agentCatalog, type AgentPlugins } from './agent-catalog.ts'
 import type { AgentConfig } from './agent-config.ts'
+import { openAgentAdmin } from './agent-admin.ts'
 import { AgentLife } from './agent-life.ts'
 import { agentMetrics } from './agent-metrics.ts'
 import { openAgentMesh } from './agent-mesh.ts'
-import { agentServices, attestCallers } from './agent-services.ts'
+import { agentServices, attestCallers, attestProcesses } from './agent-services.ts'
 import { CacheFile } from './cache/cache-file.ts'
 import type { NodeCache } from './cache/node-cache.ts'
 import { usableCache } from './cache/usable-cache.ts'
+import { attestByPid, findByNamespace } from './follow-workload.ts'
 import { askForHandover, handoverPath, openHandover } from './handover.ts'
 import { identitySource } from './identity-source.ts'
 import { readJoinToken } from './join.ts'
@@ -77,6 +82,8 @@ export async function runAgent (config: AgentConfig, signal: AbortSignal, option
   const metrics = createMetrics({ prefix: 'assay_agent' })
   const counters = agentMetrics(metrics, { identities, svids })
   const cacheFile = cacheFileOf(config, plugins)
+  const ownIdentity = new Watchable<TlsIdentity | undefined>(undefined)
+  let lastSync: Date | undefined
   const nodeMesh = options.mesh ?? (config.mesh === undefined ? undefined : openNodeMesh())
   const life: AgentLife = new AgentLife({
     config,
@@ -89,7 +96,11 @@ export async function runAgent (config: AgentConfig, signal: AbortSignal, option
     client,
     cacheFile,
     mesh: nodeMesh,
-    onSynced: () => counters.synced(),
+    onRenewed: () => ownIdentity.set(life.svid?.identity),
+    onSynced: () => {
+      lastSync = clock.now()
+      counters.synced()
+    },
     clock,
     log,
     random
@@ -100,7 +111,8 @@ export async function runAgent (config: AgentConfig, signal: AbortSignal, option
   const ready = async () => {
     if (!identities.synced) throw life.trouble ?? new SpiffeError('server_initializing', 'the agent has not synchronised yet')
   }
-  const attest = attestCallers({ attestors: plugins.all('WorkloadAttestor'), clock, metrics: attestationMetrics(metrics) })
+  const attestProcess = attestProcesses({ attestors: plugins.all('WorkloadAttestor'), clock, metrics: attestationMetrics(metrics) })
+  const attest = attestCallers(attestProcess)
   const services = agentServices(config, {
     identities,
     revocations,
@@ -115,9 +127,18 @@ export async function runAgent (config: AgentConfig, signal: AbortSignal, option
   predecessor?.check()
   const { path } = await rpc.listenUnix({ path: config.socketPath, mode: 0o777, takeOver })
   log.info({ socket: path, takeOver }, 'agent socket is open')
+  const delegable = identitySource(identities, jwts, client, 'delegable')
+  const attestPid = attestByPid(attestProcess, clock)
+  const admin = config.adminSocketPath === undefined ? undefined : scope.use(await openAgentAdmin(config.adminSocketPath, config, {
+    identities, delegable, attest, attestPid, clock, log,
+    debug: { chain: () => life.svid?.identity.chain, bundle: () => identities.bundle, svids, jwts, lastSync: () => lastSync, clock }
+  }, takeOver))
   const mesh = config.mesh === undefined || nodeMesh === undefined ? undefined : scope.use(await openAgentMesh(config.mesh, {
     trustDomain, dataDir, identities, nodeMesh, attest, attestors: plugins.all('WorkloadAttestor'), takeOver, clock, log,
     revoked: signal => revocations.watch(signal)
+  }))
+  const broker = config.broker === undefined ? undefined : scope.use(openAgentBroker(config.broker, {
+    identities, delegable, attestPid, findNamespace: findByNamespace(mesh?.registry, clock), identity: ownIdentity, takeOver, clock, log
   }))
   // Without a cache a successor would have nothing to go on with.
   const successors = cacheFile === undefined ? undefined : scope.use(await openHandover(handover, takeOver, log))
@@ -125,14 +146,16 @@ export async function runAgent (config: AgentConfig, signal: AbortSignal, option
 
   const serve = (signal: AbortSignal) => runTasks(signal, [
     signal => life.run(() => {
+      ownIdentity.set(life.svid?.identity)
       log.info({ socket: path }, 'agent is serving')
       onReady?.({ socketPath: path })
     }, signal),
     signal => serveDiagnostics(config, { metrics, probes: { agent: ready }, log }, signal),
+    ...broker === undefined ? [] : [broker.run],
     ...mesh?.tasks ?? []
   ])
   const successor = await untilHandedOver(serve, successors, log, signal)
-  if (successor !== undefined) await leave({ rpc, identities, clock })
+  if (successor !== undefined) await leave({ servers: [rpc, admin, broker?.rpc].filter(server => server !== undefined), identities, clock })
   log.info('agent is stopping')
 }
 
@@ -143,10 +166,10 @@ const partingMs = 5000
 
 /** The successor answers new connections already: those that are here are sent there, and no call is cut off. */
 async function leave (
-  { rpc, identities, clock }: { readonly rpc: RpcServer, readonly identities: NodeIdentities, readonly clock: Clock }
+  { servers, identities, clock }: { readonly servers: readonly RpcServer[], readonly identities: NodeIdentities, readonly clock: Clock }
 ): Promise<void> {
   await clock.sleep(acceptMs)
-  const drained = rpc.drain()
+  const drained = Promise.all(servers.map(server => server.drain()))
   identities.release()
   const enough = new AbortController()
   await Promise.race([drained, clock.sleep(partingMs, enough.signal).catch(() => undefined)])

@@ -10,7 +10,14 @@ import { Watchable } from '../runtime/watchable.ts'
 import { EntryIndex } from './entry-index.ts'
 import type { SvidCache, SvidSigner } from './svid-cache.ts'
 import { taintedKeyIds } from './tainted-roots.ts'
-import { viewKey, WorkloadView, type NodeState } from './workload-view.ts'
+import { entriesIn, type NodeState, type Scope, viewKey, WorkloadView } from './workload-view.ts'
+
+/** Every bundle this node knows. Never merged. */
+export interface NodeBundles {
+  readonly bundle: Bundle
+  /** Of all trust domains that any entry of this node federates with. */
+  readonly federatedBundles: ReadonlyMap<TrustDomain, Bundle>
+}
 
 /** Timers are not trusted for longer: the clock may jump. */
 const longestNapMs = 5000
@@ -31,10 +38,12 @@ export class NodeIdentities {
   #synced = false
   #released = false
   readonly #settled = new Watchable(0)
+  readonly #bundles: Watchable<NodeBundles>
   #wake: () => void = () => {}
 
   constructor (bundle: Bundle, svids: SvidCache, clock: Clock) {
     this.#bundle = bundle
+    this.#bundles = new Watchable<NodeBundles>({ bundle, federatedBundles: this.#federatedBundles })
     svids.setTainted(taintedKeyIds(bundle))
     this.#svids = svids
     this.#clock = clock
@@ -74,6 +83,7 @@ export class NodeIdentities {
   release (): void {
     this.#released = true
     for (const view of this.#views.values()) view.end()
+    this.#bundles.set(this.#bundles.value)
   }
 
   /** No workload of this node is anybody any more. */
@@ -91,13 +101,16 @@ export class NodeIdentities {
     this.#bundle = bundle
     this.#federatedBundles = federatedBundles
     this.#svids.setTainted(taintedKeyIds(bundle))
+    this.#bundles.set({ bundle, federatedBundles })
     this.#refresh()
   }
 
   /** Whole states of what a workload with these selectors may see; the current one first, as soon as all of it is there. */
-  async * watch (selectors: readonly Selector[], signal: AbortSignal): AsyncGenerator<WorkloadIdentity, void, undefined> {
-    const key = viewKey(selectors)
-    const view = this.#views.get(key) ?? new WorkloadView(selectors)
+  async * watch (
+    selectors: readonly Selector[], signal: AbortSignal, scope: Scope = 'all'
+  ): AsyncGenerator<WorkloadIdentity, void, undefined> {
+    const key = viewKey(selectors, scope)
+    const view = this.#views.get(key) ?? new WorkloadView(selectors, scope)
     this.#views.set(key, view)
     if (this.#released) view.end()
     view.watchers++
@@ -113,9 +126,19 @@ export class NodeIdentities {
     }
   }
 
+  /** Own and federated bundles, now and after each change of either. */
+  async * watchBundles (signal: AbortSignal): AsyncGenerator<NodeBundles, void, undefined> {
+    let told: NodeBundles | undefined
+    for await (const bundles of this.#bundles.watch(signal)) {
+      if (bundles !== told) yield bundles
+      told = bundles
+      if (this.#released) return
+    }
+  }
+
   /** Entries a workload with these selectors is entitled to, now. */
-  entriesFor (selectors: readonly Selector[]): Entry[] {
-    return this.#entries.matching(new WorkloadView(selectors).present)
+  entriesFor (selectors: readonly Selector[], scope: Scope = 'all'): readonly Entry[] {
+    return entriesIn(scope, this.#entries.matching(new WorkloadView(selectors).present))
   }
 
   /** Keeps SVIDs present and fresh until the signal aborts. */

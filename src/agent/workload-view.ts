@@ -6,6 +6,9 @@ import type { TrustDomain } from '../spiffe/trust-domain.ts'
 import { Watchable } from '../runtime/watchable.ts'
 import type { EntryIndex } from './entry-index.ts'
 
+/** `delegable`: without what makes its holder powerful at the server, which nobody gets for somebody else. */
+export type Scope = 'all' | 'delegable'
+
 /** What a view is made from: the node's present state. */
 export interface NodeState {
   readonly entries: EntryIndex
@@ -23,15 +26,17 @@ export interface NodeState {
 export class WorkloadView {
   readonly key: string
   readonly #present: ReadonlySet<string>
+  readonly #scope: Scope
   readonly #shown: Watchable<WorkloadIdentity | undefined> = new Watchable<WorkloadIdentity | undefined>(undefined)
   #wanted: readonly Entry[] = []
   #shownEntries: readonly Entry[] = []
   watchers = 0
   #ended = false
 
-  constructor (selectors: readonly Selector[]) {
+  constructor (selectors: readonly Selector[], scope: Scope = 'all') {
     this.#present = new Set(selectors.map(formatSelector))
-    this.key = viewKey(selectors)
+    this.#scope = scope
+    this.key = viewKey(selectors, scope)
   }
 
   /** The entries this view needs SVIDs for. */
@@ -43,7 +48,7 @@ export class WorkloadView {
    * other, unless an identity shown earlier has gone, is revoked or has expired: a withdrawal never waits for somebody else's signature.
    */
   refresh (state: NodeState, revision: number): void {
-    this.#wanted = state.entries.matching(this.#present)
+    this.#wanted = entriesIn(this.#scope, state.entries.matching(this.#present))
     const pairs = this.#wanted.map(entry => ({ entry, svid: state.svidOf(entry) }))
     const ready = pairs.filter((pair): pair is { entry: Entry, svid: X509Svid } => pair.svid !== undefined)
     const last = this.#shown.value
@@ -76,9 +81,16 @@ export class WorkloadView {
   }
 }
 
-/** Equal for equal sets of selectors, whatever their order. */
-export function viewKey (selectors: readonly Selector[]): string {
-  return JSON.stringify([...new Set(selectors.map(formatSelector))].toSorted())
+/** Equal for equal sets of selectors, whatever their order, seen in the same scope. */
+export function viewKey (selectors: readonly Selector[], scope: Scope = 'all'): string {
+  return JSON.stringify([scope, ...[...new Set(selectors.map(formatSelector))].toSorted()])
+}
+
+/** A server knows administrators by their ID: an ID that one entry makes powerful is so by every entry. */
+export function entriesIn (scope: Scope, entries: readonly Entry[]): readonly Entry[] {
+  if (scope === 'all') return entries
+  const powerful = new Set(entries.flatMap(({ admin, downstream, spiffeId }) => admin || downstream ? [spiffeId] : []))
+  return powerful.size === 0 ? entries : entries.filter(({ spiffeId }) => !powerful.has(spiffeId))
 }
 
 function federatedOf (entries: readonly Entry[], bundles: ReadonlyMap<TrustDomain, Bundle>): Map<TrustDomain, Bundle> {

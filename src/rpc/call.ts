@@ -31,8 +31,10 @@ export interface UnixCaller {
 export interface TlsCaller {
   readonly kind: 'tls'
   readonly connection: string
-  /** The peer's IP address and port. */
+  /** The peer's IP address and port; `unix` on a Unix socket. */
   readonly address: string
+  /** From where: a Unix socket or the loopback interface are this machine. */
+  readonly scope: 'unix' | 'loopback' | 'network'
   /** Verified against the bundle of its own trust domain when the connection was made; undefined: no certificate was shown. */
   readonly svid: VerifiedX509Svid | undefined
   drop (): void

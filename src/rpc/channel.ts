@@ -27,7 +27,7 @@ export interface ChannelLimits {
 }
 
 export interface TlsChannelOptions extends ChannelLimits {
-  /** `host:port`, or `[IPv6]:port`. */
+  /** `host:port`, `[IPv6]:port`, or `unix:/path`. */
   readonly address: string
   /** Our SVID, read at each new connection; undefined: connect anonymously. */
   readonly identity?: () => TlsIdentity | undefined
@@ -45,7 +45,8 @@ export function openUnixChannel (path: string, limits: ChannelLimits = {}): Chan
 
 /** Each connection is made with the identity of that moment; one that is open keeps the one it was made with. */
 export function openTlsChannel (options: TlsChannelOptions): Channel {
-  return new GrpcChannel(`dns:${options.address}`, new PeerCheckingCredentials(options), options)
+  const { address } = options
+  return new GrpcChannel(address.startsWith('unix:') ? address : `dns:${address}`, new PeerCheckingCredentials(options), options)
 }
 
 class GrpcChannel implements Channel {

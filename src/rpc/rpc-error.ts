@@ -47,7 +47,9 @@ export function retryAfterMsOf (error: unknown, atMostMs: number): number | unde
 
 function codeIn (details: readonly Any[]): ErrorCode | undefined {
   const info = findDetail(details, ErrorInfo)
-  return info?.domain === 'assay' && Object.hasOwn(errorCatalogue, info.reason) ? info.reason as ErrorCode : undefined
+  // Where the standard has a reason of its own, ours is among the facts beside it.
+  const code = info?.domain === 'assay' ? info.reason : info?.domain === 'spiffe.io' ? info.metadata['code'] : undefined
+  return code !== undefined && Object.hasOwn(errorCatalogue, code) ? code as ErrorCode : undefined
 }
 
 function findDetail<T, Init> (details: readonly Any[], type: MessageType<T, Init>): T | undefined {

@@ -12,7 +12,7 @@ import { openGrpcAdapter } from './grpc-adapter.ts'
 import { defaultLimits, type RpcLimits } from './limits.ts'
 import type { Listener } from './listener.ts'
 import type { ServingDeps } from './serve-call.ts'
-import { openTlsListener } from './tls-listener.ts'
+import { onTcp, onUnix, openTlsListener, type TlsListenerDeps } from './tls-listener.ts'
 import type { TlsIdentity } from './tls-identity.ts'
 import { openUnixListener } from './unix-listener.ts'
 
@@ -37,10 +37,7 @@ export interface UnixListenOptions {
   readonly takeOver?: boolean
 }
 
-export interface TlsListenOptions {
-  readonly host: string
-  /** 0: any free port. */
-  readonly port: number
+export interface TlsOptions {
   /** The server's SVID, read now and at each `refreshIdentity`. */
   readonly identity: () => TlsIdentity
   /** The bundle of one trust domain, read at each handshake. */
@@ -51,12 +48,20 @@ export interface TlsListenOptions {
   readonly clientRequired?: boolean
 }
 
+export interface TlsListenOptions extends TlsOptions {
+  readonly host: string
+  /** 0: any free port. */
+  readonly port: number
+}
+
 /** Disposing is graceful: streams end at once, single calls get up to 10 s, then everything is cut. */
 export interface RpcServer extends AsyncDisposable {
   /** @throws {SpiffeError} `socket_in_use`, `file_unusable` */
   listenUnix (options: UnixListenOptions): Promise<{ path: string }>
   /** @throws {SpiffeError} `address_unusable` */
   listenTls (options: TlsListenOptions): Promise<{ host: string, port: number }>
+  /** Mutual TLS on a Unix socket: who calls is known by SVID alone. @throws {SpiffeError} `socket_in_use`, `file_unusable` */
+  listenUnixTls (options: UnixListenOptions & TlsOptions): Promise<{ path: string }>
   /**
    * Sends clients elsewhere: nothing new is accepted, calls go on, and a connection closes with its last one.
    * @returns when there is none any more
@@ -106,12 +111,19 @@ class Server implements RpcServer {
   }
 
   async listenTls (options: TlsListenOptions): Promise<{ host: string, port: number }> {
-    const adapter = openGrpcAdapter(this.#options.services, this.#deps, this.#limits, true)
-    const { listener, address } = await openTlsListener(options, {
-      adapter, connections: this.#connections, limits: this.#limits, log: this.#options.log, clock: this.#options.clock
-    })
-    this.#listeners.push(listener)
-    return address
+    const { listen, address } = onTcp(options)
+    this.#listeners.push(await openTlsListener(options, listen, this.#tlsDeps(true)))
+    return address()
+  }
+
+  async listenUnixTls (options: UnixListenOptions & TlsOptions): Promise<{ path: string }> {
+    this.#listeners.push(await openTlsListener(options, onUnix(options), this.#tlsDeps(false)))
+    return { path: options.path }
+  }
+
+  #tlsDeps (ages: boolean): TlsListenerDeps {
+    const adapter = openGrpcAdapter(this.#options.services, this.#deps, this.#limits, ages)
+    return { adapter, connections: this.#connections, limits: this.#limits, log: this.#options.log, clock: this.#options.clock }
   }
 
   async drain (): Promise<void> {

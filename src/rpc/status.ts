@@ -2,7 +2,7 @@ import { Metadata, status as grpcStatus, type ServiceError, type StatusObject } 
 import { SpiffeError, type ErrorCode } from '../spiffe/errors.ts'
 import { decodeMessage } from '../wire/decode-message.ts'
 import { encodeMessage } from '../wire/encode-message.ts'
-import { ErrorInfo, RetryInfo, Status } from '../wire/generated/google-rpc.ts'
+import { ErrorInfo, type ErrorInfoInit, RetryInfo, Status } from '../wire/generated/google-rpc.ts'
 import { PermissionDeniedDetails, PermissionDeniedDetails_Reason as reasons } from '../wire/generated/types.ts'
 import type { Any, AnyInit } from '../wire/generated/well-known.ts'
 import type { MessageType } from '../wire/message-type.ts'
@@ -18,6 +18,13 @@ const deniedReasons: Partial<Record<ErrorCode, number>> = {
   agent_not_active: reasons.AGENT_NOT_ACTIVE,
   agent_banned: reasons.AGENT_BANNED,
   agent_must_reattest: reasons.AGENT_MUST_REATTEST
+}
+
+/** Reasons that the SPIFFE Broker API names itself (§4.8); our own code goes beside them. */
+const standardReasons: Partial<Record<ErrorCode, string>> = {
+  workload_reference_invalid: 'WORKLOAD_REFERENCE_INVALID',
+  workload_not_found: 'WORKLOAD_NOT_FOUND',
+  workload_not_entitled: 'WORKLOAD_NOT_ENTITLED'
 }
 
 /**
@@ -56,16 +63,25 @@ function refusalStatus (error: SpiffeError): StatusObject {
   const reason = deniedReasons[error.code]
   const details = [
     ...reason === undefined ? [] : [pack(PermissionDeniedDetails, { reason })],
-    pack(ErrorInfo, { reason: error.code, domain: 'assay', metadata: {
-      retry: String(error.row.retry),
-      next: error.row.next,
-      ...error.requirement === undefined ? {} : { requirement: error.requirement }
-    } }),
+    pack(ErrorInfo, errorInfo(error)),
     ...error.retryAfterMs === undefined ? [] : [pack(RetryInfo, { retryDelay: toDuration(error.retryAfterMs) })]
   ]
   const metadata = new Metadata()
   metadata.set(detailsKey, Buffer.from(encodeMessage(Status, { code, message, details })))
   return { code, details: message, metadata }
+}
+
+function errorInfo (error: SpiffeError): ErrorInfoInit {
+  const standard = standardReasons[error.code]
+  const metadata = {
+    retry: String(error.row.retry),
+    next: error.row.next,
+    ...error.requirement === undefined ? {} : { requirement: error.requirement }
+  }
+  // A status has one ErrorInfo: where the standard says which, our code is one of its facts.
+  return standard === undefined
+    ? { reason: error.code, domain: 'assay', metadata }
+    : { reason: standard, domain: 'spiffe.io', metadata: { ...metadata, code: error.code } }
 }
 
 function toDuration (ms: number): { seconds: number, nanos: number } {

@@ -1,15 +1,16 @@
-import type { AddressInfo } from 'node:net'
+import type { AddressInfo, Server } from 'node:net'
 import { createServer, type TLSSocket } from 'node:tls'
 import type { Clock } from '../runtime/clock.ts'
 import type { Logger } from '../runtime/logger.ts'
 import { SpiffeError } from '../spiffe/errors.ts'
 import { verifyX509Svid, type VerifiedX509Svid } from '../x509/verify-svid.ts'
 import type { TlsCaller } from './call.ts'
+import { claimSocketPath } from './claim-socket-path.ts'
 import type { Connections, Identified } from './connections.ts'
 import type { GrpcAdapter } from './grpc-adapter.ts'
 import type { RpcLimits } from './limits.ts'
 import type { Listener } from './listener.ts'
-import type { TlsListenOptions } from './server.ts'
+import type { TlsListenOptions, TlsOptions, UnixListenOptions } from './server.ts'
 import { contextOptions, peerChain, tlsPolicy } from './tls-identity.ts'
 
 const backlog = 4096
@@ -24,9 +25,37 @@ export interface TlsListenerDeps {
   readonly clock: Clock
 }
 
-export interface TlsListener {
-  readonly listener: Listener
-  readonly address: { readonly host: string, readonly port: number }
+/** Makes a server accept connections at its place. @returns ends that */
+export type Listen = (server: Server) => Promise<() => void>
+
+/** `address` is known once it listens. */
+export function onTcp (
+  { host, port }: TlsListenOptions
+): { readonly listen: Listen, readonly address: () => { host: string, port: number } } {
+  let bound: AddressInfo
+  return {
+    listen: server => new Promise((resolve, reject) => {
+      server.once('error', cause => {
+        reject(new SpiffeError('address_unusable', `cannot listen on ${host}:${port}: ${cause.message}`, { cause }))
+      })
+      server.listen({ host, port, backlog }, () => {
+        server.removeAllListeners('error')
+        bound = server.address() as AddressInfo
+        resolve(() => { server.close() })
+      })
+    }),
+    address: () => ({ host: bound.address, port: bound.port })
+  }
+}
+
+export function onUnix ({ path, mode = 0o770, takeOver = false }: UnixListenOptions): Listen {
+  return async server => {
+    const release = await claimSocketPath(server, path, mode, backlog, takeOver)
+    return () => {
+      release()
+      server.close()
+    }
+  }
 }
 
 /**
@@ -34,7 +63,7 @@ export interface TlsListener {
  * certificate is let in as anonymous unless `clientRequired`. A bad certificate is answered UNAUTHENTICATED on each
  * call, and the connection cut soon after. A connection ends when the client's SVID expires.
  */
-export async function openTlsListener (options: TlsListenOptions, deps: TlsListenerDeps): Promise<TlsListener> {
+export async function openTlsListener (options: TlsOptions, listen: Listen, deps: TlsListenerDeps): Promise<Listener> {
   const { adapter, connections, limits, log, clock } = deps
   const closed = new AbortController()
   const server = createServer({
@@ -47,9 +76,9 @@ export async function openTlsListener (options: TlsListenOptions, deps: TlsListe
     socket.destroy()
   })
   server.on('secureConnection', accept)
-  await listen()
+  const stopAccepting = await listen(server)
   server.on('error', error => log.error({ err: error }, 'accepting failed'))
-  const { address: host, port } = server.address() as AddressInfo
+  const isUnix = typeof server.address() === 'string'
 
   function accept (socket: TLSSocket): void {
     const address = addressOf(socket)
@@ -79,7 +108,8 @@ export async function openTlsListener (options: TlsListenOptions, deps: TlsListe
       const svid = verify(socket)
       if (svid === undefined) log.debug({ address, connection: key }, 'client shows no certificate')
       else log.debug({ address, connection: key, ...factsOf(svid) }, 'client verified')
-      const caller: TlsCaller = { kind: 'tls', connection: key, address, svid, drop: () => { socket.destroy() } }
+      const scope = isUnix ? 'unix' : isLoopback(socket.remoteAddress) ? 'loopback' : 'network'
+      const caller: TlsCaller = { kind: 'tls', connection: key, address, scope, svid, drop: () => { socket.destroy() } }
       return { caller }
     } catch (error) {
       if (error instanceof SpiffeError) return { refusal: error }
@@ -105,25 +135,13 @@ export async function openTlsListener (options: TlsListenOptions, deps: TlsListe
     clock.sleep(ms, AbortSignal.any([gone.signal, closed.signal])).then(() => socket.destroy(), () => undefined)
   }
 
-  function listen (): Promise<void> {
-    return new Promise((resolve, reject) => {
-      server.once('error', cause => {
-        reject(new SpiffeError('address_unusable', `cannot listen on ${options.host}:${options.port}: ${cause.message}`, { cause }))
-      })
-      server.listen({ host: options.host, port: options.port, backlog }, () => { server.removeAllListeners('error'); resolve() })
-    })
-  }
-
   return {
-    address: { host, port },
-    listener: {
-      stopAccepting: () => { server.close() },
-      refreshIdentity: () => server.setSecureContext(contextOptions(options.identity())),
-      drain: () => adapter.drain(),
-      close () {
-        adapter.destroy()
-        closed.abort()
-      }
+    stopAccepting,
+    refreshIdentity: () => server.setSecureContext(contextOptions(options.identity())),
+    drain: () => adapter.drain(),
+    close () {
+      adapter.destroy()
+      closed.abort()
     }
   }
 }
@@ -132,6 +150,11 @@ function factsOf ({ id, leaf, expiresAt }: VerifiedX509Svid): Readonly<Record<st
   return { spiffeId: id, serialNumber: leaf.serialNumber, expires: expiresAt.toISOString() }
 }
 
+function isLoopback (address: string | undefined): boolean {
+  return address !== undefined && /^(::ffff:)?127\.|^::1$/.test(address)
+}
+
 function addressOf ({ remoteAddress, remotePort }: { remoteAddress?: string | undefined, remotePort?: number | undefined }): string {
-  return remoteAddress?.includes(':') === true ? `[${remoteAddress}]:${remotePort}` : `${remoteAddress}:${remotePort}`
+  if (remoteAddress === undefined) return 'unix'
+  return remoteAddress.includes(':') ? `[${remoteAddress}]:${remotePort}` : `${remoteAddress}:${remotePort}`
 }

@@ -1,7 +1,8 @@
 import { closeSync } from 'node:fs'
 import type { Socket } from 'node:net'
 import { SpiffeError } from '../spiffe/errors.ts'
-import { readExecutable, readPidOf, readStartTime, sameExecutable, type Executable } from '../runtime/process-facts.ts'
+import { readExecutable, readOwner, readPidOf, readStartTime, sameExecutable, type Executable } from '../runtime/process-facts.ts'
+import { openPidfd } from './pidfd.ts'
 import { peerCredentials, peerPidfd } from './socket-options.ts'
 
 /** The process at the other end of a Unix socket, as the kernel knew it when it connected. */
@@ -20,7 +21,30 @@ export interface UnixPeer {
 
 /** Must be called in the listener's `connection` event: nothing of the connection has been read yet. */
 export function identifyPeer (socket: Socket): UnixPeer & Disposable {
-  return new PinnedPeer(socket)
+  // Pinned first, then read: what /proc says is about the pinned process if that still lives afterwards, which `check` finds out.
+  const pidfd = peerPidfd(socket)
+  return new PinnedPeer(peerCredentials(socket), pidfd)
+}
+
+/**
+ * The process that has this PID now, pinned as a caller is, for callers that name another process.
+ * @throws {SpiffeError} `caller_gone` when there is none
+ */
+export function pinProcess (pid: number): UnixPeer & Disposable {
+  const pidfd = openPidfd(pid)
+  const owner = readOwner(pid)
+  if (pidfd === 'no such process' || owner === undefined) {
+    if (typeof pidfd === 'number') closeSync(pidfd)
+    throw new SpiffeError('caller_gone', `there is no process ${pid}`)
+  }
+  const peer = new PinnedPeer({ pid, ...owner }, pidfd)
+  try {
+    peer.check()
+    return peer
+  } catch (error) {
+    peer[Symbol.dispose]()
+    throw error
+  }
 }
 
 class PinnedPeer implements UnixPeer {
@@ -32,10 +56,8 @@ class PinnedPeer implements UnixPeer {
   readonly #executable: Executable | undefined
   #closed = false
 
-  constructor (socket: Socket) {
-    // Pinned first, then read: what /proc says is about the pinned process if that still lives afterwards, which `check` finds out.
-    this.#pidfd = peerPidfd(socket)
-    const { pid, uid, gid } = peerCredentials(socket)
+  constructor ({ pid, uid, gid }: { readonly pid: number, readonly uid: number, readonly gid: number }, pidfd: number | undefined) {
+    this.#pidfd = pidfd
     this.pid = pid
     this.uid = uid
     this.gid = gid

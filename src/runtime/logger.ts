@@ -23,14 +23,40 @@ export interface LoggerOptions {
 /** Structured lines, written synchronously so that a crash loses nothing. */
 export function createLogger ({ level, file, format = 'json', sourceLocation = false }: LoggerOptions): Logger {
   const lines = pino.destination(file === undefined ? { fd: 2, sync: true } : { dest: file, append: true, mkdir: true, sync: true })
-  return pino({
+  const family: Family = { children: new Set(), sweptAt: 0 }
+  const logger = pino({
     level,
+    onChild: child => adopt(family, child),
     base: null,
     timestamp: () => `,"time":"${new Date().toISOString()}"`,
     formatters: { level: label => ({ level: label }) },
     redact: { paths: [...secretKeys, ...secretKeys.map(key => `*.${key}`)], censor: '[secret]' },
     ...sourceLocation ? { mixin: () => ({ source: sourceOf(new Error('where').stack ?? '') }) } : {}
   }, format === 'json' ? lines : { write: line => lines.write(formatTextLine(line)) })
+  families.set(logger, family)
+  return logger
+}
+
+/** The loggers that came from one: each keeps a level of its own. Most live no longer than a call. */
+interface Family { readonly children: Set<WeakRef<PinoLogger>>, sweptAt: number }
+
+const families = new WeakMap<PinoLogger, Family>()
+const sweepAfter = 1_000
+
+function adopt (family: Family, child: PinoLogger): void {
+  family.children.add(new WeakRef(child))
+  if (family.children.size < family.sweptAt * 2 + sweepAfter) return
+  for (const reference of family.children) if (reference.deref() === undefined) family.children.delete(reference)
+  family.sweptAt = family.children.size
+}
+
+/** Changes what is logged from now on, by this logger and all that came from it. */
+export function setLogLevel (logger: Logger, level: LogLevel): void {
+  logger.level = level
+  for (const child of families.get(logger)?.children ?? []) {
+    const living = child.deref()
+    if (living !== undefined) living.level = level
+  }
 }
 
 const sources = dirname(import.meta.dirname)

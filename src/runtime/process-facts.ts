@@ -16,6 +16,17 @@ export function readStartTime (pid: number): string | undefined {
   }
 }
 
+/** Effective IDs; undefined: there is no such process. */
+export function readOwner (pid: number): { readonly uid: number, readonly gid: number } | undefined {
+  try {
+    const status = readFileSync(`/proc/${pid}/status`, 'latin1')
+    const [uid, gid] = ['Uid', 'Gid'].map(name => new RegExp(`^${name}:\\t\\d+\\t(\\d+)`, 'm').exec(status)?.[1])
+    return uid === undefined || gid === undefined ? undefined : { uid: Number(uid), gid: Number(gid) }
+  } catch {
+    return undefined
+  }
+}
+
 /** Undefined when the process ended, or belongs to a user whose processes we may not inspect. */
 export function readExecutable (pid: number): Executable | undefined {
   if (pid === 0) return undefined

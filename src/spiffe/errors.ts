@@ -73,6 +73,12 @@ export const errorCatalogue = {
   connection_ambiguous: { status: 'PERMISSION_DENIED', retry: false, next: 'let only processes with the same selectors hold the socket' },
   socket_lookup_failed: { status: 'UNAVAILABLE', retry: true, next: 'run the agent as root; see docs/redirect.md for the kernel' },
   security_header_missing: { status: 'INVALID_ARGUMENT', retry: false, next: 'send the metadata workload.spiffe.io: true' },
+  delegate_not_authorized: { status: 'PERMISSION_DENIED', retry: false, next: 'add its SPIFFE ID to the agent\'s authorized_delegates' },
+  broker_not_authorized: { status: 'PERMISSION_DENIED', retry: false, next: 'add its SPIFFE ID to the agent\'s experimental.broker' },
+  reference_not_allowed: { status: 'PERMISSION_DENIED', retry: false, next: 'add the type to the broker\'s allowed_reference_types' },
+  workload_reference_invalid: { status: 'INVALID_ARGUMENT', retry: false, next: 'send one reference of a type in docs/broker.md' },
+  workload_not_found: { status: 'NOT_FOUND', retry: false, next: 'the workload ended or never was on this node; drop what it had' },
+  workload_not_entitled: { status: 'PERMISSION_DENIED', retry: true, next: 'register the workload: `assay entry create`' },
   authorization_denied: { status: 'PERMISSION_DENIED', retry: false, next: 'call over the admin socket or with an admin SVID' },
   peer_unauthenticated: { status: 'UNAUTHENTICATED', retry: false, next: 'present a valid X509-SVID of the expected trust domain' },
   // Agents and attestation

@@ -1,15 +1,24 @@
 import { once } from 'node:events'
-import { connect } from 'node:net'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { type AddressInfo, connect, createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import t from 'tap'
 import { handoverPath } from '../../src/agent/handover.ts'
-import { openUnixChannel } from '../../src/rpc/channel.ts'
+import { openTlsChannel, openUnixChannel } from '../../src/rpc/channel.ts'
 import { firstOf } from '../../src/runtime/first-of.ts'
+import { silentLogger } from '../../src/runtime/logger.ts'
+import { encodeMessage } from '../../src/wire/encode-message.ts'
+import { brokerService, WorkloadPIDReference } from '../../src/wire/generated/broker.ts'
+import { delegatedIdentityService } from '../../src/wire/generated/delegated-identity.ts'
 import { secretDiscoveryService } from '../../src/wire/generated/envoy-sds.ts'
 import { entryService } from '../../src/wire/generated/server-entry.ts'
 import { workloadService } from '../../src/wire/generated/workload.ts'
+import { splitCertificates } from '../../src/x509/certificate.ts'
 import { securityHeader } from '../fakes/agent.ts'
 import { eventually } from '../fakes/eventually.ts'
 import { startAgent, startServer, type RunningAgent, type RunningServer } from '../fakes/processes.ts'
+import { Workload } from '../faults/workload.ts'
 
 const id = (path: string) => ({ trustDomain: 'example.org', path })
 const web = 'spiffe://example.org/web'
@@ -135,3 +144,53 @@ t.test('a successor that fails, and one that may not', async t => {
     /socket_in_use/, 'an agent that keeps nothing has nothing to hand over'
   )
 })
+
+t.test('delegates and brokers are sent to the successor too', async t => {
+  await using server = await startServer()
+  const folder = await mkdtemp(join(tmpdir(), 'sockets-'))
+  t.teardown(() => rm(folder, { recursive: true, force: true }))
+  const sockets = { admin: join(folder, 'admin.sock'), broker: join(folder, 'broker.sock') }
+  const port = await freePort()
+  const brokers = [{ id: web, allowed_reference_types: [{ type_url: '*', allow_over_tcp: true }] }]
+  const config = {
+    admin_socket_path: sockets.admin,
+    authorized_delegates: [web],
+    experimental: { sync_interval: '200ms', broker: { socket_path: sockets.broker, bind_address: `127.0.0.1:${port}`, brokers } }
+  }
+  await using first = await startAgent({ server, config })
+  await register(server, first)
+  await using workload = new Workload(first.socket)
+  const { svids: [svid] } = await workload.granted(web)
+  const identity = { chain: splitCertificates(svid?.x509Svid ?? new Uint8Array()), privateKey: svid?.x509SvidKey ?? new Uint8Array() }
+
+  await using scope = new AsyncDisposableStack()
+  const reference = {
+    typeUrl: 'type.googleapis.com/spiffe.broker.WorkloadPIDReference', value: encodeMessage(WorkloadPIDReference, { pid: process.pid })
+  }
+  /** A stream of each kind, over connections of their own. */
+  const open = () => {
+    const brokerAt = (address: string) =>
+      scope.use(openTlsChannel({ address, identity: () => identity, verifyServer: () => {}, log: silentLogger })).client(brokerService)
+        .subscribeToX509SVID({ reference: { reference } }, { metadata: { 'broker.spiffe.io': 'true' } })
+    const delegate = scope.use(openUnixChannel(sockets.admin)).client(delegatedIdentityService).subscribeToX509Bundles({})
+    const all: readonly AsyncIterable<unknown>[] = [delegate, brokerAt(`unix:${sockets.broker}`), brokerAt(`127.0.0.1:${port}`)]
+    return all.map(stream => stream[Symbol.asyncIterator]())
+  }
+  const streams = open()
+  for (const stream of streams) t.equal((await stream.next()).done, false, 'a stream is open')
+  await using next = await startAgent({ server, folder: first.folder, config: { ...config, take_over: true } })
+  for (const stream of streams) t.equal((await stream.next()).done, true, 'it ends in good order')
+  await first.process.exited()
+  t.equal(first.process.exitCode, 0)
+  await eventually('the port is the successor\'s', () => next.process.lines().some(line =>
+    line['msg'] === 'broker endpoint is open' && line['port'] === port))
+  for (const stream of open()) t.equal((await stream.next()).done, false, 'and begins again at the successor')
+})
+
+async function freePort (): Promise<number> {
+  const probe = createServer()
+  await once(probe.listen(0, '127.0.0.1'), 'listening')
+  const { port } = probe.address() as AddressInfo
+  await new Promise(resolve => { probe.close(resolve) })
+  return port
+}

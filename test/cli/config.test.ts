@@ -122,6 +122,7 @@ void t.test('each key of an agent configuration is read', async t => {
     trustDomain: 'example.org',
     serverAddresses: ['server.test:8081'],
     socketPath: '/tmp/assay-agent/public/api.sock',
+    authorizedDelegates: [],
     dataDir: '.',
     trustBundlePath: undefined,
     trustBundleUrl: undefined,

@@ -240,7 +240,7 @@ interface Served {
 async function serve (t: Test, listen: Partial<TlsListenOptions> = {}, more: Partial<RpcServerOptions> = {}): Promise<Served> {
   const clock = new ManualClock(new Date())
   const identity = await ours.issue('/spire/server')
-  let caller: TlsCaller = { kind: 'tls', connection: '', address: '', svid: undefined, drop () {} }
+  let caller: TlsCaller = { kind: 'tls', connection: '', address: '', scope: 'loopback', svid: undefined, drop () {} }
   const server = openRpcServer({
     log: silentLogger, clock,
     services: [

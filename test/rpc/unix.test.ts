@@ -12,7 +12,7 @@ import { openUnixChannel, type Channel } from '../../src/rpc/channel.ts'
 import { RpcError, type RpcStatusName } from '../../src/rpc/rpc-error.ts'
 import { bind, openRpcServer, type RpcServer, type RpcServerOptions } from '../../src/rpc/server.ts'
 import { loadSocketOptions } from '../../src/rpc/socket-options.ts'
-import { identifyPeer } from '../../src/rpc/unix-peer.ts'
+import { identifyPeer, pinProcess } from '../../src/rpc/unix-peer.ts'
 import { systemClock } from '../../src/runtime/clock.ts'
 import { silentLogger } from '../../src/runtime/logger.ts'
 import { SpiffeError } from '../../src/spiffe/errors.ts'
@@ -451,3 +451,20 @@ async function lineOf (child: ChildProcessWithoutNullStreams, expected: string):
   if (!text.startsWith(expected)) throw new Error(`unexpected output ${JSON.stringify(text)}`)
   return text.trim()
 }
+
+void t.test('a process by its PID', async t => {
+  using own = pinProcess(process.pid)
+  t.match(own, { pid: process.pid, uid: process.geteuid?.(), gid: process.getegid?.(), executableKnown: true })
+  own.check()
+  const thread = readdirSync('/proc/self/task').map(Number).find(id => id !== process.pid) as number
+  t.throws(() => pinProcess(thread), { code: 'caller_gone' }, 'a thread is no process')
+
+  const child = spawn('sleep', ['60'])
+  const exit = once(child, 'exit')
+  using pinned = pinProcess(child.pid as number)
+  pinned.check()
+  child.kill('SIGKILL')
+  await exit
+  t.throws(() => pinned.check(), { code: 'caller_gone' }, 'its end is noticed')
+  t.throws(() => pinProcess(child.pid as number), { code: 'caller_gone', message: `there is no process ${child.pid}` })
+})

@@ -5,7 +5,7 @@ export interface SocketAddress { readonly host: string, readonly port: number }
 export type SocketAddresses = Readonly<Record<string, SocketAddress>>
 
 export interface Placement {
-  /** Unix sockets. */
+  /** Unix sockets; the agent's is the one that clusters lead to. */
   readonly admin: string
   readonly agent: string
   /** By the listener's name. */
@@ -39,7 +39,7 @@ export function placeEnvoyConfig (yaml: string, { admin, agent, listeners, clust
   for (const cluster of config.static_resources.clusters) {
     const [endpoint, ...more] = cluster.load_assignment.endpoints.flatMap(locality => locality.lb_endpoints.map(each => each.endpoint))
     if (endpoint === undefined || more.length > 0) throw new Error(`cluster ${cluster.name} must have one endpoint`)
-    endpoint.address = cluster.name === 'agent' ? pipe(agent) : socket(clusters, cluster.name, 'cluster')
+    endpoint.address = 'pipe' in endpoint.address ? pipe(agent) : socket(clusters, cluster.name, 'cluster')
   }
   return JSON.stringify(config)
 }

@@ -1,0 +1,39 @@
+import type { FollowedWorkload } from '../attestation/workload/followed-workload.ts'
+import type { CallContext, TlsCaller } from '../rpc/call.ts'
+import { SpiffeError } from '../spiffe/errors.ts'
+import type { WorkloadReference } from '../wire/generated/broker.ts'
+import { brokerOf, type BrokerPolicies, checkTypeAllowed } from './broker-policy.ts'
+import { parseReference, referenceIn } from './reference.ts'
+
+export interface ReferencedWorkloadsDeps {
+  readonly brokers: BrokerPolicies
+  /** @throws {SpiffeError} `workload_not_found`, `workload_attestation_failed` */
+  readonly attestPid: (pid: number, context: CallContext) => Promise<FollowedWorkload>
+  /** @throws {SpiffeError} `workload_not_found` */
+  readonly findNamespace: (name: string) => FollowedWorkload
+}
+
+/** Finds what brokers reference; nothing they say about it counts (BRK-06). */
+export class ReferencedWorkloads {
+  readonly #deps: ReferencedWorkloadsDeps
+
+  constructor (deps: ReferencedWorkloadsDeps) { this.#deps = deps }
+
+  /**
+   * @throws {SpiffeError} `workload_reference_invalid`, `reference_not_allowed`, `workload_not_found`, `workload_attestation_failed`
+   */
+  async find (message: WorkloadReference | undefined, context: CallContext): Promise<FollowedWorkload> {
+    const any = referenceIn(message)
+    const broker = brokerOf(context, this.#deps.brokers)
+    checkTypeAllowed(any.typeUrl, broker)
+    const reference = parseReference(any)
+    checkOnNode(broker.caller)
+    return reference.kind === 'process' ? await this.#deps.attestPid(reference.pid, context) : this.#deps.findNamespace(reference.name)
+  }
+}
+
+/** Every type known here means something on this node, which nobody elsewhere does. @throws {SpiffeError} `reference_not_allowed` */
+function checkOnNode ({ scope }: TlsCaller): void {
+  if (scope !== 'network') return
+  throw new SpiffeError('reference_not_allowed', 'a reference to something on this node came from another', { requirement: 'BRK-07' })
+}
