@@ -1,5 +1,6 @@
 import { joinTokenPlugin } from '../attestation/node/join-token/join-token-plugin.ts'
 import type { NodeAttestor } from '../attestation/node/node-attestor.ts'
+import { systemdPlugin } from '../attestation/workload/systemd/systemd-plugin.ts'
 import { unixPlugin } from '../attestation/workload/unix/unix-plugin.ts'
 import type { WorkloadAttestor } from '../attestation/workload/workload-attestor.ts'
 import type { Catalog } from '../plugins/catalog.ts'
@@ -33,5 +34,5 @@ export const agentCatalog: Catalog<AgentPlugins, AgentPluginHost> = {
   KeyManager: { use: 'one', plugins: [diskStatePlugin, memoryStatePlugin] },
   Sealing: { use: 'one', plugins: [fileSealingPlugin] },
   NodeAttestor: { use: 'one', plugins: [joinTokenPlugin] },
-  WorkloadAttestor: { use: 'several', plugins: [unixPlugin] }
+  WorkloadAttestor: { use: 'several', plugins: [unixPlugin, systemdPlugin] }
 }

@@ -1,5 +1,6 @@
 import { hostname } from 'node:os'
 import { join } from 'node:path'
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { adsHandlers } from '../mesh/ads/ads-handlers.ts'
 import { ProxyState } from '../mesh/ads/proxy-state.ts'
 import { superviseEnvoy } from '../mesh/envoy/supervise-envoy.ts'
@@ -81,13 +82,21 @@ export async function openAgentMesh (config: MeshConfig, deps: AgentMeshDeps): P
         admit, clock,
         states: signal => node.watch(signal),
         onStatus: status => proxy.note(status),
-        onStream: change => proxy.connected(change)
+        onStream: () => proxy.open()
       })),
       bind(meshService, meshHandlers({ node, proxy, registry, announced, envoy, settings, now: () => clock.now() }))
     ],
     log,
     clock
   }))
+  deps.nodeMesh.proxy = {
+    async settled (signal) {
+      // What was just taken over has a few turns to go until it is a state of the proxy's.
+      for (let turn = 0; turn < 3; turn++) await nextTurn()
+      for await (const _ of proxy.watch(signal)) if (proxy.hasSettled(node.views)) return
+    },
+    get refusedIds () { return new Set(proxy.refused.map(({ name }) => name)) }
+  }
   const { path } = await rpc.listenUnix({ path: config.xdsSocketPath, mode: 0o600, takeOver: deps.takeOver })
   log.info({ socket: path }, 'xds socket is open')
   const held = scope.move()

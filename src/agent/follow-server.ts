@@ -138,22 +138,29 @@ async function followOnce (
         over.abort(new Error('the stream has ended'))
       }
     },
-    signal => acknowledge(requests, identities, applied, signal),
+    signal => acknowledge(requests, deps, applied, signal),
     signal => reportEndpoints(requests, deps, signal)
   ])
   requests.close()
 }
 
-/** Says what is served: once every SVID that a step asked for is there, or could not be had. */
+/**
+ * Says what is served: once every SVID that a step asked for is there, or could not be had, and the node's proxy has answered. An SVID that
+ * the proxy refused is not served.
+ */
 async function acknowledge (
-  requests: Mailbox<SyncRequestInit>, identities: FollowDeps['identities'],
+  requests: Mailbox<SyncRequestInit>, { identities, mesh }: Pick<FollowDeps, 'identities' | 'mesh'>,
   applied: { readonly cursor: LogPlace | undefined, readonly revision: number }, signal: AbortSignal
 ): Promise<void> {
   let last = ''
   for await (const settled of identities.watchSettled(signal)) {
     const { cursor, revision } = applied
     if (cursor === undefined || settled < revision) continue
-    const request = { acknowledged: encodeCursor(cursor), unservedEntryIds: identities.unservedEntryIds }
+    await mesh?.proxy?.settled(signal)
+    const refused = mesh?.proxy?.refusedIds ?? new Set()
+    const unproxied = refused.size === 0 ? [] : [...identities.entries.values()].filter(entry => refused.has(entry.spiffeId))
+    const unserved = new Set([...identities.unservedEntryIds, ...unproxied.map(({ id }) => id)])
+    const request = { acknowledged: encodeCursor(cursor), unservedEntryIds: [...unserved] }
     const text = JSON.stringify(request)
     if (text !== last) requests.put(request)
     last = text

@@ -1,6 +1,6 @@
 import { hostname } from 'node:os'
 import type { MeshDirectory } from '../mesh/mesh-node.ts'
-import type { MeshEndpoint, MeshService } from '../mesh/mesh-state.ts'
+import type { MeshEndpoint, MeshService, Plaintext } from '../mesh/mesh-state.ts'
 import type { WorkloadRegistry } from '../mesh/workloads/workload-registry.ts'
 import { codeOf } from '../spiffe/errors.ts'
 import { parseIpAddress } from '../spiffe/ip-address.ts'
@@ -32,18 +32,19 @@ export async function reportEndpoints (registry: WorkloadRegistry, { localEndpoi
   }
 }
 
+const plaintextOf: Readonly<Record<Service['inbound'], Plaintext>> = { strict: 'refuse', permissive: 'permit', redirect: 'redirect' }
+
 function meshServiceOf ({ name, address, ports, spiffeIds, callers, inbound }: Service): MeshService {
-  return { name, address, ports, spiffeIds, callers, plaintext: inbound === 'strict' ? 'refuse' : 'permit' }
+  return { name, address, ports, spiffeIds, callers, plaintext: plaintextOf[inbound] }
 }
 
 function meshEndpointOf ({ spiffeId, address, transports }: ServiceEndpoint): MeshEndpoint {
   return { id: spiffeId, address, transport: transports[0] ?? 'mtls' }
 }
 
-/** Whoever answers there shows one of the service's identities; which one is not known before. */
-function staticEndpointsOf ({ name, spiffeIds, staticEndpoints }: Service): MeshEndpoint[] {
-  return staticEndpoints.flatMap(({ address, port }) => spiffeIds.slice(0, 1).map((id): MeshEndpoint =>
-    ({ id, address, port, transport: 'mtls', service: name })))
+/** Whoever answers there shows one of the service's identities, whichever: a connection accepts all of them. */
+function staticEndpointsOf ({ name, spiffeIds: [id], staticEndpoints }: Service): MeshEndpoint[] {
+  return id === undefined ? [] : staticEndpoints.map(({ address, port }) => ({ id, address, port, transport: 'mtls', service: name }))
 }
 
 function usableAddress (text: string): LocalEndpoint['address'] | undefined {

@@ -28,6 +28,16 @@ export interface NodeMesh {
   readonly services: NodeServices
   /** Whole states: every workload of this node that lives and has an identity. At most `mostLocalEndpoints`. */
   readonly localEndpoints: Watchable<readonly LocalEndpoint[]>
+  /** Of the node's proxy, where the agent is its control plane. */
+  proxy?: ProxyProgress
+}
+
+/** What the node's proxy has taken over. */
+export interface ProxyProgress {
+  /** Returns once every proxy that is connected has answered the newest state, and without any at once; or when the signal aborts. */
+  settled (signal: AbortSignal): Promise<void>
+  /** Names of resources that it refused, those of SVIDs among them. */
+  readonly refusedIds: ReadonlySet<string>
 }
 
 export function openNodeMesh (): NodeMesh {

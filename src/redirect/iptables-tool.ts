@@ -8,6 +8,7 @@ import { runTool, toolFailure, type ToolCall, type ToolResult } from './run-tool
 const wait = ['-w', '5']
 const programs: Readonly<Record<Family, string>> = { 4: 'iptables', 6: 'ip6tables' }
 const families: readonly Family[] = [4, 6]
+const places = families.flatMap(family => (['nat', 'filter'] as const).map(table => [table, family] as const))
 
 /**
  * iptables, on whichever of its two backends is installed. Chains of our own are filled in one step each, then linked. Not one
@@ -37,23 +38,24 @@ export const iptablesTool: RedirectTool = {
       const used = usedLinks(plan)
       await must({ words: [`${programs[family]}-restore`, ...wait, '--noflush'], input: iptablesRules(plan, family), namespace }, signal)
       for (const link of used) await connect(link, family, namespace, signal)
-      const unused = chainLinks(plan.scope).filter(({ chain }) => !used.some(link => link.chain === chain))
-      for (const link of unused) await removeLink(link, family, namespace, signal)
     }
+    const unused = chainLinks(plan.scope).filter(({ chain }) => !usedLinks(plan).some(link => link.chain === chain))
+    for (const [link, family] of await present(unused, namespace, signal)) await removeLink(link, family, namespace, signal)
   },
   async remove (scope, namespace, signal) {
-    let existed = false
-    for (const family of families) {
-      for (const link of chainLinks(scope)) existed = await removeLink(link, family, namespace, signal) || existed
-    }
-    return existed
+    const found = await present(chainLinks(scope), namespace, signal)
+    for (const [link, family] of found) await removeLink(link, family, namespace, signal)
+    return found.length > 0
   },
   async list (namespace, signal) {
     const version = await iptablesTool.find(namespace, signal)
     if (version === undefined) return []
-    const [nat, filter, nat6, filter6] = await Promise.all([4, 6].flatMap(family =>
-      (['nat', 'filter'] as const).map(table => chains(table, family as Family, namespace, signal))))
-    return redirectionsOf([...nat ?? [], ...filter ?? []], [...nat6 ?? [], ...filter6 ?? []], version)
+    const lines = await Promise.all(places.map(async ([table, family]) => {
+      const all = await rulesIn(table, family, namespace, signal)
+      return all.filter(line => /^-A ASSAY_(OUT|IN|DIRECT)_/.test(line)).map(line => ({ family, line }))
+    }))
+    const of = (wanted: Family) => lines.flat().filter(({ family }) => family === wanted).map(({ line }) => line)
+    return redirectionsOf(of(4), of(6), version)
   }
 }
 
@@ -64,29 +66,34 @@ async function connect ({ table, from, chain }: ChainLink, family: Family, names
   if (!present.ok) await must(words(['-I', from]), signal)
 }
 
-/** @returns whether there was such a chain */
-async function removeLink (
-  { table, from, chain }: ChainLink, family: Family, namespace: OpenNamespace | undefined, signal: AbortSignal
-): Promise<boolean> {
+/** Those of the chains that there are. */
+async function present (
+  links: readonly ChainLink[], namespace: OpenNamespace | undefined, signal: AbortSignal
+): Promise<(readonly [ChainLink, Family])[]> {
+  const all = await Promise.all(places.map(async ([table, family]) => {
+    const lines = new Set(await rulesIn(table, family, namespace, signal))
+    return links.filter(link => link.table === table && lines.has(`-N ${link.chain}`)).map(link => [link, family] as const)
+  }))
+  return all.flat()
+}
+
+async function removeLink ({ table, from, chain }: ChainLink, family: Family, namespace: OpenNamespace | undefined, signal: AbortSignal) {
   const call = (...words: string[]): ToolCall => ({ words: [programs[family], ...wait, '-t', table, ...words], namespace })
-  const listed = await run(call('-S', chain), signal)
-  if (!listed.ok) {
-    const failure = toolFailure(call('-S', chain), listed)
-    if (failure.code === 'redirect_unavailable') throw failure
-    return false
-  }
   while ((await run(call('-D', from, '-j', chain), signal)).ok);
   await must(call('-F', chain), signal)
   await must(call('-X', chain), signal)
-  return true
 }
 
-/** Lines of `iptables -S -v` that are in chains of ours. */
-async function chains (
-  table: 'nat' | 'filter', family: Family, namespace: OpenNamespace | undefined, signal: AbortSignal
+/** Lines of `iptables -S -v`. A kernel without the table has no rules in it. */
+async function rulesIn (
+  table: ChainLink['table'], family: Family, namespace: OpenNamespace | undefined, signal: AbortSignal
 ): Promise<string[]> {
-  const text = await must({ words: [programs[family], ...wait, '-t', table, '-S', '-v'], namespace }, signal)
-  return text.split('\n').filter(line => /^-A ASSAY_(OUT|IN|DIRECT)_/.test(line))
+  const call: ToolCall = { words: [programs[family], ...wait, '-t', table, '-S', '-v'], namespace }
+  const listed = await run(call, signal)
+  if (listed.ok) return listed.stdout.split('\n')
+  const failure = toolFailure(call, listed)
+  if (failure.code === 'redirect_unavailable') throw failure
+  return []
 }
 
 function redirectionsOf (ipv4: readonly string[], ipv6: readonly string[], tool: string): Redirection[] {

@@ -15,7 +15,10 @@ export interface ToolCall {
 
 export interface ToolResult { readonly ok: boolean, readonly stdout: string, readonly stderr: string }
 
-/** @returns `undefined` when there is no such program. @throws the signal's reason when it aborts; {SpiffeError} `redirect_failed` */
+/**
+ * @returns `undefined` when there is no such program
+ * @throws {SpiffeError} `redirect_failed`, `redirect_unavailable`. When the signal aborts, its reason.
+ */
 export async function runTool ({ words, input = '', namespace }: ToolCall, signal: AbortSignal): Promise<ToolResult | undefined> {
   signal.throwIfAborted()
   const [program, ...rest] = namespace === undefined ? words : ['nsenter', '--net=/proc/self/fd/3', ...words] as [string, ...string[]]
@@ -40,8 +43,9 @@ export async function runTool ({ words, input = '', namespace }: ToolCall, signa
     return isAbsent ? undefined : { ok: status === 0, stdout, stderr }
   } catch (error) {
     signal.throwIfAborted()
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
-    throw error
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+    if (namespace === undefined) return undefined
+    throw new SpiffeError('redirect_unavailable', 'nsenter is not installed', { cause: error })
   }
 }
 

@@ -60,6 +60,9 @@ export class DeltaSession {
 
   constructor (options: DeltaSessionOptions) { this.#options = options }
 
+  /** Whether Envoy has been told everything and has said what it thinks of it. */
+  get settled (): boolean { return this.#view !== undefined && this.#due.size === 0 && this.#unconfirmed.size === 0 }
+
   /** @throws {SpiffeError} `argument_invalid` beyond the limits */
   receive (request: DeltaRequest): void {
     checkNames(request.subscribe)

@@ -66,10 +66,15 @@ export class EndpointReports {
 
   /** Of a stream that begins; once it says something it takes the place of an earlier one of the same agent. Close what this returns. */
   open (agentId: SpiffeId): EndpointReport {
+    let ended = false
     const report: EndpointReport = {
-      say: endpoints => this.#say(agentId, report, endpoints),
+      // A message may still be on its way through when its stream has ended: nobody would take it back.
+      say: endpoints => { if (!ended) this.#say(agentId, report, endpoints) },
       // What was written stays: a node whose agent is away is not gone.
-      [Symbol.dispose]: () => this.#end(agentId, report)
+      [Symbol.dispose]: () => {
+        ended = true
+        this.#end(agentId, report)
+      }
     }
     return report
   }

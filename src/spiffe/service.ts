@@ -6,9 +6,12 @@ import type { SpiffeId } from './spiffe-id.ts'
 export type ServiceProtocol = 'tcp' | 'http' | 'http2' | 'grpc'
 export const serviceProtocols: readonly ServiceProtocol[] = ['tcp', 'http', 'http2', 'grpc']
 
-/** `strict`: only callers that show an identity; `permissive`: plain text as well, while a service moves in. */
-export type InboundMode = 'strict' | 'permissive'
-export const inboundModes: readonly InboundMode[] = ['strict', 'permissive']
+/**
+ * `strict`: only callers that show an identity; `permissive`: plain text as well, while a service moves in; `redirect`: plain HTTP is told
+ * to come by `https:`, and nothing else is let in.
+ */
+export type InboundMode = 'strict' | 'permissive' | 'redirect'
+export const inboundModes: readonly InboundMode[] = ['strict', 'permissive', 'redirect']
 
 export interface ServicePort {
   /** A DNS label; empty where there is no need to tell ports apart. */

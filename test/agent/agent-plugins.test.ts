@@ -1,6 +1,7 @@
 import { once } from 'node:events'
-import { existsSync, realpathSync } from 'node:fs'
+import { existsSync, mkdtempSync, realpathSync, rmSync } from 'node:fs'
 import { createServer, type AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
 import { z } from 'zod'
@@ -10,6 +11,7 @@ import { entryService } from '../../src/wire/generated/server-entry.ts'
 import { workloadService } from '../../src/wire/generated/workload.ts'
 import { securityHeader, startTestAgent } from '../fakes/agent.ts'
 import { startTestServer } from '../fakes/server.ts'
+import { FakeSystemd } from '../fakes/systemd.ts'
 
 const pluginsOf = (section: unknown) => z.strictObject(pluginSchemas(agentCatalog)).parse(section)
 
@@ -27,6 +29,28 @@ await t.test('the workload attestor does as it is configured', async t => {
   })
   t.equal(results[0]?.status?.code, 0)
   t.equal(await firstId(agent.workload), 'spiffe://example.org/by-path')
+})
+
+await t.test('the systemd attestor, beside the one for Unix', async t => {
+  const folder = mkdtempSync(join(tmpdir(), 'assay-'))
+  t.teardown(() => rmSync(folder, { recursive: true }))
+  const bus = join(folder, 'bus')
+  await using systemd = await FakeSystemd.listen(bus)
+  systemd.units.set(process.pid, { id: 'web.service', fragmentPath: '/etc/systemd/system/web.service' })
+  await using server = await startTestServer()
+  const plugins = pluginsOf({ WorkloadAttestor: { unix: {}, systemd: { plugin_data: { bus_socket_path: bus } } } })
+  await using agent = await startTestAgent(server, { config: { plugins } })
+  const trustDomain = 'example.org'
+  const entryWith = (path: string, ...values: string[]) => ({
+    spiffeId: { trustDomain, path },
+    parentId: { trustDomain, path: agent.path },
+    selectors: [{ type: 'unix', value: `uid:${process.getuid?.()}` }, ...values.map(value => ({ type: 'systemd', value }))]
+  })
+  const { results } = await server.admin.client(entryService).batchCreateEntry({
+    entries: [entryWith('/other', 'id:other.service'), entryWith('/web', 'id:web.service', 'fragment_path:/etc/systemd/system/web.service')]
+  })
+  t.strictSame(results.map(({ status }) => status?.code), [0, 0])
+  t.equal(await firstId(agent.workload), 'spiffe://example.org/web')
 })
 
 await t.test('the key manager says whether and where the agent\'s identity stays', async t => {

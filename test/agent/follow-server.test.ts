@@ -240,6 +240,22 @@ t.test('services and endpoints are taken over with the step they come in', async
   t.same(services.state.services.size + services.state.endpoints.size, 0, 'a snapshot that does not name them')
 })
 
+t.test('nothing is acknowledged before the node\'s proxy has answered; an SVID that it refused is not served', async t => {
+  const mesh = meshOf()
+  const { promise: answered, resolve: answer } = Promise.withResolvers<void>()
+  mesh.proxy = { settled: () => answered, refusedIds: new Set([idOf('/b')]) }
+  await using agent = await setUp({ mesh })
+  const stream = await agent.stream(0)
+  const entries = ['a', 'b'].map(id => encodeEntry(entry(id)))
+  await stream.send({ cursor: at(7), snapshot: true, entries, bundles: [encodeBundle(agent.own)] })
+  await until(() => ['a', 'b'].every(id => agent.svids.svidOf([...agent.identities.entries.values()].find(one => one.id === id)!)))
+  const acknowledged = () => stream.requests.filter(request => request.acknowledged !== undefined)
+  t.same(acknowledged(), [], 'the SVIDs are there, the proxy has not answered')
+  answer()
+  await until(() => acknowledged().length > 0)
+  t.match(acknowledged(), [{ acknowledged: at(7), unservedEntryIds: ['b'] }])
+})
+
 t.test('a service or an endpoint that cannot be read is none', async t => {
   const mesh = meshOf()
   await using agent = await setUp({ mesh })

@@ -13,13 +13,16 @@ import type { WorkloadAttestor } from '../../src/attestation/workload/workload-a
 import { systemClock } from '../../src/runtime/clock.ts'
 import { silentLogger } from '../../src/runtime/logger.ts'
 import { formatSelector } from '../../src/spiffe/selector.ts'
+import { needsNamespaces } from '../fakes/namespace.ts'
 import { Shell } from '../fakes/shell.ts'
-import { isRoot, until } from './real-process.ts'
+import { isRoot, mayWrite, until } from './real-process.ts'
 
 const signal = new AbortController().signal
 const needsRoot = isRoot ? false : 'needs root'
 const isGrouped = ['', 'unified/'].some(folder => existsSync(`/sys/fs/cgroup/${folder}cgroup.procs`))
 const needsGroups = isGrouped ? false : 'needs control groups of version 2'
+const lastPid = '/proc/sys/kernel/ns_last_pid'
+const needsNumbers = mayWrite(lastPid) ? false : `needs to write ${lastPid}`
 const unix = createUnixAttestor({ discoverWorkloadPath: false, workloadSizeLimit: 0 })
 const none: SocketDiagnosis = { connection: () => undefined, listeners: () => [], [Symbol.dispose] () {} }
 
@@ -185,7 +188,7 @@ void t.test('forks of one program are one workload; those that differ are none',
   connection.accepted.destroy()
 })
 
-void t.test('a number that another process is given', { skip: needsRoot }, async t => {
+void t.test('a number that another process is given', { skip: needsNumbers }, async t => {
   using sockets = openSocketDiagnosis()
   await using server = await listen('127.0.0.1')
   const shell = await Shell.start()
@@ -197,7 +200,7 @@ void t.test('a number that another process is given', { skip: needsRoot }, async
   await shell.end()
   for (let attempt = 0; attempt < 50; attempt++) {
     // The kernel hands out the number after this one next, unless somebody else is faster.
-    writeFileSync('/proc/sys/kernel/ns_last_pid', String(shell.pid - 1))
+    writeFileSync(lastPid, String(shell.pid - 1))
     await using next = await Shell.start()
     if (next.pid !== shell.pid) continue
     const again = await connect(next, server)
@@ -212,7 +215,7 @@ void t.test('a number that another process is given', { skip: needsRoot }, async
   t.fail('the number was never given again')
 })
 
-void t.test('another network namespace', { skip: needsRoot }, async t => {
+void t.test('another network namespace', { skip: needsNamespaces }, async t => {
   await using inside = await Shell.start({ within: ['unshare', '--net', '--'] })
   await inside.run('ip link set lo up')
   // Both ends are in there.

@@ -1,12 +1,22 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { copyFileSync, readlinkSync } from 'node:fs'
+import { accessSync, constants, copyFileSync, readlinkSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { PinnedProcess } from '../../src/attestation/workload/pinned-process.ts'
 import { readExecutable, readStartTime, sameExecutable, type Executable } from '../../src/runtime/process-facts.ts'
 import { SpiffeError } from '../../src/spiffe/errors.ts'
 
 export const isRoot = process.getuid?.() === 0
+
+/** Also false for root where the file system is read-only. */
+export function mayWrite (path: string): boolean {
+  try {
+    accessSync(path, constants.W_OK)
+    return true
+  } catch {
+    return false
+  }
+}
 
 /** A child that runs until it is disposed. */
 export interface RealProcess extends AsyncDisposable {

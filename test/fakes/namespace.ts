@@ -1,10 +1,16 @@
-import { execFile, spawn } from 'node:child_process'
+import { execFile, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { createInterface } from 'node:readline'
 import { promisify } from 'node:util'
 import { Shell } from './shell.ts'
 
 const run = promisify(execFile)
+
+/** Why a test that makes namespaces cannot run here. */
+export const needsNamespaces: string | false =
+  ['unshare --net true', 'ip -Version'].every(words => spawnSync('sh', ['-c', words], { stdio: 'ignore' }).status === 0)
+    ? false
+    : 'needs root, and unshare and ip'
 
 /** A network namespace of a test's own; gone when disposed. Needs root, iproute2 and util-linux. */
 export class Namespace implements AsyncDisposable {

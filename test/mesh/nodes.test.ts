@@ -4,6 +4,7 @@ import { openUnixChannel, type Channel } from '../../src/rpc/channel.ts'
 import { parseSpiffeId } from '../../src/spiffe/spiffe-id.ts'
 import { meshService, type MeshStatus } from '../../src/wire/generated/agent-sync.ts'
 import { serviceRegistryService } from '../../src/wire/generated/cluster.ts'
+import { revocationService } from '../../src/wire/generated/revocation.ts'
 import { entryService } from '../../src/wire/generated/server-entry.ts'
 import { encodeSpiffeId } from '../../src/wire/spiffe-id-codec.ts'
 import { findEnvoy, until } from '../fakes/envoy.ts'
@@ -66,6 +67,13 @@ class Nodes implements AsyncDisposable {
     return result?.entry?.id ?? ''
   }
 
+  /** @returns what lifts it again */
+  async revoke (path: string): Promise<() => Promise<void>> {
+    const client = this.#admin.client(revocationService)
+    const { revocation } = await client.revoke({ spiffeId: encodeSpiffeId(parseSpiffeId(`spiffe://example.org${path}`)), reason: 'test' })
+    return async () => { await client.liftRevocation({ id: revocation?.id }) }
+  }
+
   async unregister (id: string): Promise<void> {
     await this.#admin.client(entryService).batchDeleteEntry({ ids: [id] })
   }
@@ -124,6 +132,12 @@ void t.test('two nodes: agents run their Envoys, services are reached, workloads
     return answers.every(({ body }) => body?.includes('two/c') === true)
   })
   t.strictSame(new Set(statuses), new Set([200]), 'no call is lost on the way')
+
+  const lift = await nodes.revoke('/a')
+  const refused = async () => (await a!.http('10.99.0.1', 80)).status !== 200
+  await until('an ID that is revoked to get no further', refused)
+  await lift()
+  await until('its identity to be back', called)
 
   process.kill(envoy?.pid ?? 0, 'SIGKILL')
   await until('Envoy to be started again', async () => (await nodes.status('two')).envoy?.restarts === 1)

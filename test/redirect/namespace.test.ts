@@ -4,11 +4,9 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
 import { checkNamespacePath, openNamespace } from '../../src/redirect/namespace.ts'
-import { Namespace } from '../fakes/namespace.ts'
+import { Namespace, needsNamespaces } from '../fakes/namespace.ts'
 
-const skip = process.getuid?.() === 0 ? false : 'needs root'
-
-void t.test('only a path that nobody else can change may be opened again later', { skip }, async t => {
+void t.test('only a path that nobody else can change may be opened again later', { skip: needsNamespaces }, async t => {
   await using namespace = await Namespace.open()
   // Below a folder that is root's all the way, which the tests' own may not be.
   const folder = await mkdtemp('/run/assay-test-')

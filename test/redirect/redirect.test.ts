@@ -10,12 +10,12 @@ import { applyRedirect, listRedirects, removeRedirect } from '../../src/redirect
 import { systemClock } from '../../src/runtime/clock.ts'
 import { silentLogger } from '../../src/runtime/logger.ts'
 import { formatSelector } from '../../src/spiffe/selector.ts'
-import { Acceptor, Namespace, type Arrival } from '../fakes/namespace.ts'
+import { mayWrite } from '../attestation/real-process.ts'
+import { Acceptor, Namespace, needsNamespaces, type Arrival } from '../fakes/namespace.ts'
 import { Shell } from '../fakes/shell.ts'
 
 const signal = new AbortController().signal
 const root = join(import.meta.dirname, '../..')
-const isRoot = process.getuid?.() === 0
 /** Folder that comes first on the path, so that `iptables` means its older backend. */
 const legacy = join(t.testdir({}), 'legacy')
 
@@ -31,8 +31,10 @@ function variant (name: string, tool: 'nft' | 'iptables', folder: string | undef
   const path = `${folder === undefined ? '' : `${folder}:`}${process.env['PATH']}:/usr/sbin:/sbin`
   const [program, ...words] = probe
   const works = spawnSync(program, words, { stdio: 'ignore', env: { PATH: path } }).status === 0
-  return { name, tool, path, skip: !isRoot ? 'needs root' : works ? false : `needs ${name}` }
+  return { name, tool, path, skip: needsNamespaces !== false ? needsNamespaces : works ? false : `needs ${name}` }
 }
+
+const [nft] = variants as [Variant]
 
 mkdirSync(legacy)
 for (const name of ['iptables', 'ip6tables', 'iptables-restore', 'ip6tables-restore']) {
@@ -131,6 +133,11 @@ for (const { name, tool, path, skip } of variants) {
     await connect(workload, '192.0.2.2', 9090)
     t.equal((await elsewhere.next()).port, 9090, 'what the proxy marked is not sent back to it')
 
+    if (tool === 'iptables' && nft.skip === false) {
+      await applyRedirect(plan, signal)
+      t.match(await listRedirects(here.path, signal), [{ tool: /^nftables/ }], 'nftables takes over')
+      t.equal((await listRedirects(here.path, signal)).length, 1, 'and what the other tool wrote is gone')
+    }
     t.equal(await removeRedirect(plan.scope, signal), true)
     await connect(workload, '192.0.2.2', 8080)
     t.equal((await elsewhere.next()).port, 8080, 'after: straight there again')
@@ -144,8 +151,6 @@ for (const { name, tool, path, skip } of variants) {
 async function assay (host: Namespace, ...words: string[]): Promise<string> {
   return await host.run(process.execPath, join(root, 'src/cli/main.ts'), 'redirect', ...words)
 }
-
-const [nft] = variants as [Variant]
 
 void t.test('a user of a host', { skip: nft.skip }, async t => {
   await using pair = await Namespace.openPair()
@@ -175,9 +180,12 @@ void t.test('a user of a host', { skip: nft.skip }, async t => {
   t.equal(await assay(here, 'list'), 'nothing is redirected\n')
 })
 
-const groups = ['/sys/fs/cgroup', '/sys/fs/cgroup/unified'].find(folder => existsSync(join(folder, 'cgroup.controllers')))
+const groups = ['/sys/fs/cgroup', '/sys/fs/cgroup/unified'].find(folder =>
+  existsSync(join(folder, 'cgroup.controllers')) && mayWrite(join(folder, 'cgroup.procs')))
 
-void t.test('a control group of a host', { skip: nft.skip || (groups === undefined && 'needs control groups of version 2') }, async t => {
+const needsGroups = groups === undefined ? 'needs control groups of version 2 that it may make' : false
+
+void t.test('a control group of a host', { skip: nft.skip || needsGroups }, async t => {
   await using pair = await Namespace.openPair()
   const { here, there } = pair
   // Systemd writes `-` in its units' names so.
@@ -201,7 +209,7 @@ void t.test('a control group of a host', { skip: nft.skip || (groups === undefin
   }
 })
 
-void t.test('what is refused before anything is changed', { skip: isRoot ? false : 'needs root' }, async t => {
+void t.test('what is refused before anything is changed', { skip: needsNamespaces }, async t => {
   const plan = { outboundPort: 15_001, excludePorts: [], excludeCidrs: [] }
   const apply = (path: string) => applyRedirect({ ...plan, scope: { kind: 'netns', path } }, signal)
   await t.rejects(apply('/proc/self/ns/net'), { code: 'argument_invalid', message: /namespace of this host/ })

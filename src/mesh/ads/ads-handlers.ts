@@ -18,8 +18,13 @@ export interface AdsDeps {
   readonly clock: Clock
   /** A resource was taken over, or refused. */
   readonly onStatus?: ((status: ResourceStatus) => void) | undefined
-  /** +1 when an admitted stream opens, -1 when it ends. */
-  readonly onStream?: ((change: 1 | -1) => void) | undefined
+  /** An admitted stream opens. */
+  readonly onStream?: (() => ProxyStream) | undefined
+}
+
+export interface ProxyStream extends Disposable {
+  /** Its proxy has been told all of a state, and has answered. */
+  settled (views: AdsViews): void
 }
 
 export interface ResourceStatus {
@@ -49,21 +54,19 @@ export function adsHandlers ({ admit, states, clock, onStatus, onStream }: AdsDe
       }
     }
   }
-  async function * admitted<T> (context: CallContext, serve: () => AsyncIterable<T>): AsyncGenerator<T, void, undefined> {
+  async function * admitted<T> (
+    context: CallContext, serve: (onSettled: (views: AdsViews) => void) => AsyncIterable<T>
+  ): AsyncGenerator<T, void, undefined> {
     await admit(context)
-    onStream?.(1)
-    try {
-      yield * serve()
-    } finally {
-      onStream?.(-1)
-    }
+    using stream = onStream?.()
+    yield * serve(views => stream?.settled(views))
   }
   return {
-    deltaAggregatedResources: (requests, context) => admitted(context, () => serveAdsStream({
-      requests, context, states, clock, openSession: typeUrl => deltaSession(typeUrl, eventsOf('delta', typeUrl, context))
+    deltaAggregatedResources: (requests, context) => admitted(context, onSettled => serveAdsStream({
+      requests, context, states, clock, onSettled, openSession: typeUrl => deltaSession(typeUrl, eventsOf('delta', typeUrl, context))
     })),
-    streamAggregatedResources: (requests, context) => admitted(context, () => serveAdsStream({
-      requests, context, states, clock, openSession: typeUrl => sotwSession(typeUrl, eventsOf('sotw', typeUrl, context))
+    streamAggregatedResources: (requests, context) => admitted(context, onSettled => serveAdsStream({
+      requests, context, states, clock, onSettled, openSession: typeUrl => sotwSession(typeUrl, eventsOf('sotw', typeUrl, context))
     }))
   }
 }
@@ -73,6 +76,7 @@ function deltaSession (typeUrl: string, events: SdsEvents): TypeSession<DeltaDis
   const session = new DeltaSession({ newNonce, events })
   return {
     set node (node: string) { session.node = node },
+    get settled () { return session.settled },
     receive: request => session.receive(readDeltaRequest(request)),
     update: view => session.update(view),
     next (at) {
@@ -90,6 +94,7 @@ function sotwSession (typeUrl: string, events: SdsEvents): TypeSession<Discovery
   const session = new SotwAdsSession({ newNonce, events })
   return {
     set node (node: string) { session.node = node },
+    get settled () { return session.settled },
     receive: request => session.receive(readSotwRequest(request)),
     update: view => session.update(view),
     next (at) {

@@ -13,6 +13,7 @@ interface WireRequest { readonly node: Node | undefined, readonly typeUrl: strin
 /** One type's part in a stream, of either protocol. */
 export interface TypeSession<Wire, Response> {
   node: string
+  readonly settled: boolean
   receive (request: Wire): void
   update (view: ResourceView): void
   next (at: Date): Response | undefined
@@ -24,6 +25,8 @@ export interface AdsStreamOptions<Wire extends WireRequest, Response> {
   readonly context: CallContext
   readonly clock: Clock
   readonly openSession: (typeUrl: string) => TypeSession<Wire, Response>
+  /** The proxy has been told all of a state, and has answered. */
+  readonly onSettled: (views: AdsViews) => void
 }
 
 /** One aggregated stream: each type of resource has a session of its own, so that a refusal of one type holds up no other. */
@@ -76,6 +79,7 @@ export async function * serveAdsStream<Wire extends WireRequest, Response> (
         yield answer
         acceptAll()
       }
+      if (known && [...sessions.values()].every(session => session.settled)) options.onSettled(views)
     }
   } finally {
     stop.abort()

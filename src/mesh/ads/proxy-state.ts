@@ -1,6 +1,6 @@
 import { Watchable } from '../../runtime/watchable.ts'
 import type { AdsViews } from './ads-stream.ts'
-import type { ResourceStatus } from './ads-handlers.ts'
+import type { ProxyStream, ResourceStatus } from './ads-handlers.ts'
 
 export interface Refusal { readonly typeUrl: string, readonly name: string, readonly reason: string }
 
@@ -10,19 +10,35 @@ export class ProxyState {
   readonly #held = new Map<string, string>()
   readonly #refused = new Map<string, Refusal>()
   readonly #changes = new Watchable(0)
-  #streams = 0
+  /** Each open stream, with the last state that its proxy has answered. */
+  readonly #streams = new Map<symbol, AdsViews | undefined>()
 
-  get streams (): number { return this.#streams }
+  get streams (): number { return this.#streams.size }
   get refused (): readonly Refusal[] { return [...this.#refused.values()] }
 
-  /** +1 when a proxy connects, -1 when it goes. One that is alone begins anew. */
-  connected (change: 1 | -1): void {
-    this.#streams += change
-    if (this.#streams > 0) return
-    this.#held.clear()
-    this.#refused.clear()
-    this.#changed()
+  /** A proxy connects. After the last has gone, what is known of it is forgotten: the next begins anew. */
+  open (): ProxyStream {
+    const stream = Symbol('stream')
+    this.#streams.set(stream, undefined)
+    return {
+      settled: views => {
+        if (this.#streams.get(stream) === views) return
+        this.#streams.set(stream, views)
+        this.#changed()
+      },
+      [Symbol.dispose]: () => {
+        this.#streams.delete(stream)
+        if (this.#streams.size === 0) {
+          this.#held.clear()
+          this.#refused.clear()
+        }
+        this.#changed()
+      }
+    }
   }
+
+  /** Whether every proxy that is there has been told all of a state, and has answered. */
+  hasSettled (views: AdsViews | undefined): boolean { return [...this.#streams.values()].every(answered => answered === views) }
 
   note ({ typeUrl, name, version, refusal }: ResourceStatus): void {
     if (name === undefined) return

@@ -28,6 +28,9 @@ export class SotwAdsSession {
 
   constructor (options: { readonly newNonce: () => string, readonly events: SdsEvents }) { this.#options = options }
 
+  /** Whether Envoy has said what it thinks of the last answer. */
+  get settled (): boolean { return this.#unconfirmed === undefined }
+
   /** @throws {SpiffeError} `argument_invalid` beyond the limits */
   receive (request: SotwRequest): void {
     checkNames(request.names)

@@ -111,11 +111,13 @@ async function rememberVersion (id: SpiffeId, known: string, reported: string, {
 function * messages (step: FeedStep): Generator<SyncResponseInit | Encoded<SyncResponse>> {
   const { cursor, snapshot, entries, removedEntryIds, bundles, removedTrustDomains, revocations, mesh } = step
   const items = entries.length + removedEntryIds.length + bundles.length + removedTrustDomains.length
-  if (mesh === nothingOfServices) yield * pages(step, { more: false })
-  else if (!snapshot && revocations === undefined && items === 0) yield * changePages(mesh, cursor)
-  else {
+  if (mesh === nothingOfServices) {
+    yield * pages(step, { more: false })
+  } else if (!snapshot && revocations === undefined && items === 0) {
+    yield * changePages(mesh, cursor)
+  } else {
     yield * pages(step, { more: true })
-    yield * wholePages(mesh, cursor)
+    yield * partPages(mesh, cursor)
     yield { cursor: encodeCursor(cursor) }
   }
 }
@@ -153,7 +155,7 @@ function changePages (mesh: MeshStep, cursor: Cursor): readonly Encoded<SyncResp
 }
 
 /** Part of a step; its end says up to where it leads, so that the place in these messages may be that of another agent's step. */
-function wholePages (mesh: MeshStep, cursor: Cursor): readonly Encoded<SyncResponse>[] {
+function partPages (mesh: MeshStep, cursor: Cursor): readonly Encoded<SyncResponse>[] {
   const known = parts.get(mesh) ?? [...servicePages(mesh, cursor, { more: true })].map(page => encoded(SyncResponse, page))
   parts.set(mesh, known)
   return known
