@@ -27,7 +27,7 @@ export function attestByPid (attest: AttestProcess, clock: Clock): AttestPid {
 
 /** Those of `WorkloadRegistry`. */
 interface Arrivals {
-  readonly arrivals: readonly { readonly uid: string, readonly name: string, readonly selectors: readonly Selector[] }[]
+  readonly arrivals: readonly { readonly uid: string, readonly selectors: readonly Selector[] }[]
 }
 
 /**
@@ -37,7 +37,9 @@ interface Arrivals {
  */
 export function findByNamespace (registry: Arrivals | undefined, clock: Clock): (name: string) => FollowedWorkload {
   return name => {
-    const found = registry?.arrivals.find(arrival => arrival.name === name)
+    // By the selector: a container runtime gives its workloads names of its own.
+    const named = ({ type, value }: Selector) => type === 'netns' && value === `name:${name}`
+    const found = registry?.arrivals.find(({ selectors }) => selectors.some(named))
     if (found === undefined) throw new SpiffeError('workload_not_found', `there is no network namespace ${name}`, { requirement: 'BRK-22' })
     const check = () => {
       if (registry?.arrivals.some(({ uid }) => uid === found.uid) === true) return
