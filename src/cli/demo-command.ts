@@ -7,7 +7,9 @@ export const demo = defineCommand({
     'keep-logs': switchFlag('leave the logs of all processes behind'),
     'no-namespaces': switchFlag('use two loopback addresses as nodes even where network namespaces could be made')
   },
-  details: 'One server, two node agents, one stock Envoy per node, and workloads that speak plain HTTP: one is let in, one is refused.\n' +
+  details: 'One server, two node agents, one stock Envoy per node, and workloads that speak plain HTTP. As root, with nft or iptables,\n' +
+    'they are in pods whose connections their node\'s Envoy takes: who may call whom changes as you watch. Otherwise one is let in and\n' +
+    'one is refused.\n' +
     'Stays up until Ctrl-C and leaves nothing behind.',
   examples: ['assay demo', 'assay demo --once', 'assay demo --once --no-namespaces --keep-logs'],
   async run ({ flags, terminal }) {

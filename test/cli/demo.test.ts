@@ -1,13 +1,16 @@
-import { spawn, type ChildProcess } from 'node:child_process'
+import { execFile, spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdir, mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
+import { chown, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { delimiter, join } from 'node:path'
+import { promisify } from 'node:util'
 import t from 'tap'
 import { findEnvoy } from '../fakes/envoy.ts'
+import { noNamespaces } from '../fakes/pods.ts'
 import { eventually } from '../fakes/eventually.ts'
 
 const skip = findEnvoy() === undefined ? 'there is no Envoy here; `npm test` brings one' : false
+const skipPods = skip === false ? noNamespaces() : skip
 const program = join(import.meta.dirname, '../../src/cli/main.ts')
 
 /** `assay demo` with a folder for temporary files of its own, by which all it starts can be told. */
@@ -17,10 +20,10 @@ class Demo implements AsyncDisposable {
   readonly #closed: Promise<unknown>
   output = ''
 
-  constructor (folder: string, ...flags: string[]) {
+  constructor (folder: string, flags: readonly string[] = [], { path = process.env['PATH'], uid }: { path?: string, uid?: number } = {}) {
     this.folder = folder
     this.#child = spawn(process.execPath, [program, 'demo', ...flags], {
-      env: { ...process.env, TMPDIR: folder }, stdio: ['ignore', 'pipe', 'pipe']
+      env: { ...process.env, TMPDIR: folder, PATH: path }, stdio: ['ignore', 'pipe', 'pipe'], ...uid === undefined ? {} : { uid }
     })
     for (const stream of [this.#child.stdout, this.#child.stderr]) stream?.setEncoding('utf8').on('data', text => { this.output += text })
     this.#closed = once(this.#child, 'close')
@@ -57,12 +60,72 @@ async function openFolder (scope: AsyncDisposableStack): Promise<string> {
   return folder
 }
 
-for (const [place, flags] of [['the best nodes there can be', []], ['loopback addresses', ['--no-namespaces']]] as const) {
+/** A PATH on which the programs that write a firewall's rules are of no use. */
+async function pathWithoutRedirects (scope: AsyncDisposableStack): Promise<string> {
+  const folder = await openFolder(scope)
+  for (const name of ['nft', 'iptables']) await writeFile(join(folder, name), '#!/bin/sh\nexit 1\n', { mode: 0o755 })
+  return `${folder}${delimiter}${process.env['PATH']}`
+}
+
+await t.test('demo --once with the rights shows pods behind one Envoy per node', { skip: skipPods, timeout: 120_000 }, async t => {
+  await using scope = new AsyncDisposableStack()
+  const began = performance.now()
+  const demo = scope.use(new Demo(await openFolder(scope), ['--once']))
+  t.equal(await demo.exit(), 0, 'exit code')
+  t.ok(performance.now() - began < 60_000, 'within a minute')
+  const [, first = '', changes = '', second = '', rotation = ''] =
+    /^([^]*? TLS handshakes[^\n]*)([^]*?)(\n {2}plain HTTP[^]*? TLS handshakes[^\n]*)([^]*)$/.exec(demo.output) ?? []
+  const row = (text: string, from: string, to: string, rest: string, fact: string) =>
+    t.match(text, new RegExp(`^  ${from} -> ${to} +${rest}$`, 'm'), fact)
+  const id = (name: string) => `spiffe://example\\.org/${name}`
+  row(first, 'web', 'api', `allowed +api +${id('web')}`, 'on the list')
+  row(first, 'batch', 'api', `refused +- +${id('batch')}`, 'not on it; the peer knows who it was')
+  row(first, 'db', 'api', `refused +- +${id('db')}`, 'the same on one node')
+  row(first, 'batch', 'db', `allowed +db +${id('batch')}`, 'each service has its own list')
+  row(first, 'api', 'db', `allowed +db +${id('api')}`, 'four identities')
+  t.match(first, /[1-9]\d* TLS handshakes between proxies so far: TLSv1\.3 with X25519MLKEM768, all of them/, 'TLS of each')
+
+  const took = (what: string) => t.match(changes, new RegExp(`${what}: \\d+ ms after the change was asked for`), what)
+  took('batch is refused by db')
+  t.match(changes, new RegExp(`batch -> db: refused; the peer saw ${id('batch')}`), 'a line for what changed')
+  took('pod batch calls api as web, and pod web is refused as batch')
+  t.match(changes, /api-2 -> db: refused; it came to no peer/, 'a workload of which no entry knows is nobody')
+  took('api-2 answers for api, and calls db as api')
+  row(second, 'batch', 'api', `allowed +api, api-2 +${id('web')}`, 'the entry says who is who')
+  row(second, 'web', 'api', `refused +- +${id('batch')}`, 'for both')
+  row(second, 'api-2', 'db', `allowed +db +${id('api')}`, 'the added one')
+
+  t.match(rotation, /prepare [^]* activate [^]* taint [^]* revoke [^]* what had to go is in no bundle any more/, 'a new authority')
+  const requests = Number(/(\d+) requests meanwhile, 0 failed/.exec(rotation)?.[1])
+  t.ok(requests > 50, `0 of ${requests} requests fail meanwhile`)
+  t.strictSame(await readdir(demo.folder), [], 'no file or socket is left')
+  t.strictSame(await demo.processes(), [], 'no process, hence no namespace is left')
+})
+
+await t.test('without the rights the demo says what is missing', { skip: skipPods, timeout: 60_000 }, async t => {
+  await using scope = new AsyncDisposableStack()
+  const nobody = 65_534
+  const folder = await openFolder(scope)
+  await chown(folder, nobody, nobody)
+  const demo = scope.use(new Demo(folder, ['--once'], { uid: nobody }))
+  await demo.says('it takes root to make network namespaces')
+  t.match(demo.output, /not shown: pods behind one Envoy per node/)
+  await demo.exit('SIGINT')
+  t.strictSame([await readdir(folder), await demo.processes()], [[], []], 'and leaves nothing')
+})
+
+const withoutPods = [
+  ['namespaces, where nothing can redirect', [], skipPods, /what pods send cannot be redirected to a proxy/],
+  ['loopback addresses', ['--no-namespaces'], skip, /namespaces were not wanted/]
+] as const
+for (const [place, flags, skip, missing] of withoutPods) {
   await t.test(`demo --once on ${place}`, { skip, timeout: 90_000 }, async t => {
     await using scope = new AsyncDisposableStack()
-    const demo = scope.use(new Demo(await openFolder(scope), '--once', ...flags))
+    const path = await pathWithoutRedirects(scope)
+    const demo = scope.use(new Demo(await openFolder(scope), ['--once', ...flags], { path }))
     t.equal(await demo.exit(), 0, 'exit code')
     const says = (pattern: RegExp, fact: string) => t.match(demo.output, pattern, fact)
+    says(missing, 'why there are no pods')
     says(/server's Envoy saw +spiffe:\/\/example\.org\/web +spiffe:\/\/example\.org\/batch/, 'the clients\' IDs, by the server\'s side')
     says(/client's Envoy saw +spiffe:\/\/example\.org\/backend +spiffe:\/\/example\.org\/backend/, 'the server\'s ID, by the client\'s')
     says(/TLS version +TLSv1\.3 +TLSv1\.3/, 'TLS version')
@@ -89,12 +152,21 @@ await t.test('however the demo ends, nothing stays', { skip, timeout: 180_000 },
   const folder = await openFolder(scope)
   const killed = scope.use(new Demo(folder))
   await killed.says('everything stays up until Ctrl-C')
-  t.ok((await killed.processes()).length >= 9, 'the demo, its server, agents, Envoys and workloads run; as root two namespaces too')
+  t.ok((await killed.processes()).length >= 9, 'the demo, its server, agents, Envoys and workloads run; as root namespaces too')
+  if (skipPods === false) {
+    const [, socket = ''] = /assay service list -socketPath (\S+)/.exec(killed.output) ?? []
+    await promisify(execFile)(process.execPath, [
+      program, 'service', 'update', '-name', 'db', '-address', '10.99.0.2', '-port', '80:8080/http', '-socketPath', socket,
+      '-spiffeID', 'spiffe://example.org/db', '-caller', 'spiffe://example.org/batch'
+    ])
+    await killed.says('web -> db: allowed, answered by db; the peer saw spiffe://example.org/batch')
+    t.pass('while it stays up, what is changed by hand is seen')
+  }
   await killed.exit('SIGKILL')
   await eventually('all children to end with it', async () => (await killed.processes()).length === 0)
   t.equal((await readdir(folder)).length, 1, 'a killed demo cannot remove its folder')
 
-  const stopped = scope.use(new Demo(folder, '--no-namespaces'))
+  const stopped = scope.use(new Demo(folder, ['--no-namespaces']))
   await stopped.says('everything stays up until Ctrl-C')
   t.equal((await readdir(folder)).length, 1, 'the next one removes it')
   t.equal(await stopped.exit('SIGINT'), 0, 'Ctrl-C is its ordinary end')
@@ -111,7 +183,7 @@ await t.test('a step that fails is named, with the place of the logs', { skip, t
   // No Unix socket can have a path that long.
   const folder = join(await openFolder(scope), 'x'.repeat(100))
   await mkdir(folder)
-  const demo = scope.use(new Demo(folder, '--once', '--no-namespaces'))
+  const demo = scope.use(new Demo(folder, ['--once', '--no-namespaces']))
   t.equal(await demo.exit(), 1)
   t.match(demo.output, /^failed: starting the server[^:]*: server ended \(exit code \d\)/m, 'the step')
   const logs = /^ +logs: (\S+)$/m.exec(demo.output)?.[1] ?? ''

@@ -1,11 +1,12 @@
 import { systemClock } from '../../runtime/clock.ts'
 import type { Terminal } from '../terminal.ts'
 import { findEnvoy } from './find-envoy.ts'
-import { formatFacts } from './format-facts.ts'
-import { callBoth, raiseMesh, showRotation, type Mesh } from './mesh.ts'
-import { openNetwork, type DemoNetwork } from './network.ts'
+import { openNetwork } from './network.ts'
+import { openPods } from './pods/pod-network.ts'
+import { showPods } from './pods/show-pods.ts'
+import { showCallers } from './show-callers.ts'
 import { StepFailed, Steps } from './steps.ts'
-import { Topology, type RunningServer } from './topology.ts'
+import { Topology } from './topology.ts'
 import { openWorkspace, type Workspace } from './workspace.ts'
 
 export interface DemoOptions {
@@ -54,6 +55,8 @@ async function play ({ once, namespaces }: DemoOptions, { steps, workspace, term
   const envoy = await steps.run('looking for Envoy', () => findEnvoy(terminal.environment['PATH']))
   const network = scope.use(await steps.run('making two nodes', () => openNetwork({ namespaces, folder: workspace.logs })))
   steps.say(`the nodes are ${network.description}`)
+  const place = await steps.run('making a bridge for pods on each', () => openPods(network, workspace, signal))
+  if ('pods' in place) scope.use(place.pods)
   const topology = scope.use(new Topology({ workspace, network, envoy: envoy.file, signal }))
   const lastResort = () => {
     for (const process of topology.processes) process.kill()
@@ -62,35 +65,19 @@ async function play ({ once, namespaces }: DemoOptions, { steps, workspace, term
   process.on('exit', lastResort)
   scope.defer(() => { process.off('exit', lastResort) })
 
-  const stage = await raise(topology, network, envoy.version, steps)
-  const facts = await steps.run('calling the backend as web and as batch', () => callBoth(stage, signal))
-  terminal.out(`\n${formatFacts(...facts)}\n`)
-  await steps.run('rotating under a loop of requests', () => showRotation(stage, steps, signal))
+  const toTry = 'pods' in place
+    ? await showPods({
+      topology, workspace, steps, signal, nodes: network.nodes, network: place.pods, envoy: envoy.file, clock: systemClock
+    }, terminal, scope)
+    : await showCallers({ topology, network, steps, terminal, signal, envoyVersion: envoy.version, missing: place.missing })
   if (once) {
     steps.say('done; stopping everything')
     return
   }
   steps.say('everything stays up until Ctrl-C')
-  terminal.out(`\n${howToTry(network, stage)}\n`)
+  terminal.out(`\n${toTry}\n`)
   await untilStopped(topology, signal)
   steps.say('stopping everything')
-}
-
-async function raise (
-  topology: Topology, { nodes: [one, two] }: DemoNetwork, envoyVersion: string, steps: Steps
-): Promise<Mesh & { readonly server: RunningServer }> {
-  const server = await steps.run('starting the server (SQLite) on node-1', () => topology.startServer(one))
-  const mesh = await raiseMesh({ topology, nodes: [one, two], servers: [server], envoyVersion, steps })
-  return { ...mesh, server }
-}
-
-function howToTry ({ nodes: [one] }: DemoNetwork, { webAddress, server }: Mesh & { readonly server: RunningServer }): string {
-  const prefix = one.enter.length === 0 ? '' : `${one.enter.join(' ')} `
-  return [
-    `  call the backend as web:  ${prefix}curl http://${webAddress}/`,
-    `  see the entries:          bin/assay entry show -socketPath ${server.adminSocket}`,
-    `  see the agents:           bin/assay agent list -socketPath ${server.adminSocket}`
-  ].join('\n')
 }
 
 /** Throws when one of the processes ends first. */
@@ -98,5 +85,5 @@ async function untilStopped (topology: Topology, signal: AbortSignal): Promise<v
   const stopped = Promise.withResolvers<void>()
   signal.addEventListener('abort', () => stopped.resolve(), { once: true })
   if (signal.aborted) stopped.resolve()
-  await Promise.race([stopped.promise, ...topology.processes.map(process => process.ended())])
+  await Promise.race([stopped.promise, topology.anyEnded()])
 }

@@ -13,6 +13,8 @@ export interface ManagedProcessOptions {
   readonly logFile: string
   /** Every line of its standard output. */
   readonly onLine?: (line: string) => void
+  /** Keeps standard output out of the log: it talks with us, without end. */
+  readonly talks?: boolean
 }
 
 const patienceMs = 5_000
@@ -29,7 +31,7 @@ export class ManagedProcess implements AsyncDisposable {
   #tail: string[] = []
   #failure: Error | undefined
 
-  constructor ({ name, command, logFile, onLine }: ManagedProcessOptions) {
+  constructor ({ name, command, logFile, onLine, talks = false }: ManagedProcessOptions) {
     this.name = name
     this.logFile = logFile
     this.#log = createWriteStream(logFile, { flags: 'a', mode: 0o600 })
@@ -39,9 +41,11 @@ export class ManagedProcess implements AsyncDisposable {
     for (const stream of [this.#child.stdout, this.#child.stderr]) {
       if (stream === null) continue
       createInterface({ input: stream }).on('line', line => {
-        this.#log.write(`${line}\n`)
         if (stream === this.#child.stdout) onLine?.(line)
-        this.#tail = [...this.#tail.slice(1 - linesToShow), line]
+        if (!talks || stream === this.#child.stderr) {
+          this.#log.write(`${line}\n`)
+          this.#tail = [...this.#tail.slice(1 - linesToShow), line]
+        }
         for (const waiter of this.#waiters) waiter(line)
       })
     }

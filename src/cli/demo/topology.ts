@@ -9,9 +9,11 @@ import type { Selector } from '../../spiffe/selector.ts'
 import { AccessLog } from './access-log.ts'
 import { ids, trustDomain } from './demo-ids.ts'
 import { DemoOperator } from './demo-operator.ts'
-import { ManagedProcess } from './managed-process.ts'
+import { ManagedProcess, type ManagedProcessOptions } from './managed-process.ts'
 import type { DemoNetwork, DemoNode } from './network.ts'
 import { placeEnvoyConfig, type Placement, type SocketAddress } from './place-envoy-config.ts'
+import { PodClient } from './pods/pod-client.ts'
+import type { Pod } from './pods/pod-network.ts'
 import { readJsonLine } from './read-json-line.ts'
 import { until } from './until.ts'
 import type { Workspace } from './workspace.ts'
@@ -27,6 +29,7 @@ export interface TopologyDeps {
 /** Of the workloads; short, so that people see a rotation. */
 const svidTtlSeconds = 20
 const startTimeoutMs = 20_000
+const attestsByPath = { plugins: { WorkloadAttestor: { unix: { plugin_data: { discover_workload_path: true } } } } }
 const configs = join(import.meta.dirname, '../../../envoy-configs')
 /** `.ts` in a clone, `.js` when built. */
 const extension = extname(import.meta.filename)
@@ -53,7 +56,10 @@ export class Topology implements AsyncDisposable {
   constructor (deps: TopologyDeps) { this.#deps = deps }
 
   get processes (): readonly ManagedProcess[] { return this.#processes }
+  /** Never resolves: throws once any of those that have been started has ended. */
+  async anyEnded (): Promise<never> { return await Promise.race(this.#processes.map(process => process.ended())) }
   agentSocket (node: DemoNode): string { return join(this.#deps.workspace.folder, node.name, 'agent.sock') }
+  agentFolder (node: DemoNode): string { return join(this.#deps.workspace.folder, node.name, 'data') }
 
   /** @returns where agents and operators reach it */
   async startServer (
@@ -83,28 +89,33 @@ export class Topology implements AsyncDisposable {
   async register (server: RunningServer, clients: DemoNode, servers: DemoNode): Promise<void> {
     const selectors = await this.#envoySelectors()
     await using operator = new DemoOperator(server.adminSocket)
-    for (const node of [clients, servers]) {
-      const folder = await this.#folder(node.name)
-      await operator.writeBundle(join(folder, 'bundle.pem'))
-      await operator.writeToken(nodeId(node), join(folder, 'join-token'))
-    }
+    await this.prepareAgents(operator, [clients, servers])
     const entry = (id: string, node: DemoNode) => ({ id, node: nodeId(node), selectors, ttlSeconds: svidTtlSeconds })
     await operator.register([entry(ids.web, clients), entry(ids.batch, clients), entry(ids.backend, servers)])
   }
 
-  /** It follows one of the servers, and turns to another when that is away. */
-  async startAgent (node: DemoNode, servers: readonly SocketAddress[]): Promise<void> {
+  /** The files by which their agents know the server and are known as their nodes. */
+  async prepareAgents (operator: DemoOperator, nodes: readonly DemoNode[]): Promise<void> {
+    for (const node of nodes) {
+      const folder = await this.#folder(node.name)
+      await operator.writeBundle(join(folder, 'bundle.pem'))
+      await operator.writeToken(nodeId(node), join(folder, 'join-token'))
+    }
+  }
+
+  /** It follows one of the servers, and turns to another when that is away. @param blocks beside `agent` in its configuration */
+  async startAgent (node: DemoNode, servers: readonly SocketAddress[], blocks: object = attestsByPath): Promise<void> {
     const folder = await this.#folder(node.name)
     const file = await writeJson(folder, 'agent.json', {
       agent: {
         trust_domain: trustDomain,
         server_addresses: servers.map(({ host, port }) => `${host}:${port}`),
         socket_path: this.agentSocket(node),
-        data_dir: join(folder, 'data'),
+        data_dir: this.agentFolder(node),
         trust_bundle_path: join(folder, 'bundle.pem'),
         join_token_file: join(folder, 'join-token')
       },
-      plugins: { WorkloadAttestor: { unix: { plugin_data: { discover_workload_path: true } } } }
+      ...blocks
     })
     const agent = this.#start(`${node.name}-agent`, node, assay('agent', 'run', '-config', file))
     await agent.line('that it serves', logged('agent is serving'), startTimeoutMs)
@@ -118,7 +129,7 @@ export class Topology implements AsyncDisposable {
     await writeFile(file, placeEnvoyConfig(await readFile(join(configs, config), 'utf8'), placement))
     const alone = ['--disable-hot-restart', '--concurrency', '1', '--file-flush-interval-msec', '100']
     const log = new AccessLog()
-    const process = this.#start(`${node.name}-envoy`, node, [this.#deps.envoy, '-c', file, ...alone, '-l', 'warning'], log.add)
+    const process = this.#start(`${node.name}-envoy`, node, [this.#deps.envoy, '-c', file, ...alone, '-l', 'warning'], { onLine: log.add })
     const ready = async () => await isReady(admin) ? true : undefined
     await Promise.race([until(`Envoy of ${node.name} to get its secrets`, ready, startTimeoutMs, this.#deps.signal), process.ended()])
     return { process, log }
@@ -134,13 +145,23 @@ export class Topology implements AsyncDisposable {
     return this.#start(name, node, workload('caller', host, `${port}`))
   }
 
+  /** Plain HTTP on `port`, and calls at command. */
+  async startPod (pod: Pod, port: number): Promise<PodClient> {
+    const client = new PodClient(pod)
+    const process = this.#start(`pod-${pod.name}`, pod, workload('pod', pod.name, `${port}`), { onLine: client.read, talks: true })
+    await process.line('that it listens', line => line === 'listening' || undefined, startTimeoutMs)
+    client.attach(process)
+    return client
+  }
+
   [Symbol.asyncDispose] (): Promise<void> { return this.#scope.disposeAsync() }
 
-  #start (name: string, node: DemoNode, command: readonly string[], onLine?: (line: string) => void): ManagedProcess {
+  #start (
+    name: string, { enter }: Pick<DemoNode, 'enter'>, words: readonly string[], output: Pick<ManagedProcessOptions, 'onLine' | 'talks'> = {}
+  ): ManagedProcess {
     this.#deps.signal.throwIfAborted()
     const logFile = join(this.#deps.workspace.logs, `${name}.log`)
-    const options = { name: name.replace('-', ' '), command: [...node.enter, ...command], logFile }
-    const process = this.#scope.use(new ManagedProcess(onLine === undefined ? options : { ...options, onLine }))
+    const process = this.#scope.use(new ManagedProcess({ name: name.replace('-', ' '), command: [...enter, ...words], logFile, ...output }))
     this.#processes.push(process)
     return process
   }
@@ -159,11 +180,12 @@ export class Topology implements AsyncDisposable {
   }
 }
 
-function nodeId (node: DemoNode): string {
+export function nodeId (node: DemoNode): string {
   return `spiffe://${trustDomain}/${node.name}`
 }
 
-function assay (...words: string[]): string[] {
+/** A command of this very program. */
+export function assay (...words: string[]): string[] {
   return [process.execPath, ...nodeFlags(words), join(import.meta.dirname, `../main${extension}`), ...words]
 }
 
