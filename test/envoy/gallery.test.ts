@@ -56,7 +56,8 @@ await t.test('each file of the gallery in a real Envoy, with real server and age
   await t.test('outbound-identities.yaml', async t => {
     await using own = new AsyncDisposableStack()
     const server = own.use(await startMtlsServer(callers.backend))
-    const port = await portOf(await start(own, 'outbound-identities.yaml', { ports: { 15443: server.port } }), 'out')
+    const envoy = await start(own, 'outbound-identities.yaml', { ports: { 15443: server.port } })
+    const port = await portOf(envoy, 'out')
     const ask = async (from: string) => {
       const answer = await getFrom(from, port)
       if (answer === 'refused') return answer
@@ -73,9 +74,11 @@ await t.test('each file of the gallery in a real Envoy, with real server and age
       server.cut()
       return await ask('127.0.0.3') === 503
     })
-    t.equal(await ask('127.0.0.2'), web, 'a certificate that was withdrawn is not used again; the others are')
+    t.equal(await ask('127.0.0.3'), 503, 'a certificate that was withdrawn is not used again')
+    t.equal(await ask('127.0.0.2'), web, 'the others are')
     server.become(callers.web)
-    t.equal(await ask('127.0.0.2'), 503, 'a server with another ID of the same trust domain is refused')
+    t.equal(await ask('127.0.0.2'), 503)
+    t.ok(await counted(envoy, 'cluster.backend.ssl.fail_verify_san'), 'a server with another ID of the same trust domain is refused')
     await mesh.register(batch, { ttlSeconds: 600 })
   })
 
@@ -174,9 +177,11 @@ await t.test('each file of the gallery in a real Envoy, with real server and age
     t.equal(await statusOf(inward, { as: await stranger.issue('/guest') }), 'refused', 'a domain that is not federated')
     t.match(await get(out), { status: 200, body: backend }, 'out to the partner, under our ID')
     server.become(await partner.issue('/other'))
-    t.equal((await get(out)).status, 503, 'another of the partner\'s is not spoken to')
+    t.equal((await get(out)).status, 503)
+    t.ok(await counted(envoy, 'cluster.partner.ssl.fail_verify_san'), 'another of the partner\'s is not spoken to')
     server.become(await stranger.issue('/api'))
-    t.equal((await get(out)).status, 503, 'nor a stranger')
+    t.equal((await get(out)).status, 503)
+    t.ok(await counted(envoy, 'cluster.partner.ssl.fail_verify_error'), 'nor a stranger')
   })
 
   await t.test('jwt-out.yaml to jwt-in.yaml', async t => {
@@ -224,6 +229,11 @@ await t.test('each file of the gallery in a real Envoy, with real server and age
     t.equal(await statusOf(inward, bearing(await signed(web, new Date(Date.now() - 60_000)))), 401, 'an expired token')
   })
 })
+
+/** Whether it happened; a 503 alone may have other reasons. */
+async function counted (envoy: Envoy, stat: string): Promise<boolean> {
+  return Number((await envoy.stats(stat)).get(stat)) > 0
+}
 
 /** An authorization service with one rule: `web` may read. */
 async function serveAuthorization (path: string): Promise<RpcServer> {
