@@ -50,6 +50,8 @@ export const groups: ReadonlyArray<readonly Output[]> = [
       protos: ['envoy/service/secret/v3/sds.proto', 'envoy/service/discovery/v3/ads.proto'], messages: [],
       services: { 'envoy.service.secret.v3.SecretDiscoveryService': 'secretDiscovery',
         'envoy.service.discovery.v3.AggregatedDiscoveryService': 'aggregatedDiscovery' } },
+    { file: 'envoy-authorization', packages: ['envoy.service.auth.v3'], protos: ['envoy/service/auth/v3/external_auth.proto'], messages: [],
+      services: { 'envoy.service.auth.v3.Authorization': 'authorization' } },
     { file: 'envoy-tls', packages: ['envoy.extensions.transport_sockets.tls.v3'],
       protos: ['secret', 'tls_spiffe_validator_config', 'tls'].map(name => `envoy/extensions/transport_sockets/tls/v3/${name}.proto`),
       messages: ['Secret', 'SPIFFECertValidatorConfig', 'DownstreamTlsContext', 'UpstreamTlsContext']

@@ -112,7 +112,8 @@ void t.test('two nodes: agents run their Envoys, services are reached, workloads
     throw error
   })
   const { body } = await a!.http('10.99.0.1', 80)
-  t.match(JSON.parse(body ?? '{}'), { name: 'two/c', xfcc: 'URI=spiffe://example.org/a' }, 'the workload on the other node learns who called')
+  const told = { name: 'two/c', xfcc: 'URI=spiffe://example.org/a' }
+  t.match(JSON.parse(body ?? '{}'), told, 'the workload on the other node learns who called')
   t.equal((await a!.tcp('10.99.0.1', 90)).body, 'two/c hello')
   t.not((await b!.http('10.99.0.1', 80)).status, 200, 'who is no caller of the service is refused')
   t.match(await a!.tcp('10.77.0.2', 9000), { body: 'one/a hello' }, 'a workload reaches itself')
@@ -157,10 +158,7 @@ void t.test('processes of the host itself call with the identity of whoever has 
   nodes.network.inNode('ip', 'route', 'add', '10.99.0.0/16', 'dev', 'br0')
   for (const uid of [1001, 1002]) nodes.network.inNode(assay, 'redirect', 'apply', '-uid', String(uid))
   const [alice, bob] = await Promise.all([1001, 1002].map(uid => PodWorkload.startOnNode(nodes.network, uid)))
-  await until('alice to reach the service', async () => (await alice!.http('10.99.0.1', 80)).body?.includes('xfcc":"URI') === true).catch((error: unknown) => {
-    t.comment(agent.log().split('\n').slice(-40).join('\n'))
-    throw error
-  })
+  await until('alice to reach the service', async () => (await alice!.http('10.99.0.1', 80)).body?.includes('xfcc":"URI') === true)
   const peers: (string | undefined)[] = []
   // One that could not be attested in time fails, and is tried again; none is taken for another's.
   await until('ten calls', async () => {

@@ -50,6 +50,66 @@ export const SocketOption_SocketState = {
   STATE_LISTENING: 2
 } as const
 
+export const StatusCode = {
+  Empty: 0,
+  Continue: 100,
+  OK: 200,
+  Created: 201,
+  Accepted: 202,
+  NonAuthoritativeInformation: 203,
+  NoContent: 204,
+  ResetContent: 205,
+  PartialContent: 206,
+  MultiStatus: 207,
+  AlreadyReported: 208,
+  IMUsed: 226,
+  MultipleChoices: 300,
+  MovedPermanently: 301,
+  Found: 302,
+  SeeOther: 303,
+  NotModified: 304,
+  UseProxy: 305,
+  TemporaryRedirect: 307,
+  PermanentRedirect: 308,
+  BadRequest: 400,
+  Unauthorized: 401,
+  PaymentRequired: 402,
+  Forbidden: 403,
+  NotFound: 404,
+  MethodNotAllowed: 405,
+  NotAcceptable: 406,
+  ProxyAuthenticationRequired: 407,
+  RequestTimeout: 408,
+  Conflict: 409,
+  Gone: 410,
+  LengthRequired: 411,
+  PreconditionFailed: 412,
+  PayloadTooLarge: 413,
+  URITooLong: 414,
+  UnsupportedMediaType: 415,
+  RangeNotSatisfiable: 416,
+  ExpectationFailed: 417,
+  MisdirectedRequest: 421,
+  UnprocessableEntity: 422,
+  Locked: 423,
+  FailedDependency: 424,
+  UpgradeRequired: 426,
+  PreconditionRequired: 428,
+  TooManyRequests: 429,
+  RequestHeaderFieldsTooLarge: 431,
+  InternalServerError: 500,
+  NotImplemented: 501,
+  BadGateway: 502,
+  ServiceUnavailable: 503,
+  GatewayTimeout: 504,
+  HTTPVersionNotSupported: 505,
+  VariantAlsoNegotiates: 506,
+  InsufficientStorage: 507,
+  LoopDetected: 508,
+  NotExtended: 510,
+  NetworkAuthenticationRequired: 511
+} as const
+
 export const TrafficDirection = {
   UNSPECIFIED: 0,
   INBOUND: 1,
@@ -527,6 +587,16 @@ export const GrpcService_GoogleGrpc_SslCredentials: MessageType<GrpcService_Goog
   field(3, 'certChain', DataSource)
 ])
 
+export interface HeaderMap {
+  readonly headers: ReadonlyArray<HeaderValue>
+}
+export interface HeaderMapInit {
+  readonly headers?: ReadonlyArray<HeaderValueInit> | undefined
+}
+export const HeaderMap: MessageType<HeaderMap, HeaderMapInit> = new MessageType('envoy.config.core.v3.HeaderMap', () => [
+  repeated(1, 'headers', HeaderValue)
+])
+
 export interface HeaderValue {
   readonly key: string
   readonly value: string
@@ -643,6 +713,16 @@ export interface HttpProtocolOptionsInit {
 export const HttpProtocolOptions: MessageType<HttpProtocolOptions, HttpProtocolOptionsInit> = new MessageType('envoy.config.core.v3.HttpProtocolOptions', () => [
   field(1, 'idleTimeout', Duration),
   field(3, 'maxConnectionDuration', Duration)
+])
+
+export interface HttpStatus {
+  readonly code: number
+}
+export interface HttpStatusInit {
+  readonly code?: number | undefined
+}
+export const HttpStatus: MessageType<HttpStatus, HttpStatusInit> = new MessageType('envoy.type.v3.HttpStatus', () => [
+  field(1, 'code', { name: 'envoy.type.v3.StatusCode', enum: StatusCode })
 ])
 
 export interface KeepaliveSettings {
@@ -781,6 +861,19 @@ export interface PipeInit {
 export const Pipe: MessageType<Pipe, PipeInit> = new MessageType('envoy.config.core.v3.Pipe', () => [
   field(1, 'path', 'string'),
   field(2, 'mode', 'uint32')
+])
+
+export interface QueryParameter {
+  readonly key: string
+  readonly value: string
+}
+export interface QueryParameterInit {
+  readonly key?: string | undefined
+  readonly value?: string | undefined
+}
+export const QueryParameter: MessageType<QueryParameter, QueryParameterInit> = new MessageType('envoy.config.core.v3.QueryParameter', () => [
+  field(1, 'key', 'string'),
+  field(2, 'value', 'string')
 ])
 
 export interface RateLimitSettings {

@@ -85,6 +85,19 @@ export const Struct: MessageType<Struct, StructInit> = new MessageType('google.p
   map(1, 'fields', 'string', Value)
 ])
 
+export interface Timestamp {
+  readonly seconds: bigint
+  readonly nanos: number
+}
+export interface TimestampInit {
+  readonly seconds?: bigint | number | undefined
+  readonly nanos?: number | undefined
+}
+export const Timestamp: MessageType<Timestamp, TimestampInit> = new MessageType('google.protobuf.Timestamp', () => [
+  field(1, 'seconds', 'int64'),
+  field(2, 'nanos', 'int32')
+])
+
 export interface UInt32Value {
   readonly value: number
 }
