@@ -69,10 +69,8 @@ async function pathWithoutRedirects (scope: AsyncDisposableStack): Promise<strin
 
 await t.test('demo --once with the rights shows pods behind one Envoy per node', { skip: skipPods, timeout: 120_000 }, async t => {
   await using scope = new AsyncDisposableStack()
-  const began = performance.now()
   const demo = scope.use(new Demo(await openFolder(scope), ['--once']))
   t.equal(await demo.exit(), 0, 'exit code')
-  t.ok(performance.now() - began < 60_000, 'within a minute')
   const [, first = '', changes = '', second = '', rotation = ''] =
     /^([^]*? TLS handshakes[^\n]*)([^]*?)(\n {2}plain HTTP[^]*? TLS handshakes[^\n]*)([^]*)$/.exec(demo.output) ?? []
   const row = (text: string, from: string, to: string, rest: string, fact: string) =>
@@ -178,16 +176,18 @@ await t.test('however the demo ends, nothing stays', { skip, timeout: 180_000 },
   t.strictSame([await readdir(folder), await interrupted.processes()], [[], []], 'leaves nothing either')
 })
 
-await t.test('a step that fails is named, with the place of the logs', { skip, timeout: 60_000 }, async t => {
-  await using scope = new AsyncDisposableStack()
-  // No Unix socket can have a path that long.
-  const folder = join(await openFolder(scope), 'x'.repeat(100))
-  await mkdir(folder)
-  const demo = scope.use(new Demo(folder, ['--once', '--no-namespaces']))
-  t.equal(await demo.exit(), 1)
-  t.match(demo.output, /^failed: starting the server[^:]*: server ended \(exit code \d\)/m, 'the step')
-  const logs = /^ +logs: (\S+)$/m.exec(demo.output)?.[1] ?? ''
-  t.match(demo.output, /^ {2}Error: .*sock/m, 'what it said last')
-  t.match(await readFile(join(logs, 'server.log'), 'utf8'), /sock/, 'the log tells the same')
-  t.strictSame(await demo.processes(), [], 'no process is left')
-})
+for (const [place, flags] of [['with pods where there can be', []], ['without', ['--no-namespaces']]] as const) {
+  await t.test(`a step that fails is named, with the place of the logs; ${place}`, { skip, timeout: 60_000 }, async t => {
+    await using scope = new AsyncDisposableStack()
+    // No Unix socket can have a path that long.
+    const folder = join(await openFolder(scope), 'x'.repeat(100))
+    await mkdir(folder)
+    const demo = scope.use(new Demo(folder, ['--once', ...flags]))
+    t.equal(await demo.exit(), 1)
+    t.match(demo.output, /^failed: starting the server[^:]*: server ended \(exit code \d\)/m, 'the step')
+    const logs = /^ +logs: (\S+)$/m.exec(demo.output)?.[1] ?? ''
+    t.match(demo.output, /^ {2}Error: .*sock/m, 'what it said last')
+    t.match(await readFile(join(logs, 'server.log'), 'utf8'), /sock/, 'the log tells the same')
+    t.strictSame(await demo.processes(), [], 'no process is left')
+  })
+}

@@ -1,7 +1,6 @@
 import { createHash } from 'node:crypto'
 import { createReadStream } from 'node:fs'
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
-import { request } from 'node:http'
 import { extname, join } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import { nodeFlags } from '../node-flags.ts'
@@ -9,6 +8,7 @@ import type { Selector } from '../../spiffe/selector.ts'
 import { AccessLog } from './access-log.ts'
 import { ids, trustDomain } from './demo-ids.ts'
 import { DemoOperator } from './demo-operator.ts'
+import { isEnvoyReady } from './envoy-ready.ts'
 import { ManagedProcess, type ManagedProcessOptions } from './managed-process.ts'
 import type { DemoNetwork, DemoNode } from './network.ts'
 import { placeEnvoyConfig, type Placement, type SocketAddress } from './place-envoy-config.ts'
@@ -130,7 +130,7 @@ export class Topology implements AsyncDisposable {
     const alone = ['--disable-hot-restart', '--concurrency', '1', '--file-flush-interval-msec', '100']
     const log = new AccessLog()
     const process = this.#start(`${node.name}-envoy`, node, [this.#deps.envoy, '-c', file, ...alone, '-l', 'warning'], { onLine: log.add })
-    const ready = async () => await isReady(admin) ? true : undefined
+    const ready = async () => await isEnvoyReady(admin) ? true : undefined
     await Promise.race([until(`Envoy of ${node.name} to get its secrets`, ready, startTimeoutMs, this.#deps.signal), process.ended()])
     return { process, log }
   }
@@ -201,13 +201,4 @@ async function writeJson (folder: string, name: string, value: object): Promise<
   const file = join(folder, name)
   await writeFile(file, JSON.stringify(value, undefined, 2), { mode: 0o600 })
   return file
-}
-
-function isReady (socketPath: string): Promise<boolean> {
-  return new Promise(resolve => {
-    request({ socketPath, path: '/ready', timeout: 1_000 }, response => {
-      response.resume()
-      resolve(response.statusCode === 200)
-    }).on('timeout', () => resolve(false)).on('error', () => resolve(false)).end()
-  })
 }
