@@ -17,7 +17,7 @@ export function httpRules ({ addresses }: MeshWorkload, { ports, others }: Acces
     anyOf(authorities.map(exact => ({ header: { name: ':authority', stringMatch: { exact } } })))
   const at = (numbers: readonly number[]) => to(addresses.flatMap(address => numbers.map(port => hostAndPort(address, port))))
   // A port has one spelling: Envoy connects to 8080 for `08080` too, and no rule about 8080 would hold for that.
-  const here = anyOf(addresses.map(address => ({ header: { name: ':authority', stringMatch: { safeRegex: { regex: anyPort(address) } } } })))
+  const here = anyOf(addresses.map(anyPort).map(regex => ({ header: { name: ':authority', stringMatch: { safeRegex: { regex } } } })))
   const policies = Object.fromEntries(ports.filter(({ callers }) => callers.length > 0).map(({ port, callers }) => [`port/${port}`, {
     permissions: [allOf([connect, at([port])])], principals: callers.map(principal)
   }]))
