@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import t from 'tap'
 import { formatSection, verdictOf } from '../../bench/report/table.ts'
+import { noNamespaces } from '../fakes/pods.ts'
 import { postgresMissing } from '../fakes/postgres.ts'
 import { replaceRun } from '../../bench/report/record.ts'
 
@@ -25,6 +26,7 @@ await t.test('each bench still runs', { timeout: 900_000 }, async t => {
     scale: ['load from the datastore', 'heap per entry', 'heap per stream', 'an entry below the alias of 100 agents changed: CPU'],
     stampede: ['20 agents return', 'time to served, max', 'server RSS, max'],
     sds: ['entry changed: first to last SDS stream', 'CA appended to the bundle: to all streams', 'agent RSS after the changes'],
+    ...noNamespaces() === false ? { mesh: ['node Envoy, HTTP: CPU of the Envoys', 'first, p99', '200 sidecars, extrapolated'] } : {},
     ...postgresMissing() === false ? { propagate: ['### 1 agent on', 'changed → Envoy, p99', 'as a replica is killed → Envoy, max'] } : {}
   }
   for (const [name, expected] of Object.entries(rows)) {

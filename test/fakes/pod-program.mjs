@@ -20,7 +20,8 @@ await Promise.all([[http, httpPort], [tcp, tcpPort]].map(([server, port]) =>
 
 const say = value => process.stdout.write(`${JSON.stringify(value)}\n`)
 say({ ready: name })
-createInterface({ input: process.stdin }).on('line', line => {
+// Whoever started it may be killed; nothing is left behind then.
+createInterface({ input: process.stdin }).on('close', () => process.exit()).on('line', line => {
   const { id, kind, host, port, path = '/', headers = {} } = JSON.parse(line)
   const done = result => say({ id, ...result })
   if (kind === 'http') {

@@ -1,4 +1,5 @@
 import type { ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
 import { createInterface } from 'node:readline'
 import { join } from 'node:path'
 import type { PodNetwork } from './pods.ts'
@@ -17,11 +18,15 @@ export interface Asked { readonly path?: string, readonly headers?: Readonly<Rec
 
 /** A program in a pod that serves HTTP on 8080 and TCP on 9000, and calls others. */
 export class PodWorkload {
-  readonly #stdin: NodeJS.WritableStream
+  readonly #child: ChildProcess
   readonly #waiting = new Map<number, (reply: Reply) => void>()
   #last = 0
 
-  private constructor (stdin: NodeJS.WritableStream) { this.#stdin = stdin }
+  private constructor (child: ChildProcess) {
+    this.#child = child
+    // Whoever asks one that was killed has no answer.
+    child.stdin?.on('error', () => {})
+  }
 
   static async start (network: PodNetwork, pod: string): Promise<PodWorkload> {
     return await PodWorkload.#follow(pod, network.spawnIn(pod, process.execPath, program, pod, '8080', '9000'))
@@ -34,9 +39,13 @@ export class PodWorkload {
   }
 
   static async #follow (pod: string, child: ChildProcess): Promise<PodWorkload> {
-    const workload = new PodWorkload(child.stdin!)
+    const workload = new PodWorkload(child)
     await new Promise<void>((resolve, reject) => {
-      child.once('exit', code => reject(new Error(`the workload of ${pod} ended: ${code}`)))
+      child.once('exit', code => {
+        reject(new Error(`the workload of ${pod} ended: ${code}`))
+        for (const answer of workload.#waiting.values()) answer({ error: 'the caller ended' })
+        workload.#waiting.clear()
+      })
       createInterface({ input: child.stdout! }).on('line', line => {
         const reply = JSON.parse(line) as Reply & { ready?: string, id: number }
         if (reply.ready !== undefined) return resolve()
@@ -54,10 +63,17 @@ export class PodWorkload {
   /** Says hello and reads what comes back: the other's name, and hello again. */
   tcp (host: string, port: number): Promise<Reply> { return this.#ask({ kind: 'tcp', host, port }) }
 
+  async kill (): Promise<void> {
+    const ended = once(this.#child, 'exit')
+    this.#child.kill('SIGKILL')
+    await ended
+  }
+
   #ask (what: object): Promise<Reply> {
+    if (this.#child.exitCode !== null || this.#child.signalCode !== null) return Promise.resolve({ error: 'the caller ended' })
     const id = ++this.#last
     const reply = new Promise<Reply>(resolve => this.#waiting.set(id, resolve))
-    this.#stdin.write(`${JSON.stringify({ id, ...what })}\n`)
+    this.#child.stdin?.write(`${JSON.stringify({ id, ...what })}\n`)
     return reply
   }
 }

@@ -73,6 +73,10 @@ void t.test('only who may call gets in', { skip }, async t => {
   for (const authority of relays) {
     t.match(await rig.tunnel(caller, addressOf.b, authority), { status: 403 }, `a tunnel to ${authority} is refused: no open relay`)
   }
+  const uninvited = await rig.domain.issue('/c')
+  for (const port of ['8080', '08080', '+8080', ' 8080', '8080 ', '0x1f90']) {
+    t.not((await rig.tunnel(uninvited, addressOf.b, `${addressOf.b}:${port}`)).status, 200, `nor who writes the port as "${port}"`)
+  }
   t.equal(rig.envoyRuns, true)
 
   await announce(rig, { ...web, spiffeIds: [id('/c')] })

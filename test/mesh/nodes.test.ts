@@ -1,97 +1,11 @@
-import { join } from 'node:path'
 import t from 'tap'
-import { openUnixChannel, type Channel } from '../../src/rpc/channel.ts'
-import { parseSpiffeId } from '../../src/spiffe/spiffe-id.ts'
-import { meshService, type MeshStatus } from '../../src/wire/generated/agent-sync.ts'
-import { serviceRegistryService } from '../../src/wire/generated/cluster.ts'
-import { revocationService } from '../../src/wire/generated/revocation.ts'
-import { entryService } from '../../src/wire/generated/server-entry.ts'
-import { encodeSpiffeId } from '../../src/wire/spiffe-id-codec.ts'
-import { findEnvoy, until } from '../fakes/envoy.ts'
+import { until } from '../fakes/envoy.ts'
 import { PodWorkload } from '../fakes/pod-workload.ts'
-import { noNamespaces, PodNetwork } from '../fakes/pods.ts'
-import { type RunningAgent, type RunningServer, startAgent, startServer } from '../fakes/processes.ts'
+import { noNamespaces } from '../fakes/pods.ts'
+import { Nodes } from './nodes.ts'
 
 const skip = noNamespaces()
 const assay = join(import.meta.dirname, '../../bin/assay')
-
-/** A real server and real agents that each run the Envoy of their node, in one network; pods of each node in a folder of their own. */
-class Nodes implements AsyncDisposable {
-  readonly network: PodNetwork
-  readonly server: RunningServer
-  readonly #scope: AsyncDisposableStack
-  readonly #admin: Channel
-
-  private constructor (network: PodNetwork, server: RunningServer, scope: AsyncDisposableStack) {
-    this.network = network
-    this.server = server
-    this.#scope = scope
-    this.#admin = scope.use(openUnixChannel(server.adminSocket))
-  }
-
-  static async open (): Promise<Nodes> {
-    await using scope = new AsyncDisposableStack()
-    const network = scope.use(await PodNetwork.open())
-    const server = scope.use(await startServer({ netns: network.node }))
-    return new Nodes(network, server, scope.move())
-  }
-
-  async startNode (name: string, mesh: Readonly<Record<string, unknown>> = {}): Promise<RunningAgent> {
-    const netnsDir = join(this.network.folder, name)
-    const agent = await startAgent({
-      server: this.server,
-      netns: this.network.node,
-      config: { log_level: 'debug' },
-      blocks: {
-        mesh: {
-          socket_path: join(this.network.folder, `../${name}-xds.sock`), netns_dir: netnsDir, run_envoy: true,
-          envoy: { path: findEnvoy(), concurrency: 1 }, access_log: join(this.network.folder, `../${name}-access.log`), ...mesh
-        }
-      }
-    })
-    return this.#scope.use(agent)
-  }
-
-  async status (name: string): Promise<MeshStatus> {
-    await using channel = openUnixChannel(join(this.network.folder, `../${name}-xds.sock`))
-    return await channel.client(meshService).getMeshStatus({})
-  }
-
-  async register (agent: RunningAgent, path: string, selector: string): Promise<string> {
-    const [type = '', value = ''] = selector.split(/:(.*)/s)
-    const { results: [result] } = await this.#admin.client(entryService).batchCreateEntry({
-      entries: [{
-        spiffeId: encodeSpiffeId(parseSpiffeId(`spiffe://example.org${path}`)), parentId: encodeSpiffeId(parseSpiffeId(agent.id)),
-        selectors: [{ type, value }]
-      }]
-    })
-    return result?.entry?.id ?? ''
-  }
-
-  /** @returns what lifts it again */
-  async revoke (path: string): Promise<() => Promise<void>> {
-    const client = this.#admin.client(revocationService)
-    const { revocation } = await client.revoke({ spiffeId: encodeSpiffeId(parseSpiffeId(`spiffe://example.org${path}`)), reason: 'test' })
-    return async () => { await client.liftRevocation({ id: revocation?.id }) }
-  }
-
-  async unregister (id: string): Promise<void> {
-    await this.#admin.client(entryService).batchDeleteEntry({ ids: [id] })
-  }
-
-  async service (name: string, address: string, spiffeIds: readonly string[], callers?: readonly string[]): Promise<void> {
-    const { results: [result] } = await this.#admin.client(serviceRegistryService).batchCreateService({
-      services: [{
-        name, address, spiffeIds: spiffeIds.map(path => `spiffe://example.org${path}`), inbound: 'strict',
-        ports: [{ port: 80, targetPort: 8080, protocol: 'http' }, { port: 90, targetPort: 9000, protocol: 'tcp' }],
-        callers: callers === undefined ? undefined : { patterns: callers.map(path => `spiffe://example.org${path}`) }
-      }]
-    })
-    if (result?.status?.code !== 0) throw new Error(`no service: ${result?.status?.message}`)
-  }
-
-  async [Symbol.asyncDispose] (): Promise<void> { await this.#scope.disposeAsync() }
-}
 
 void t.test('two nodes: agents run their Envoys, services are reached, workloads come and go', { skip, timeout: 120_000 }, async t => {
   await using nodes = await Nodes.open()
@@ -149,7 +63,7 @@ void t.test('two nodes: agents run their Envoys, services are reached, workloads
 
 void t.test('processes of the host itself call with the identity of whoever has the connection', { skip, timeout: 120_000 }, async t => {
   await using nodes = await Nodes.open()
-  const agent = await nodes.startNode('one', { host_processes: true })
+  const agent = await nodes.startNode('one', { mesh: { host_processes: true } })
   nodes.network.addPod('one/b', '10.77.0.3', { redirected: false })
   await PodWorkload.start(nodes.network, 'one/b')
   await Promise.all([nodes.register(agent, '/web', 'netns:name:b'), nodes.register(agent, '/alice', 'unix:uid:1001')])

@@ -16,7 +16,8 @@ export function httpRules ({ addresses }: MeshWorkload, { ports, others }: Acces
   const to = (authorities: readonly string[]): PermissionInit =>
     anyOf(authorities.map(exact => ({ header: { name: ':authority', stringMatch: { exact } } })))
   const at = (numbers: readonly number[]) => to(addresses.flatMap(address => numbers.map(port => hostAndPort(address, port))))
-  const here = anyOf(addresses.map(address => ({ header: { name: ':authority', stringMatch: { prefix: hostAndPort(address, '') } } })))
+  // A port has one spelling: Envoy connects to 8080 for `08080` too, and no rule about 8080 would hold for that.
+  const here = anyOf(addresses.map(anyPort).map(regex => ({ header: { name: ':authority', stringMatch: { safeRegex: { regex } } } })))
   const policies = Object.fromEntries(ports.filter(({ callers }) => callers.length > 0).map(({ port, callers }) => [`port/${port}`, {
     permissions: [allOf([connect, at([port])])], principals: callers.map(principal)
   }]))
@@ -51,6 +52,8 @@ export function denyRevoked ({ digests, ids }: Revoked): FilterInit[] {
 function principal (pattern: CallerPattern): PrincipalInit {
   return { authenticated: { principalName: pattern.endsWith('/*') ? { prefix: pattern.slice(0, -1) } : { exact: pattern } } }
 }
+
+function anyPort (address: string): string { return `${hostAndPort(address, '').replaceAll(/[.[\]]/g, '\\$&')}[1-9][0-9]{0,4}` }
 
 function anyOf (rules: readonly PermissionInit[]): PermissionInit { return { orRules: { rules } } }
 function allOf (rules: readonly PermissionInit[]): PermissionInit { return { andRules: { rules } } }
