@@ -1,3 +1,4 @@
+import { join } from 'node:path'
 import t from 'tap'
 import { until } from '../fakes/envoy.ts'
 import { PodWorkload } from '../fakes/pod-workload.ts'
