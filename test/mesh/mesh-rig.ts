@@ -27,6 +27,8 @@ import { FakeIdentities, identityOf, TestTrustDomain } from '../fakes/identities
 import { PodWorkload, type Reply } from '../fakes/pod-workload.ts'
 import { PodNetwork } from '../fakes/pods.ts'
 
+const mtlsPeer = join(import.meta.dirname, '../fakes/mtls-peer.mjs')
+
 export interface RigOptions {
   readonly settings?: Partial<MeshSettings>
   /** Of Envoy; sharing is hidden by several. */
@@ -178,12 +180,29 @@ export class MeshRig implements AsyncDisposable {
 
   /** A tunnel to a pod, opened by somebody in the node's network who holds an SVID. */
   async tunnel (svid: X509Svid, host: string, authority: string): Promise<Reply> {
-    const folder = await mkdtemp(join(this.folder, 'caller-'))
+    const folder = await this.#write(svid)
+    const program = join(import.meta.dirname, '../fakes/hbone-client.mjs')
+    return JSON.parse(this.network.inNode(process.execPath, program, host, authority, folder)) as Reply
+  }
+
+  /** A request over plain mTLS, by somebody in the node's network who holds an SVID. */
+  async callDirectly (svid: X509Svid, host: string, port: number): Promise<Reply> {
+    const folder = await this.#write(svid)
+    return JSON.parse(this.network.inNode(process.execPath, mtlsPeer, 'call', host, String(port), folder)) as Reply
+  }
+
+  /** Somebody in the node's network who serves HTTPS and asks for an SVID; it answers with the caller's names. */
+  async serveDirectly (svid: X509Svid, port: number): Promise<void> {
+    const server = this.network.spawnIn(undefined, process.execPath, mtlsPeer, 'serve', String(port), await this.#write(svid))
+    await once(server.stdout!, 'data')
+  }
+
+  async #write (svid: X509Svid): Promise<string> {
+    const folder = await mkdtemp(join(this.folder, 'peer-'))
     writeFileSync(join(folder, 'svid.pem'), svid.chain.map(der => encodePem('CERTIFICATE', der)).join(''))
     writeFileSync(join(folder, 'key.pem'), encodePem('PRIVATE KEY', svid.privateKey))
     writeFileSync(join(folder, 'ca.pem'), encodePem('CERTIFICATE', this.domain.root))
-    const program = join(import.meta.dirname, '../fakes/hbone-client.mjs')
-    return JSON.parse(this.network.inNode(process.execPath, program, host, authority, folder)) as Reply
+    return folder
   }
 
   forget (name: string): void { this.identities.set(selectorsOf(name), identityOf(this.domain.bundle, [])) }

@@ -101,6 +101,37 @@ void t.test('what comes without mTLS', { skip }, async t => {
   t.match((await b.http('10.77.0.9', 8080)).body, /"name":"plain"/, 'the rest of the world is reached as it is')
 })
 
+void t.test('plain mTLS, for peers that do not tunnel', { skip }, async t => {
+  await using rig = await MeshRig.open()
+  const { a } = await threePods(rig)
+  await announce(rig, { ...web, callers: ['spiffe://lab.test/a', 'spiffe://lab.test/guest'] })
+  const guest = await rig.domain.issue('/guest')
+  const told = await rig.callDirectly(guest, addressOf.b, 8080)
+  t.match(told, { status: 200 }, 'a caller with an SVID')
+  t.match(calledBy(told.body).xfcc, /URI=spiffe:\/\/lab\.test\/guest$/, 'whom the workload learns of')
+  t.match(await rig.callDirectly(await rig.domain.issue('/c'), addressOf.b, 8080), { error: /.+/ }, 'another is no caller')
+  const outsider = await (await TestTrustDomain.create('other.test')).issue('/a')
+  t.match(await rig.callDirectly(outsider, addressOf.b, 8080), { error: /.+/ }, 'nor is somebody of another domain')
+  rig.revoked.set({ digests: new Set([createHash('sha256').update(guest.chain[0]!).digest('hex')]), ids: new Set() })
+  await rig.settled()
+  t.match(await rig.callDirectly(guest, addressOf.b, 8080), { error: /.+/ }, 'nor is one that is revoked')
+
+  await rig.serveDirectly(await rig.domain.issue('/outside'), 9443)
+  await rig.serveDirectly(await rig.domain.issue('/impostor'), 9444)
+  const outside = (name: string, address: string, port: number): MeshService =>
+    ({ name, address, spiffeIds: [id('/outside')], ports: [{ port: 80, targetPort: port, protocol: 'http' }] })
+  const at = (service: string, port: number) =>
+    ({ id: id('/outside'), address: '10.77.0.1', port, transport: 'mtls' as const, service })
+  rig.directory.set({
+    services: [outside('good', '10.99.1.1', 9443), outside('bad', '10.99.1.2', 9444)],
+    endpoints: [...rig.localEndpoints(), at('good', 9443), at('bad', 9444)]
+  })
+  await rig.settled()
+  await until('the endpoint outside', async () => (await a.http('10.99.1.1', 80)).status === 200)
+  t.match((await a.http('10.99.1.1', 80)).body, /"peer":"URI:spiffe:\/\/lab\.test\/a"/, 'it is called with the caller\'s SVID')
+  t.not((await a.http('10.99.1.2', 80)).status, 200, 'who is not the service gets no request')
+})
+
 void t.test('identities change, end and are revoked', { skip }, async t => {
   await using rig = await MeshRig.open({ settings: { connectionLifeSeconds: 1 } })
   const { a, b, c } = await threePods(rig)

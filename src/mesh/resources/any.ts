@@ -19,3 +19,8 @@ export function duration (seconds: number): { seconds: number, nanos: number } {
   const whole = Math.floor(seconds)
   return { seconds: whole, nanos: Math.round((seconds - whole) * 1e9) }
 }
+
+/** A `google.protobuf.Struct` of texts. */
+export function structOf (fields: Readonly<Record<string, string>>): { fields: Record<string, { stringValue: string }> } {
+  return { fields: Object.fromEntries(Object.entries(fields).map(([name, stringValue]) => [name, { stringValue }])) }
+}

@@ -7,7 +7,7 @@ import { InternalUpstreamTransport } from '../../wire/generated/envoy-internal-u
 import { RawBuffer } from '../../wire/generated/envoy-raw-buffer.ts'
 import { UpstreamHttpProtocolOptions, type UpstreamHttpProtocolOptionsInit } from '../../wire/generated/envoy-upstream-http.ts'
 import { hbonePort, type MeshPort, type MeshService, type MeshSettings } from '../mesh-state.ts'
-import { duration, extension, packed } from './any.ts'
+import { duration, extension, packed, structOf } from './any.ts'
 import { constant, serviceCluster } from './names.ts'
 import { type Resource, resource } from './resource.ts'
 import { fromAgent, outboundTls } from './tls.ts'
@@ -144,7 +144,3 @@ function http (init: UpstreamHttpProtocolOptionsInit): NonNullable<ClusterInit['
 }
 
 function cluster (name: string, init: ClusterInit): Resource { return resource(Cluster, name, { name, ...init }) }
-
-export function structOf (fields: Readonly<Record<string, string>>): { fields: Record<string, { stringValue: string }> } {
-  return { fields: Object.fromEntries(Object.entries(fields).map(([name, stringValue]) => [name, { stringValue }])) }
-}

@@ -1,7 +1,8 @@
 import { ClusterLoadAssignment, type LbEndpointInit } from '../../wire/generated/envoy-endpoint.ts'
 import { hbonePort, type MeshEndpoint, type MeshPort, type MeshService } from '../mesh-state.ts'
 import { hostAndPort, socketAddress } from './addresses.ts'
-import { destinationMetadata, structOf, transportMetadata } from './clusters.ts'
+import { structOf } from './any.ts'
+import { destinationMetadata, transportMetadata } from './clusters.ts'
 import { constant, serviceCluster } from './names.ts'
 import { type Resource, resource } from './resource.ts'
 

@@ -12,7 +12,7 @@ import { Router } from '../../wire/generated/envoy-router.ts'
 import { TcpProxy, type TcpProxyInit } from '../../wire/generated/envoy-tcp-proxy.ts'
 import { TlsInspector } from '../../wire/generated/envoy-tls-inspector.ts'
 import type { MeshSettings } from '../mesh-state.ts'
-import { extension } from './any.ts'
+import { extension, structOf } from './any.ts'
 
 export const originalDestination: ListenerFilterInit = extension('envoy.filters.listener.original_dst', OriginalDst, {})
 export const tlsInspector: ListenerFilterInit = extension('envoy.filters.listener.tls_inspector', TlsInspector, {})
@@ -42,15 +42,9 @@ export function accessLog (
   { accessLogPath }: MeshSettings, fields: Readonly<Record<string, string>>
 ): { readonly accessLog: readonly AccessLogInit[] } {
   if (accessLogPath === undefined) return { accessLog: [] }
-  const line = JSON.stringify({ time: '%START_TIME%', ...fields, flags: '%RESPONSE_FLAGS%', durationMs: '%DURATION%',
-    bytesReceived: '%BYTES_RECEIVED%', bytesSent: '%BYTES_SENT%' })
-  return {
-    accessLog: [extension('envoy.access_loggers.file', FileAccessLog, {
-      path: accessLogPath, logFormat: { jsonFormat: structOf(JSON.parse(line) as Record<string, string>) }
-    })]
-  }
-}
-
-function structOf (fields: Readonly<Record<string, string>>): { fields: Record<string, { stringValue: string }> } {
-  return { fields: Object.fromEntries(Object.entries(fields).map(([name, stringValue]) => [name, { stringValue }])) }
+  const jsonFormat = structOf({
+    time: '%START_TIME%', ...fields, flags: '%RESPONSE_FLAGS%', durationMs: '%DURATION%',
+    bytesReceived: '%BYTES_RECEIVED%', bytesSent: '%BYTES_SENT%'
+  })
+  return { accessLog: [extension('envoy.access_loggers.file', FileAccessLog, { path: accessLogPath, logFormat: { jsonFormat } })] }
 }

@@ -1,10 +1,11 @@
-import { readdirSync, statSync, watch } from 'node:fs'
+import { readdirSync, watch } from 'node:fs'
 import { join } from 'node:path'
 import type { Clock } from '../../runtime/clock.ts'
 import type { Logger } from '../../runtime/logger.ts'
 import { isStop } from '../../runtime/tasks.ts'
 import type { NetnsAddresses } from './netns-addresses.ts'
 import { type NetnsPin, pinNetns } from './netns-pin.ts'
+import { inodeOf } from './stored-workloads.ts'
 import type { WorkloadRegistry } from './workload-registry.ts'
 
 export interface WatchNetnsDeps {
@@ -94,10 +95,6 @@ function namesIn (folder: string): Set<string> {
     // No namespace has ever had a name here.
     return new Set()
   }
-}
-
-function inodeOf (path: string): number | undefined {
-  return statSync(path, { throwIfNoEntry: false })?.ino
 }
 
 /** A folder that is not there yet is looked for again and again. */
