@@ -30,6 +30,7 @@ import type { MeshConfig } from './mesh-config.ts'
 import { directoryOf, reportEndpoints } from './mesh-directory.ts'
 import { redirectWorkloads } from './mesh-redirect.ts'
 import type { NodeIdentities } from './node-identities.ts'
+import { HandingOver } from './until-handed-over.ts'
 import type { NodeMesh } from './node-services.ts'
 
 export interface AgentMeshDeps {
@@ -75,7 +76,8 @@ export async function openAgentMesh (config: MeshConfig, deps: AgentMeshDeps): P
     log
   })
   const envoy = config.envoy === undefined ? undefined : superviseEnvoy({
-    ...config.envoy, folder: join(dataDir, 'envoy'), xdsSocketPath: config.xdsSocketPath, nodeId: hostname()
+    ...config.envoy, folder: join(dataDir, 'envoy'), xdsSocketPath: config.xdsSocketPath, nodeId: hostname(),
+    isHandover: reason => reason instanceof HandingOver
   }, clock, log)
   const admit = async (context: CallContext) => {
     const { caller } = context

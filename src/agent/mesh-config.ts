@@ -16,7 +16,7 @@ export interface MeshConfig {
   readonly hostProcesses: boolean
   readonly settings: Omit<MeshSettings, 'trustDomain' | 'connectionName'>
   /** Runs the proxy itself; `undefined`: somebody else does. */
-  readonly envoy: { readonly command: string, readonly concurrency: number | undefined } | undefined
+  readonly envoy: { readonly command: string, readonly concurrency: number | undefined, readonly outlivesAgent: boolean } | undefined
 }
 
 const ownPort = z.int().min(1, 'must be 1 to 65535').max(65_535, 'must be 1 to 65535')
@@ -33,7 +33,11 @@ export const meshSchema = z.strictObject({
   connection_life: durationSeconds(1_000).default(defaultMeshSettings.connectionLifeSeconds),
   access_log: text.optional(),
   run_envoy: z.boolean().default(false),
-  envoy: z.strictObject({ path: text.default('envoy'), concurrency: z.int().min(1).max(1024).optional() }).prefault({})
+  envoy: z.strictObject({
+    path: text.default('envoy'),
+    concurrency: z.int().min(1).max(1024).optional(),
+    outlives_agent: z.boolean().default(true)
+  }).prefault({})
 })
 
 export function meshConfigOf (mesh: z.output<typeof meshSchema>): MeshConfig {
@@ -51,6 +55,8 @@ export function meshConfigOf (mesh: z.output<typeof meshSchema>): MeshConfig {
       connectionLifeSeconds: mesh.connection_life,
       accessLogPath: mesh.access_log
     },
-    envoy: mesh.run_envoy ? { command: mesh.envoy.path, concurrency: mesh.envoy.concurrency } : undefined
+    envoy: !mesh.run_envoy ? undefined : {
+      command: mesh.envoy.path, concurrency: mesh.envoy.concurrency, outlivesAgent: mesh.envoy.outlives_agent
+    }
   }
 }

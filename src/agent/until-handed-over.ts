@@ -2,6 +2,14 @@ import type { Logger } from '../runtime/logger.ts'
 import { isStop, runTasks, type Task } from '../runtime/tasks.ts'
 import type { HandoverListener, HandoverRequest } from './handover.ts'
 
+/** Why a task stops: this process goes, what it did is gone on with. */
+export class HandingOver extends Error {
+  constructor () {
+    super('another process takes over')
+    this.name = 'HandingOver'
+  }
+}
+
 /**
  * Runs a task until the signal aborts or a successor has taken this process's place. The task stops while a successor gets ready, and
  * begins again when that one fails.
@@ -38,7 +46,7 @@ async function untilAsked (
     },
     async signal => {
       request = await successors?.next(signal)
-      if (request !== undefined) asked.abort(new Error('another process takes over'))
+      if (request !== undefined) asked.abort(new HandingOver())
     }
   ])
   return request

@@ -1,5 +1,6 @@
 import { join } from 'node:path'
 import t from 'tap'
+import { readStartTime } from '../../src/runtime/process-facts.ts'
 import { until } from '../fakes/envoy.ts'
 import { PodWorkload } from '../fakes/pod-workload.ts'
 import { noNamespaces } from '../fakes/pods.ts'
@@ -86,4 +87,47 @@ void t.test('processes of the host itself call with the identity of whoever has 
   t.not((await bob!.http('10.99.0.1', 80)).status, 200, 'a process without an entry gets nowhere')
   t.equal((await bob!.tcp('10.99.0.1', 90)).body ?? '', '', 'nor by TCP')
   t.ok(agent.log().includes('a connection has no identity: no entry matches'), 'and the agent says so')
+})
+
+void t.test('an agent that is killed, or replaced, leaves its Envoy to the next one', { skip, timeout: 120_000 }, async t => {
+  await using nodes = await Nodes.open()
+  const agent = await nodes.startNode('one')
+  for (const [name, address] of [['one/a', '10.77.0.2'], ['one/b', '10.77.0.3']] as const) {
+    nodes.network.addPod(name, address, { redirected: false })
+  }
+  await Promise.all([nodes.register(agent, '/a', 'netns:name:a'), nodes.register(agent, '/web', 'netns:name:b')])
+  const [a] = await Promise.all(['one/a', 'one/b'].map(name => PodWorkload.start(nodes.network, name)))
+  await nodes.service('web', '10.99.0.1', ['/web'])
+  await until('a to reach the service', async () => (await a!.http('10.99.0.1', 80)).body?.includes('URI=spiffe://example.org/a') === true)
+  const pid = (await nodes.status('one')).envoy?.pid
+  const calls = { made: 0, failed: [] as unknown[], over: false }
+  const calling = (async () => {
+    while (!calls.over) {
+      const reply = await a!.http('10.99.0.1', 80)
+      calls.made++
+      if (reply.status !== 200) calls.failed.push(reply)
+    }
+  })()
+
+  await agent.kill9()
+  const made = calls.made
+  await until('calls without an agent', () => calls.made > made + 20)
+  const second = await nodes.startNode('one', { folder: agent.folder })
+  await until('Envoy to be back at its agent', async () => (await nodes.status('one')).proxies === 1)
+  t.match((await nodes.status('one')).envoy, { pid, restarts: 0 }, 'the one that runs is taken over')
+
+  const third = await nodes.startNode('one', { folder: agent.folder, takeOver: true })
+  await second.process.exited()
+  await until('Envoy to be at the new agent', async () => (await nodes.status('one')).proxies === 1)
+  t.match((await nodes.status('one')).envoy, { pid, restarts: 0 }, 'also by a successor')
+  nodes.network.addPod('one/c', '10.77.0.4', { redirected: false })
+  await nodes.register(agent, '/c', 'netns:name:c')
+  const isServed = async () => (await nodes.status('one')).workloads.some(({ name, served }) => name === 'c' && served)
+  await until('a newcomer to be served', isServed)
+  calls.over = true
+  await calling
+  t.strictSame(calls.failed, [], `none of ${calls.made} calls failed`)
+
+  await third.stop()
+  t.equal(readStartTime(pid ?? 0), undefined, 'an agent that is stopped ends it')
 })

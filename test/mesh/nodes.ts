@@ -14,6 +14,9 @@ export interface NodeOptions {
   /** Keys for the agent's `mesh` block. */
   readonly mesh?: Readonly<Record<string, unknown>>
   readonly logLevel?: string
+  /** Of an earlier agent of this node. */
+  readonly folder?: string
+  readonly takeOver?: boolean
 }
 
 /** A real server and real agents that each run the Envoy of their node, in one network; pods of each node in a folder of their own. */
@@ -42,12 +45,13 @@ export class Nodes implements AsyncDisposable {
 
   xdsSocket (node: string): string { return join(this.network.folder, `../${node}-xds.sock`) }
 
-  async startNode (name: string, { mesh = {}, logLevel = 'debug' }: NodeOptions = {}): Promise<RunningAgent> {
+  async startNode (name: string, { mesh = {}, logLevel = 'debug', folder, takeOver = false }: NodeOptions = {}): Promise<RunningAgent> {
     const netnsDir = join(this.network.folder, name)
     const agent = await startAgent({
       server: this.server,
       netns: this.network.node,
-      config: { log_level: logLevel },
+      config: { log_level: logLevel, take_over: takeOver },
+      ...folder === undefined ? {} : { folder },
       blocks: {
         mesh: {
           socket_path: this.xdsSocket(name), netns_dir: netnsDir, run_envoy: true,
@@ -55,7 +59,10 @@ export class Nodes implements AsyncDisposable {
         }
       }
     })
-    return this.#scope.use(agent)
+    this.#scope.use(agent)
+    // An agent that is killed leaves its Envoy to the next one.
+    this.#scope.defer(async () => { await agent.stop() })
+    return agent
   }
 
   async status (name: string): Promise<MeshStatus> {

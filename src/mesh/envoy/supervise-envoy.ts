@@ -1,13 +1,13 @@
-import { spawn, type ChildProcess } from 'node:child_process'
+import { hash } from 'node:crypto'
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { createInterface } from 'node:readline'
-import type { Readable } from 'node:stream'
 import type { Clock } from '../../runtime/clock.ts'
 import type { Logger } from '../../runtime/logger.ts'
 import { isStop } from '../../runtime/tasks.ts'
-import { SpiffeError } from '../../spiffe/errors.ts'
+import { readStartTime } from '../../runtime/process-facts.ts'
+import { EnvoyLog } from './envoy-log.ts'
 import { envoyBootstrap } from './bootstrap.ts'
+import { checkEnvoy, type LeftEnvoy, readLeft, type RunningEnvoy, startChildEnvoy, startEnvoy, watchEnvoy } from './running-envoy.ts'
 
 export interface EnvoyOptions {
   /** The program. */
@@ -18,6 +18,10 @@ export interface EnvoyOptions {
   readonly nodeId: string
   /** Worker threads; `undefined`: one per CPU. */
   readonly concurrency: number | undefined
+  /** Whether Envoy lives on when this process is killed, for the next one to take over. */
+  readonly outlivesAgent: boolean
+  /** Whether this process must stop because another takes its place. */
+  readonly isHandover: (reason: unknown) => boolean
 }
 
 export interface EnvoyStatus {
@@ -31,7 +35,8 @@ export interface EnvoyStatus {
 export interface SupervisedEnvoy {
   readonly status: EnvoyStatus
   /**
-   * Keeps one Envoy running until the signal aborts, then ends it.
+   * Keeps one Envoy running until the signal aborts, then ends it, unless it outlives this process. One that an earlier process left
+   * behind, because it was killed or handed over, is taken over as it is, and connections through it go on.
    * @throws {SpiffeError} `proxy_failed` when it cannot be started at all
    */
   run (signal: AbortSignal): Promise<void>
@@ -41,6 +46,7 @@ const firstRestartMs = 200
 const longestRestartMs = 30_000
 /** One that ran this long was well: the next restart is soon again. */
 const wellAfterMs = 60_000
+const passEveryMs = 200
 /** For its connections to end after SIGTERM. */
 const partingMs = 5_000
 /** What open connections of a listener that goes get, in seconds: by default it would be ten minutes, with the old identity. */
@@ -48,40 +54,65 @@ const drainSeconds = 2
 /** Who looks for a refused call in the access log looks now; Envoy's own choice is ten seconds. */
 const logFlushMs = 200
 
-/** The node's Envoy as a child of the agent: started, its lines in the agent's log, started again when it ends. */
+/** The node's Envoy: started, its lines in the agent's log, started again when it ends, left alone when only the agent does. */
 export function superviseEnvoy (options: EnvoyOptions, clock: Clock, log: Logger): SupervisedEnvoy {
   const { folder, command } = options
   const adminSocketPath = join(folder, 'admin.sock')
-  let child: ChildProcess | undefined
+  const lines = new EnvoyLog(join(folder, 'envoy.log'), log)
+  const pidFile = join(folder, 'envoy.pid')
+  let current: RunningEnvoy | undefined
   let restarts = 0
   let lastExit: string | undefined
 
-  const start = (): ChildProcess => {
-    mkdirSync(folder, { recursive: true, mode: 0o700 })
-    const bootstrap = join(folder, 'bootstrap.json')
-    writeFileSync(bootstrap, JSON.stringify(envoyBootstrap({ ...options, adminSocketPath }), undefined, 2), { mode: 0o600 })
-    const args = [
-      '-c', bootstrap, '--use-dynamic-base-id', '--drain-time-s', String(drainSeconds), '--drain-strategy', 'immediate',
-      '--file-flush-interval-msec', String(logFlushMs), '--log-format', '%l %v', '-l', 'warning',
-      ...options.concurrency === undefined ? [] : ['--concurrency', String(options.concurrency)]
-    ]
-    const started = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'] })
-    forward(started.stdout, log)
-    forward(started.stderr, log)
-    return started
+  mkdirSync(folder, { recursive: true, mode: 0o700 })
+  const bootstrapFile = join(folder, 'bootstrap.json')
+  const bootstrap = JSON.stringify(envoyBootstrap({ ...options, adminSocketPath }), undefined, 2)
+  const args = [
+    '-c', bootstrapFile, '--use-dynamic-base-id', '--drain-time-s', String(drainSeconds), '--drain-strategy', 'immediate',
+    '--file-flush-interval-msec', String(logFlushMs), '--log-format', '%l %v', '-l', 'warning',
+    ...options.concurrency === undefined ? [] : ['--concurrency', String(options.concurrency)]
+  ]
+  // What another one was started with makes it another.
+  const kind = hash('sha256', JSON.stringify([command, args, bootstrap]))
+
+  const start = async (): Promise<RunningEnvoy> => {
+    writeFileSync(bootstrapFile, bootstrap, { mode: 0o600 })
+    const pid = await (options.outlivesAgent ? startEnvoy : startChildEnvoy)(command, args, lines.begin())
+    const left: LeftEnvoy = { pid, startTime: readStartTime(pid) ?? '', kind }
+    writeFileSync(pidFile, JSON.stringify(left), { mode: 0o600 })
+    log.info({ pid, command }, 'envoy started')
+    return watchEnvoy(left, clock)
+  }
+
+  /** Started as this one would be; any other is ended first, since both would listen at the same places. */
+  const takeOver = async (signal: AbortSignal): Promise<RunningEnvoy | undefined> => {
+    const left = readLeft(pidFile)
+    if (left === undefined || readStartTime(left.pid) !== left.startTime) return undefined
+    const found = watchEnvoy(left, clock)
+    if (left.kind !== kind) {
+      log.info({ pid: left.pid }, 'an envoy that was started otherwise is ended')
+      await end(found)
+      return undefined
+    }
+    log.info({ pid: left.pid }, 'an envoy that was left behind is taken over')
+    lines.skip()
+    signal.throwIfAborted()
+    return found
   }
 
   return {
-    get status () { return { pid: child?.pid, restarts, lastExit, adminSocketPath } },
+    get status () { return { pid: current?.pid, restarts, lastExit, adminSocketPath } },
     async run (signal) {
+      await checkEnvoy(command)
+      let next = await takeOver(signal)
       for (let waitMs = firstRestartMs; !signal.aborted;) {
         const began = clock.monotonicMs()
-        child = start()
-        log.info({ pid: child.pid, command }, 'envoy started')
-        const ended = exitOf(child, signal)
-        lastExit = await ended
-        child = undefined
+        current = next ?? await start()
+        next = undefined
+        const exit = await exitOf(current, signal)
+        current = undefined
         if (signal.aborted) return
+        lastExit = exit
         if (clock.monotonicMs() - began > wellAfterMs) waitMs = firstRestartMs
         restarts++
         log.error({ exit: lastExit, restartInMs: waitMs, restarts }, 'envoy ended; starting it again')
@@ -91,32 +122,41 @@ export function superviseEnvoy (options: EnvoyOptions, clock: Clock, log: Logger
     }
   }
 
-  /** How it ended, for people. When the signal aborts it is asked to end, and given some time. */
-  async function exitOf (running: ChildProcess, signal: AbortSignal): Promise<string> {
+  /** How it ended, for people. When the signal aborts it is ended, or left alone. */
+  async function exitOf (running: RunningEnvoy, signal: AbortSignal): Promise<string> {
+    const { promise: stopped, resolve } = Promise.withResolvers<'stopped'>()
+    const stop = () => resolve('stopped')
     const over = new AbortController()
-    const stop = () => {
-      running.kill('SIGTERM')
-      clock.sleep(partingMs, over.signal).then(() => running.kill('SIGKILL'), () => {})
-    }
+    const passing = passLines(over.signal)
+    if (signal.aborted) stop()
     signal.addEventListener('abort', stop, { once: true })
     try {
-      return await new Promise<string>((resolve, reject) => {
-        running.once('error', error => reject(new SpiffeError('proxy_failed', `${command} cannot be started`, { cause: error })))
-        running.once('exit', (code, name) => resolve(name === null ? `exit code ${code}` : `signal ${name}`))
-      })
+      const how = await Promise.race([running.ended, stopped])
+      if (how !== 'stopped') return how
+      if (options.outlivesAgent && options.isHandover(signal.reason)) {
+        running.release()
+        log.info({ pid: running.pid }, 'envoy stays for who comes next')
+        return ''
+      }
+      return await end(running)
     } finally {
       signal.removeEventListener('abort', stop)
-      over.abort()
+      over.abort(new Error('envoy has ended'))
+      await passing
     }
   }
-}
 
-const levels = { trace: 'trace', debug: 'debug', info: 'info', warning: 'warn', warn: 'warn', error: 'error', critical: 'error' } as const
+  async function passLines (signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      await clock.sleep(passEveryMs, signal).catch(() => {})
+      lines.pass()
+    }
+  }
 
-function forward (stream: Readable, log: Logger): void {
-  createInterface({ input: stream }).on('line', line => {
-    const [, level = '', text = line] = /^(\w+) (.*)$/.exec(line) ?? []
-    const known = levels[level as keyof typeof levels] as (typeof levels)[keyof typeof levels] | undefined
-    log[known ?? 'info']({ from: 'envoy' }, known === undefined ? line : text)
-  })
+  async function end (running: RunningEnvoy): Promise<string> {
+    const over = new AbortController()
+    running.kill('SIGTERM')
+    clock.sleep(partingMs, over.signal).then(() => running.kill('SIGKILL'), () => {})
+    return await running.ended.finally(() => over.abort())
+  }
 }

@@ -1,5 +1,3 @@
-import { writeFile } from 'node:fs/promises'
-import { spawnSync } from 'node:child_process'
 import { join } from 'node:path'
 import type { Clock } from '../../../runtime/clock.ts'
 import type { ServiceInit } from '../../../wire/generated/assay-types.ts'
@@ -64,12 +62,13 @@ export async function raisePodMesh (deps: PodMeshDeps): Promise<PodMesh> {
     register(operator, deps))
   const xdsSockets = [one, two].map(node => join(workspace.folder, node.name, 'xds.sock'))
   const accessLogs = [one, two].map(node => join(workspace.logs, `${node.name}-access.log`))
-  const envoy = await endingWithAgent(deps)
   const agents = steps.run('starting an agent on each node; it runs the node\'s Envoy and redirects what pods send and get', () =>
     Promise.all([one, two].map((node, index) => topology.startAgent(node, [server], {
       mesh: {
         socket_path: xdsSockets[index], netns_dir: deps.network.folderOf(node), access_log: accessLogs[index],
-        connection_life: connectionLife, run_envoy: true, envoy: { path: envoy, concurrency: 1 }
+        connection_life: connectionLife, run_envoy: true,
+        // Nothing stays, however the demo ends.
+        envoy: { path: deps.envoy, concurrency: 1, outlives_agent: false }
       }
     }))))
   const workloads = steps.run('starting web and batch in pods of node-1, api and db in pods of node-2: plain HTTP and nothing else', () =>
@@ -106,13 +105,4 @@ async function register (operator: DemoOperator, { topology, nodes }: PodMeshDep
 
 function called ({ name = '', address = '' }: ServiceInit): CalledService {
   return { name, address, port: servicePort, id: idOf(name) }
-}
-
-/** Envoy is a child of the agent, which cannot end it when it is itself killed. @returns a program that is Envoy */
-async function endingWithAgent ({ envoy, workspace }: PodMeshDeps): Promise<string> {
-  const words = ['--pdeathsig', 'KILL', '--']
-  if (spawnSync('setpriv', [...words, 'true'], { stdio: 'ignore' }).status !== 0) return envoy
-  const file = join(workspace.folder, 'envoy')
-  await writeFile(file, `#!/bin/sh\nexec setpriv ${words.join(' ')} '${envoy.replaceAll('\'', '\'\\\'\'')}' "$@"\n`, { mode: 0o700 })
-  return file
 }
