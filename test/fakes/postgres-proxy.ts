@@ -45,6 +45,8 @@ export async function startPostgresProxy ({ folder, port }: Postgres): Promise<P
     const server = connect(join(folder, `.s.PGSQL.${port}`))
     const pair = [client, server]
     const link = { silent: false }
+    /** The client asked for TLS: the answer is one byte and no message. */
+    let asksForTls = false
     open.add(link)
     let doomed = false
     const cut = () => { for (const socket of pair) socket.destroy() }
@@ -64,6 +66,7 @@ export async function startPostgresProxy ({ folder, port }: Postgres): Promise<P
     client.on('data', data => {
       if (proxy.silent || link.silent) return
       for (const { bytes, statement } of messages.add(data)) {
+        asksForTls ||= bytes.length === 8 && bytes.readInt32BE(4) === sslRequest
         if (statement !== undefined) proxy.statements.push(statement)
         const fate = statement === undefined ? 'pass' : proxy.fate(statement)
         if (fate === 'cut before') return cut()
@@ -74,6 +77,11 @@ export async function startPostgresProxy ({ folder, port }: Postgres): Promise<P
     server.on('data', data => {
       if (doomed) return cut()
       if (proxy.silent || link.silent) return
+      if (asksForTls) {
+        asksForTls = false
+        client.write(data)
+        return
+      }
       for (const { bytes } of answers.add(data)) {
         if (!proxy.swallowNotifications || bytes[0] !== notificationResponse) client.write(bytes)
       }
@@ -86,6 +94,8 @@ export async function startPostgresProxy ({ folder, port }: Postgres): Promise<P
 
 interface Message { readonly bytes: Buffer, readonly statement: string | undefined }
 
+/** PostgreSQL's protocol, §"SSLRequest". */
+const sslRequest = 80_877_103
 const notificationResponse = 'A'.charCodeAt(0)
 
 /** Tells messages apart: a client's first has a length alone, the others and all of a server's a letter before it. */
