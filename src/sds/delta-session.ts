@@ -22,6 +22,8 @@ export interface DeltaAnswer {
 export interface DeltaSessionOptions {
   readonly newNonce: () => string
   readonly events: SdsEvents
+  /** Of one stream; `maxNames` of any caller's unless given. */
+  readonly mostNames?: number | undefined
 }
 
 /** Answers without acknowledgement that are remembered; a client that never acknowledges costs no more. */
@@ -65,16 +67,17 @@ export class DeltaSession {
 
   /** @throws {SpiffeError} `argument_invalid` beyond the limits */
   receive (request: DeltaRequest): void {
-    checkNames(request.subscribe)
-    checkNames(request.unsubscribe)
-    checkNames(request.initialVersions.keys())
+    const { mostNames } = this.#options
+    checkNames(request.subscribe, mostNames)
+    checkNames(request.unsubscribe, mostNames)
+    checkNames(request.initialVersions.keys(), mostNames)
     const initialVersions = this.#started ? noVersions : request.initialVersions
     // The first request of a stream that names nothing subscribes to everything.
     const subscribe = !this.#started && request.subscribe.length === 0 ? [wildcardName] : request.subscribe
     this.#started = true
     for (const name of request.unsubscribe) this.#unsubscribe(name)
     for (const name of subscribe) this.#subscribe(name, initialVersions)
-    checkNameCount(this.#subscribed.size)
+    checkNameCount(this.#subscribed.size, mostNames)
     if (request.nonce !== '') this.#settle(request.nonce, request.refusal)
   }
 

@@ -6,21 +6,21 @@ export const maxNames = 1000
 export const maxNameLength = 2048
 
 /** @throws {SpiffeError} `argument_invalid` */
-export function checkNames (names: Iterable<string>): void {
+export function checkNames (names: Iterable<string>, most = maxNames): void {
   let count = 0
   for (const name of names) {
     if (name.length > maxNameLength) {
       throw new SpiffeError('argument_invalid', `resource name is longer than ${maxNameLength}: ${JSON.stringify(name.slice(0, 100))}`)
     }
-    if (++count > maxNames) throw tooMany()
+    if (++count > most) throw tooMany(most)
   }
 }
 
 /** @throws {SpiffeError} `argument_invalid` */
-export function checkNameCount (count: number): void {
-  if (count > maxNames) throw tooMany()
+export function checkNameCount (count: number, most = maxNames): void {
+  if (count > most) throw tooMany(most)
 }
 
-function tooMany (): SpiffeError {
-  return new SpiffeError('argument_invalid', `more than ${maxNames} resource names on one stream`)
+function tooMany (most: number): SpiffeError {
+  return new SpiffeError('argument_invalid', `more than ${most} resource names on one stream`)
 }

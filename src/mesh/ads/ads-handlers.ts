@@ -71,9 +71,12 @@ export function adsHandlers ({ admit, states, clock, onStatus, onStream }: AdsDe
   }
 }
 
+/** Of one type on the stream of a node's own proxy: each workload has a few, each new connection of a host's process one for a moment. */
+const mostNames = 50_000
+
 /** One resource per answer, because a refusal names nothing. */
 function deltaSession (typeUrl: string, events: SdsEvents): TypeSession<DeltaDiscoveryRequest, DeltaDiscoveryResponseInit> {
-  const session = new DeltaSession({ newNonce, events })
+  const session = new DeltaSession({ newNonce, events, mostNames })
   return {
     set node (node: string) { session.node = node },
     get settled () { return session.settled },

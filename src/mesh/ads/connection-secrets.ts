@@ -21,7 +21,7 @@ export interface ConnectionSecretsDeps {
 /** Envoy gives a connection up after three seconds. */
 const patienceMs = 2_500
 /** Long enough for the handshake. The connection lives on without its secret; the name is never used again. */
-const keptMs = 5_000
+const keptMs = 3_000
 /** After that the name is as unknown as any other: who asks again is looked at again. */
 const refusedMs = 10_000
 /** Connections whose processes are looked for at one time. */
