@@ -73,6 +73,7 @@ export async function openAgentMesh (config: MeshConfig, deps: AgentMeshDeps): P
     directory: signal => directoryOf(deps.nodeMesh.services, signal),
     revoked: deps.revoked,
     connections,
+    clock,
     log
   })
   const envoy = config.envoy === undefined ? undefined : superviseEnvoy({
@@ -111,6 +112,7 @@ export async function openAgentMesh (config: MeshConfig, deps: AgentMeshDeps): P
   }
   const { path } = await rpc.listenUnix({ path: config.xdsSocketPath, mode: 0o600, takeOver: deps.takeOver })
   log.info({ socket: path }, 'xds socket is open')
+  if (config.netnsFolder === undefined) registry.scanned()
   const held = scope.move()
   const { netnsFolder } = config
   return {

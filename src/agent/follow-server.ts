@@ -37,6 +37,9 @@ export interface FollowDeps extends Omit<SyncDeps, 'client'> {
   readonly postStatus: (signal: AbortSignal) => Promise<void>
 }
 
+const nothingOfServices = {
+  services: new Map(), removedServiceIds: new Set<string>(), endpoints: new Map(), removedEndpointIds: new Set<string>()
+}
 const firstRetryMs = 200
 const longestRetryMs = 60_000
 /** Polls of a server that does not push before it is asked again whether it does. */
@@ -62,6 +65,8 @@ export async function followServer (deps: FollowDeps, signal: AbortSignal): Prom
       if (told) retryMs = firstRetryMs
       if (error instanceof RpcError && error.status === 'UNIMPLEMENTED') {
         log.info({ everyMs: deps.intervalMs }, 'the server does not push changes: polling')
+        // Such a server knows no services.
+        deps.mesh?.services.take({ ...nothingOfServices, snapshot: true })
         await runSync({ ...deps, onSynced: onceThen(() => tellVersion(deps, signal), deps.onSynced) }, signal, pollsBetweenTries)
         place.cursor = undefined
         continue

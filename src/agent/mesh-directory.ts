@@ -8,7 +8,7 @@ import { type LocalEndpoint, mostLocalEndpoints, type ServiceEndpoint } from '..
 import type { Service } from '../spiffe/service.ts'
 import type { NodeMesh, NodeServices, NodeServicesState } from './node-services.ts'
 
-/** What the server says of services, as the proxy's configuration is made of it: whole states, in a stable order. */
+/** What the server says of services, once it has, as the proxy's configuration is made of it: whole states, in a stable order. */
 export async function * directoryOf (services: NodeServices, signal: AbortSignal): AsyncGenerator<MeshDirectory, void, undefined> {
   const meshServices = rememberOne((state: NodeServicesState['services']) => inOrder(state).map(meshServiceOf))
   const reported = rememberOne((state: NodeServicesState['endpoints']) => inOrder(state).map(meshEndpointOf))
@@ -16,6 +16,7 @@ export async function * directoryOf (services: NodeServices, signal: AbortSignal
   const joined = rememberOne(([some, others]: readonly [readonly MeshEndpoint[], readonly MeshEndpoint[]]) => [...some, ...others],
     (a, b) => a[0] === b[0] && a[1] === b[1])
   for await (const state of services.watch(signal)) {
+    if (!services.synced) continue
     yield { services: meshServices(state.services), endpoints: joined([reported(state.endpoints), fixed(state.services)]) }
   }
 }

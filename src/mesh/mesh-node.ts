@@ -1,3 +1,4 @@
+import type { Clock } from '../runtime/clock.ts'
 import type { Logger } from '../runtime/logger.ts'
 import { Watchable } from '../runtime/watchable.ts'
 import type { Found, ResourceView } from '../sds/secret-resource.ts'
@@ -26,8 +27,13 @@ export interface MeshNodeDeps {
   readonly revoked: (signal: AbortSignal) => AsyncIterable<Revoked>
   /** Secrets of connections of the host's own processes, where these are workloads too. */
   readonly connections?: { find (name: string): Found } | undefined
+  readonly clock: Clock
   readonly log: Logger
 }
+
+const nothingYet: MeshDirectory = { services: [], endpoints: [] }
+/** For what was here when the agent started: one workload whose SVID cannot be had must not hold up the others for longer. */
+const patienceMs = 5_000
 
 /** Puts together what this node's proxy must be told, from everything that it depends on. */
 export class MeshNode {
@@ -37,7 +43,8 @@ export class MeshNode {
   readonly #secrets: MeshSecrets
   #own: Bundle | undefined
   #local: LocalWorkloads = { workloads: [], identities: new Map() }
-  #directory: MeshDirectory = { services: [], endpoints: [] }
+  #directory: MeshDirectory | undefined
+  #complete = false
   #revoked: Revoked = { digests: new Set(), ids: new Set() }
 
   constructor (deps: MeshNodeDeps) {
@@ -46,21 +53,26 @@ export class MeshNode {
     this.#secrets = openMeshSecrets(deps.connections)
   }
 
-  /** The newest; `undefined` until the own bundle is known. */
+  /** The newest; `undefined` until there is a first. */
   get views (): AdsViews | undefined { return this.#views.value }
 
   /** What the server said last. */
-  get directory (): MeshDirectory { return this.#directory }
+  get directory (): MeshDirectory { return this.#directory ?? nothingYet }
 
-  /** Whole states, the first once the own bundle is known. */
+  /** Whole states, the first once it is known who is here and what the server said of services. */
   async * watch (signal: AbortSignal): AsyncGenerator<AdsViews, void, undefined> {
     for await (const views of this.#views.watch(signal)) if (views !== undefined) yield views
   }
 
   /** Follows its sources until the signal aborts. */
   tasks (): ((signal: AbortSignal) => Promise<void>)[] {
-    const { registry, own, directory, revoked } = this.#deps
+    const { registry, own, directory, revoked, clock } = this.#deps
     return [
+      async signal => {
+        await clock.sleep(patienceMs, signal)
+        this.#complete = true
+        this.#publish()
+      },
       signal => this.#follow(own(signal), ({ bundle }) => { this.#own = bundle }),
       signal => this.#follow(registry.watch(signal), local => { this.#local = local }),
       signal => this.#follow(directory(signal), found => { this.#directory = found }),
@@ -80,8 +92,11 @@ export class MeshNode {
 
   #publish (): void {
     if (this.#own === undefined) return
+    // A proxy that an earlier agent left has all of it: half a state would take the other half away.
+    this.#complete ||= this.#directory !== undefined && this.#deps.registry.complete
+    if (!this.#complete) return
     const { workloads, identities } = this.#local
-    const state: MeshState = { workloads, ...this.#directory, revoked: this.#revoked }
+    const state: MeshState = { workloads, ...this.directory, revoked: this.#revoked }
     const resources = this.#resourcesOf(state)
     const of = (typeUrl: string): [string, ResourceView] => [typeUrl, viewOf(resources.get(typeUrl) ?? new Map())]
     this.#views.set(new Map([

@@ -61,15 +61,14 @@ t.test('a go-spiffe workload', { skip: withoutGo }, async t => {
       const id = await admin.register('spiffe://example.org/rotating', agent.id, { x509SvidTtl: 6 })
       const serials: string[] = []
       let previousEnd = 0
-      let previousTime = 0
       for (let round = 0; round < 3; round++) {
         const [svid] = svidsOf(await watcher.next('x509', 'a rotation', isState))
         serials.push(svid?.serial ?? '')
         if (round > 0) {
           t.ok(previousEnd * 1000 > Date.now(), 'the next one came while the last was still valid')
-          t.ok(Date.now() - previousTime > 1000, 'and not at once')
+          // By the certificates, since a busy reader may be late for the first of two.
+          t.ok((svid?.notAfter ?? 0) - previousEnd > 1, 'and not at once')
         }
-        previousTime = Date.now()
         previousEnd = svid?.notAfter ?? 0
       }
       t.equal(new Set(serials).size, 3, 'WLAPI-09 each rotation is pushed')

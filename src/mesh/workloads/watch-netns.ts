@@ -13,7 +13,7 @@ export interface WatchNetnsDeps {
   readonly folder: string
   /** For the links by which the proxy finds namespaces. */
   readonly pins: string
-  readonly registry: Pick<WorkloadRegistry, 'arrive' | 'leave'>
+  readonly registry: Pick<WorkloadRegistry, 'arrive' | 'leave' | 'scanned'>
   readonly addresses: NetnsAddresses
   readonly clock: Clock
   readonly log: Logger
@@ -31,7 +31,7 @@ const settlingForMs = 5_000
  * what a namespace is called, the host's administrator decides.
  */
 export async function watchNetns (deps: WatchNetnsDeps, signal: AbortSignal): Promise<void> {
-  const { folder, clock, log } = deps
+  const { folder, registry, clock, log } = deps
   const here = new Map<string, Here>()
   let unsettledUntil = clock.monotonicMs() + settlingForMs
   let wake = () => {}
@@ -42,6 +42,7 @@ export async function watchNetns (deps: WatchNetnsDeps, signal: AbortSignal): Pr
   try {
     while (!signal.aborted) {
       await look(deps, here)
+      registry.scanned()
       const settling = clock.monotonicMs() < unsettledUntil
       const nap = new AbortController()
       wake = () => nap.abort(new Error('something changed'))

@@ -32,6 +32,8 @@ interface Known {
   arrival: Arrival
   identity: LocalIdentity | undefined
   workload: MeshWorkload | undefined
+  /** Whether it is known if it has an identity. */
+  answered: boolean
   readonly stop: AbortController
 }
 
@@ -40,6 +42,7 @@ export class WorkloadRegistry implements Disposable {
   readonly #identities: IdentitySource
   readonly #log: Logger
   readonly #known = new Map<string, Known>()
+  #scanned = false
   readonly #state = new Watchable<LocalWorkloads>({ workloads: [], identities: new Map() })
 
   constructor (identities: IdentitySource, log: Logger) {
@@ -51,6 +54,16 @@ export class WorkloadRegistry implements Disposable {
   /** All that have arrived, also those without an identity. */
   get arrivals (): readonly Arrival[] { return [...this.#known.values()].map(({ arrival }) => arrival) }
 
+  /** Whether who was here already when the agent started is known, each with its identity if it has one. */
+  get complete (): boolean { return this.#scanned && [...this.#known.values()].every(({ answered }) => answered) }
+
+  /** Whoever was here already has arrived. */
+  scanned (): void {
+    if (this.#scanned) return
+    this.#scanned = true
+    this.#publish()
+  }
+
   watch (signal: AbortSignal): AsyncGenerator<LocalWorkloads, void, undefined> { return this.#state.watch(signal) }
 
   /** Of one that is here already: its addresses may have changed. */
@@ -61,7 +74,7 @@ export class WorkloadRegistry implements Disposable {
       known.arrival = arrival
       return this.#refresh(known)
     }
-    const added: Known = { arrival, identity: undefined, workload: undefined, stop: new AbortController() }
+    const added: Known = { arrival, identity: undefined, workload: undefined, answered: false, stop: new AbortController() }
     this.#known.set(arrival.uid, added)
     const { uid, name, addresses, selectors } = arrival
     this.#log.info({ uid, name, addresses, selectors: selectors.map(formatSelector) }, 'a workload arrived')
@@ -85,8 +98,9 @@ export class WorkloadRegistry implements Disposable {
   async #follow (known: Known): Promise<void> {
     const { signal } = known.stop
     try {
-      for await (const { svids: [svid], federatedBundles } of this.#identities.watch(known.arrival.selectors, signal)) {
+      for await (const { svids: [svid], federatedBundles, awaitsSvids } of this.#identities.watch(known.arrival.selectors, signal)) {
         if (signal.aborted) return
+        known.answered ||= svid !== undefined || awaitsSvids !== true
         if (svid?.id !== known.identity?.id) {
           this.#log.info({ uid: known.arrival.uid, name: known.arrival.name, id: svid?.id }, 'a workload\'s identity changed')
         }
