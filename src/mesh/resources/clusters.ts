@@ -41,7 +41,7 @@ export function constantClusters (settings: MeshSettings): Resource[] {
             connectionKeepalive: { interval: duration(5), timeout: duration(2), connectionIdleInterval: duration(1) }
           }
         },
-        commonHttpProtocolOptions: { maxConnectionDuration: duration(settings.connectionLifeSeconds), idleTimeout: duration(60) }
+        commonHttpProtocolOptions: { maxConnectionDuration: duration(settings.connectionLifeSeconds / 2), idleTimeout: duration(60) }
       }),
       transportSocket: outboundTls(['h2'])
     }),
@@ -71,7 +71,7 @@ export function constantClusters (settings: MeshSettings): Resource[] {
 }
 
 /** The endpoints of a service's port, those that answer first: each is asked by TCP whether its proxy lives. */
-export function serviceClusterOf (service: MeshService, port: MeshPort): Resource {
+export function serviceClusterOf (service: MeshService, port: MeshPort, settings: MeshSettings): Resource {
   const name = serviceCluster(service, port)
   return cluster(name, {
     type: Discovery.EDS,
@@ -96,7 +96,7 @@ export function serviceClusterOf (service: MeshService, port: MeshPort): Resourc
       baseEjectionTime: duration(5), maxEjectionPercent: { value: 50 }
     },
     circuitBreakers,
-    ...port.protocol === 'tcp' ? {} : { typedExtensionProtocolOptions: http(httpVersion(port)) },
+    ...port.protocol === 'tcp' ? {} : { typedExtensionProtocolOptions: http(httpVersion(port, settings)) },
     transportSocketMatches: [
       { name: 'plain', match: structOf({ transport: 'plain' }), transportSocket: plain },
       { name: 'mtls', match: structOf({ transport: 'mtls' }), transportSocket: outboundTls(alpnOf(port)) }
@@ -107,9 +107,14 @@ export function serviceClusterOf (service: MeshService, port: MeshPort): Resourc
 
 function alpnOf ({ protocol }: MeshPort): string[] { return protocol === 'tcp' ? [] : protocol === 'http' ? ['http/1.1'] : ['h2'] }
 
-/** HTTP/1.1 stays so on its way: a WebSocket's upgrade, among others, is of one version. */
-function httpVersion ({ protocol }: MeshPort): UpstreamHttpProtocolOptionsInit {
-  const timeouts = { commonHttpProtocolOptions: { idleTimeout: duration(60) } }
+/**
+ * HTTP/1.1 stays so on its way: a WebSocket's upgrade, among others, is of one version. A connection in a tunnel ends before the tunnels'
+ * connection, and that before the other side would end it: who calls lets go first, between two requests.
+ */
+function httpVersion ({ protocol }: MeshPort, { connectionLifeSeconds }: MeshSettings): UpstreamHttpProtocolOptionsInit {
+  const timeouts = {
+    commonHttpProtocolOptions: { idleTimeout: duration(60), maxConnectionDuration: duration(connectionLifeSeconds / 4) }
+  }
   if (protocol !== 'http') return { ...timeouts, explicitHttpConfig: { http2ProtocolOptions: {} } }
   return { ...timeouts, useDownstreamProtocolConfig: { httpProtocolOptions: {}, http2ProtocolOptions: {} } }
 }

@@ -39,7 +39,7 @@ export function openMeshResources (settings: MeshSettings): (state: MeshState) =
     last = state
     const ports = state.services.flatMap(service => service.ports.map(port => ({ service, port })))
     return new Map([
-      [clusterType, byName([...clusters, ...ports.map(({ service, port }) => serviceClusterOf(service, port))])],
+      [clusterType, byName([...clusters, ...ports.map(({ service, port }) => serviceClusterOf(service, port, settings))])],
       [endpointType, byName(ports.map(({ service, port }) => endpointsOf(service, port, state.endpoints)))],
       [listenerType, byName([...listeners, ...ofHost, ...[...ofWorkloads.values()].flat()])]
     ])
