@@ -7,7 +7,6 @@ import type { Bundle } from '../../spiffe/bundle.ts'
 import type { Entry } from '../../spiffe/entry.ts'
 import { SpiffeError } from '../../spiffe/errors.ts'
 import type { ServiceEndpoint } from '../../spiffe/service-endpoint.ts'
-import type { Revocation } from '../../spiffe/revocation.ts'
 import type { SpiffeId } from '../../spiffe/spiffe-id.ts'
 import type { TrustDomain } from '../../spiffe/trust-domain.ts'
 import type { ChangedState, Cursor } from '../../storage/change-log.ts'
@@ -134,11 +133,7 @@ export class Replica {
     for (const bundle of (await store.bundles.list(everything)).bundles) bundles.set(bundle.trustDomain, bundle)
     const services = await differencesOf(this.services.services, store.services.all())
     const endpoints = await differencesOf(this.services.stored, store.endpoints.all())
-    const revocations = new Map<string, Revocation | undefined>([...this.revocations.all.keys()].map(id => [id, undefined]))
-    for (const revocation of await store.revocations.list()) {
-      if (isDeepStrictEqual(this.revocations.all.get(revocation.id), revocation)) revocations.delete(revocation.id)
-      else revocations.set(revocation.id, revocation)
-    }
+    const revocations = await differencesOf(this.revocations.all, await store.revocations.list())
     return { entries, agents, bundles, services, endpoints, revocations, authorities: true }
   }
 
@@ -178,7 +173,7 @@ export class Replica {
 
 /** What differs from what is shown; what does not stays the object it was. */
 async function differencesOf<T extends { readonly id: string }> (
-  shown: ReadonlyMap<string, T>, stored: AsyncIterable<T>
+  shown: ReadonlyMap<string, T>, stored: AsyncIterable<T> | Iterable<T>
 ): Promise<ReadonlyMap<string, T | undefined>> {
   const differences = new Map<string, T | undefined>([...shown.keys()].map(id => [id, undefined]))
   for await (const row of stored) {

@@ -1,13 +1,5 @@
 import { sql, type Kysely, type Transaction } from 'kysely'
-import type { Agent } from '../../spiffe/agent.ts'
-import type { Bundle } from '../../spiffe/bundle.ts'
-import type { Entry } from '../../spiffe/entry.ts'
 import { SpiffeError } from '../../spiffe/errors.ts'
-import type { ServiceEndpoint } from '../../spiffe/service-endpoint.ts'
-import type { Service } from '../../spiffe/service.ts'
-import type { Revocation } from '../../spiffe/revocation.ts'
-import type { SpiffeId } from '../../spiffe/spiffe-id.ts'
-import type { TrustDomain } from '../../spiffe/trust-domain.ts'
 import type { ChangedState, ChangeLog, Cursor, LogReading } from '../change-log.ts'
 import type { Nudges } from '../nudges.ts'
 import { timelineSql } from '../postgres/timeline.ts'
@@ -97,39 +89,29 @@ async function readChanges (trx: Transaction<Schema>, kind: SqlDatabase['kind'],
 }
 
 async function readState (trx: Transaction<Schema>, keys: readonly ChangeKey[]): Promise<ChangedState> {
-  const named = (wanted: ChangeKey[0]) => [...new Set(keys.flatMap(([kind, key]) => kind === wanted && key !== undefined ? [key] : []))]
-  const entries = new Map<string, Entry | undefined>(named('entry').map(id => [id, undefined]))
-  for (const ids of chunks([...entries.keys()], idsPerStatement)) {
-    const rows = await trx.selectFrom('entries').select(entryColumns).where('id', 'in', ids).execute()
-    for (const row of rows) entries.set(row.id, decodeEntry(row))
-  }
-  const agents = new Map<SpiffeId, Agent | undefined>(named('agent').map(id => [id as SpiffeId, undefined]))
-  for (const ids of chunks([...agents.keys()], idsPerStatement)) {
-    for (const row of await trx.selectFrom('agents').selectAll().where('id', 'in', ids).execute()) {
-      agents.set(row.id as SpiffeId, decodeAgent(row))
+  /** Those of a kind that are named, as they are now; `undefined`: gone. */
+  const named = async <K extends string, Row, T>(
+    wanted: ChangeKey[0], select: (some: readonly K[]) => Promise<readonly Row[]>, keyOf: (row: Row) => string, decode: (row: Row) => T
+  ): Promise<Map<K, T | undefined>> => {
+    const ofKind = keys.flatMap(([kind, key]) => kind === wanted && key !== undefined ? [key as K] : [])
+    const found = new Map<K, T | undefined>(ofKind.map(key => [key, undefined]))
+    for (const some of chunks([...found.keys()], idsPerStatement)) {
+      for (const row of await select(some)) found.set(keyOf(row) as K, decode(row))
     }
+    return found
   }
-  const bundles = new Map<TrustDomain, Bundle | undefined>(named('bundle').map(domain => [domain as TrustDomain, undefined]))
-  for (const domains of chunks([...bundles.keys()], idsPerStatement)) {
-    for (const row of await trx.selectFrom('bundles').selectAll().where('trust_domain', 'in', domains).execute()) {
-      bundles.set(row.trust_domain as TrustDomain, decodeBundle(row))
-    }
+  const idOf = ({ id }: { readonly id: string }) => id
+  return {
+    entries: await named('entry', ids => trx.selectFrom('entries').select(entryColumns).where('id', 'in', ids).execute(), idOf,
+      decodeEntry),
+    agents: await named('agent', ids => trx.selectFrom('agents').selectAll().where('id', 'in', ids).execute(), idOf, decodeAgent),
+    bundles: await named('bundle', domains => trx.selectFrom('bundles').selectAll().where('trust_domain', 'in', domains).execute(),
+      row => row.trust_domain, decodeBundle),
+    services: await named('service', ids => trx.selectFrom('services').selectAll().where('id', 'in', ids).execute(), idOf, decodeService),
+    endpoints: await named('endpoint', ids => trx.selectFrom('service_endpoints').selectAll().where('id', 'in', ids).execute(), idOf,
+      decodeEndpoint),
+    revocations: await named('revocation', ids => trx.selectFrom('revocations').selectAll().where('id', 'in', ids).execute(), idOf,
+      decodeRevocation),
+    authorities: keys.some(([kind]) => kind === 'authorities')
   }
-  const services = new Map<string, Service | undefined>(named('service').map(id => [id, undefined]))
-  for (const ids of chunks([...services.keys()], idsPerStatement)) {
-    const rows = await trx.selectFrom('services').selectAll().where('id', 'in', ids).execute()
-    for (const row of rows) services.set(row.id, decodeService(row))
-  }
-  const endpoints = new Map<string, ServiceEndpoint | undefined>(named('endpoint').map(id => [id, undefined]))
-  for (const ids of chunks([...endpoints.keys()], idsPerStatement)) {
-    const rows = await trx.selectFrom('service_endpoints').selectAll().where('id', 'in', ids).execute()
-    for (const row of rows) endpoints.set(row.id, decodeEndpoint(row))
-  }
-  const revocations = new Map<string, Revocation | undefined>(named('revocation').map(id => [id, undefined]))
-  for (const ids of chunks([...revocations.keys()], idsPerStatement)) {
-    for (const row of await trx.selectFrom('revocations').selectAll().where('id', 'in', ids).execute()) {
-      revocations.set(row.id, decodeRevocation(row))
-    }
-  }
-  return { entries, agents, bundles, services, endpoints, revocations, authorities: keys.some(([kind]) => kind === 'authorities') }
 }
