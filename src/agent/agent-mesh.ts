@@ -73,8 +73,7 @@ export async function openAgentMesh (config: MeshConfig, deps: AgentMeshDeps): P
     directory: signal => directoryOf(deps.nodeMesh.services, signal),
     revoked: deps.revoked,
     connections,
-    clock,
-    log
+    clock
   })
   const envoy = config.envoy === undefined ? undefined : superviseEnvoy({
     ...config.envoy, folder: join(dataDir, 'envoy'), xdsSocketPath: config.xdsSocketPath, nodeId: hostname(),

@@ -1,5 +1,4 @@
 import type { Clock } from '../runtime/clock.ts'
-import type { Logger } from '../runtime/logger.ts'
 import { Watchable } from '../runtime/watchable.ts'
 import type { Found, ResourceView } from '../sds/secret-resource.ts'
 import type { Bundle } from '../spiffe/bundle.ts'
@@ -28,7 +27,6 @@ export interface MeshNodeDeps {
   /** Secrets of connections of the host's own processes, where these are workloads too. */
   readonly connections?: { find (name: string): Found } | undefined
   readonly clock: Clock
-  readonly log: Logger
 }
 
 const nothingYet: MeshDirectory = { services: [], endpoints: [] }

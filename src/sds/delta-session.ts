@@ -1,6 +1,6 @@
 import { checkNameCount, checkNames } from './name-limits.ts'
 import type { SdsEvents } from './sds-events.ts'
-import type { ResourceView, SecretResource } from './secret-resource.ts'
+import type { Found, ResourceView, SecretResource } from './secret-resource.ts'
 
 export interface DeltaRequest {
   readonly subscribe: readonly string[]
@@ -93,12 +93,13 @@ export class DeltaSession {
     if (this.#view === undefined) return undefined
     const removed: string[] = []
     for (const name of this.#due) {
+      const found = this.#covers(name, this.#view) ? this.#view.find(name, at) : undefined
       // Envoy waits for it, as long as it waits for a connection.
-      if (this.#subscribed.has(name) && this.#view.find(name, at).kind === 'pending') {
+      if (found?.kind === 'pending') {
         this.#due.delete(name)
         continue
       }
-      const resource = this.#wanted(name, this.#view, at)
+      const resource = this.#wanted(name, found, at)
       const told = this.#told.get(name)
       if (resource !== undefined && resource.version !== told) {
         if (removed.length > 0) break
@@ -160,10 +161,11 @@ export class DeltaSession {
     for (const name of this.#told.keys()) this.#due.add(name)
   }
 
-  /** What Envoy should hold under a name; `undefined` when nothing. */
-  #wanted (name: string, view: ResourceView, at: Date): SecretResource | undefined {
-    if (!this.#subscribed.has(name) && !(this.#wildcard && view.allNames.has(name))) return undefined
-    const found = view.find(name, at)
+  #covers (name: string, view: ResourceView): boolean { return this.#subscribed.has(name) || (this.#wildcard && view.allNames.has(name)) }
+
+  /** What Envoy should hold under a name; `undefined` when nothing. @param found `undefined`: Envoy does not ask for it */
+  #wanted (name: string, found: Exclude<Found, { kind: 'pending' }> | undefined, at: Date): SecretResource | undefined {
+    if (found === undefined) return undefined
     if (found.kind === 'usable' && this.#refused.get(name)?.has(found.resource.version) !== true) return found.resource
     if (found.kind === 'absent' || found.kind === 'unsupported') {
       this.#refused.delete(name)

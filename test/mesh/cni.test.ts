@@ -90,7 +90,7 @@ async function startMesh (folder: string, identities: FakeIdentities, domain: Te
   }))
   const settings = { ...defaultMeshSettings, accessLogPath: undefined, trustDomain: domain.name }
   const node = new MeshNode({
-    settings, registry, clock: systemClock, log: silentLogger,
+    settings, registry, clock: systemClock,
     own: signal => identities.watch([], signal),
     async * directory () { yield { services: [], endpoints: [] } },
     async * revoked () { yield { digests: new Set(), ids: new Set() } }

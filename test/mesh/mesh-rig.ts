@@ -78,8 +78,7 @@ export class MeshRig implements AsyncDisposable {
       own: signal => this.identities.watch([], signal),
       directory: signal => this.directory.watch(signal),
       revoked: signal => this.revoked.watch(signal),
-      clock: systemClock,
-      log: this.captured.log
+      clock: systemClock
     })
   }
 

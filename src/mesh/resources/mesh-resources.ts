@@ -27,6 +27,7 @@ export function openMeshResources (settings: MeshSettings): (state: MeshState) =
   const listeners = [originateListener(), tunnelledHttpListener(settings)]
   let last: MeshState | undefined
   let ofHost: readonly Resource[] = []
+  let ofServices: { readonly clusters: readonly Resource[], readonly assignments: readonly Resource[] } = { clusters: [], assignments: [] }
   let ofWorkloads = new Map<MeshWorkload, readonly Resource[]>()
   return state => {
     const keep = last?.services === state.services && last.endpoints === state.endpoints && last.revoked === state.revoked
@@ -36,11 +37,17 @@ export function openMeshResources (settings: MeshSettings): (state: MeshState) =
       before.get(workload) ?? [...outboundListeners(workload, state, settings), ...inboundListeners(workload, state, settings)]
     ]))
     if (!keep) ofHost = hostListeners(state, settings)
+    if (last?.services !== state.services || last.endpoints !== state.endpoints) {
+      const ports = state.services.flatMap(service => service.ports.map(port => ({ service, port })))
+      ofServices = {
+        clusters: ports.map(({ service, port }) => serviceClusterOf(service, port, settings)),
+        assignments: ports.map(({ service, port }) => endpointsOf(service, port, state.endpoints))
+      }
+    }
     last = state
-    const ports = state.services.flatMap(service => service.ports.map(port => ({ service, port })))
     return new Map([
-      [clusterType, byName([...clusters, ...ports.map(({ service, port }) => serviceClusterOf(service, port, settings))])],
-      [endpointType, byName(ports.map(({ service, port }) => endpointsOf(service, port, state.endpoints)))],
+      [clusterType, byName([...clusters, ...ofServices.clusters])],
+      [endpointType, byName(ofServices.assignments)],
       [listenerType, byName([...listeners, ...ofHost, ...[...ofWorkloads.values()].flat()])]
     ])
   }
