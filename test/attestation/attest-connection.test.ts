@@ -121,9 +121,10 @@ void t.test('a connection that nobody has is nobody\'s', async t => {
     await t.rejects(attest({ ...connection, source: { ...source, address } }, { sockets }), { code: 'argument_invalid' }, address)
   }
   // Both ends closed by the client first: the kernel keeps the pair for a minute, and says that user 0 has it.
+  const closed = once(connection.accepted, 'close')
   await shell.run('exec 3>&-')
   connection.accepted.destroy()
-  await once(connection.accepted, 'close')
+  await closed
   await t.rejects(attest(connection, { sockets }), { code: 'connection_unknown' }, 'TIME-WAIT')
 })
 
