@@ -13,7 +13,6 @@ import { meshHandlers } from '../mesh/mesh-handlers.ts'
 import { MeshNode } from '../mesh/mesh-node.ts'
 import type { MeshSettings, Revoked } from '../mesh/mesh-state.ts'
 import { AnnouncedWorkloads } from '../mesh/workloads/announced-workloads.ts'
-import { openNetnsAddresses } from '../mesh/workloads/netns-addresses.ts'
 import { watchNetns } from '../mesh/workloads/watch-netns.ts'
 import { WorkloadRegistry } from '../mesh/workloads/workload-registry.ts'
 import type { CallContext } from '../rpc/call.ts'
@@ -61,7 +60,6 @@ export async function openAgentMesh (config: MeshConfig, deps: AgentMeshDeps): P
   const { identities, clock, dataDir, trustDomain } = deps
   const log = deps.log.child({ part: 'mesh' })
   const registry = scope.use(new WorkloadRegistry(identities, log))
-  const addresses = scope.use(openNetnsAddresses())
   const settings: MeshSettings = {
     ...config.settings, trustDomain, ...config.hostProcesses ? { connectionName: connectionNameFormat } : {}
   }
@@ -87,7 +85,7 @@ export async function openAgentMesh (config: MeshConfig, deps: AgentMeshDeps): P
   }
   const proxy = new ProxyState()
   const pins = join(dataDir, 'netns')
-  const announced = scope.use(await AnnouncedWorkloads.open({ file: join(dataDir, 'workloads.json'), pins, registry, addresses }))
+  const announced = scope.use(await AnnouncedWorkloads.open({ file: join(dataDir, 'workloads.json'), pins, registry }))
   const rpc = scope.use(openRpcServer({
     services: [
       bind(aggregatedDiscoveryService, adsHandlers({
@@ -121,7 +119,7 @@ export async function openAgentMesh (config: MeshConfig, deps: AgentMeshDeps): P
       signal => reportEndpoints(registry, deps.nodeMesh, signal),
       ...config.redirect ? [(signal: AbortSignal) => redirectWorkloads(registry, settings, log, signal)] : [],
       ...netnsFolder === undefined ? [] : [(signal: AbortSignal) =>
-        watchNetns({ folder: netnsFolder, pins, registry, addresses, clock, log }, signal)],
+        watchNetns({ folder: netnsFolder, pins, registry, clock, log }, signal)],
       ...envoy === undefined ? [] : [(signal: AbortSignal) => envoy.run(signal)]
     ],
     [Symbol.asyncDispose]: () => held.disposeAsync()

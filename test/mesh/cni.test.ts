@@ -8,7 +8,6 @@ import { MeshNode } from '../../src/mesh/mesh-node.ts'
 import { ProxyState } from '../../src/mesh/ads/proxy-state.ts'
 import { defaultMeshSettings } from '../../src/mesh/mesh-state.ts'
 import { AnnouncedWorkloads } from '../../src/mesh/workloads/announced-workloads.ts'
-import { openNetnsAddresses } from '../../src/mesh/workloads/netns-addresses.ts'
 import { WorkloadRegistry } from '../../src/mesh/workloads/workload-registry.ts'
 import { bind, openRpcServer } from '../../src/rpc/server.ts'
 import { systemClock } from '../../src/runtime/clock.ts'
@@ -84,9 +83,8 @@ void t.test('containers come and go, and outlive the agent', { skip: noNamespace
 async function startMesh (folder: string, identities: FakeIdentities, domain: TestTrustDomain) {
   await using scope = new AsyncDisposableStack()
   const registry = scope.use(new WorkloadRegistry(identities, silentLogger))
-  const addresses = scope.use(openNetnsAddresses())
   const announced = scope.use(await AnnouncedWorkloads.open({
-    file: join(folder, 'workloads.json'), pins: join(folder, 'netns'), registry, addresses
+    file: join(folder, 'workloads.json'), pins: join(folder, 'netns'), registry
   }))
   const settings = { ...defaultMeshSettings, accessLogPath: undefined, trustDomain: domain.name }
   const node = new MeshNode({

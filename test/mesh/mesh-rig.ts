@@ -9,7 +9,6 @@ import { adsHandlers, type ResourceStatus } from '../../src/mesh/ads/ads-handler
 import { envoyBootstrap } from '../../src/mesh/envoy/bootstrap.ts'
 import { type MeshDirectory, MeshNode } from '../../src/mesh/mesh-node.ts'
 import { defaultMeshSettings, type MeshEndpoint, type MeshSettings, type Revoked } from '../../src/mesh/mesh-state.ts'
-import { type NetnsAddresses, openNetnsAddresses } from '../../src/mesh/workloads/netns-addresses.ts'
 import { watchNetns } from '../../src/mesh/workloads/watch-netns.ts'
 import { WorkloadRegistry } from '../../src/mesh/workloads/workload-registry.ts'
 import { bind, openRpcServer, type RpcServer } from '../../src/rpc/server.ts'
@@ -55,7 +54,6 @@ export class MeshRig implements AsyncDisposable {
   readonly #stop = new AbortController()
   readonly #scope = new AsyncDisposableStack()
   readonly #node: MeshNode
-  readonly #addresses: NetnsAddresses
   readonly #options: RigOptions
   /** Type → name → version, as Envoy acknowledged. */
   readonly #held = new Map<string, Map<string, string>>()
@@ -71,7 +69,6 @@ export class MeshRig implements AsyncDisposable {
     this.captured = capturedLog()
     this.identities = new FakeIdentities(domain.bundle)
     this.registry = this.#scope.use(new WorkloadRegistry(this.identities, this.captured.log))
-    this.#addresses = this.#scope.use(openNetnsAddresses())
     this.#node = new MeshNode({
       settings: { ...defaultMeshSettings, accessLogPath: this.accessLog, trustDomain: domain.name, ...options.settings },
       registry: this.registry,
@@ -90,7 +87,7 @@ export class MeshRig implements AsyncDisposable {
     const running = runTasks(rig.#stop.signal, [
       ...rig.#node.tasks(),
       signal => watchNetns({
-        folder: network.folder, pins: join(folder, 'netns'), registry, addresses: rig.#addresses, clock: systemClock, log
+        folder: network.folder, pins: join(folder, 'netns'), registry, clock: systemClock, log
       }, signal)
     ])
     rig.#scope.defer(async () => {

@@ -1,7 +1,8 @@
 import { closeSync } from 'node:fs'
 import { SpiffeError } from '../../spiffe/errors.ts'
 import { decodeAnswers, encodeListenerList, encodeLookup, tcpState, type DiagAnswer, type SocketFacts } from './inet-diag.ts'
-import { errno, inNamespace, loadKernel, type Kernel } from './kernel.ts'
+import { errno, loadKernel, type Kernel } from './kernel.ts'
+import { inNamespace } from '../../runtime/network-namespace.ts'
 import { addressBytes, sameBytes, type SocketAddress } from './socket-address.ts'
 
 const afNetlink = 16

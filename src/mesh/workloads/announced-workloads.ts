@@ -1,6 +1,6 @@
 import { SpiffeError } from '../../spiffe/errors.ts'
 import { formatSelector, parseSelector, type Selector } from '../../spiffe/selector.ts'
-import type { NetnsAddresses } from './netns-addresses.ts'
+import { readNetnsAddresses } from './netns-addresses.ts'
 import { type NetnsPin, pinNetns } from './netns-pin.ts'
 import { inodeOf, readStoredWorkloads, type StoredWorkload, writeStoredWorkloads } from './stored-workloads.ts'
 import type { WorkloadRegistry } from './workload-registry.ts'
@@ -19,7 +19,6 @@ export interface AnnouncedDeps {
   /** For the links by which the proxy finds namespaces. */
   readonly pins: string
   readonly registry: Pick<WorkloadRegistry, 'arrive' | 'leave'>
-  readonly addresses: NetnsAddresses
 }
 
 /** Workloads that a container runtime announces. They outlive the agent: what is in their file arrives again when it starts. */
@@ -34,14 +33,14 @@ export class AnnouncedWorkloads implements Disposable {
   static async open (deps: AnnouncedDeps): Promise<AnnouncedWorkloads> {
     const workloads = new AnnouncedWorkloads(deps)
     for (const { inode: _, selectors, ...stored } of await readStoredWorkloads(deps.file)) {
-      await workloads.#take({ ...stored, selectors: selectors.map(parseSelector) })
+      workloads.#take({ ...stored, selectors: selectors.map(parseSelector) })
     }
     return workloads
   }
 
   /** @returns the uid under which it is here. @throws {SpiffeError} `netns_unusable`, `file_unusable` */
   async add (announcement: Announcement): Promise<string> {
-    const uid = await this.#take(announcement)
+    const uid = this.#take(announcement)
     await this.#write()
     return uid
   }
@@ -56,7 +55,7 @@ export class AnnouncedWorkloads implements Disposable {
     for (const { pin } of this.#here.values()) pin[Symbol.dispose]()
   }
 
-  async #take ({ id, name, netnsPath, addresses, selectors }: Announcement): Promise<string> {
+  #take ({ id, name, netnsPath, addresses, selectors }: Announcement): string {
     const known = this.#here.get(id)
     const inode = inodeOf(netnsPath)
     if (known !== undefined && known.stored.inode !== inode) this.#drop(id)
@@ -64,7 +63,7 @@ export class AnnouncedWorkloads implements Disposable {
     if (pin === undefined || inode === undefined) throw new SpiffeError('netns_unusable', `${netnsPath} is no network namespace`)
     const stored = { id, name, netnsPath, inode, addresses, selectors: selectors.map(formatSelector) }
     this.#here.set(id, { stored, pin })
-    const found = addresses.length > 0 ? addresses : await this.#deps.addresses.read(pin.path)
+    const found = addresses.length > 0 ? addresses : readNetnsAddresses(pin.path)
     this.#deps.registry.arrive({ uid: pin.uid, name, netnsPath: pin.path, addresses: found, selectors })
     return pin.uid
   }

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import type { Clock } from '../../runtime/clock.ts'
 import type { Logger } from '../../runtime/logger.ts'
 import { isStop } from '../../runtime/tasks.ts'
-import type { NetnsAddresses } from './netns-addresses.ts'
+import { readNetnsAddresses } from './netns-addresses.ts'
 import { type NetnsPin, pinNetns } from './netns-pin.ts'
 import { inodeOf } from './stored-workloads.ts'
 import type { WorkloadRegistry } from './workload-registry.ts'
@@ -14,7 +14,6 @@ export interface WatchNetnsDeps {
   /** For the links by which the proxy finds namespaces. */
   readonly pins: string
   readonly registry: Pick<WorkloadRegistry, 'arrive' | 'leave' | 'scanned'>
-  readonly addresses: NetnsAddresses
   readonly clock: Clock
   readonly log: Logger
 }
@@ -41,7 +40,7 @@ export async function watchNetns (deps: WatchNetnsDeps, signal: AbortSignal): Pr
   }, log)
   try {
     while (!signal.aborted) {
-      await look(deps, here)
+      look(deps, here)
       registry.scanned()
       const settling = clock.monotonicMs() < unsettledUntil
       const nap = new AbortController()
@@ -57,7 +56,7 @@ export async function watchNetns (deps: WatchNetnsDeps, signal: AbortSignal): Pr
   }
 }
 
-async function look ({ folder, pins, registry, addresses, log }: WatchNetnsDeps, here: Map<string, Here>): Promise<void> {
+function look ({ folder, pins, registry, log }: WatchNetnsDeps, here: Map<string, Here>): void {
   const names = namesIn(folder)
   for (const [name, { pin, inode }] of here) {
     if (names.has(name) && inodeOf(join(folder, name)) === inode) continue
@@ -70,7 +69,7 @@ async function look ({ folder, pins, registry, addresses, log }: WatchNetnsDeps,
       const known = here.get(name) ?? arrived(folder, pins, name)
       if (known === undefined) continue
       here.set(name, known)
-      const found = await addresses.read(known.pin.path)
+      const found = readNetnsAddresses(known.pin.path)
       if (known.addresses.length > 0 && found.join() === known.addresses.join()) continue
       known.addresses = found
       registry.arrive({
