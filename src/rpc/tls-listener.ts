@@ -1,6 +1,7 @@
 import type { AddressInfo, Server } from 'node:net'
 import { createServer, type TLSSocket } from 'node:tls'
 import type { Clock } from '../runtime/clock.ts'
+import { hostAndPort } from '../runtime/host-and-port.ts'
 import type { Logger } from '../runtime/logger.ts'
 import { SpiffeError } from '../spiffe/errors.ts'
 import { verifyX509Svid, type VerifiedX509Svid } from '../x509/verify-svid.ts'
@@ -156,5 +157,5 @@ function isLoopback (address: string | undefined): boolean {
 
 function addressOf ({ remoteAddress, remotePort }: { remoteAddress?: string | undefined, remotePort?: number | undefined }): string {
   if (remoteAddress === undefined) return 'unix'
-  return remoteAddress.includes(':') ? `[${remoteAddress}]:${remotePort}` : `${remoteAddress}:${remotePort}`
+  return hostAndPort(remoteAddress, String(remotePort))
 }

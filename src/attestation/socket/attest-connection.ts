@@ -1,3 +1,4 @@
+import { hostAndPort } from '../../runtime/host-and-port.ts'
 import { SpiffeError } from '../../spiffe/errors.ts'
 import { formatSelector, normalizeSelectors, type Selector } from '../../spiffe/selector.ts'
 import { attestWorkload, type AttestWorkloadDeps } from '../workload/attest-workload.ts'
@@ -109,6 +110,4 @@ function sameSockets (a: readonly SocketFacts[], b: readonly SocketFacts[]): boo
   return cookies(a) === cookies(b)
 }
 
-function formatAddress ({ address, port }: SocketAddress): string {
-  return address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`
-}
+function formatAddress ({ address, port }: SocketAddress): string { return hostAndPort(address, port) }

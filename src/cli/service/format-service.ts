@@ -1,3 +1,4 @@
+import { hostAndPort } from '../../runtime/host-and-port.ts'
 import type { Endpoint, ServiceInit } from '../../wire/generated/assay-types.ts'
 import type { ServiceState } from '../../wire/generated/cluster.ts'
 import { formatRows, formatTable } from '../pretty.ts'
@@ -41,7 +42,4 @@ export function formatEndpoints (endpoints: readonly Endpoint[]): string {
   return formatTable(['ADDRESS', 'SPIFFE ID', 'NODE', 'TRANSPORTS', 'AGENT'], rows)
 }
 
-function formatAddress (address: string, port: number): string {
-  if (port === 0) return address
-  return address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`
-}
+function formatAddress (address: string, port: number): string { return port === 0 ? address : hostAndPort(address, port) }

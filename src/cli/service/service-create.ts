@@ -3,7 +3,7 @@ import { defineCommand } from '../command.ts'
 import { beginWait } from '../convergence/wait.ts'
 import { withServers } from '../servers.ts'
 import { inServiceBatches, tellServices } from './service-batch.ts'
-import { dataDetails, refuseBesideData, serviceFlags, serviceOfFlags } from './service-flags.ts'
+import { dataDetails, givenServices, serviceFlags } from './service-flags.ts'
 
 export const serviceCreate = defineCommand({
   flags: serviceFlags,
@@ -15,10 +15,7 @@ export const serviceCreate = defineCommand({
   ],
   async run (call) {
     const { flags, terminal } = call
-    if (flags.data !== undefined) refuseBesideData(flags)
-    const services = flags.data === undefined
-      ? [serviceOfFlags(flags)]
-      : await (await import('./service-data.ts')).readServiceData(flags.data, terminal)
+    const services = await givenServices(flags, terminal)
     return withServers(call, async servers => {
       const wait = await beginWait(call, servers)
       const results = await inServiceBatches(services, terminal, async batch => servers.change(async channel =>

@@ -5,6 +5,7 @@ import { waitFlags } from '../convergence/wait.ts'
 import { choiceFlag, pathFlag, switchFlag, textFlag, textListFlag, type Flag, type FlagValues } from '../flag.ts'
 import { usage } from '../parse-flags.ts'
 import { outputFlag, replicaFlags } from '../socket-path.ts'
+import type { Terminal } from '../terminal.ts'
 import { portListFlag } from './port-flag.ts'
 
 /** What a service is made of; of `service create` and `service update`. */
@@ -31,7 +32,7 @@ export const dataDetails = 'A -data file holds {"services": [{"name", "ports": [
 type Values = FlagValues<typeof serviceFlags>
 
 /** @throws {SpiffeError} `usage_invalid` */
-export function serviceOfFlags (flags: Values): ServiceInit {
+function serviceOfFlags (flags: Values): ServiceInit {
   if (flags.name === undefined) throw usage('a name is required: -name')
   if (flags.port.length === 0) throw usage('at least one port is required: -port')
   if (flags.spiffeID.length === 0) throw usage('at least one SPIFFE ID is required: -spiffeID')
@@ -48,8 +49,15 @@ export function serviceOfFlags (flags: Values): ServiceInit {
   }
 }
 
+/** The one that the flags describe, or those of a `-data` file. @throws {SpiffeError} `usage_invalid`, `file_unusable` */
+export async function givenServices (flags: Values, terminal: Terminal): Promise<readonly ServiceInit[]> {
+  if (flags.data === undefined) return [serviceOfFlags(flags)]
+  refuseBesideData(flags)
+  return await (await import('./service-data.ts')).readServiceData(flags.data, terminal)
+}
+
 /** With `-data`, flags that describe one service have no place. @throws {SpiffeError} `usage_invalid` */
-export function refuseBesideData (flags: Values): void {
+function refuseBesideData (flags: Values): void {
   const { name, address, port, spiffeID, caller, nobody, endpoint, inbound, serviceID } = flags
   const described: Readonly<Record<string, boolean>> = {
     name: name !== undefined,

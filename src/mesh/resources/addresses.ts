@@ -25,8 +25,3 @@ export interface BoundAt { readonly address: AddressInit, readonly additionalAdd
 export function only (address: string): CidrRangeInit {
   return { addressPrefix: address, prefixLen: { value: isIPv6(address) ? 128 : 32 } }
 }
-
-/** As in `:authority` and in Envoy's own address texts. */
-export function hostAndPort (address: string, port: number | string): string {
-  return isIPv6(address) ? `[${address}]:${port}` : `${address}:${port}`
-}

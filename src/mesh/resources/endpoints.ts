@@ -1,6 +1,7 @@
+import { hostAndPort } from '../../runtime/host-and-port.ts'
 import { ClusterLoadAssignment, type LbEndpointInit } from '../../wire/generated/envoy-endpoint.ts'
 import { hbonePort, type MeshEndpoint, type MeshPort, type MeshService } from '../mesh-state.ts'
-import { hostAndPort, socketAddress } from './addresses.ts'
+import { socketAddress } from './addresses.ts'
 import { structOf } from './any.ts'
 import { destinationMetadata, transportMetadata } from './clusters.ts'
 import { constant, serviceCluster } from './names.ts'

@@ -1,3 +1,4 @@
+import { hostAndPort } from '../../runtime/host-and-port.ts'
 import type { SpiffeId } from '../../spiffe/spiffe-id.ts'
 import { TrafficDirection } from '../../wire/generated/envoy-core.ts'
 import {
@@ -9,7 +10,7 @@ import { type FilterChainInit, type FilterInit, Listener } from '../../wire/gene
 import { NetworkRBAC as NetworkRbac } from '../../wire/generated/envoy-network-rbac.ts'
 import { hbonePort, type MeshSettings, type MeshState, type MeshWorkload } from '../mesh-state.ts'
 import { type Access, accessTo } from '../access.ts'
-import { boundAt, hostAndPort } from './addresses.ts'
+import { boundAt } from './addresses.ts'
 import { duration, extension } from './any.ts'
 import { destinationState, key, peerState, setFilterState, workloadState } from './filter-state.ts'
 import { accessLog, httpConnectionManager, originalDestination, router, setHeader, strictHttp, tcpProxy, tlsInspector } from './filters.ts'

@@ -1,9 +1,9 @@
+import { hostAndPort } from '../../runtime/host-and-port.ts'
 import { type PermissionInit, type PrincipalInit, type RBACInit, RBAC_Action as Action } from '../../wire/generated/envoy-rbac.ts'
 import type { FilterInit } from '../../wire/generated/envoy-listener.ts'
 import { NetworkRBAC as NetworkRbac } from '../../wire/generated/envoy-network-rbac.ts'
 import type { Access } from '../access.ts'
 import type { CallerPattern, MeshWorkload, Revoked } from '../mesh-state.ts'
-import { hostAndPort } from './addresses.ts'
 import { extension } from './any.ts'
 import { key } from './filter-state.ts'
 

@@ -1,5 +1,6 @@
 import { isIP } from 'node:net'
 import { userInfo } from 'node:os'
+import { hostAndPort } from '../../runtime/host-and-port.ts'
 import { nearestWord } from '../../runtime/nearest-word.ts'
 import { SpiffeError } from '../../spiffe/errors.ts'
 
@@ -87,9 +88,7 @@ export function describeAddress ({ targets, database, user }: PostgresAddress): 
   return `PostgreSQL database ${database} at ${targets.map(describeTarget).join(', ')} as ${user}`
 }
 
-export function describeTarget ({ host, port }: PostgresTarget): string {
-  return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`
-}
+export function describeTarget ({ host, port }: PostgresTarget): string { return hostAndPort(host, port) }
 
 function readParameters (query: string | undefined): Map<Parameter, string> {
   const given = new Map<Parameter, string>()
