@@ -75,8 +75,10 @@ export class DeltaSession {
     // The first request of a stream that names nothing subscribes to everything.
     const subscribe = !this.#started && request.subscribe.length === 0 ? [wildcardName] : request.subscribe
     this.#started = true
-    for (const name of request.unsubscribe) this.#unsubscribe(name)
-    for (const name of subscribe) this.#subscribe(name, initialVersions)
+    // The wildcard first: whether it covers a name that is unsubscribed decides whether Envoy keeps that.
+    this.#wildcardChanges(request.unsubscribe.includes(wildcardName), subscribe.includes(wildcardName), initialVersions)
+    for (const name of request.unsubscribe) if (name !== wildcardName) this.#unsubscribe(name)
+    for (const name of subscribe) if (name !== wildcardName) this.#subscribe(name, initialVersions)
     checkNameCount(this.#subscribed.size, mostNames)
     if (request.nonce !== '') this.#settle(request.nonce, request.refusal)
   }
@@ -114,30 +116,34 @@ export class DeltaSession {
     return removed.length > 0 ? this.#answer(undefined, removed) : undefined
   }
 
-  #subscribe (name: string, initialVersions: ReadonlyMap<string, string>): void {
-    if (name === wildcardName) {
-      this.#wildcard = true
-      for (const [held, version] of initialVersions) this.#told.set(held, version)
-      // What is still under way from an earlier subscription will be applied to this one.
-      for (const { resource } of this.#unconfirmed.values()) {
-        if (resource !== undefined && !this.#told.has(resource.name)) this.#told.set(resource.name, again)
+  #wildcardChanges (leaves: boolean, joins: boolean, initialVersions: ReadonlyMap<string, string>): void {
+    if (leaves) {
+      for (const name of this.#told.keys()) {
+        if (this.#subscribed.has(name)) continue
+        // Left and joined in one request: whether Envoy dropped what the wildcard alone covered, it alone knows.
+        if (joins) this.#told.set(name, again)
+        else this.#forget(name)
       }
-      return this.#lookAtAll()
+      this.#wildcard = false
     }
+    if (!joins) return
+    this.#wildcard = true
+    for (const [held, version] of initialVersions) this.#told.set(held, version)
+    // What is still under way from an earlier subscription will be applied to this one.
+    for (const { resource } of this.#unconfirmed.values()) {
+      if (resource !== undefined && !this.#told.has(resource.name)) this.#told.set(resource.name, again)
+    }
+    this.#lookAtAll()
+  }
+
+  #subscribe (name: string, initialVersions: ReadonlyMap<string, string>): void {
     this.#subscribed.add(name)
     this.#due.add(name)
     // Envoy may have dropped the resource and want it again: it is answered even when nothing changed (xDS, resource_names_subscribe).
-    const held = initialVersions.get(name)
-    if (held === undefined) this.#told.delete(name)
-    else this.#told.set(name, held)
+    this.#told.set(name, initialVersions.get(name) ?? again)
   }
 
   #unsubscribe (name: string): void {
-    if (name === wildcardName) {
-      this.#wildcard = false
-      for (const told of this.#told.keys()) if (!this.#subscribed.has(told)) this.#forget(told)
-      return
-    }
     if (!this.#subscribed.delete(name)) return
     const told = this.#told.get(name)
     this.#forget(name)

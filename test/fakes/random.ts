@@ -18,8 +18,11 @@ export class Random {
   pick<T> (items: readonly T[]): T { return items[this.below(items.length)] as T }
 }
 
-/** The one given in the environment variable `ASSAY_SEED`, or a new one; print it. */
+/**
+ * The one given in the environment variable `ASSAY_SEED`, or always the same: a red run is the change's own, not the dice's. New seeds
+ * are what `npm run test:explore` is for. Print it.
+ */
 export function chooseSeed (): number {
   const given = Number(process.env['ASSAY_SEED'])
-  return Number.isInteger(given) && given > 0 ? given : Math.floor(Math.random() * 2 ** 32)
+  return Number.isInteger(given) && given > 0 ? given : 20_260_101
 }

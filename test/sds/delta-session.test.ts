@@ -129,6 +129,16 @@ await t.test('delta: wildcard subscriptions (xDS, incremental)', async t => {
     session.update(viewOf({ a: 2, b: 2 }))
     t.same(said(), [], 'nothing is subscribed any more')
   })
+
+  await t.test('* left and joined in one request: everything is told again, also what has gone meanwhile', async t => {
+    const { session, ask, said } = open()
+    session.update(viewOf({ a: 1, b: 1 }))
+    ask({})
+    t.same(said(), ['a=v1', 'b=v1'])
+    ask({ subscribe: ['*'], unsubscribe: ['*'] })
+    session.update(viewOf({ b: 1 }))
+    t.same(said().toSorted(), ['-a', 'b=v1'])
+  })
 })
 
 await t.test('delta: reconnecting with initial_resource_versions', async t => {
