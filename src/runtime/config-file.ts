@@ -1,6 +1,6 @@
-import { isCollection, LineCounter, parseDocument, type Document } from 'yaml'
 import type { z } from 'zod'
 import { nearestWord } from './nearest-word.ts'
+import { parseYaml } from './yaml-text.ts'
 
 /** A value that wins over the file, with the flag it came from. */
 export interface ConfigOverride {
@@ -30,32 +30,35 @@ export interface ConfigProblem {
 }
 
 export type ConfigReading<T> =
-  | { readonly value: T }
+  | { readonly value: T, readonly problems?: undefined }
   | { readonly value?: undefined, readonly problems: readonly ConfigProblem[] }
 
 /** Reads a configuration: overrides over file over the schema's defaults. All problems are reported, not the first alone. */
 export function readConfig<Schema extends z.ZodType> (schema: Schema, source: ConfigSource): ConfigReading<z.output<Schema>> {
-  const lines = new LineCounter()
   const name = source.file?.name ?? 'flags'
-  const { maxLength = 1_048_576 } = source
+  const { maxLength = 1_048_576, overrides = [] } = source
   const text = source.file?.text ?? ''
-  if (text.length > maxLength) return { problems: [{ where: name, key: '', rule: `longer than ${maxLength} characters` }] }
-  // The library's own warnings would show keys on standard error.
-  const options = { strict: true, uniqueKeys: true, version: '1.2', lineCounter: lines, prettyErrors: false, logLevel: 'error' } as const
-  const document = parseDocument(text, options)
-  const broken = [...document.errors, ...document.warnings]
-  if (broken.length > 0) {
-    const where = (offset: number) => `${name}:${lines.linePos(offset).line}`
-    return { problems: broken.map(({ code, pos }) => ({ where: where(pos[0]), key: '', rule: syntaxRule(code) })) }
-  }
-  const raw = rawOf(document)
-  if (raw === undefined) return { problems: [{ where: name, key: '', rule: 'has aliases that expand too far' }] }
-  for (const { path, value } of source.overrides ?? []) assign(raw, path, value)
+  const whole = (rule: string) => ({ problems: [{ where: name, key: '', rule }] })
+  if (text.length > maxLength) return whole(`longer than ${maxLength} characters`)
+  const documents = parseYaml(name, text)
+  if ('problems' in documents) return { problems: documents.problems.map(({ where, rule }) => ({ where, key: '', rule })) }
+  const [document] = documents
+  if (document === undefined || documents.length > 1) return whole('has more than one document')
+  const raw = document.raw === null ? {} : document.raw as Record<string, unknown>
+  for (const { path, value } of overrides) assign(raw, path, value)
+  const problems = checkValue(schema, raw, path => {
+    const flag = overrides.find(override => override.path.length <= path.length && override.path.every((key, index) => path[index] === key))
+    return flag?.from ?? (path.length === 0 ? name : document.where(path))
+  })
+  return problems.problems === undefined ? problems : { problems: problems.problems.toSorted((a, b) => lineOf(a) - lineOf(b)) }
+}
+
+/** Holds a value against a schema; problems in our own words, each with its place. */
+export function checkValue<Schema extends z.ZodType> (
+  schema: Schema, raw: unknown, where: (path: readonly PropertyKey[]) => string
+): ConfigReading<z.output<Schema>> {
   const result = schema.safeParse(raw, { reportInput: true })
-  if (result.success) return { value: result.data }
-  const where = (path: readonly PropertyKey[]) => placeOf(path, source, document, lines)
-  const problems = result.error.issues.flatMap(issue => problemsOf(issue, schema, where))
-  return { problems: problems.toSorted((a, b) => lineOf(a) - lineOf(b)) }
+  return result.success ? { value: result.data } : { problems: result.error.issues.flatMap(issue => problemsOf(issue, schema, where)) }
 }
 
 function lineOf ({ where }: ConfigProblem): number {
@@ -73,15 +76,6 @@ export function expandEnvironment (text: string, environment: Readonly<Record<st
     const name = braced ?? bare ?? ''
     return whole === '$$' ? '$' : Object.hasOwn(environment, name) ? environment[name] ?? '' : ''
   })
-}
-
-function rawOf (document: Document): Record<string, unknown> | undefined {
-  try {
-    const value: unknown = document.toJS({ maxAliasCount: 100 })
-    return value === null ? {} : value as Record<string, unknown>
-  } catch {
-    return undefined
-  }
 }
 
 function assign (target: Record<string, unknown>, [first, ...rest]: readonly string[], value: unknown): void {
@@ -119,25 +113,6 @@ function article (expected: string): string {
   return `a ${word}`
 }
 
-function placeOf (path: readonly PropertyKey[], { file, overrides = [] }: ConfigSource, document: Document, lines: LineCounter): string {
-  const flag = overrides.find(override => override.path.length <= path.length && override.path.every((key, index) => path[index] === key))
-  if (flag !== undefined) return flag.from
-  if (file === undefined) return 'flags'
-  for (let end = path.length; end > 0; end--) {
-    const parent = end === 1 ? document.contents : document.getIn(path.slice(0, end - 1), true)
-    if (!isCollection(parent)) continue
-    const item = parent.items.find((entry, index) => keyOf(entry) === path[end - 1] || index === path[end - 1])
-    const range = (item as { key?: { range?: [number] }, range?: [number] } | undefined)
-    const start = range?.key?.range?.[0] ?? range?.range?.[0]
-    if (start !== undefined) return `${file.name}:${lines.linePos(start).line}`
-  }
-  return file.name
-}
-
-function keyOf (entry: unknown): unknown {
-  return (entry as { key?: { value?: unknown } }).key?.value
-}
-
 interface SchemaParts {
   readonly type: string
   readonly innerType?: unknown
@@ -155,8 +130,4 @@ function keysAt (schema: unknown, path: readonly PropertyKey[]): string[] {
   const [first, ...rest] = path
   if (def.shape !== undefined) return first === undefined ? Object.keys(def.shape) : keysAt(def.shape[String(first)], rest)
   return def.element !== undefined ? keysAt(def.element, rest) : []
-}
-
-function syntaxRule (code: string): string {
-  return code === 'DUPLICATE_KEY' ? 'the same key twice in one map' : `not valid YAML (${code.toLowerCase().replaceAll('_', ' ')})`
 }

@@ -31,6 +31,9 @@ export const errorCatalogue = {
   service_malformed: { status: 'INVALID_ARGUMENT', retry: false, next: 'correct the named field; see `assay service create --help`' },
   service_not_found: { status: 'NOT_FOUND', retry: false, next: 'list services with `assay service list`' },
   service_exists: { status: 'ALREADY_EXISTS', retry: false, next: 'take another name, address or local port, or `assay service update`' },
+  // Policies
+  policy_malformed: { status: 'INVALID_ARGUMENT', retry: false, next: 'correct what is named; see docs/policies.md' },
+  policy_unsupported: { status: 'INVALID_ARGUMENT', retry: false, next: 'say it another way; docs/policies.md: what each engine can do' },
   // Documents and addresses
   json_malformed: { status: 'INVALID_ARGUMENT', retry: false, next: 'send one JSON text (RFC 8259) in which no name is repeated' },
   endpoint_malformed: { status: 'INVALID_ARGUMENT', retry: false, next: 'write unix:///absolute/path or tcp://<IP address>:<port>' },

@@ -1,0 +1,82 @@
+import type { AuthzRequest } from './request.ts'
+import { regularHost, regularPath } from './request-path.ts'
+
+/** What rules may ask about a request; the names are those of `when` in policy documents. */
+export type Fact =
+  | { readonly name: Exclude<FactName, 'header' | 'claim'> }
+  | { readonly name: 'header', readonly header: string }
+  | { readonly name: 'claim', readonly path: readonly string[] }
+
+export type FactName = 'source.id' | 'source.address' | 'source.remoteAddress' | 'destination.id' | 'destination.address' |
+  'destination.port' | 'host' | 'method' | 'path' | 'header' | 'claim' | 'jwt.principal' | 'jwt.audience' | 'jwt.presenter' |
+  'tls.version' | 'tls.sni' | 'time'
+
+/** The values of a fact; none when it is known not to exist; `undefined` when nobody can know it here. */
+export type FactValues = readonly string[] | undefined
+
+/** One request's facts, each worked out once. */
+export class RequestFacts {
+  readonly request: AuthzRequest
+  #path: FactValues | 'unread' = 'unread'
+  #host: FactValues | 'unread' = 'unread'
+
+  constructor (request: AuthzRequest) { this.request = request }
+
+  get (fact: Fact): FactValues {
+    const { source, destination, http, tls, time } = this.request
+    switch (fact.name) {
+      case 'source.id': return some(source.id)
+      case 'source.address': return some(source.address)
+      case 'source.remoteAddress': return some(source.remoteAddress ?? source.address)
+      case 'destination.id': return destination.id === undefined ? undefined : [destination.id]
+      case 'destination.address': return destination.address === undefined ? undefined : [destination.address]
+      case 'destination.port': return destination.port === undefined ? undefined : [String(destination.port)]
+      case 'host': return this.host
+      case 'method': return http === undefined ? undefined : [http.method]
+      case 'path': return this.path
+      case 'header': return http === undefined ? undefined : some(http.headers.get(fact.header))
+      case 'claim': return http === undefined ? undefined : claimValues(http.claims, fact.path)
+      case 'jwt.principal': return http === undefined ? undefined : principalOf(http.claims)
+      case 'jwt.audience': return http === undefined ? undefined : claimValues(http.claims, ['aud'])
+      case 'jwt.presenter': return http === undefined ? undefined : claimValues(http.claims, ['azp'])
+      case 'tls.version': return tls === undefined ? nothing : tls.version === undefined ? undefined : [tls.version]
+      case 'tls.sni': return tls === undefined || tls.sni === '' ? nothing : tls.sni === undefined ? undefined : [tls.sni]
+      default: return [time.toISOString()]
+    }
+  }
+
+  get path (): FactValues {
+    if (this.#path === 'unread') {
+      const path = this.request.http === undefined ? undefined : regularPath(this.request.http.path)
+      this.#path = path === undefined ? undefined : [path]
+    }
+    return this.#path
+  }
+
+  get host (): FactValues {
+    if (this.#host === 'unread') this.#host = this.request.http === undefined ? undefined : [regularHost(this.request.http.host)]
+    return this.#host
+  }
+}
+
+const nothing: readonly string[] = []
+function some (value: string | undefined): readonly string[] { return value === undefined ? nothing : [value] }
+
+/** Issuer and subject, as Istio writes a request's principal. */
+function principalOf (claims: Readonly<Record<string, unknown>> | undefined): readonly string[] {
+  const issuer = claims?.['iss']
+  const subject = claims?.['sub']
+  return typeof subject !== 'string' ? nothing : [`${typeof issuer === 'string' ? issuer : ''}/${subject}`]
+}
+
+/** Texts, numbers and booleans at a path of names, each member of a list. */
+function claimValues (claims: Readonly<Record<string, unknown>> | undefined, path: readonly string[]): readonly string[] {
+  let value: unknown = claims
+  for (const name of path) {
+    if (typeof value !== 'object' || value === null || Array.isArray(value) || !Object.hasOwn(value, name)) return nothing
+    value = (value as Record<string, unknown>)[name]
+  }
+  const members: readonly unknown[] = Array.isArray(value) ? value : [value]
+  return members.flatMap(member => typeof member === 'string' || typeof member === 'number' || typeof member === 'boolean'
+    ? String(member) : [])
+}
