@@ -5,7 +5,7 @@
 import { spawn } from 'node:child_process'
 import { randomInt } from 'node:crypto'
 import { globSync, readFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { delimiter, dirname, join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 
@@ -34,7 +34,9 @@ for (let round = 1; round <= rounds && !process.exitCode; round++) {
 }
 
 async function run (seed) {
-  const env = { ...process.env, ...(seed === undefined ? {} : { ASSAY_SEED: seed }) }
+  // Tests run on the Node that runs this, whatever else is on the path.
+  const path = `${dirname(process.execPath)}${delimiter}${process.env.PATH ?? ''}`
+  const env = { ...process.env, PATH: path, ...(seed === undefined ? {} : { ASSAY_SEED: seed }) }
   const tap = spawn(tapProgram, ['run', ...options, ...files], { cwd: root, env, stdio: ['ignore', 'pipe', 'inherit'] })
   const end = () => tap.kill('SIGTERM')
   for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, end)

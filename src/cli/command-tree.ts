@@ -269,6 +269,15 @@ export const commandTree: CommandGroup = {
         }
       }
     },
+    authz: {
+      summary: 'The authorization layer by itself, for any Envoy or service',
+      commands: {
+        serve: {
+          summary: 'Decide by policies in files until SIGINT or SIGTERM',
+          load: async () => (await import('./authz/authz-serve.ts')).authzServe
+        }
+      }
+    },
     mesh: {
       summary: 'The node\'s proxy and the workloads it serves',
       commands: {

@@ -8,18 +8,22 @@ import type { VerifiedX509Svid } from '../x509/verify-svid.ts'
 import type { BoundService } from './bound-service.ts'
 import type { CallContext } from './call.ts'
 import { Connections } from './connections.ts'
-import { openGrpcAdapter } from './grpc-adapter.ts'
+import { type GrpcAdapter, openGrpcAdapter } from './grpc-adapter.ts'
 import { defaultLimits, type RpcLimits } from './limits.ts'
 import type { Listener } from './listener.ts'
+import { openPlainListener } from './plain-listener.ts'
 import type { ServingDeps } from './serve-call.ts'
 import { onTcp, onUnix, openTlsListener, type TlsListenerDeps } from './tls-listener.ts'
 import type { TlsIdentity } from './tls-identity.ts'
+import { openUnaryAdapter, type UnaryMethod } from './unary-adapter.ts'
 import { openUnixListener } from './unix-listener.ts'
 
 export { bind, type BoundService } from './bound-service.ts'
 
 export interface RpcServerOptions {
   readonly services: readonly BoundService[]
+  /** Instead of services: methods on bytes, for what must cost next to nothing. `before` is not called. */
+  readonly unary?: readonly UnaryMethod[]
   readonly log: Logger
   readonly clock: Clock
   /** Authorization: runs before each handler and before its request is decoded; throws to refuse. */
@@ -60,6 +64,8 @@ export interface RpcServer extends AsyncDisposable {
   listenUnix (options: UnixListenOptions): Promise<{ path: string }>
   /** @throws {SpiffeError} `address_unusable` */
   listenTls (options: TlsListenOptions): Promise<{ host: string, port: number }>
+  /** Plain text from this machine alone. @throws {SpiffeError} `address_unusable` */
+  listenPlain (address: { host: string, port: number }): Promise<{ host: string, port: number }>
   /** Mutual TLS on a Unix socket: who calls is known by SVID alone. @throws {SpiffeError} `socket_in_use`, `file_unusable` */
   listenUnixTls (options: UnixListenOptions & TlsOptions): Promise<{ path: string }>
   /**
@@ -104,8 +110,7 @@ class Server implements RpcServer {
   }
 
   async listenUnix ({ path, mode = 0o770, takeOver = false }: UnixListenOptions): Promise<{ path: string }> {
-    const adapter = openGrpcAdapter(this.#options.services, this.#deps, this.#limits, false)
-    const deps = { adapter, connections: this.#connections, limits: this.#limits, log: this.#options.log }
+    const deps = { adapter: this.#adapter(false), connections: this.#connections, limits: this.#limits, log: this.#options.log }
     this.#listeners.push(await openUnixListener(path, mode, takeOver, deps))
     return { path }
   }
@@ -116,14 +121,27 @@ class Server implements RpcServer {
     return address()
   }
 
+  async listenPlain (options: { host: string, port: number }): Promise<{ host: string, port: number }> {
+    const deps = { adapter: this.#adapter(false), connections: this.#connections, limits: this.#limits, log: this.#options.log }
+    const { listener, address } = await openPlainListener(options, deps)
+    this.#listeners.push(listener)
+    return address
+  }
+
   async listenUnixTls (options: UnixListenOptions & TlsOptions): Promise<{ path: string }> {
     this.#listeners.push(await openTlsListener(options, onUnix(options), this.#tlsDeps(false)))
     return { path: options.path }
   }
 
   #tlsDeps (ages: boolean): TlsListenerDeps {
-    const adapter = openGrpcAdapter(this.#options.services, this.#deps, this.#limits, ages)
-    return { adapter, connections: this.#connections, limits: this.#limits, log: this.#options.log, clock: this.#options.clock }
+    const { log, clock } = this.#options
+    return { adapter: this.#adapter(ages), connections: this.#connections, limits: this.#limits, log, clock }
+  }
+
+  #adapter (ages: boolean): GrpcAdapter {
+    const { services, unary } = this.#options
+    return unary === undefined
+      ? openGrpcAdapter(services, this.#deps, this.#limits, ages) : openUnaryAdapter(unary, this.#deps, this.#limits)
   }
 
   async drain (): Promise<void> {

@@ -34,6 +34,7 @@ export const errorCatalogue = {
   // Policies
   policy_malformed: { status: 'INVALID_ARGUMENT', retry: false, next: 'correct what is named; see docs/policies.md' },
   policy_unsupported: { status: 'INVALID_ARGUMENT', retry: false, next: 'say it another way; docs/policies.md: what each engine can do' },
+  provider_failed: { status: 'UNAVAILABLE', retry: true, next: 'see the log for what the asked engine said; until then nobody is let in' },
   // Documents and addresses
   json_malformed: { status: 'INVALID_ARGUMENT', retry: false, next: 'send one JSON text (RFC 8259) in which no name is repeated' },
   endpoint_malformed: { status: 'INVALID_ARGUMENT', retry: false, next: 'write unix:///absolute/path or tcp://<IP address>:<port>' },
@@ -107,6 +108,7 @@ export const errorCatalogue = {
   rate_limited: { status: 'RESOURCE_EXHAUSTED', retry: true, next: 'retry with back-off' },
   not_converged: { status: 'DEADLINE_EXCEEDED', retry: true, next: 'the change is made; see who lacks it with `assay status`' },
   cluster_api_missing: { status: 'UNIMPLEMENTED', retry: false, next: 'ask an Assay server; a SPIRE server cannot tell who has a change' },
+  message_too_large: { status: 'RESOURCE_EXHAUSTED', retry: false, next: 'send less in one message' },
   not_implemented: { status: 'UNIMPLEMENTED', retry: false, next: 'this method is not offered here' },
   deadline_exceeded: { status: 'DEADLINE_EXCEEDED', retry: true, next: 'retry with a longer deadline' },
   cancelled: { status: 'CANCELLED', retry: true, next: 'the caller went away or the process is stopping' },

@@ -1,0 +1,39 @@
+import { systemClock } from '../../runtime/clock.ts'
+import { createLogger } from '../../runtime/logger.ts'
+import { type EndpointAddress, parseEndpointAddress } from '../../spiffe/endpoint-address.ts'
+import { SpiffeError } from '../../spiffe/errors.ts'
+import { defineCommand } from '../command.ts'
+import { choiceFlag, type Flag, pathListFlag, switchFlag } from '../flag.ts'
+
+export const authzServe = defineCommand({
+  flags: {
+    policies: pathListFlag('file or folder of policies (.yaml, .yml, .json)', { placeholder: 'PATH' }),
+    extAuthz: addressListFlag('where to serve Envoy\'s ext_authz over gRPC'),
+    extAuthzHttp: addressListFlag('where to serve Envoy\'s ext_authz over HTTP; a Unix socket of Envoy\'s alone'),
+    dataApi: addressListFlag('where to serve OPA\'s Data API over HTTP'),
+    dryRun: switchFlag('let everybody in, and record what would have been decided'),
+    logLevel: choiceFlag('least level that is logged', ['debug', 'info', 'warn', 'error'], 'info'),
+    logFormat: choiceFlag('form of the log', ['text', 'json'], 'text')
+  },
+  details: 'Addresses are unix:///path or tcp://127.0.0.1:PORT: without TLS only this machine is served. Policies are read again when their\n' +
+    'files change, all of them or none: broken ones are logged, and the last good ones go on. See docs/policies.md and docs/ext-authz.md.',
+  examples: [
+    'assay authz serve -policies /etc/assay/policies -extAuthz unix:///run/assay/ext-authz.sock',
+    'assay authz serve -policies policies.yaml -extAuthz tcp://127.0.0.1:9191 -dataApi tcp://127.0.0.1:8181'
+  ],
+  async run ({ flags, terminal }) {
+    const { policies, extAuthz, extAuthzHttp, dataApi, dryRun } = flags
+    if (policies.length === 0) throw new SpiffeError('usage_invalid', '-policies is missing: there is nothing to decide by')
+    if (extAuthz.length + extAuthzHttp.length + dataApi.length === 0) {
+      throw new SpiffeError('usage_invalid', 'give at least one of -extAuthz, -extAuthzHttp and -dataApi: nobody could ask')
+    }
+    const log = createLogger({ level: flags.logLevel, format: flags.logFormat })
+    const { serveAuthz } = await import('../../authz/standalone/serve-authz.ts')
+    await serveAuthz({ policies, extAuthz, extAuthzHttp, dataApi, dryRun }, { log, clock: systemClock }, terminal.signal)
+    return 0
+  }
+})
+
+function addressListFlag (help: string): Flag<readonly EndpointAddress[]> {
+  return { help, placeholder: 'ADDRESS', initial: [], repeats: true, accept: (text, before) => [...before, parseEndpointAddress(text)] }
+}
