@@ -2,6 +2,7 @@ import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { currentLoad, describeConditions } from './measure/conditions.ts'
 import { goVersion } from './measure/go-version.ts'
+import { runAuthz } from './authz/authz.ts'
 import { runEntries } from './entries/entries.ts'
 import { runMesh } from './mesh/mesh.ts'
 import { recordRun } from './report/record.ts'
@@ -13,7 +14,7 @@ import { runSign } from './sign/sign.ts'
 import { runStampede } from './stampede/stampede.ts'
 import type { Section, Suite } from './suite.ts'
 
-const usage = `usage: npm run bench -- [sign|entries|sds|propagate|stampede|scale|mesh|all] [--quick] [--record] [--profile FOLDER]
+const usage = `usage: npm run bench -- [sign|entries|sds|propagate|stampede|scale|mesh|authz|all] [--quick] [--record] [--profile FOLDER]
 
   sign      server CPU per X509-SVID, JWT-SVID and attestation, beside Go's and OpenSSL's floor
   entries   entries created and read at 1,000, 10,000 and 100,000 stored, on SQLite and, if there is one, PostgreSQL
@@ -22,6 +23,7 @@ const usage = `usage: npm run bench -- [sign|entries|sds|propagate|stampede|scal
   stampede  5,000 agents that return to one replica at once after an outage: time until served, memory, what was tried again
   scale     1,000,000 entries and 10,000 agents on one replica: memory, load, and what a change costs that touches one or all
   mesh      plaintext, the node's Envoy and sidecars: latency, requests/s, first connections, memory of 200 workloads; needs root
+  authz     checks by ext_authz at 20, 1,000 and 10,000 rules: CPU, checks/s, latency, memory; beside OPA's plugin (OPA_ENVOY_BIN)
   all       one after the other (the default)
 
   --quick           small sizes and two rounds: shows that the programs work, measures nothing
@@ -31,7 +33,7 @@ const usage = `usage: npm run bench -- [sign|entries|sds|propagate|stampede|scal
 
 const suites: Readonly<Record<string, Suite>> = {
   sign: runSign, entries: runEntries, sds: runSds, propagate: runPropagate, stampede: runStampede, scale: runScale,
-  mesh: runMesh
+  mesh: runMesh, authz: runAuthz
 }
 
 const { values, positionals } = parseArgs({

@@ -1,6 +1,8 @@
-// Writes docs/errors.md and docs/conformance.md; with --check compares instead and exits 1, naming the stale file.
+// Writes docs/errors.md, docs/conformance.md and docs/schema/policy.json; with --check compares instead and exits 1, naming the stale file.
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { z } from 'zod'
+import { policyDocument, scopeDocument, settingsDocument } from '../src/authz/policy/policy-schema.ts'
 import { errorCatalogue } from '../src/spiffe/errors.ts'
 
 interface Requirement {
@@ -22,13 +24,23 @@ const sectionNames: Readonly<Record<string, string>> = {
   AMB: 'Readings where the standards are silent', TS: 'Traps of the language'
 }
 
-const stale = Object.entries({ 'docs/errors.md': formatErrors(), 'docs/conformance.md': formatConformance() })
+const stale = Object.entries({
+  'docs/errors.md': formatErrors(), 'docs/conformance.md': formatConformance(), 'docs/schema/policy.json': formatPolicySchema()
+})
   .filter(([path, text]) => !holds(path, text))
 if (process.argv.includes('--check')) {
   for (const [path] of stale) console.error(`${path} is stale: run npm run generate`)
   process.exitCode = stale.length === 0 ? 0 : 1
 } else {
   for (const [path, text] of stale) writeFileSync(join(root, path), text)
+}
+
+/** For editors: what a document must look like, without the rules that only the parser can hold it against. */
+function formatPolicySchema (): string {
+  const schemaOf = (schema: z.ZodType) => z.toJSONSchema(schema, { io: 'input', unrepresentable: 'any' })
+  const { $schema } = schemaOf(settingsDocument)
+  const documents = [policyDocument, scopeDocument, settingsDocument].map(schema => ({ ...schemaOf(schema), $schema: undefined }))
+  return `${JSON.stringify({ $schema, title: 'Policies of Assay', oneOf: documents }, undefined, 2)}\n`
 }
 
 function formatErrors (): string {

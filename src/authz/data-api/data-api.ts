@@ -55,20 +55,16 @@ export class DataApi {
     const startedMs = this.#deps.clock.monotonicMs()
     const input = method === 'GET' ? inputOfQuery(query) : inputOfBody(body)
     const result = await this.#document(path.filter(part => part !== ''), input)
+    const answer = { ...result, decision_id: randomUUID() }
+    if ((query.get('metrics') ?? 'false') === 'false') return { status: 200, body: answer }
     const metrics = { timer_server_handler_ns: Math.round((this.#deps.clock.monotonicMs() - startedMs) * 1e6) }
-    return {
-      status: 200,
-      body: { ...result, decision_id: randomUUID(), ...(query.get('metrics') ?? 'false') === 'false' ? {} : { metrics } }
-    }
+    return { status: 200, body: { ...answer, metrics } }
   }
 
   async #document (path: readonly string[], input: unknown): Promise<{ readonly result?: unknown }> {
     if (!rulesPath.every((part, i) => part === path[i])) return await this.#deps.documents?.(path, input) ?? {}
     const decided = await this.#deps.decider.decide(requestOfInput(input, this.#deps.clock.now()), undefined, () => input)
-    let value: unknown = documentOf(decided)
-    for (const part of path.slice(rulesPath.length)) {
-      value = typeof value === 'object' && value !== null && Object.hasOwn(value, part) ? (value as Record<string, unknown>)[part] : undefined
-    }
+    const value = path.slice(rulesPath.length).reduce<unknown>(memberOf, documentOf(decided))
     return value === undefined ? {} : { result: value }
   }
 
@@ -91,6 +87,10 @@ function documentOf ({ audits, revision, shadow, ...decision }: Decided): Readon
   const short = ({ allowed, reason, rule }: Pick<Decided, 'allowed' | 'reason' | 'rule'>) =>
     ({ allow: allowed, reason, ...rule === undefined ? {} : { rule } })
   return { ...short(decision), audits, revision, ...shadow === undefined ? {} : { shadow: short(shadow) } }
+}
+
+function memberOf (value: unknown, name: string): unknown {
+  return typeof value === 'object' && value !== null && Object.hasOwn(value, name) ? (value as Record<string, unknown>)[name] : undefined
 }
 
 function inputOfQuery (query: URLSearchParams): unknown {

@@ -2,13 +2,16 @@ import { anything, dimensions, keysFor, keysOf } from './dimensions.ts'
 import type { RequestFacts } from './facts.ts'
 import type { Rule } from './rule.ts'
 
-/** Places that one rule may take in a level; beyond, it stands under what every request has, and is looked at in full. */
+/** Places that one rule may take; a dimension that would make it more is passed over, and the rule looked at in full. */
 const mostPlaces = 256
+/** So many rules are looked at sooner than they are told apart. */
+const few = 8
 
+/** Rules that have the same keys so far; told apart by the next dimension once they are many. */
 interface Level {
-  readonly next: Map<string, Level>
-  /** Of the last level: positions in the list of rules, ascending. */
-  readonly rules: number[]
+  /** Positions in the list of rules, ascending; empty once the level is divided. */
+  rules: number[]
+  next: Map<string, Level> | undefined
 }
 
 /**
@@ -18,10 +21,13 @@ interface Level {
 export class RuleIndex {
   readonly rules: readonly Rule[]
   readonly #root: Level = newLevel()
+  /** By position: the dimensions that a rule is told apart by, as bits. */
+  readonly #usedBy: Uint8Array
 
   constructor (rules: readonly Rule[]) {
     this.rules = rules
-    for (const [position, rule] of rules.entries()) this.#add(rule, position)
+    this.#usedBy = Uint8Array.from(rules, usableDimensions)
+    for (const position of rules.keys()) this.#add(this.#root, 0, position)
   }
 
   /**
@@ -29,44 +35,60 @@ export class RuleIndex {
    * @returns positions in `rules`, ascending
    */
   find (facts: RequestFacts, unknowns: 'match' | 'miss'): readonly number[] {
-    let levels = [this.#root]
-    for (const dimension of dimensions) {
-      const keys = keysFor(dimension, facts)
-      const below: Level[] = []
-      for (const { next } of levels) {
-        if (keys === undefined && unknowns === 'match') {
-          for (const level of next.values()) below.push(level)
-          continue
-        }
-        for (const key of keys ?? [anything]) {
-          const level = next.get(key)
-          if (level !== undefined) below.push(level)
-        }
-      }
-      levels = below
-    }
-    const [first, ...others] = levels
-    if (others.length === 0) return first?.rules ?? []
-    return [...new Set(levels.flatMap(({ rules }) => rules))].toSorted((a, b) => a - b)
+    const found: Array<readonly number[]> = []
+    this.#collect(this.#root, 0, facts, unknowns, found)
+    const [first = [], ...others] = found
+    return others.length === 0 ? first : [...new Set(found.flat())].toSorted((a, b) => a - b)
   }
 
-  #add (rule: Rule, position: number): void {
-    let places = [this.#root]
-    for (const dimension of dimensions) {
-      const keys = keysOf(dimension, rule)
-      const used = keys.length * places.length > mostPlaces ? [anything] : keys
-      places = places.flatMap(({ next }) => used.map(key => levelAt(next, key)))
+  #collect (level: Level, depth: number, facts: RequestFacts, unknowns: 'match' | 'miss', found: Array<readonly number[]>): void {
+    if (level.rules.length > 0) found.push(level.rules)
+    const dimension = dimensions[depth]
+    if (level.next === undefined || dimension === undefined) return
+    const keys = keysFor(dimension, facts)
+    if (keys === undefined && unknowns === 'match') {
+      for (const below of level.next.values()) this.#collect(below, depth + 1, facts, unknowns, found)
+      return
     }
-    for (const { rules } of places) if (rules.at(-1) !== position) rules.push(position)
+    for (const key of keys ?? [anything]) {
+      const below = level.next.get(key)
+      if (below !== undefined) this.#collect(below, depth + 1, facts, unknowns, found)
+    }
+  }
+
+  #add (level: Level, depth: number, position: number): void {
+    if (level.next !== undefined) return this.#addBelow(level.next, depth, position)
+    if (level.rules.at(-1) !== position) level.rules.push(position)
+    if (level.rules.length <= few || depth >= dimensions.length) return
+    const { rules } = level
+    level.rules = []
+    level.next = new Map()
+    for (const one of rules) this.#addBelow(level.next, depth, one)
+  }
+
+  #addBelow (next: Map<string, Level>, depth: number, position: number): void {
+    const dimension = dimensions[depth]
+    const rule = this.rules[position]
+    if (dimension === undefined || rule === undefined) return
+    const isUsed = ((this.#usedBy[position] ?? 0) >> depth & 1) === 1
+    for (const key of isUsed ? keysOf(dimension, rule) : [anything]) {
+      let below = next.get(key)
+      if (below === undefined) next.set(key, below = newLevel())
+      this.#add(below, depth + 1, position)
+    }
   }
 }
 
-function levelAt (next: Map<string, Level>, key: string): Level {
-  const known = next.get(key)
-  if (known !== undefined) return known
-  const level = newLevel()
-  next.set(key, level)
-  return level
+function usableDimensions (rule: Rule): number {
+  let places = 1
+  let used = 0
+  for (const [i, dimension] of dimensions.entries()) {
+    const { length } = keysOf(dimension, rule)
+    if (places * length > mostPlaces) continue
+    places *= Math.max(1, length)
+    used |= 1 << i
+  }
+  return used
 }
 
-function newLevel (): Level { return { next: new Map(), rules: [] } }
+function newLevel (): Level { return { rules: [], next: undefined } }

@@ -74,7 +74,8 @@ export async function ask (
   const port = await envoy.listenerPort(listener)
   const identity = id === undefined ? {} : await pki.identityOf(id)
   return new Promise((resolve, reject) => {
-    const sent = request({ host: '127.0.0.1', port, method, path, headers, ...identity, rejectUnauthorized: false, agent: false }, response => {
+    const options = { host: '127.0.0.1', port, method, path, headers, ...identity, rejectUnauthorized: false, agent: false }
+    const sent = request(options, response => {
       let body = ''
       response.setEncoding('utf8').on('data', text => { body += text })
       response.on('end', () => resolve({ status: response.statusCode ?? 0, body, headers: response.headers }))

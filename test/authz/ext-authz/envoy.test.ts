@@ -46,7 +46,11 @@ t.test('a real Envoy asks for each request, and the peer\'s certificate is who c
   const { log, lines } = capturedLog()
   const ready = new Set<string>()
   const serving = serveAuthz({
-    policies: [file], extAuthz: [{ kind: 'unix', path: socket }], extAuthzHttp: [{ kind: 'unix', path: httpSocket }], dataApi: [], dryRun: false
+    policies: [file],
+    extAuthz: [{ kind: 'unix', path: socket }],
+    extAuthzHttp: [{ kind: 'unix', path: httpSocket }],
+    dataApi: [],
+    dryRun: false
   }, { log, clock: systemClock, onReady: listener => ready.add(listener) }, stop.signal)
   t.teardown(async () => {
     stop.abort()
@@ -73,7 +77,9 @@ t.test('a real Envoy asks for each request, and the peer\'s certificate is who c
     }
   }
   const cluster = (name: string, path: string, h2: boolean) => ({
-    name, type: 'STATIC', load_assignment: { cluster_name: name, endpoints: [{ lb_endpoints: [{ endpoint: { address: { pipe: { path } } } }] }] },
+    name,
+    type: 'STATIC',
+    load_assignment: { cluster_name: name, endpoints: [{ lb_endpoints: [{ endpoint: { address: { pipe: { path } } } }] }] },
     ...h2 ? { typed_extension_protocol_options: { 'envoy.extensions.upstreams.http.v3.HttpProtocolOptions': {
       '@type': `${types}.upstreams.http.v3.HttpProtocolOptions`, explicit_http_config: { http2_protocol_options: {} }
     } } } : {}
@@ -105,7 +111,8 @@ t.test('a real Envoy asks for each request, and the peer\'s certificate is who c
     })
   }
   await t.test('nobody without a certificate', async t => {
-    t.equal((await ask(envoy, pki, 'optional', undefined, 'GET', '/items/7', { 'x-forwarded-client-cert': `URI=${id('web')}` })).status, 403)
+    const forged = { 'x-forwarded-client-cert': `URI=${id('web')}` }
+    t.equal((await ask(envoy, pki, 'optional', undefined, 'GET', '/items/7', forged)).status, 403)
     t.equal((await ask(envoy, pki, 'optional', id('web'), 'GET', '/items/7')).status, 200)
   })
   await t.test('new policies hold at once, broken ones never', async t => {

@@ -1,0 +1,69 @@
+import { withCallers } from '../measure/callers.ts'
+import { cpuMsOf, residentMibOf } from '../measure/process-usage.ts'
+import { percentile } from '../measure/statistics.ts'
+import type { Row, Section, SuiteOptions } from '../suite.ts'
+import { type BenchCase, makeCase } from './cases.ts'
+import { CheckClient, frameOf } from './check-client.ts'
+import { type Peer, startAssay, startOpa } from './peers.ts'
+
+/** The plugin's program for Envoy, on the OPA to measure with; without it only Assay is measured. */
+const opaVariable = 'OPA_ENVOY_BIN'
+
+/** Checks by ext_authz: rules of three sizes, spread over workloads or all on one, beside OPA's plugin in the same run. */
+export async function runAuthz ({ quick, progress }: SuiteOptions): Promise<readonly Section[]> {
+  const opa = process.env[opaVariable]
+  const sizes = quick ? [20] : [20, 1_000, 10_000]
+  const sections: Section[] = []
+  const cases = sizes.flatMap(size => size === 20 ? [makeCase(size, 'spread')] : [makeCase(size, 'spread'), makeCase(size, 'single')])
+  for (const one of cases) {
+    const starts = [() => startAssay(one, 'unix'), () => startAssay(one, 'tcp'), ...opa === undefined ? [] : [() => startOpa(one, opa)]]
+    const rows: Row[] = []
+    for (const start of starts) {
+      await using peer = await start()
+      progress(`${one.name}: ${peer.name}`)
+      rows.push(...await measure(peer, one, quick))
+    }
+    sections.push({ title: `ext_authz, ${one.name}`, rows, notes: [
+      ...opa === undefined ? [`OPA was not measured: ${opaVariable} names no program.`] : [],
+      'The client shares the cores. 8 at a time on 2 connections, one at a time on one; each answer is compared with a walk over all rules.'
+    ] })
+  }
+  return sections
+}
+
+async function measure (peer: Peer, one: BenchCase, quick: boolean): Promise<Row[]> {
+  const frames = one.requests.map(frameOf)
+  let wrong = 0
+  async function run (connections: number, callers: number, count: number) {
+    using client = new CheckClient(peer.where, connections)
+    const times: number[] = []
+    const [begin, cpu] = [performance.now(), cpuMsOf(peer.pid)]
+    await withCallers(callers, count, async i => {
+      const at = i % frames.length
+      const asked = performance.now()
+      const allowed = await client.check(frames[at] as Buffer)
+      times.push(performance.now() - asked)
+      if (allowed !== one.requests[at]?.allowed) wrong++
+    })
+    return { times, seconds: (performance.now() - begin) / 1_000, cpuUs: (cpuMsOf(peer.pid) - cpu) * 1_000 / count }
+  }
+  // A slow peer gets as many as it does in some seconds.
+  const warm = await run(2, 8, quick ? 50 : 200)
+  const count = quick ? 200 : Math.max(200, Math.min(20_000, Math.round(200 / warm.seconds * 5)))
+  const rounds = []
+  await run(2, 8, Math.min(count, 4_000))
+  for (let i = 0; i < (quick ? 1 : 3); i++) rounds.push(await run(2, 8, count))
+  const alone = await run(1, 1, Math.ceil(count / 5))
+  const row = (what: string, unit: string, values: readonly number[]): Row => ({ what: `${peer.name}: ${what}`, unit, values })
+  return [
+    row('CPU per check', 'us', rounds.map(({ cpuUs }) => cpuUs)),
+    row('checks, 8 at a time', '/s', rounds.map(({ seconds }) => count / seconds)),
+    row('8 at a time, p50', 'ms', rounds.map(({ times }) => percentile(times, 50))),
+    row('8 at a time, p99', 'ms', rounds.map(({ times }) => percentile(times, 99))),
+    row('one at a time, p50', 'ms', [percentile(alone.times, 50)]),
+    row('one at a time, p99', 'ms', [percentile(alone.times, 99)]),
+    row('memory', 'MiB', [residentMibOf(peer.pid)]),
+    row('start to first right answer', 'ms', [peer.startMs]),
+    row('wrong answers', 'of all', [wrong])
+  ]
+}
