@@ -91,7 +91,9 @@ t.test('what is no call is refused, and the connection goes on', async t => {
     'compressed': [framed('a', 1), '13'],
     'too long': [framed('x'.repeat(5_000)), '8']
   }
-  for (const [what, [body, status]] of Object.entries(broken)) t.equal((await call(session, '/test.Test/Echo', body)).grpcStatus, status, what)
+  for (const [what, [body, status]] of Object.entries(broken)) {
+    t.equal((await call(session, '/test.Test/Echo', body)).grpcStatus, status, what)
+  }
   t.equal((await call(session, '/test.Test/Echo', framed('a'), { 'content-type': 'text/plain' })).status, 415)
   t.equal((await call(session, '/test.Test/Echo', framed('a'))).grpcStatus, '0')
 })

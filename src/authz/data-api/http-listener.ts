@@ -60,14 +60,16 @@ async function listen (server: Server, address: EndpointAddress): Promise<() => 
   }
 }
 
-/** `undefined`: too much. */
-async function readBody (request: IncomingMessage): Promise<Buffer | undefined> {
-  const chunks: Buffer[] = []
-  let length = 0
-  for await (const chunk of request) {
-    length += (chunk as Buffer).length
-    if (length > largestBody) return undefined
-    chunks.push(chunk as Buffer)
-  }
-  return Buffer.concat(chunks)
+/** `undefined`: too much; the rest is read and thrown away, so that the answer arrives. */
+function readBody (request: IncomingMessage): Promise<Buffer | undefined> {
+  return new Promise((resolve, reject) => {
+    const chunks: Buffer[] = []
+    let length = 0
+    request.on('data', (chunk: Buffer) => {
+      length += chunk.length
+      if (length <= largestBody) chunks.push(chunk)
+      else resolve(undefined)
+    })
+    request.once('end', () => resolve(Buffer.concat(chunks))).once('error', reject)
+  })
 }

@@ -1,8 +1,9 @@
 import type { Clock } from '../../runtime/clock.ts'
 import type { Logger } from '../../runtime/logger.ts'
+import { hostAndPort } from '../../runtime/host-and-port.ts'
 import { runTasks } from '../../runtime/tasks.ts'
 import type { EndpointAddress } from '../../spiffe/endpoint-address.ts'
-import { openRpcServer } from '../../rpc/server.ts'
+import { openRpcServer, type RpcServer, type TlsOptions } from '../../rpc/server.ts'
 import { DataApi } from '../data-api/data-api.ts'
 import { serveHttp } from '../data-api/http-listener.ts'
 import { Decider, type DecisionFacts, type Provider } from '../decider.ts'
@@ -15,13 +16,22 @@ import { loadPolicies, type PolicySource, watchPolicies } from './watch-policies
 export interface AuthzConfig {
   /** Files and folders of policies. */
   readonly policies: readonly string[]
-  /** gRPC, Envoy's ext_authz. Over TCP plain text: of this machine alone. */
+  /** gRPC, Envoy's ext_authz. Over TCP by mutual TLS, or without it of this machine alone. */
   readonly extAuthz: readonly EndpointAddress[]
   /** HTTP, Envoy's ext_authz as an HTTP service. */
   readonly extAuthzHttp: readonly EndpointAddress[]
   /** HTTP, OPA's Data API. */
   readonly dataApi: readonly EndpointAddress[]
   readonly dryRun: boolean
+  readonly tls?: ServingTls | undefined
+}
+
+/** What is shown to who asks over TCP, and whom to believe. */
+export interface ServingTls extends TlsOptions {
+  /** Another text whenever `reload` would read something else. */
+  fingerprint (): string
+  /** @throws {SpiffeError} what is there cannot be used: what was goes on */
+  reload (): void
 }
 
 export interface AuthzDeps {
@@ -34,11 +44,14 @@ export interface AuthzDeps {
   readonly onReady?: (listener: 'ext-authz' | 'ext-authz-http' | 'data-api', where: string) => void
 }
 
+const tlsPollMs = 1_000
+
 /**
  * Decides for any Envoy or service, without a server or an agent, until the signal aborts.
  * @throws {SpiffeError} `policy_malformed`, `policy_unsupported`, `file_unusable`, `address_unusable`, `socket_in_use`
  */
 export async function serveAuthz (config: AuthzConfig, deps: AuthzDeps, signal: AbortSignal): Promise<void> {
+  const { tls } = config
   const { log, clock, foreign = [], providers = new Map<string, Provider>(), onReady = () => {} } = deps
   let texts: readonly PolicyText[] = []
   const source: PolicySource = {
@@ -64,19 +77,45 @@ export async function serveAuthz (config: AuthzConfig, deps: AuthzDeps, signal: 
   }
   await using rpc = openRpcServer({ services: [], unary: extAuthzMethods(decider, clock), log, clock })
   for (const address of config.extAuthz) {
-    if (address.kind === 'unix') {
-      const { path } = await rpc.listenUnix({ path: address.path })
-      ready('ext-authz')(`unix://${path}`)
-    } else {
-      const { host, port } = await rpc.listenPlain(address)
-      ready('ext-authz')(`tcp://${host}:${port}`)
-    }
+    ready('ext-authz')(await listen(rpc, address, config.tls))
   }
   await runTasks(signal, [
     inner => watchPolicies(active, source, { clock, log }, inner),
+    ...tls === undefined ? [] : [(inner: AbortSignal) => watchTls(tls, rpc, { clock, log }, inner)],
     ...config.extAuthzHttp.map(address => (inner: AbortSignal) =>
       serveHttp(address, request => answerHttpCheck(decider, request, clock.now()), log, inner, ready('ext-authz-http'))),
     ...config.dataApi.map(address => (inner: AbortSignal) =>
       serveHttp(address, (request, body) => dataApi.answer(request.method ?? '', request.url ?? '/', body), log, inner, ready('data-api')))
   ])
+}
+
+async function listen (rpc: RpcServer, address: EndpointAddress, tls: ServingTls | undefined): Promise<string> {
+  if (address.kind === 'unix') return `unix://${(await rpc.listenUnix({ path: address.path })).path}`
+  const { host, port } = tls === undefined
+    ? await rpc.listenPlain(address)
+    : await rpc.listenTls({
+      host: address.host, port: address.port, clientRequired: true, identity: () => tls.identity(), bundleOf: tls.bundleOf,
+      ...tls.acceptClient === undefined ? {} : { acceptClient: tls.acceptClient }
+    })
+  return `tcp://${hostAndPort(host, port)}`
+}
+
+/** SVIDs live for an hour: whoever writes them anew is followed. */
+async function watchTls (
+  tls: ServingTls, rpc: RpcServer, { clock, log }: Pick<AuthzDeps, 'clock' | 'log'>, signal: AbortSignal
+): Promise<void> {
+  let seen = tls.fingerprint()
+  for (;;) {
+    await clock.sleep(tlsPollMs, signal)
+    try {
+      const now = tls.fingerprint()
+      if (now === seen) continue
+      tls.reload()
+      seen = now
+      rpc.refreshIdentity()
+      log.info('new certificate taken over')
+    } catch (error) {
+      log.error({ reason: (error as Error).message }, 'the certificate\'s files cannot be used: the one before goes on')
+    }
+  }
 }

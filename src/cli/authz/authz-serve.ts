@@ -1,9 +1,11 @@
 import { systemClock } from '../../runtime/clock.ts'
 import { createLogger } from '../../runtime/logger.ts'
+import { parseCallerPattern, type CallerPattern } from '../../spiffe/caller-pattern.ts'
 import { type EndpointAddress, parseEndpointAddress } from '../../spiffe/endpoint-address.ts'
 import { SpiffeError } from '../../spiffe/errors.ts'
 import { defineCommand } from '../command.ts'
-import { choiceFlag, type Flag, pathListFlag, switchFlag } from '../flag.ts'
+import { choiceFlag, type Flag, pathFlag, pathListFlag, switchFlag } from '../flag.ts'
+import { tlsOfFiles } from './tls-files.ts'
 
 export const authzServe = defineCommand({
   flags: {
@@ -12,14 +14,20 @@ export const authzServe = defineCommand({
     extAuthzHttp: addressListFlag('where to serve Envoy\'s ext_authz over HTTP; a Unix socket of Envoy\'s alone'),
     dataApi: addressListFlag('where to serve OPA\'s Data API over HTTP'),
     dryRun: switchFlag('let everybody in, and record what would have been decided'),
+    svid: pathFlag('certificate chain (PEM) of an X509-SVID: TCP addresses of -extAuthz are then served by mutual TLS'),
+    svidKey: pathFlag('its private key (PEM)'),
+    bundle: pathFlag('what callers\' certificates are checked against: a SPIFFE bundle (JSON) or CA certificates (PEM)'),
+    callers: callerListFlag('who may ask over TLS: a SPIFFE ID, or spiffe://td/path/*; without it the whole trust domain'),
     logLevel: choiceFlag('least level that is logged', ['debug', 'info', 'warn', 'error'], 'info'),
     logFormat: choiceFlag('form of the log', ['text', 'json'], 'text')
   },
-  details: 'Addresses are unix:///path or tcp://127.0.0.1:PORT: without TLS only this machine is served. Policies are read again when their\n' +
-    'files change, all of them or none: broken ones are logged, and the last good ones go on. See docs/policies.md and docs/ext-authz.md.',
+  details: 'Addresses are unix:///path or tcp://ADDRESS:PORT; without TLS (-svid, -svidKey, -bundle) only this machine is served over TCP.\n' +
+    'Policies are read again when their files change, all of them or none: broken ones are logged, and the last good ones go on.\n' +
+    'See docs/policies.md and docs/ext-authz.md.',
   examples: [
     'assay authz serve -policies /etc/assay/policies -extAuthz unix:///run/assay/ext-authz.sock',
-    'assay authz serve -policies policies.yaml -extAuthz tcp://127.0.0.1:9191 -dataApi tcp://127.0.0.1:8181'
+    'assay authz serve -policies policies.yaml -extAuthz tcp://127.0.0.1:9191 -dataApi tcp://127.0.0.1:8181',
+    'assay authz serve -policies policies.yaml -extAuthz tcp://0.0.0.0:9191 -svid svid.pem -svidKey key.pem -bundle bundle.pem'
   ],
   async run ({ flags, terminal }) {
     const { policies, extAuthz, extAuthzHttp, dataApi, dryRun } = flags
@@ -27,13 +35,24 @@ export const authzServe = defineCommand({
     if (extAuthz.length + extAuthzHttp.length + dataApi.length === 0) {
       throw new SpiffeError('usage_invalid', 'give at least one of -extAuthz, -extAuthzHttp and -dataApi: nobody could ask')
     }
+    const { svid, svidKey: key, bundle, callers } = flags
+    const files = svid === undefined || key === undefined || bundle === undefined ? undefined : { svid, key, bundle }
+    if (files === undefined && (svid ?? key ?? bundle) !== undefined) {
+      throw new SpiffeError('usage_invalid', '-svid, -svidKey and -bundle belong together')
+    }
+    if (files === undefined && callers.length > 0) throw new SpiffeError('usage_invalid', '-callers needs -svid, -svidKey and -bundle')
+    const tls = files === undefined ? undefined : tlsOfFiles(files, callers)
     const log = createLogger({ level: flags.logLevel, format: flags.logFormat })
     const { serveAuthz } = await import('../../authz/standalone/serve-authz.ts')
-    await serveAuthz({ policies, extAuthz, extAuthzHttp, dataApi, dryRun }, { log, clock: systemClock }, terminal.signal)
+    await serveAuthz({ policies, extAuthz, extAuthzHttp, dataApi, dryRun, tls }, { log, clock: systemClock }, terminal.signal)
     return 0
   }
 })
 
 function addressListFlag (help: string): Flag<readonly EndpointAddress[]> {
   return { help, placeholder: 'ADDRESS', initial: [], repeats: true, accept: (text, before) => [...before, parseEndpointAddress(text)] }
+}
+
+function callerListFlag (help: string): Flag<readonly CallerPattern[]> {
+  return { help, placeholder: 'SPIFFE-ID', initial: [], repeats: true, accept: (text, before) => [...before, parseCallerPattern(text)] }
 }

@@ -6,11 +6,12 @@ import { TimeWindow } from '../../../src/authz/policy/time-window.ts'
 
 t.test('a path has one meaning, or none that a rule could rely on', t => {
   const regular = {
-    '/': '/', '/a/b?x=/../': '/a/b', '/%41': '/A', '/%7Euser': '/~user', '/a%20b': '/a%20b', '/caf%c3%a9': '/caf%C3%A9', '/a.b/..c': '/a.b/..c'
+    '/': '/', '/a/b?x=/../': '/a/b', '/%41': '/A', '/%7Euser': '/~user', '/a%20b': '/a%20b', '/caf%c3%a9': '/caf%C3%A9',
+    '/a.b/..c': '/a.b/..c'
   }
   for (const [path, expected] of Object.entries(regular)) t.equal(regularPath(path), expected, path)
-  const irregular = ['', 'a', '*', '//', '/a//b', '/./a', '/a/.', '/a/..', '/../a', '/a\\b', '/a;b', '/a#b', '/%2e%2e/a', '/a%2fb', '/a%5Cb',
-    '/a%3bb', '/%252e', '/a%00', '/%zz', '/%', '/a b', '/é']
+  const irregular = ['', 'a', '*', '//', '/a//b', '/./a', '/a/.', '/a/..', '/../a', '/a\\b', '/a;b', '/a#b', '/%2e%2e/a', '/a%2fb',
+    '/a%5Cb', '/a%3bb', '/%252e', '/a%00', '/%zz', '/%', '/a b', '/é']
   for (const path of irregular) t.equal(regularPath(path), undefined, path)
   t.end()
 })

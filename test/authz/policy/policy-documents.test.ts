@@ -58,13 +58,15 @@ t.test('all problems at once, and nothing of a set with one', t => {
 t.test('JSON and YAML say the same', t => {
   const rules = [{ name: 'r', action: 'deny', to: [{ paths: ['/a'] }] }]
   const document = { apiVersion: 'assay/v1', kind: 'Policy', name: 'p', rules }
-  t.same(read(JSON.stringify(document)).rules, read(`${head}rules:\n  - name: r\n    action: deny\n    to: [{ paths: [/a] }]`).rules)
+  const yaml = `${head}rules:\n  - name: r\n    action: deny\n    to: [{ paths: [/a] }]`
+  t.same(read(JSON.stringify(document)).rules, read(yaml).rules)
   t.end()
 })
 
 t.test('what a rule of its own workload makes refuse', t => {
   const set = read(`${head}rules:\n  - { name: r, action: allow, to: [{ ids: ["spiffe://a.test/db"], ports: [1] }, { ports: [2] }] }`)
-  t.same(set.rules.map(({ target, to }) => [target.length, to?.length]), [[0, 1], [1, 1]], 'one rule for all workloads, one for the database')
+  const parts = set.rules.map(({ target, to }) => [target.length, to?.length])
+  t.same(parts, [[0, 1], [1, 1]], 'one rule for all workloads, one for the database')
   t.end()
 })
 

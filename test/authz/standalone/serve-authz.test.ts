@@ -1,0 +1,121 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { connect as connectHttp2 } from 'node:http2'
+import { request } from 'node:http'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { connect as connectTls } from 'node:tls'
+import t from 'tap'
+import { type AuthzConfig, serveAuthz } from '../../../src/authz/standalone/serve-authz.ts'
+import { tlsOfFiles } from '../../../src/cli/authz/tls-files.ts'
+import { systemClock } from '../../../src/runtime/clock.ts'
+import { parseCallerPattern } from '../../../src/spiffe/caller-pattern.ts'
+import { encodePem } from '../../../src/x509/pem.ts'
+import { createTestAuthority, type TestAuthority, type TestSvid } from '../../fakes/authority.ts'
+import { capturedLog } from '../../fakes/captured-log.ts'
+import { until } from '../../fakes/envoy.ts'
+import { runAssay } from '../../fakes/run-assay.ts'
+
+const folder = mkdtempSync(join(tmpdir(), 'authz-'))
+t.teardown(() => rmSync(folder, { recursive: true }))
+const policies = join(folder, 'policies')
+const allowAll = 'apiVersion: assay/v1\nkind: Policy\nname: p\nrules: [{ name: all, action: allow }]\n'
+writeFileSync(policies, allowAll)
+const none = { policies: [policies], extAuthz: [], extAuthzHttp: [], dataApi: [], dryRun: false } satisfies AuthzConfig
+
+async function serve (t: { teardown (end: () => Promise<void>): void }, config: Partial<AuthzConfig>) {
+  const stop = new AbortController()
+  const { log, lines } = capturedLog()
+  const where: string[] = []
+  const serving = serveAuthz({ ...none, ...config }, { log, clock: systemClock, onReady: (_, at) => where.push(at) }, stop.signal)
+  const end = async () => { stop.abort(); await serving.catch(() => {}) }
+  t.teardown(end)
+  await Promise.race([until('the listener', () => where.length > 0), serving])
+  return { where: where[0] ?? '', lines, end }
+}
+
+const pem = ({ chain }: TestSvid) => chain.map(der => encodePem('CERTIFICATE', der)).join('')
+const keyPem = ({ privateKey }: TestSvid) => encodePem('PRIVATE KEY', privateKey)
+
+async function writeIdentity (authority: TestAuthority, id: string) {
+  const svid = await authority.issue(id)
+  const files = { svid: join(folder, 'svid.pem'), key: join(folder, 'key.pem'), bundle: join(folder, 'bundle.pem') }
+  writeFileSync(files.key, keyPem(svid))
+  writeFileSync(files.bundle, encodePem('CERTIFICATE', authority.certificate.raw))
+  writeFileSync(files.svid, pem(svid))
+  return files
+}
+
+/** @returns gRPC's status of a check, and who answered */
+async function check (port: number, client: TestSvid): Promise<{ grpcStatus: unknown, server: string }> {
+  const shown = { cert: pem(client), key: keyPem(client) }
+  const socket = connectTls({ host: '127.0.0.1', port, ...shown, ALPNProtocols: ['h2'], rejectUnauthorized: false })
+  const session = connectHttp2('https://x', { createConnection: () => socket })
+  try {
+    return await new Promise((resolve, reject) => {
+      session.on('error', reject)
+      const call = session.request({
+        ':method': 'POST', ':path': '/envoy.service.auth.v3.Authorization/Check', 'content-type': 'application/grpc', te: 'trailers'
+      })
+      const seen: Record<string, unknown> = {}
+      call.on('response', head => Object.assign(seen, head)).on('trailers', trailers => Object.assign(seen, trailers))
+      call.on('error', reject)
+      call.on('close', () => resolve({ grpcStatus: seen['grpc-status'], server: socket.getPeerCertificate().subjectaltname ?? '' })).resume()
+      call.end(Buffer.alloc(5))
+    })
+  } finally {
+    session.destroy()
+  }
+}
+
+t.test('over TCP by mutual TLS: who may ask is said, and a new certificate is followed', async t => {
+  const authority = await createTestAuthority('a.test')
+  const files = await writeIdentity(authority, 'spiffe://a.test/authz')
+  const tls = tlsOfFiles(files, [parseCallerPattern('spiffe://a.test/envoy/*')])
+  const { where } = await serve(t, { extAuthz: [{ kind: 'tcp', host: '127.0.0.1', port: 0 }], tls })
+  const port = Number(new URL(where).port)
+  const envoy = await authority.issue('spiffe://a.test/envoy/1')
+  t.same(await check(port, envoy), { grpcStatus: '0', server: 'URI:spiffe://a.test/authz' })
+  t.equal((await check(port, await authority.issue('spiffe://a.test/other'))).grpcStatus, '16', 'another member')
+  t.equal((await check(port, await (await createTestAuthority('a.test')).issue('spiffe://a.test/envoy/1'))).grpcStatus, '16', 'another authority')
+  await writeIdentity(authority, 'spiffe://a.test/authz-2')
+  await until('the new certificate', async () => (await check(port, envoy)).server === 'URI:spiffe://a.test/authz-2')
+})
+
+t.test('the data API over HTTP', async t => {
+  const { where, end } = await serve(t, { dataApi: [{ kind: 'tcp', host: '127.0.0.1', port: 0 }] })
+  const base = where.replace('tcp:', 'http:')
+  const ask = async (input: string) => {
+    const response = await fetch(`${base}/v1/data/assay/authz/allow`, { method: 'POST', body: input })
+    return [response.status, ((await response.json()) as { result?: unknown }).result]
+  }
+  t.same(await ask('{"input": {}}'), [200, true])
+  t.same(await ask('{'), [400, undefined])
+  t.equal((await ask('x'.repeat(5 * 1_048_576)))[0], 413, 'a limit')
+  await end()
+  await t.rejects(fetch(base))
+})
+
+t.test('headers beyond all measure do not end it', async t => {
+  const { where } = await serve(t, { extAuthzHttp: [{ kind: 'tcp', host: '127.0.0.1', port: 0 }] })
+  const port = Number(new URL(where).port)
+  const status = (header: string) => new Promise(resolve => {
+    request({ host: '127.0.0.1', port, headers: { 'x-test': header } }, response => { response.resume(); resolve(response.statusCode) })
+      .on('error', () => resolve('cut')).end()
+  })
+  t.equal(await status('x'.repeat(60_000)), 200)
+  t.not(await status('x'.repeat(200_000)), 200)
+  t.equal(await status('x'), 200)
+})
+
+t.test('the command line says what is missing', async t => {
+  const refused: Record<string, string[]> = {
+    '-policies is missing': ['-dataApi', 'tcp://127.0.0.1:1'], 'nobody could ask': ['-policies', policies],
+    'belong together': ['-policies', policies, '-dataApi', 'tcp://127.0.0.1:1', '-svid', 'x'],
+    'cannot read': ['-policies', join(folder, 'nothing'), '-dataApi', 'tcp://127.0.0.1:1']
+  }
+  for (const [what, flags] of Object.entries(refused)) {
+    const { code, stderr } = await runAssay(['authz', 'serve', ...flags])
+    t.not(code, 0, what)
+    t.match(stderr, what)
+  }
+})
