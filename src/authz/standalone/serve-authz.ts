@@ -3,6 +3,7 @@ import type { Logger } from '../../runtime/logger.ts'
 import { hostAndPort } from '../../runtime/host-and-port.ts'
 import { runTasks } from '../../runtime/tasks.ts'
 import type { EndpointAddress } from '../../spiffe/endpoint-address.ts'
+import { SpiffeError } from '../../spiffe/errors.ts'
 import { openRpcServer, type RpcServer, type TlsOptions } from '../../rpc/server.ts'
 import { DataApi } from '../data-api/data-api.ts'
 import { serveHttp } from '../data-api/http-listener.ts'
@@ -10,6 +11,7 @@ import { Decider, type DecisionFacts, type Provider } from '../decider.ts'
 import { extAuthzMethods } from '../ext-authz/ext-authz-methods.ts'
 import { answerHttpCheck } from '../ext-authz/http-flavour.ts'
 import { type ForeignDocuments, type PolicyText, readPolicies } from '../policy/read-policies.ts'
+import type { PolicySet } from '../policy/policy-set.ts'
 import { fingerprint, readPolicyFiles } from './policy-folder.ts'
 import { loadPolicies, type PolicySource, watchPolicies } from './watch-policies.ts'
 
@@ -58,6 +60,7 @@ export async function serveAuthz (config: AuthzConfig, deps: AuthzDeps, signal: 
     read () {
       const read = readPolicyFiles(config.policies)
       const set = readPolicies(read, { foreign })
+      checkProviders(set, providers)
       texts = read
       return set
     },
@@ -87,6 +90,12 @@ export async function serveAuthz (config: AuthzConfig, deps: AuthzDeps, signal: 
     ...config.dataApi.map(address => (inner: AbortSignal) =>
       serveHttp(address, (request, body) => dataApi.answer(request.method ?? '', request.url ?? '/', body), log, inner, ready('data-api')))
   ])
+}
+
+function checkProviders ({ rules }: PolicySet, providers: ReadonlyMap<string, Provider>): void {
+  const unknown = rules.find(({ provider }) => provider !== undefined && !providers.has(provider))
+  if (unknown === undefined) return
+  throw new SpiffeError('policy_unsupported', `rule ${unknown.name} asks ${unknown.provider}, which is not configured here`)
 }
 
 async function listen (rpc: RpcServer, address: EndpointAddress, tls: ServingTls | undefined): Promise<string> {

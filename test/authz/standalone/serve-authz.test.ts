@@ -53,13 +53,14 @@ async function check (port: number, client: TestSvid): Promise<{ grpcStatus: unk
   try {
     return await new Promise((resolve, reject) => {
       session.on('error', reject)
+      const seen: Record<string, unknown> = {}
       const call = session.request({
         ':method': 'POST', ':path': '/envoy.service.auth.v3.Authorization/Check', 'content-type': 'application/grpc', te: 'trailers'
       })
-      const seen: Record<string, unknown> = {}
       call.on('response', head => Object.assign(seen, head)).on('trailers', trailers => Object.assign(seen, trailers))
       call.on('error', reject)
-      call.on('close', () => resolve({ grpcStatus: seen['grpc-status'], server: socket.getPeerCertificate().subjectaltname ?? '' })).resume()
+      const server = () => socket.getPeerCertificate().subjectaltname ?? ''
+      call.on('close', () => resolve({ grpcStatus: seen['grpc-status'], server: server() })).resume()
       call.end(Buffer.alloc(5))
     })
   } finally {
@@ -105,6 +106,15 @@ t.test('headers beyond all measure do not end it', async t => {
   t.equal(await status('x'.repeat(60_000)), 200)
   t.not(await status('x'.repeat(200_000)), 200)
   t.equal(await status('x'), 200)
+})
+
+t.test('a rule that asks somebody unknown is refused when it is read', async t => {
+  const path = join(folder, 'custom')
+  writeFileSync(path, allowAll.replace('action: allow', 'action: custom, provider: nobody'))
+  const { log } = capturedLog()
+  await t.rejects(serveAuthz({ ...none, policies: [path] }, { log, clock: systemClock }, AbortSignal.timeout(5_000)), {
+    code: 'policy_unsupported', message: 'rule p/all asks nobody, which is not configured here'
+  })
 })
 
 t.test('the command line says what is missing', async t => {
