@@ -40,7 +40,7 @@ function keysOfMatch (match: Match): readonly string[] {
     case 'prefix': return [begin(match.value)]
     case 'template': return [begin(match.template.literal)]
     case 'selected': return [...match.ids ?? []].map(id => `=${id}`)
-    case 'workload': return match.workload.domains.map(domain => `spiffe://${domain}/`)
+    case 'workload': return match.workload.domains?.map(domain => `spiffe://${domain}/`) ?? [anything]
     case 'suffix':
     case 'present': return match.domains?.map(domain => `spiffe://${domain}/`) ?? [anything]
     default: return [anything]

@@ -12,8 +12,8 @@ const below = ['own.test/web/*', 'own.test/web/front/*', 'own.test/team/*', 'own
 const idPatterns = [...ids, ...foreign, ...below.map(path => `spiffe://${path}`)]
 const ownPatterns = idPatterns.filter(id => id.startsWith('spiffe://own.test'))
 const foreignPatterns = idPatterns.filter(id => id.startsWith('spiffe://far.test'))
-const paths = ['/', '/api', '/api/v1', '/api/v1/users', '/api/v2/users', '/static/x.js', '/api/v1/users?x=1', '/a//b', '/api/../admin', '/api;x=1',
-  '/%2e%2e/api', '/api%2fv1']
+const paths = ['/', '/api', '/api/v1', '/api/v1/users', '/api/v2/users', '/static/x.js', '/api/v1/users?x=1', '/a//b', '/api/../admin',
+  '/api;x=1', '/%2e%2e/api', '/api%2fv1']
 const pathPatterns = ['/', '/api', '/api/v1/users', '/api*', '/api/*', '*.js', '*', '/api/{*}/users', '/api/{**}', '/static/{*}']
 const methods = ['GET', 'POST', 'PUT']
 const hosts = ['shop.test', 'SHOP.test:8080', 'api.shop.test.', 'other']
