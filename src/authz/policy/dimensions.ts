@@ -1,5 +1,6 @@
+import type { TrustDomain } from '../../spiffe/trust-domain.ts'
 import type { FactName, RequestFacts } from './facts.ts'
-import type { Match } from './match.ts'
+import type { KubernetesWorkload, Match } from './match.ts'
 import type { Rule, Test } from './rule.ts'
 
 /** The facts by which rules are found, the most telling first. */
@@ -40,11 +41,18 @@ function keysOfMatch (match: Match): readonly string[] {
     case 'prefix': return [begin(match.value)]
     case 'template': return [begin(match.template.literal)]
     case 'selected': return [...match.ids ?? []].map(id => `=${id}`)
-    case 'workload': return match.workload.domains.map(domain => `spiffe://${domain}/`)
+    case 'workload': return match.workload.domains?.map(domain => keyOfWorkload(domain, match.workload)) ?? [anything]
     case 'suffix':
     case 'present': return match.domains?.map(domain => `spiffe://${domain}/`) ?? [anything]
     default: return [anything]
   }
+}
+
+/** As much of the ID as is said exactly. */
+function keyOfWorkload (domain: TrustDomain, { namespace, serviceAccount }: KubernetesWorkload): string {
+  if (namespace?.kind !== 'exact') return `spiffe://${domain}/`
+  const space = `spiffe://${domain}/ns/${namespace.value}/sa/`
+  return serviceAccount?.kind === 'exact' ? `=${space}${serviceAccount.value}` : space
 }
 
 function begin (value: string): string {

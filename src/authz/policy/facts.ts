@@ -5,10 +5,11 @@ import { regularHost, regularPath } from './request-path.ts'
 export type Fact =
   | { readonly name: Exclude<FactName, 'header' | 'claim'> }
   | { readonly name: 'header', readonly header: string }
-  | { readonly name: 'claim', readonly path: readonly string[] }
+  /** `spaceDelimited`: a text is the list of its words, as OAuth 2.0 writes a scope. */
+  | { readonly name: 'claim', readonly path: readonly string[], readonly spaceDelimited?: boolean | undefined }
 
 export type FactName = 'source.id' | 'source.address' | 'source.remoteAddress' | 'destination.id' | 'destination.address' |
-  'destination.port' | 'host' | 'method' | 'path' | 'header' | 'claim' | 'jwt.principal' | 'jwt.audience' | 'jwt.presenter' |
+  'destination.port' | 'host' | 'authority' | 'method' | 'path' | 'header' | 'claim' | 'jwt.principal' | 'jwt.audience' | 'jwt.presenter' |
   'tls.version' | 'tls.sni' | 'time'
 
 /** The values of a fact; none when it is known not to exist; `undefined` when nobody can know it here. */
@@ -32,10 +33,11 @@ export class RequestFacts {
       case 'destination.address': return destination.address === undefined ? undefined : [destination.address]
       case 'destination.port': return destination.port === undefined ? undefined : [String(destination.port)]
       case 'host': return this.host
+      case 'authority': return http === undefined ? undefined : [http.host.toLowerCase()]
       case 'method': return http === undefined ? undefined : [http.method]
       case 'path': return this.path
       case 'header': return http === undefined ? undefined : some(http.headers.get(fact.header))
-      case 'claim': return http === undefined ? undefined : claimValues(http.claims, fact.path)
+      case 'claim': return http === undefined ? undefined : claimValues(http.claims, fact.path, fact.spaceDelimited)
       case 'jwt.principal': return http === undefined ? undefined : principalOf(http.claims)
       case 'jwt.audience': return http === undefined ? undefined : claimValues(http.claims, ['aud'])
       case 'jwt.presenter': return http === undefined ? undefined : claimValues(http.claims, ['azp'])
@@ -70,12 +72,13 @@ function principalOf (claims: Readonly<Record<string, unknown>> | undefined): re
 }
 
 /** Texts, numbers and booleans at a path of names, each member of a list. */
-function claimValues (claims: Readonly<Record<string, unknown>> | undefined, path: readonly string[]): readonly string[] {
+function claimValues (claims: Readonly<Record<string, unknown>> | undefined, path: readonly string[], words = false): readonly string[] {
   let value: unknown = claims
   for (const name of path) {
     if (typeof value !== 'object' || value === null || Array.isArray(value) || !Object.hasOwn(value, name)) return nothing
     value = (value as Record<string, unknown>)[name]
   }
+  if (words && typeof value === 'string') return value.split(' ').filter(word => word !== '')
   const members: readonly unknown[] = Array.isArray(value) ? value : [value]
   return members.flatMap(member => typeof member === 'string' || typeof member === 'number' || typeof member === 'boolean'
     ? String(member) : [])

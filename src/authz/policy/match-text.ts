@@ -40,7 +40,7 @@ export function parsePathMatch (text: string): Match {
   if (/[?#]/.test(text)) throw new Error('a path has no query and no fragment')
   if (text.includes('{')) {
     const template = PathTemplate.parse(text)
-    if (template === undefined) throw new Error('a template has {*} for one segment and {**} for all the rest, as whole segments')
+    if (template === undefined) throw new Error('a template has {*} for one segment and a last {**} for any number, as whole segments')
     return { kind: 'template', template }
   }
   const match = parseTextMatch(text)

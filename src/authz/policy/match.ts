@@ -17,9 +17,9 @@ export type Match =
   | { readonly kind: 'atLeast', readonly order: readonly string[], readonly value: string }
   | { readonly kind: 'window', readonly window: TimeWindow }
 
-/** IDs of the form `/ns/NS/sa/SA`, of the trust domains named. */
+/** IDs of the form `/ns/NS/sa/SA`, of the trust domains named; `undefined`: of any. */
 export interface KubernetesWorkload {
-  readonly domains: readonly TrustDomain[]
+  readonly domains?: readonly TrustDomain[] | undefined
   readonly namespace?: Match | undefined
   readonly serviceAccount?: Match | undefined
 }
@@ -50,11 +50,13 @@ function isOf (domains: readonly TrustDomain[] | undefined, id: string): boolean
 
 function isWorkload ({ domains, namespace, serviceAccount }: KubernetesWorkload, id: string): boolean {
   const [, domain, ns, sa] = kubernetesId.exec(id) ?? []
-  return domain !== undefined && domains.includes(domain as TrustDomain) &&
+  return domain !== undefined && (domains === undefined || domains.includes(domain as TrustDomain)) &&
     (namespace === undefined || matches(namespace, ns ?? '')) && (serviceAccount === undefined || matches(serviceAccount, sa ?? ''))
 }
 
-function isIn ({ addresses }: Network, address: string): boolean {
+function isIn ({ text, addresses }: Network, address: string): boolean {
   const family = isIP(address)
+  // A list takes an IPv4 address for one of ::ffff:0:0/96: ::/0 would be everybody.
+  if (family === 4 && text.includes(':')) return false
   return family !== 0 && addresses.check(address, family === 4 ? 'ipv4' : 'ipv6')
 }

@@ -1,3 +1,4 @@
+import type { Fact } from '../../../src/authz/policy/facts.ts'
 import type { Rule, Test } from '../../../src/authz/policy/rule.ts'
 import type { Match } from '../../../src/authz/policy/match.ts'
 import type { PolicySet } from '../../../src/authz/policy/policy-set.ts'
@@ -23,6 +24,15 @@ export function judge (set: PolicySet, request: AuthzRequest): string {
   return about ? 'deny no-rule-allows' : `${set.defaultAction} default`
 }
 
+/** The rules that mark the request, and those for which somebody else is asked, `RULE PROVIDER`. */
+export function marksOf (set: PolicySet, request: AuthzRequest): { audits: string[], asks: string[] } {
+  const rules = set.rules.filter(({ shadow }) => !shadow)
+  return {
+    audits: rules.filter(rule => rule.action === 'audit' && truthOf(rule, request) === 'yes').map(({ name }) => name),
+    asks: rules.filter(rule => rule.action === 'custom' && truthOf(rule, request) !== 'no').map(rule => `${rule.name} ${rule.provider}`)
+  }
+}
+
 type Answer = 'yes' | 'no' | 'unknown'
 
 function truthOf ({ target, from, to, when }: Rule, request: AuthzRequest): Answer {
@@ -39,23 +49,43 @@ function one (answers: readonly Answer[]): Answer {
 }
 
 function truthOfTest ({ fact, any, none }: Test, request: AuthzRequest): Answer {
-  const { source, destination, http, tls, time } = request
-  const values: Record<string, () => string | undefined | null> = {
-    'source.id': () => source.id,
-    'source.address': () => source.address,
-    'destination.id': () => destination.id ?? null,
-    'destination.port': () => destination.port === undefined ? null : `${destination.port}`,
-    method: () => http === undefined ? null : http.method,
-    path: () => http === undefined ? null : pathOf(http.path),
-    host: () => http === undefined ? null : http.host.toLowerCase().replace(/:\d+$/, '').replace(/\.$/, ''),
-    header: () => http === undefined ? null : http.headers.get((fact as { header: string }).header),
-    'tls.sni': () => tls === undefined ? undefined : tls.sni ?? null,
-    time: () => time.toISOString()
-  }
-  const value = values[fact.name]?.()
-  if (value === null) return 'unknown'
-  const met = (matches: readonly Match[]) => value !== undefined && matches.some(match => meets(match, value))
+  const values = valuesOf(fact, request)
+  if (values === null) return 'unknown'
+  const met = (matches: readonly Match[]) => values.some(value => matches.some(match => meets(match, value)))
   return (any === undefined || met(any)) && !(none !== undefined && met(none)) ? 'yes' : 'no'
+}
+
+/** `null`: nobody knows. */
+function valuesOf (fact: Fact, { source, destination, http, tls, time }: AuthzRequest): readonly string[] | null {
+  const known = (value: string | undefined) => value === undefined ? null : [value]
+  const perhaps = (value: string | undefined) => value === undefined ? [] : [value]
+  const claim = (path: readonly string[]) => {
+    let value: any = http?.claims
+    for (const name of path) {
+      value = value !== undefined && !Array.isArray(value) && Object.keys(value).includes(name) ? value[name] : undefined
+    }
+    return value === undefined || Array.isArray(value) || typeof value !== 'object' ? [value ?? []].flat().map(String) : []
+  }
+  if (fact.name === 'source.id') return perhaps(source.id)
+  if (fact.name === 'source.address') return perhaps(source.address)
+  if (fact.name === 'source.remoteAddress') return perhaps(source.remoteAddress ?? source.address)
+  if (fact.name === 'destination.id') return known(destination.id)
+  if (fact.name === 'destination.address') return known(destination.address)
+  if (fact.name === 'destination.port') return known(destination.port === undefined ? undefined : `${destination.port}`)
+  if (fact.name === 'tls.sni') return tls === undefined || tls.sni === '' ? [] : known(tls.sni)
+  if (fact.name === 'time') return [time.toISOString()]
+  if (http === undefined) return null
+  switch (fact.name) {
+    case 'method': return [http.method]
+    case 'path': return known(pathOf(http.path) ?? undefined)
+    case 'host': return [http.host.toLowerCase().replace(/:\d+$/, '').replace(/\.$/, '')]
+    case 'authority': return [http.host.toLowerCase()]
+    case 'header': return perhaps(http.headers.get(fact.header))
+    case 'claim': return claim(fact.path).flatMap(value => fact.spaceDelimited === true ? value.split(/ +/).filter(Boolean) : [value])
+    case 'jwt.audience': return claim(['aud'])
+    case 'jwt.presenter': return claim(['azp'])
+    default: throw new Error(`the oracle knows no ${fact.name}`)
+  }
 }
 
 /** Only plain paths come before this oracle, and some that are not. */
@@ -68,11 +98,39 @@ function meets (match: Match, value: string): boolean {
   switch (match.kind) {
     case 'exact': return value === match.value
     case 'prefix': return value.slice(0, match.value.length) === match.value
-    case 'suffix': return value.length >= match.value.length && value.slice(value.length - match.value.length) === match.value
-    case 'present': return value.length > 0
-    case 'template': return new RegExp(`^${match.template.text.replaceAll('{**}', '.*').replaceAll('{*}', '[^/]+')}$`).test(value)
-    case 'network': return value.startsWith(match.network.text.split('.').slice(0, 2).join('.'))
+    case 'suffix': return value.length >= match.value.length && value.slice(value.length - match.value.length) === match.value &&
+      isOfOne(match.domains, value)
+    case 'present': return value.length > 0 && isOfOne(match.domains, value)
+    case 'workload': {
+      const { domains, namespace, serviceAccount } = match.workload
+      const [, , , ns, space, sa, account, ...rest] = value.split('/')
+      return ns === 'ns' && sa === 'sa' && space !== undefined && account !== undefined && rest.length === 0 && isOfOne(domains, value) &&
+        (namespace === undefined || meets(namespace, space)) && (serviceAccount === undefined || meets(serviceAccount, account))
+    }
+    case 'template': return new RegExp(`^${quoted(match.template.text).replaceAll('{**}', '.*').replaceAll('{*}', '[^/]+')}$`).test(value)
+    case 'network': return isWithin(match.network.text, value)
     case 'selected': return match.ids?.has(value) === true
     default: throw new Error(`the oracle knows no ${match.kind}`)
   }
+}
+
+function quoted (text: string): string { return text.replaceAll(/[.+^$()|[\]\\]/g, String.raw`\$&`) }
+
+function isOfOne (domains: readonly string[] | undefined, id: string): boolean {
+  return domains === undefined || domains.includes(id.split('/')[2] ?? '')
+}
+
+/** By the bits of both, written out. */
+function isWithin (network: string, address: string): boolean {
+  const [base = '', length] = network.split('/')
+  const [left, right] = [bitsOf(base), bitsOf(address)]
+  return left.length === right.length && left.slice(0, Number(length)) === right.slice(0, Number(length))
+}
+
+function bitsOf (address: string): string {
+  const bits = (number: string, base: number, width: number) => Number.parseInt(number, base).toString(2).padStart(width, '0')
+  if (!address.includes(':')) return address.split('.').map(byte => bits(byte, 10, 8)).join('')
+  const [head = [], tail] = address.split('::').map(half => half.split(':').filter(Boolean))
+  const gap = tail === undefined ? [] : Array.from({ length: 8 - head.length - tail.length }, () => '0')
+  return [...head, ...gap, ...tail ?? []].map(word => bits(word, 16, 16)).join('')
 }
