@@ -10,7 +10,8 @@ import { serveHttp } from '../data-api/http-listener.ts'
 import { Decider, type DecisionFacts, type Provider } from '../decider.ts'
 import { extAuthzMethods } from '../ext-authz/ext-authz-methods.ts'
 import { answerHttpCheck } from '../ext-authz/http-flavour.ts'
-import { type ForeignDocuments, type PolicyText, readPolicies } from '../policy/read-policies.ts'
+import { istioDocuments } from '../istio/istio-documents.ts'
+import { type PolicyText, readPolicies } from '../policy/read-policies.ts'
 import type { PolicySet } from '../policy/policy-set.ts'
 import { fingerprint, readPolicyFiles } from './policy-folder.ts'
 import { loadPolicies, type PolicySource, watchPolicies } from './watch-policies.ts'
@@ -39,7 +40,6 @@ export interface ServingTls extends TlsOptions {
 export interface AuthzDeps {
   readonly log: Logger
   readonly clock: Clock
-  readonly foreign?: readonly ForeignDocuments[]
   readonly providers?: ReadonlyMap<string, Provider>
   readonly onDecided?: (facts: DecisionFacts) => void
   /** Told once each listener is there: which, and where. */
@@ -54,12 +54,12 @@ const tlsPollMs = 1_000
  */
 export async function serveAuthz (config: AuthzConfig, deps: AuthzDeps, signal: AbortSignal): Promise<void> {
   const { tls } = config
-  const { log, clock, foreign = [], providers = new Map<string, Provider>(), onReady = () => {} } = deps
+  const { log, clock, providers = new Map<string, Provider>(), onReady = () => {} } = deps
   let texts: readonly PolicyText[] = []
   const source: PolicySource = {
     read () {
       const read = readPolicyFiles(config.policies)
-      const set = readPolicies(read, { foreign })
+      const set = readPolicies(read, { foreign: [istioDocuments()] })
       checkProviders(set, providers)
       texts = read
       return set

@@ -96,6 +96,29 @@ t.test('the data API over HTTP', async t => {
   await t.rejects(fetch(base))
 })
 
+t.test('Istio\'s policies beside Assay\'s own', async t => {
+  const path = join(folder, 'istio.yaml')
+  writeFileSync(path, `apiVersion: assay/v1
+kind: Settings
+trustDomain: a.test
+defaultAction: allow
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: { name: web, namespace: shop }
+spec: { rules: [{ from: [{ source: { namespaces: [web] } }] }] }
+`)
+  const { where } = await serve(t, { policies: [path], dataApi: [{ kind: 'tcp', host: '127.0.0.1', port: 0 }] })
+  const ask = async (source: string) => {
+    const input = { source: { id: `spiffe://a.test/ns/${source}/sa/x` }, destination: { id: 'spiffe://a.test/ns/shop/sa/x' } }
+    const body = JSON.stringify({ input })
+    const answer = await fetch(`${where.replace('tcp:', 'http:')}/v1/data/assay/authz`, { method: 'POST', body })
+    return (await answer.json() as { result: { allow: boolean, rule?: string } }).result
+  }
+  t.match(await ask('web'), { allow: true, rule: 'shop/web/0' })
+  t.match(await ask('other'), { allow: false, reason: 'no-rule-allows' })
+})
+
 t.test('headers beyond all measure do not end it', async t => {
   const { where } = await serve(t, { extAuthzHttp: [{ kind: 'tcp', host: '127.0.0.1', port: 0 }] })
   const port = Number(new URL(where).port)
