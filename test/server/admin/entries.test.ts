@@ -70,6 +70,7 @@ void t.test('an update is held against the entry as it was and as it will be', a
   t.match(await update({ id: boss, admin: false }, 'admin'), { code: denied }, 'nor may the flag be taken away')
   for (const other of [theirs, hidden, moved]) {
     t.match(await update({ ...webOf('team-a'), id: other }, 'spiffeId', 'parentId'), { code: notFound }, 'not even into the scope')
+    t.match(await update({ id: other, x509SvidTtl: -1 }, 'x509SvidTtl'), { code: notFound }, 'nor is it told by another mistake')
   }
   t.match(await update({ id: mine, parentId: id('/nodes/2') }, 'parentId'), { code: 0 }, 'within it moves')
   const all = (await server.admin.client(entryService).listEntries({})).entries

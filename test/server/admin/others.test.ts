@@ -167,7 +167,7 @@ void t.test('revocations and minted SVIDs', async t => {
   await t.rejects(svids.mintX509SVID({ csr: csr('/team-b/web') }), denied)
   await t.rejects(svids.mintX509SVID({ csr: csr('/team-a/web', 'db.internal') }), { ...denied, message: /DNS name is outside/ })
   await t.rejects(svids.mintX509SVID({ csr: csr('/boss') }), { ...denied, message: /entries.admin/ }, 'an administrator\'s ID')
-  await t.rejects(svids.mintJWTSVID({ id: id('/team-b/web'), audience: ['x'] }), denied)
+  await t.rejects(svids.mintJWTSVID({ id: id('/team-b/x'), audience: ['x'] }), { ...denied, message: /SPIFFE ID is outside/ })
 })
 
 void t.test('a user of the admin socket whose uid has a role has no more; others have all, unless a role is required', async t => {
