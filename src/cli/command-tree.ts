@@ -70,6 +70,19 @@ export const commandTree: CommandGroup = {
       summary: 'Show which agent serves which revision of entries and bundles',
       load: async () => (await import('./convergence/convergence-status.ts')).convergenceStatus
     },
+    role: {
+      summary: 'Who may administer: the roles of a server\'s configuration',
+      commands: {
+        list: {
+          summary: 'List roles with who holds them and what they grant',
+          load: async () => (await import('./role/role-list.ts')).roleList
+        },
+        check: {
+          summary: 'Tell what an ID or a user may do, and why not',
+          load: async () => (await import('./role/role-check.ts')).roleCheck
+        }
+      }
+    },
     token: {
       summary: 'Make join tokens',
       commands: {

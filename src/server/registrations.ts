@@ -1,6 +1,7 @@
 import type { BundleDeleteMode, BundleRemoval } from '../storage/bundle-store.ts'
 import type { Stores } from '../storage/datastore.ts'
-import type { CreateOutcome, EntryUpdate } from '../storage/entry-store.ts'
+import type { CreateOutcome, EntryGuard, EntryUpdate } from '../storage/entry-store.ts'
+import type { ServiceGuard } from '../storage/service-store.ts'
 import type { Agent } from '../spiffe/agent.ts'
 import type { Bundle } from '../spiffe/bundle.ts'
 import type { Entry, EntryDraft } from '../spiffe/entry.ts'
@@ -31,12 +32,12 @@ export class Registrations {
     return this.#shown(this.#store.entries.createMany(drafts))
   }
 
-  updateEntries (updates: readonly EntryUpdate[]): Promise<ReadonlyArray<Entry | SpiffeError>> {
-    return this.#shown(this.#store.entries.updateMany(updates))
+  updateEntries (updates: readonly EntryUpdate[], guard?: EntryGuard): Promise<ReadonlyArray<Entry | SpiffeError>> {
+    return this.#shown(this.#store.entries.updateMany(updates, guard))
   }
 
-  deleteEntries (ids: readonly string[]): Promise<ReadonlyArray<Entry | SpiffeError>> {
-    return this.#shown(this.#store.entries.deleteMany(ids))
+  deleteEntries (ids: readonly string[], guard?: EntryGuard): Promise<ReadonlyArray<Entry | SpiffeError>> {
+    return this.#shown(this.#store.entries.deleteMany(ids, guard))
   }
 
   /** @throws {SpiffeError} `join_token_invalid`, `agent_banned` */
@@ -84,12 +85,12 @@ export class Registrations {
     return this.#shown(this.#store.services.createMany(drafts))
   }
 
-  updateServices (drafts: readonly ServiceDraft[]): Promise<ReadonlyArray<Service | SpiffeError>> {
-    return this.#shown(this.#store.services.updateMany(drafts))
+  updateServices (drafts: readonly ServiceDraft[], guard?: ServiceGuard): Promise<ReadonlyArray<Service | SpiffeError>> {
+    return this.#shown(this.#store.services.updateMany(drafts, guard))
   }
 
-  deleteServices (ids: readonly string[]): Promise<ReadonlyArray<Service | SpiffeError>> {
-    return this.#shown(this.#store.services.deleteMany(ids))
+  deleteServices (ids: readonly string[], guard?: ServiceGuard): Promise<ReadonlyArray<Service | SpiffeError>> {
+    return this.#shown(this.#store.services.deleteMany(ids, guard))
   }
 
   /** What is stored counts: an answer does not turn into a failure because the database cannot be read a moment later. */

@@ -3,6 +3,8 @@ import { z } from 'zod'
 import { guaranteedTtlSeconds } from '../ca/rotation-schedule.ts'
 import { pluginSchemas, type ConfiguredPlugins } from '../plugins/catalog.ts'
 import { pluginBlocks } from '../plugins/plugin-blocks.ts'
+import { AdminRoles } from '../authz/admin/role.ts'
+import { rolesSchema } from '../authz/admin/role-schema.ts'
 import { formatProblems, readConfig, type ConfigSource } from '../runtime/config-file.ts'
 import {
   durationSeconds, healthChecksSchema, logFormat, logLevel, parsedBy, port, telemetrySchema, text, wholeSeconds, type HealthChecks,
@@ -43,6 +45,11 @@ export interface ServerConfig extends LogConfig {
   readonly jwtIssuer: string | undefined
   readonly disableJwtSvids: boolean
   readonly adminIds: readonly SpiffeId[]
+  readonly roles: AdminRoles
+  /** Whether processes on the admin socket need a role, unless they are root's or of the server's own user. */
+  readonly socketRequiresRole: boolean
+  /** SPIRE's authorization policy, instead of the built-in table. Paths of files. */
+  readonly apiPolicy: { readonly regoPath: string, readonly dataPath: string | undefined } | undefined
   readonly plugins: ConfiguredPlugins<ServerPlugins>
   readonly caSubject: { readonly country: readonly string[], readonly organization: readonly string[], readonly commonName: string }
   readonly ratelimit: { readonly attestation: boolean, readonly signing: boolean }
@@ -76,6 +83,13 @@ const serverSchema = z.strictObject({
   max_staleness: durationSeconds(3_000).default(10),
   signing_during_database_outage: z.boolean().default(false),
   admin_ids: z.array(parsedBy(parseSpiffeId)).default([]),
+  roles: rolesSchema.default([]),
+  socket_requires_role: z.boolean().default(false),
+  experimental: z.strictObject({
+    auth_opa_policy_engine: z.strictObject({
+      local: z.strictObject({ rego_path: text, policy_data_path: text.optional() })
+    }).optional()
+  }).prefault({}),
   agent_ttl: wholeSeconds.optional(),
   default_x509_svid_ttl: wholeSeconds.default(3_600),
   default_jwt_svid_ttl: wholeSeconds.default(300),
@@ -141,7 +155,7 @@ export function parseServerConfig (source: ConfigSource): ServerConfig {
     throw new SpiffeError('config_invalid', formatProblems(reading.problems), { details: { problems: reading.problems } })
   }
   const { server, plugins: { KeyManager, DataStore: { sql } } } = reading.value
-  const { ca_subject: subject, datastore_pool: pool } = server
+  const { ca_subject: subject, datastore_pool: pool, experimental: { auth_opa_policy_engine: engine } } = server
   return {
     trustDomain: server.trust_domain,
     bindAddress: server.bind_address,
@@ -166,6 +180,9 @@ export function parseServerConfig (source: ConfigSource): ServerConfig {
     jwtIssuer: server.jwt_issuer,
     disableJwtSvids: server.disable_jwt_svids,
     adminIds: server.admin_ids,
+    roles: new AdminRoles(server.roles),
+    socketRequiresRole: server.socket_requires_role,
+    apiPolicy: engine && { regoPath: engine.local.rego_path, dataPath: engine.local.policy_data_path },
     plugins: { KeyManager },
     caSubject: subject === undefined
       ? { country: ['US'], organization: ['SPIFFE'], commonName: '' }
@@ -198,5 +215,15 @@ export function serverConfigWarnings (config: ServerConfig): string[] {
   if (config.plugins.KeyManager.some(({ name }) => name === 'memory')) {
     warnings.push('the memory key manager loses all keys at restart: SVIDs must then be renewed')
   }
-  return warnings
+  return [...warnings, ...roleWarnings(config)]
+}
+
+function roleWarnings ({ adminIds, roles, trustDomain }: ServerConfig): string[] {
+  return [
+    ...adminIds.flatMap(id => roles.ofId(id).map(({ name }) =>
+      `${id} is among admin_ids and may do all: role "${name}" does not narrow that`)),
+    ...roles.ofUid(0).map(({ name }) => `role "${name}" is root's, who can read the server's keys and database anyway`),
+    ...roles.all.flatMap(({ name, members, verbs }) => members.some(member => 'value' in member && member.value === `spiffe://${trustDomain}/`) &&
+      verbs.has('entries.write') ? [`role "${name}" lets every workload of this trust domain write entries`] : [])
+  ]
 }

@@ -49,6 +49,8 @@ import { Replica } from './replication/replica.ts'
 import { reportReplica } from './replication/report-replica.ts'
 import { readServerId } from './replication/server-id.ts'
 import { StandAside } from './replication/stand-aside.ts'
+import { KnownPrivileges } from './privileges.ts'
+import { loadApiPolicy } from './load-api-policy.ts'
 import { serverCatalog } from './server-catalog.ts'
 import type { ServerConfig } from './server-config.ts'
 import { ServerIdentity } from './server-identity.ts'
@@ -71,11 +73,13 @@ export interface ServerReady {
 /**
  * Runs a server until the signal aborts: opens storage and keys, makes authorities where there are none, and serves the API on the
  * admin socket and over TLS.
- * @throws {SpiffeError} `config_invalid`, `datastore_*`, `key_store_corrupt`, `file_unusable`, `address_unusable`
+ * @throws {SpiffeError} `config_invalid`, `policy_*`, `datastore_*`, `key_store_corrupt`, `file_unusable`, `address_unusable`
  */
 export async function runServer (
   config: ServerConfig, signal: AbortSignal, { log, clock = systemClock, onReady }: RunServerOptions
 ): Promise<void> {
+  const policy = await loadApiPolicy(config)
+  for (const warning of policy.warnings) log.warn(warning)
   await using scope = new AsyncDisposableStack()
   const { datastoreDirectUrl: directUrl, datastorePool: poolLimits } = config
   const store = scope.use(await openDatastore(config.datastoreUrl, { clock, log, directUrl, poolLimits }))
@@ -96,7 +100,12 @@ export async function runServer (
   await authorities.bootstrap(() => replica.catchUp(), signal)
   const identity = await ServerIdentity.open({ authority: ca, trustDomain, ttlSeconds: config.defaultX509SvidTtlSeconds, clock, log })
   authorities.onReloaded(() => identity.followRoot())
-  const authorizer = new Authorizer({ adminIds: new Set(config.adminIds), replica, aside, clock })
+  const { roles, socketRequiresRole } = config
+  const adminIds = new Set(config.adminIds)
+  const privileges = new KnownPrivileges({ adminIds, roles, registry: replica.registry })
+  const authorizer = new Authorizer({
+    adminIds, roles, privileges, socketRequiresRole, policy: policy.evaluator, replica, aside, clock
+  })
   const feeds = new AgentFeeds({ replica, aside, ownBundle: ca.bundle, trustDomain })
   const progress = new ProgressReporter(replicaId, { store: store.progress, clock, log })
   const reports = new EndpointReports({ replica, endpoints: store.endpoints, clock, log })
@@ -178,9 +187,9 @@ function bindServices (config: ServerConfig, deps: ServiceDeps): BoundService[] 
   return [
     bind(agentService, agentHandlers({
       trustDomain, agentTtlSeconds: config.agentTtlSeconds, authority: ca, agents: store.agents, joinTokens: store.joinTokens,
-      registrations, directory: replica.agents, authorizer, limits, signing, recorder, clock
+      registrations, directory: replica.agents, authorizer, catchUp, limits, signing, recorder, clock
     })),
-    bind(bundleService, bundleHandlers({ trustDomain, ownBundle: ca.bundle, bundles: store.bundles, registrations })),
+    bind(bundleService, bundleHandlers({ trustDomain, ownBundle: ca.bundle, bundles: store.bundles, registrations, authorizer })),
     bind(entryService, entryHandlers({
       trustDomain, entries: store.entries, registrations, registry, catchUp, authorizer, polls: new Polls(progress, () => replica.cursor)
     })),
@@ -190,9 +199,9 @@ function bindServices (config: ServerConfig, deps: ServiceDeps): BoundService[] 
     })),
     bind(localAuthorityService, localAuthorityHandlers({ authorities })),
     bind(agentSyncService, agentSyncHandlers({ replica, feeds, progress, reports, registrations, authorizer })),
-    bind(serviceRegistryService, serviceHandlers({ trustDomain, services: store.services, registrations, replica })),
+    bind(serviceRegistryService, serviceHandlers({ trustDomain, services: store.services, registrations, replica, authorizer })),
     bind(revocationService, revocationHandlers({
-      store, registry, revocations, catchUp, clock,
+      store, registry, revocations, catchUp, authorizer, clock,
       defaultX509SvidTtlSeconds: config.defaultX509SvidTtlSeconds, defaultJwtSvidTtlSeconds: config.defaultJwtSvidTtlSeconds,
       agentTtlSeconds: config.agentTtlSeconds, trustDomain
     })),
@@ -217,8 +226,8 @@ function serverMetrics (metrics: Metrics, { replica, feeds }: { readonly replica
     .collect(() => replica.staleMs / 1000)
 }
 
-/** A client is of the own trust domain, or an admin of another one that the configuration names (spire-surface §1.1). */
-function refuseStrangers (svid: VerifiedX509Svid, { trustDomain, adminIds }: ServerConfig): void {
-  if (trustDomainOf(svid.id) === trustDomain || adminIds.includes(svid.id)) return
+/** A client is of the own trust domain, or administers from another one as the configuration says (spire-surface §1.1). */
+function refuseStrangers (svid: VerifiedX509Svid, { trustDomain, adminIds, roles }: ServerConfig): void {
+  if (trustDomainOf(svid.id) === trustDomain || adminIds.includes(svid.id) || roles.ofId(svid.id).length > 0) return
   throw new SpiffeError('peer_unauthenticated', `${svid.id} is neither of trust domain ${trustDomain} nor an admin`)
 }

@@ -35,6 +35,7 @@ export const errorCatalogue = {
   policy_malformed: { status: 'INVALID_ARGUMENT', retry: false, next: 'correct what is named; see docs/policies.md' },
   policy_unsupported: { status: 'INVALID_ARGUMENT', retry: false, next: 'say it another way; docs/policies.md: what each engine can do' },
   provider_failed: { status: 'UNAVAILABLE', retry: true, next: 'see the log for what the asked engine said; until then nobody is let in' },
+  policy_too_open: { status: 'INVALID_ARGUMENT', retry: false, next: 'close what is named; see docs/administration.md' },
   // Documents and addresses
   json_malformed: { status: 'INVALID_ARGUMENT', retry: false, next: 'send one JSON text (RFC 8259) in which no name is repeated' },
   endpoint_malformed: { status: 'INVALID_ARGUMENT', retry: false, next: 'write unix:///absolute/path or tcp://<IP address>:<port>' },
@@ -84,6 +85,7 @@ export const errorCatalogue = {
   workload_not_found: { status: 'NOT_FOUND', retry: false, next: 'the workload ended or never was on this node; drop what it had' },
   workload_not_entitled: { status: 'PERMISSION_DENIED', retry: true, next: 'register the workload: `assay entry create`' },
   authorization_denied: { status: 'PERMISSION_DENIED', retry: false, next: 'call over the admin socket or with an admin SVID' },
+  administration_denied: { status: 'PERMISSION_DENIED', retry: false, next: 'see what your roles cover: `assay role check`' },
   peer_unauthenticated: { status: 'UNAUTHENTICATED', retry: false, next: 'present a valid X509-SVID of the expected trust domain' },
   // Agents and attestation
   agent_id_malformed: { status: 'INVALID_ARGUMENT', retry: false, next: 'agent IDs begin spiffe://<trust domain>/spire/agent/' },

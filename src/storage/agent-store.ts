@@ -13,6 +13,8 @@ export interface AgentFilter {
   readonly banned?: boolean | undefined
   readonly canReattest?: boolean | undefined
   readonly expiresBefore?: Date | undefined
+  /** Asked about each agent that fulfils the rest: costs a look at all of them. */
+  readonly keep?: ((agent: Agent) => boolean) | undefined
 }
 
 export interface AgentPage {

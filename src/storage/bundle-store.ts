@@ -23,8 +23,8 @@ export interface BundleRemoval {
 export interface BundleStore {
   get (trustDomain: TrustDomain): Promise<Bundle | undefined>
   /** @throws {SpiffeError} `page_token_malformed` */
-  list (page: PageRequest): Promise<BundlePage>
-  count (): Promise<number>
+  list (page: PageRequest, keep?: (trustDomain: TrustDomain) => boolean): Promise<BundlePage>
+  count (keep?: (trustDomain: TrustDomain) => boolean): Promise<number>
   /** @throws {SpiffeError} `bundle_exists` */
   create (bundle: Bundle): Promise<Bundle>
   /** Creates or replaces. */

@@ -28,7 +28,16 @@ export interface EntryFilter {
   readonly hint?: string | undefined
   /** `false` filters nothing. */
   readonly downstream?: boolean | undefined
+  /** Asked about each entry that fulfils the rest: costs a look at all of them. */
+  readonly keep?: ((entry: Entry) => boolean) | undefined
 }
+
+/**
+ * May refuse the change of one entry by what it was and will be, read in the transaction that changes it. Pure: asked again when a
+ * transaction begins again.
+ * @param after `undefined`: it will be gone
+ */
+export type EntryGuard = (before: Entry, after: Entry | undefined) => SpiffeError | undefined
 
 export interface EntryPage {
   readonly entries: readonly Entry[]
@@ -45,11 +54,11 @@ export interface EntryStore {
   createMany (drafts: readonly EntryDraft[]): Promise<readonly CreateOutcome[]>
   /**
    * Revision + 1 each. Refusals: `entry_not_found`, `entry_exists` (it would be similar to another), `federated_bundle_unknown`,
-   * `entry_malformed`.
+   * `entry_malformed`, and the guard's.
    */
-  updateMany (updates: readonly EntryUpdate[]): Promise<ReadonlyArray<Entry | SpiffeError>>
-  /** Gives what was removed, or `entry_not_found`. */
-  deleteMany (ids: readonly string[]): Promise<ReadonlyArray<Entry | SpiffeError>>
+  updateMany (updates: readonly EntryUpdate[], guard?: EntryGuard): Promise<ReadonlyArray<Entry | SpiffeError>>
+  /** Gives what was removed, or `entry_not_found`, or the guard's refusal. */
+  deleteMany (ids: readonly string[], guard?: EntryGuard): Promise<ReadonlyArray<Entry | SpiffeError>>
   get (id: string): Promise<Entry | undefined>
   /** In creation order; unknown ids are left out. */
   getMany (ids: readonly string[]): Promise<readonly Entry[]>

@@ -34,6 +34,9 @@ void t.test('a server configuration has SPIRE\'s defaults', async t => {
     jwtIssuer: undefined,
     disableJwtSvids: false,
     adminIds: [],
+    roles: { all: [] },
+    socketRequiresRole: false,
+    apiPolicy: undefined,
     plugins: { KeyManager: [{ name: 'disk', config: {} }] },
     caSubject: { country: ['US'], organization: ['SPIFFE'], commonName: '' },
     ratelimit: { attestation: true, signing: true },
@@ -56,6 +59,9 @@ void t.test('each key of a server configuration is read', async t => {
   datastore_direct_url: postgres://u@db1,db2/assay
   datastore_pool: { max_connections: 3, connect_timeout: 500ms, statement_timeout: 2s }
   admin_ids: [spiffe://example.org/admin, spiffe://other.test/admin]
+  roles: [{ name: ops, members: [spiffe://other.test/ops/*], uids: [1001], verbs: [cluster.read] }]
+  socket_requires_role: true
+  experimental: { auth_opa_policy_engine: { local: { rego_path: /p.rego, policy_data_path: /p.json } } }
   agent_ttl: 2h
   default_x509_svid_ttl: 30m
   default_jwt_svid_ttl: 90s
@@ -84,6 +90,9 @@ health_checks: { listener_enabled: true, bind_port: 8080, live_path: /up }
     datastoreDirectUrl: 'postgres://u@db1,db2/assay',
     datastorePool: { connections: 3, connectTimeoutMs: 500, statementTimeoutMs: 2_000, answerTimeoutMs: 7_000 },
     adminIds: ['spiffe://example.org/admin', 'spiffe://other.test/admin'],
+    roles: { all: [{ name: 'ops', uids: [1001] }] },
+    socketRequiresRole: true,
+    apiPolicy: { regoPath: '/p.rego', dataPath: '/p.json' },
     agentTtlSeconds: 7_200,
     defaultX509SvidTtlSeconds: 1_800,
     defaultJwtSvidTtlSeconds: 90,

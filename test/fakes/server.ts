@@ -2,6 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { z } from 'zod'
+import { AdminRoles } from '../../src/authz/admin/role.ts'
 import { pluginSchemas } from '../../src/plugins/catalog.ts'
 import { openUnixChannel, type Channel } from '../../src/rpc/channel.ts'
 import type { Clock } from '../../src/runtime/clock.ts'
@@ -73,6 +74,9 @@ export function testServerConfig (folder: string): ServerConfig {
     jwtIssuer: undefined,
     disableJwtSvids: false,
     adminIds: [],
+    roles: new AdminRoles([]),
+    socketRequiresRole: false,
+    apiPolicy: undefined,
     plugins: z.strictObject(pluginSchemas(serverCatalog)).parse({}),
     caSubject: { country: ['US'], organization: ['SPIFFE'], commonName: '' },
     ratelimit: { attestation: false, signing: false },

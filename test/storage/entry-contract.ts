@@ -211,4 +211,42 @@ export async function entryContract (t: Test, database: DatabaseKind): Promise<v
     }
     t.equal(await store.entries.count({ selectors: { match: 'subset', values: endless.slice(1) } }), 0, '10 000 are taken')
   })
+
+  await t.test('a filter of the caller\'s own fills pages and counts', async t => {
+    const { store } = await openFresh(t, database)
+    const names = Array.from({ length: 12 }, (_, n) => n % 3 === 0 ? `keep/${n}` : `drop/${n}`)
+    await store.entries.createMany(names.map(name => draft(name)))
+    const keep = (entry: Entry) => entry.spiffeId.startsWith(`${id('/keep')}/`)
+    const seen: string[][] = []
+    for (let token = ''; ;) {
+      const page = await store.entries.list({ keep }, { size: 3, token })
+      token = page.nextPageToken
+      if (page.entries.length > 0) seen.push(namesOf(page.entries))
+      if (token === '') break
+    }
+    t.strictSame(seen, [['keep/0', 'keep/3', 'keep/6'], ['keep/9']])
+    t.equal(await store.entries.count({ keep }), 4)
+    t.equal((await store.entries.list({ keep }, everyPage)).entries.length, 4)
+    t.equal(await store.entries.count({ keep, spiffeId: id('/drop/1') }), 0, 'beside what else is asked for')
+  })
+
+  await t.test('a guard sees what is stored and what it becomes, and refuses item by item', async t => {
+    const { store } = await openFresh(t, database)
+    await store.entries.createMany(['a', 'b', 'c'].map(name => draft(name, { id: name })))
+    const refused = new SpiffeError('administration_denied', 'no')
+    const asked: Array<readonly [string, string | undefined]> = []
+    const outcomes = await store.entries.updateMany([
+      { id: 'a', change: { hint: 'x' } }, { id: 'b', change: { hint: 'x' } }, { id: 'a', change: { hint: 'y' } }
+    ], (before, after) => {
+      asked.push([before.hint, after?.hint])
+      return before.id === 'b' ? refused : undefined
+    })
+    t.strictSame(codesOf(outcomes), ['revision 1', 'administration_denied', 'revision 2'])
+    t.strictSame(asked, [['', 'x'], ['', 'x'], ['x', 'y']], 'each update is asked about with what the one before it left')
+    t.equal((await store.entries.get('b'))?.hint, '')
+    const deleted = await store.entries.deleteMany(['c', 'b', 'a', 'none'], (before, after) =>
+      before.id === 'b' || after !== undefined ? refused : undefined)
+    t.strictSame(codesOf(deleted), ['revision 0', 'administration_denied', 'revision 2', 'entry_not_found'])
+    t.equal(await store.entries.count({}), 1)
+  })
 }

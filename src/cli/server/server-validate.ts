@@ -1,4 +1,5 @@
 import { serverConfigWarnings } from '../../server/server-config.ts'
+import { loadApiPolicy } from '../../server/load-api-policy.ts'
 import { defineCommand } from '../command.ts'
 import { readServerConfig, serverConfigFlags } from './server-config-flags.ts'
 
@@ -7,7 +8,8 @@ export const serverValidate = defineCommand({
   examples: ['assay server validate -config server.yaml'],
   async run ({ flags, terminal }) {
     const config = await readServerConfig(flags, terminal)
-    for (const warning of serverConfigWarnings(config)) terminal.err(`Warning: ${warning}\n`)
+    const { warnings } = await loadApiPolicy(config)
+    for (const warning of [...serverConfigWarnings(config), ...warnings]) terminal.err(`Warning: ${warning}\n`)
     terminal.out('Assay server configuration file is valid.\n')
     return 0
   }

@@ -38,6 +38,8 @@ export interface AgentDeps {
   /** In memory. */
   readonly directory: AgentDirectory
   readonly authorizer: Authorizer
+  /** Brings the memory up to what the database says now. */
+  readonly catchUp: () => Promise<void>
   readonly limits: Limits
   readonly clock: Clock
 }
@@ -46,33 +48,36 @@ export interface AgentDeps {
 export function agentHandlers (deps: AgentDeps): AgentHandlers<CallContext> {
   const { agents, authority, authorizer, registrations, signing, trustDomain } = deps
   const agentIdFrom = (id: SPIFFEID | undefined) => parseAgentId(id === undefined ? '' : spiffeIdText(id), trustDomain)
+  const readable = (context: CallContext) => authorizer.accessOf(context).filter<{ readonly id: SpiffeId }>('agents.read', objectOf)
   return {
-    async countAgents ({ filter }) {
-      return { count: await agents.count(decodeAgentFilter(filter)) }
+    async countAgents ({ filter }, context) {
+      return { count: await agents.count({ ...decodeAgentFilter(filter), keep: readable(context) }) }
     },
 
-    async listAgents ({ filter, outputMask, pageSize, pageToken }) {
-      const page = await agents.list(decodeAgentFilter(filter), { size: pageSize, token: pageToken })
+    async listAgents ({ filter, outputMask, pageSize, pageToken }, context) {
+      const page = await agents.list({ ...decodeAgentFilter(filter), keep: readable(context) }, { size: pageSize, token: pageToken })
       return { agents: page.agents.map(agent => encodeAgent(agent, outputMask)), nextPageToken: page.nextPageToken }
     },
 
-    async getAgent ({ id, outputMask }) {
+    async getAgent ({ id, outputMask }, context) {
       const agent = await agents.get(agentIdFrom(id))
-      if (agent === undefined) throw new SpiffeError('agent_not_found', 'agent not found')
+      if (agent === undefined || readable(context)?.(agent) === false) throw new SpiffeError('agent_not_found', 'agent not found')
       return encodeAgent(agent, outputMask)
     },
 
-    async deleteAgent ({ id }, { log }) {
+    async deleteAgent ({ id }, context) {
       const agentId = agentIdFrom(id)
+      authorizer.accessOf(context).require('agents.evict', objectOf({ id: agentId }))
       await registrations.evictAgent(agentId)
-      log.info({ agent: agentId }, 'agent evicted')
+      context.log.info({ agent: agentId }, 'agent evicted')
       return {}
     },
 
-    async banAgent ({ id }, { log }) {
+    async banAgent ({ id }, context) {
       const agentId = agentIdFrom(id)
+      authorizer.accessOf(context).require('agents.ban', objectOf({ id: agentId }))
       await registrations.banAgent(agentId)
-      log.warn({ agent: agentId }, 'agent banned')
+      context.log.warn({ agent: agentId }, 'agent banned')
       return {}
     },
 
@@ -95,8 +100,8 @@ export function agentHandlers (deps: AgentDeps): AgentHandlers<CallContext> {
       return { svid: encodeX509Svid(svid) }
     },
 
-    async createJoinToken (request, { log }) {
-      return await createJoinToken(request, deps, log)
+    async createJoinToken (request, context) {
+      return await createJoinToken(request, deps, context)
     },
 
     async postStatus ({ agentVersion }, context) {
@@ -107,18 +112,25 @@ export function agentHandlers (deps: AgentDeps): AgentHandlers<CallContext> {
   }
 }
 
-async function createJoinToken ({ ttl, token, agentId }: CreateJoinTokenRequest, deps: AgentDeps, log: CallContext['log']) {
+function objectOf ({ id }: { readonly id: SpiffeId }) { return { kind: 'agent' as const, id } }
+
+async function createJoinToken ({ ttl, token, agentId }: CreateJoinTokenRequest, deps: AgentDeps, context: CallContext) {
   if (ttl < 1) throw new SpiffeError('argument_invalid', 'ttl is required, you must provide one')
   const value = token === '' ? randomUUID() : token
   const nodeId = joinTokenAgentId(deps.trustDomain, value)
   const alias = agentId === undefined ? undefined : checkAliasId(agentId, deps.trustDomain)
+  const access = deps.authorizer.accessOf(context)
+  // Which IDs administer is known from the entries.
+  if (access.isRestricted) await deps.catchUp()
+  // Who shows a token that was used before becomes the agent that used it: one that is chosen is as much as the agent.
+  access.require('tokens.create', { kind: 'token', agentId: token === '' ? undefined : nodeId, alias })
   const expiresAt = new Date(deps.clock.now().getTime() + ttl * 1000)
   await deps.joinTokens.create(value, expiresAt)
   if (alias !== undefined) {
     const [outcome] = await deps.registrations.createEntries([aliasDraft(nodeId, alias)])
     if (outcome?.kind === 'refused') throw outcome.error
   }
-  log.info({ alias, expires: expiresAt.toISOString() }, 'join token created')
+  context.log.info({ alias, expires: expiresAt.toISOString() }, 'join token created')
   return { value, expiresAt: Math.floor(expiresAt.getTime() / 1000) }
 }
 

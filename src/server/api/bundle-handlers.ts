@@ -3,12 +3,14 @@ import { appendAuthorities, withContent } from '../../spiffe/bundle-change.ts'
 import type { Bundle } from '../../spiffe/bundle.ts'
 import { codeOf, SpiffeError } from '../../spiffe/errors.ts'
 import type { TrustDomain } from '../../spiffe/trust-domain.ts'
+import type { AdminAccess } from '../../authz/admin/access.ts'
 import type { CallContext } from '../../rpc/call.ts'
 import type { BundleDeleteMode, BundleStore } from '../../storage/bundle-store.ts'
 import { decodeBundle, decodeJwtAuthority, encodeBundle } from '../../wire/bundle-codec.ts'
 import type { BatchDeleteFederatedBundleRequest, BundleHandlers } from '../../wire/generated/server-bundle.ts'
 import type { Bundle as BundleMessage, BundleMask, StatusInit } from '../../wire/generated/types.ts'
 import { decodeTrustDomain } from '../../wire/spiffe-id-codec.ts'
+import type { Authorizer } from '../authorize.ts'
 import type { Registrations } from '../registrations.ts'
 import { checkBundleContent, splitX509Authorities } from './check-bundle.ts'
 import { itemOk, itemRefused } from './item-status.ts'
@@ -18,17 +20,26 @@ export interface BundleDeps {
   readonly ownBundle: OwnBundle
   readonly bundles: BundleStore
   readonly registrations: Registrations
+  readonly authorizer: Authorizer
 }
 
 const deleteModes: readonly BundleDeleteMode[] = ['restrict', 'delete', 'dissociate']
 
 /** `spire.api.server.bundle.v1.Bundle` (spire-surface §1.4). The Publish calls come with nested servers. */
 export function bundleHandlers (deps: BundleDeps): Partial<BundleHandlers<CallContext>> {
-  const { trustDomain, ownBundle, bundles, registrations } = deps
+  const { authorizer, trustDomain, ownBundle, bundles, registrations } = deps
   const foreign = (name: string) => foreignDomain(name, trustDomain)
+  const readable = (context: CallContext) => authorizer.accessOf(context).filter('bundles.read', objectOf)
+  const readWritable = (message: BundleMessage, context: CallContext) => {
+    const bundle = readForeign(message, trustDomain)
+    authorizer.accessOf(context).require('bundles.write', objectOf(bundle.trustDomain))
+    return bundle
+  }
   return {
-    async countBundles () {
-      return { count: await bundles.count() }
+    async countBundles (_, context) {
+      const keep = readable(context)
+      // The own one is everybody's to read.
+      return { count: await bundles.count(keep && (domain => domain === trustDomain || keep(domain))) }
     },
 
     async getBundle ({ outputMask }) {
@@ -45,26 +56,28 @@ export function bundleHandlers (deps: BundleDeps): Partial<BundleHandlers<CallCo
       return encodeBundle(await ownBundle.update(current => appendAuthorities(current, added)), outputMask)
     },
 
-    async listFederatedBundles ({ outputMask, pageSize, pageToken }) {
-      const page = await bundles.list({ size: pageSize, token: pageToken })
+    async listFederatedBundles ({ outputMask, pageSize, pageToken }, context) {
+      const keep = readable(context)
+      const page = await bundles.list({ size: pageSize, token: pageToken }, keep && (domain => domain !== trustDomain && keep(domain)))
       const shown = page.bundles.filter(bundle => bundle.trustDomain !== trustDomain)
       return { bundles: shown.map(bundle => encodeBundle(bundle, outputMask)), nextPageToken: page.nextPageToken }
     },
 
-    async getFederatedBundle ({ trustDomain: name, outputMask }) {
+    async getFederatedBundle ({ trustDomain: name, outputMask }, context) {
       const bundle = await bundles.get(foreign(name))
-      if (bundle === undefined) throw new SpiffeError('bundle_not_found', 'bundle not found')
+      const hidden = bundle === undefined || readable(context)?.(bundle.trustDomain) === false
+      if (hidden) throw new SpiffeError('bundle_not_found', 'bundle not found')
       return encodeBundle(bundle, outputMask)
     },
 
-    async batchCreateFederatedBundle ({ bundle: messages, outputMask }) {
-      return { results: await eachBundle(messages, outputMask, message => registrations.createBundle(readForeign(message, trustDomain))) }
+    async batchCreateFederatedBundle ({ bundle: messages, outputMask }, context) {
+      return { results: await eachBundle(messages, outputMask, message => registrations.createBundle(readWritable(message, context))) }
     },
 
-    async batchUpdateFederatedBundle ({ bundle: messages, inputMask, outputMask }) {
+    async batchUpdateFederatedBundle ({ bundle: messages, inputMask, outputMask }, context) {
       return {
         results: await eachBundle(messages, outputMask, message => {
-          const given = readForeign(message, trustDomain)
+          const given = readWritable(message, context)
           return registrations.updateBundle(given.trustDomain, current => {
             if (current === undefined) throw new SpiffeError('bundle_not_found', 'bundle not found')
             return merged(current, given, inputMask)
@@ -73,15 +86,17 @@ export function bundleHandlers (deps: BundleDeps): Partial<BundleHandlers<CallCo
       }
     },
 
-    async batchSetFederatedBundle ({ bundle: messages, outputMask }) {
-      return { results: await eachBundle(messages, outputMask, message => registrations.setBundle(readForeign(message, trustDomain))) }
+    async batchSetFederatedBundle ({ bundle: messages, outputMask }, context) {
+      return { results: await eachBundle(messages, outputMask, message => registrations.setBundle(readWritable(message, context))) }
     },
 
-    async batchDeleteFederatedBundle (request) {
-      return { results: await deleteBundles(request, deps) }
+    async batchDeleteFederatedBundle (request, context) {
+      return { results: await deleteBundles(request, authorizer.accessOf(context), deps) }
     }
   }
 }
+
+function objectOf (trustDomain: TrustDomain, detaches = false) { return { kind: 'bundle' as const, trustDomain, detaches } }
 
 /** @throws {SpiffeError} `argument_invalid` for the own domain, `trust_domain_malformed` */
 function foreignDomain (name: string, own: TrustDomain): TrustDomain {
@@ -125,7 +140,9 @@ async function eachBundle (
   return results
 }
 
-async function deleteBundles ({ trustDomains, mode }: BatchDeleteFederatedBundleRequest, { trustDomain, registrations }: BundleDeps) {
+async function deleteBundles (
+  { trustDomains, mode }: BatchDeleteFederatedBundleRequest, access: AdminAccess, { trustDomain, registrations }: BundleDeps
+) {
   const deleteMode = deleteModes[mode]
   if (deleteMode === undefined) throw new SpiffeError('argument_invalid', `unhandled delete mode ${mode}`)
   const results: Array<{ status: StatusInit, trustDomain: string }> = []
@@ -135,6 +152,7 @@ async function deleteBundles ({ trustDomains, mode }: BatchDeleteFederatedBundle
       if (domain === trustDomain) throw new SpiffeError(
         'argument_invalid', 'removing the bundle for the server trust domain is not allowed'
       )
+      access.require('bundles.write', objectOf(domain, deleteMode !== 'restrict'))
       await registrations.deleteBundle(domain, deleteMode)
       results.push({ trustDomain: name, status: itemOk })
     } catch (error) {

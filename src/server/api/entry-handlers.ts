@@ -2,8 +2,10 @@ import { checkEntry } from '../../spiffe/check-entry.ts'
 import type { Entry, EntryDraft } from '../../spiffe/entry.ts'
 import { SpiffeError } from '../../spiffe/errors.ts'
 import type { TrustDomain } from '../../spiffe/trust-domain.ts'
+import type { AdminAccess } from '../../authz/admin/access.ts'
+import type { EntryFacts } from '../../authz/admin/admin-object.ts'
 import type { CallContext } from '../../rpc/call.ts'
-import type { EntryStore } from '../../storage/entry-store.ts'
+import type { EntryGuard, EntryStore } from '../../storage/entry-store.ts'
 import { decodeEntryDraft, encodeEntry, maskedDraft } from '../../wire/entry-codec.ts'
 import type {
   BatchCreateEntryRequest, BatchCreateEntryResponse_ResultInit, BatchUpdateEntryRequest, BatchUpdateEntryResponse_ResultInit, EntryHandlers
@@ -23,36 +25,40 @@ export interface EntryDeps extends AuthorizedEntryDeps {
 
 /** `spire.api.server.entry.v1.Entry` (spire-surface §1.5). */
 export function entryHandlers (deps: EntryDeps): EntryHandlers<CallContext> {
-  const { entries, registrations } = deps
+  const { authorizer, entries, registrations } = deps
   return {
     ...authorizedEntryHandlers(deps),
 
-    async countEntries ({ filter }) {
-      return { count: await entries.count(decodeEntryFilter(filter)) }
+    async countEntries ({ filter }, context) {
+      return { count: await entries.count({ ...decodeEntryFilter(filter), keep: readable(authorizer.accessOf(context)) }) }
     },
 
-    async listEntries ({ filter, outputMask, pageSize, pageToken }) {
-      const page = await entries.list(decodeEntryFilter(filter), { size: pageSize, token: pageToken })
+    async listEntries ({ filter, outputMask, pageSize, pageToken }, context) {
+      const keep = readable(authorizer.accessOf(context))
+      const page = await entries.list({ ...decodeEntryFilter(filter), keep }, { size: pageSize, token: pageToken })
       return { entries: page.entries.map(entry => encodeEntry(entry, outputMask)), nextPageToken: page.nextPageToken }
     },
 
-    async getEntry ({ id, outputMask }) {
+    async getEntry ({ id, outputMask }, context) {
       if (id === '') throw new SpiffeError('entry_malformed', 'missing ID')
       const entry = await entries.get(id)
-      if (entry === undefined) throw new SpiffeError('entry_not_found', 'entry not found')
+      const visible = entry !== undefined && authorizer.accessOf(context).covers('entries.read', objectOf(entry))
+      if (!visible) throw new SpiffeError('entry_not_found', 'entry not found')
       return encodeEntry(entry, outputMask)
     },
 
-    async batchCreateEntry (request) {
-      return { results: await createEntries(request, deps) }
+    async batchCreateEntry (request, context) {
+      return { results: await createEntries(request, authorizer.accessOf(context), deps) }
     },
 
-    async batchUpdateEntry (request) {
-      return { results: await updateEntries(request, deps) }
+    async batchUpdateEntry (request, context) {
+      return { results: await updateEntries(request, authorizer.accessOf(context), deps) }
     },
 
-    async batchDeleteEntry ({ ids }) {
-      const outcomes = await registrations.deleteEntries(ids.filter(id => id !== ''))
+    async batchDeleteEntry ({ ids }, context) {
+      const guard = guardOf(authorizer.accessOf(context))
+      if (guard !== undefined) await deps.catchUp()
+      const outcomes = await registrations.deleteEntries(ids.filter(id => id !== ''), guard)
       const deleted = outcomes.values()
       return {
         results: ids.map(id => {
@@ -65,8 +71,13 @@ export function entryHandlers (deps: EntryDeps): EntryHandlers<CallContext> {
   }
 }
 
-async function createEntries ({ entries, outputMask }: BatchCreateEntryRequest, { trustDomain, registrations }: EntryDeps) {
-  const drafts = entries.map(message => checked(message, trustDomain))
+async function createEntries (
+  { entries, outputMask }: BatchCreateEntryRequest, access: AdminAccess, { trustDomain, registrations, catchUp }: EntryDeps
+) {
+  // Which IDs administer is known from the entries.
+  if (access.isRestricted) await catchUp()
+  const drafts = entries.map(message => checked(message, trustDomain)).map(draft =>
+    draft instanceof SpiffeError ? draft : access.refusal('entries.write', objectOf(draft)) ?? draft)
   const outcomes = (await registrations.createEntries(drafts.filter(isAccepted))).values()
   return drafts.map((draft): BatchCreateEntryResponse_ResultInit => {
     if (draft instanceof SpiffeError) return { status: entryRefused(draft, 'create') }
@@ -75,12 +86,14 @@ async function createEntries ({ entries, outputMask }: BatchCreateEntryRequest, 
     if (outcome.kind === 'refused') return { status: entryRefused(outcome.error, 'create') }
     const entry = encodeEntry(outcome.entry, outputMask)
     if (outcome.kind === 'created') return { status: itemOk, entry }
-    return { status: itemRefused(new SpiffeError('entry_exists', 'similar entry already exists')), entry }
+    const status = itemRefused(new SpiffeError('entry_exists', 'similar entry already exists'))
+    return access.covers('entries.read', objectOf(outcome.entry)) ? { status, entry } : { status }
   })
 }
 
 async function updateEntries (
-  { entries, inputMask, outputMask }: BatchUpdateEntryRequest, { trustDomain, registrations, registry, catchUp }: EntryDeps
+  { entries, inputMask, outputMask }: BatchUpdateEntryRequest, access: AdminAccess,
+  { trustDomain, registrations, registry, catchUp }: EntryDeps
 ) {
   // Against what the database says now: another replica may have made the entry a moment ago.
   await catchUp()
@@ -88,7 +101,7 @@ async function updateEntries (
     try {
       if (message.id === '') throw new SpiffeError('entry_malformed', 'missing entry ID')
       const stored = registry.get(message.id)
-      if (stored === undefined) throw new SpiffeError('entry_not_found', 'entry not found')
+      if (stored === undefined || isHidden(stored, access)) throw new SpiffeError('entry_not_found', 'entry not found')
       const { revisionNumber: _revision, createdAtSeconds: _created, ...base } = stored
       const { id, ...draft } = checkEntry({ ...base, ...maskedDraft(decodeEntryDraft(message), inputMask), id: message.id }, trustDomain)
       return { id, change: maskedDraft(draft, inputMask) }
@@ -97,12 +110,31 @@ async function updateEntries (
       throw error
     }
   })
-  const outcomes = (await registrations.updateEntries(updates.filter(isAccepted))).values()
+  const outcomes = (await registrations.updateEntries(updates.filter(isAccepted), guardOf(access))).values()
   return updates.map((update): BatchUpdateEntryResponse_ResultInit => {
     const outcome = update instanceof SpiffeError ? update : outcomes.next().value as Entry | SpiffeError
     if (!(outcome instanceof SpiffeError)) return { status: itemOk, entry: encodeEntry(outcome, outputMask) }
     return { status: outcome.code === 'entry_not_found' ? itemRefused(outcome) : entryRefused(outcome, 'update') }
   })
+}
+
+function objectOf (entry: EntryFacts) { return { kind: 'entry' as const, entry } }
+
+function readable (access: AdminAccess) { return access.filter('entries.read', objectOf) }
+
+/** Neither to be read nor to be written: for this caller it is not there. */
+function isHidden (entry: EntryFacts, access: AdminAccess): boolean {
+  return !access.covers('entries.read', objectOf(entry)) && !access.covers('entries.write', objectOf(entry))
+}
+
+/** An entry must be the caller's to write as it is stored, and as it will be. */
+function guardOf (access: AdminAccess): EntryGuard | undefined {
+  if (!access.isRestricted) return undefined
+  return (before, after) => {
+    const refusal = access.refusal('entries.write', objectOf(before))
+    if (refusal !== undefined && isHidden(before, access)) return new SpiffeError('entry_not_found', 'entry not found')
+    return refusal ?? (after && access.refusal('entries.write', objectOf(after)))
+  }
 }
 
 function checked (message: EntryMessage, trustDomain: TrustDomain): EntryDraft | SpiffeError {

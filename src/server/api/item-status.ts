@@ -19,6 +19,7 @@ export function itemRefused (error: unknown, prefix = ''): StatusInit {
  */
 export function entryRefused (error: SpiffeError, verb: 'create' | 'update'): StatusInit {
   if (error.message.startsWith('invalid registration entry: ')) return itemRefused(error, `failed to ${verb} entry: datastore-validation: `)
+  if (error.code === 'administration_denied') return itemRefused(error)
   if (error.code === 'entry_malformed') return itemRefused(error, 'failed to convert entry: ')
   return itemRefused(error, `failed to ${verb} entry: ${error.code === 'entry_exists' ? 'datastore-sql: ' : ''}`)
 }

@@ -6,12 +6,14 @@ import type { Revocation } from '../../spiffe/revocation.ts'
 import { parseSpiffeId, type SpiffeId } from '../../spiffe/spiffe-id.ts'
 import type { TrustDomain } from '../../spiffe/trust-domain.ts'
 import type { Clock } from '../../runtime/clock.ts'
+import type { AdminAccess } from '../../authz/admin/access.ts'
 import type { Caller, CallContext } from '../../rpc/call.ts'
 import type { IssuedSvidStore } from '../../storage/issued-svid-store.ts'
 import type { RevocationStore, RevocationTarget } from '../../storage/revocation-store.ts'
 import type { RevocationHandlers, RevocationRecordInit, RevokeRequest, SvidTarget } from '../../wire/generated/revocation.ts'
 import { decodeSpiffeId, spiffeIdText } from '../../wire/spiffe-id-codec.ts'
 import { parseCertificate } from '../../x509/certificate.ts'
+import type { Authorizer } from '../authorize.ts'
 import type { Registry } from '../registry.ts'
 import type { StandingRevocations } from '../standing-revocations.ts'
 
@@ -22,6 +24,7 @@ export interface RevocationDeps {
   readonly revocations: StandingRevocations
   /** Brings the memory up to what the database says now. */
   readonly catchUp: () => Promise<void>
+  readonly authorizer: Authorizer
   readonly defaultX509SvidTtlSeconds: number
   readonly defaultJwtSvidTtlSeconds: number
   readonly agentTtlSeconds: number
@@ -30,7 +33,7 @@ export interface RevocationDeps {
 
 /** `assay.server.revocation.v1.Revocation`. */
 export function revocationHandlers (deps: RevocationDeps): RevocationHandlers<CallContext> {
-  const { store, revocations, catchUp } = deps
+  const { authorizer, store, revocations, catchUp } = deps
   /** What is stored counts: an answer does not turn into a failure because the database cannot be read a moment later. */
   const shown = async (write: Promise<Revocation>) => {
     const revocation = await write
@@ -38,25 +41,43 @@ export function revocationHandlers (deps: RevocationDeps): RevocationHandlers<Ca
     return revocation
   }
   return {
-    async revoke (request, { caller, log }) {
+    async revoke (request, context) {
       const target = await readTarget(request, deps)
-      const revocation = await shown(store.revocations.revoke({ ...target, reason: request.reason, revokedBy: nameOf(caller) }))
-      log.warn(factsOf(revocation), 'revoked by an operator')
+      authorizer.accessOf(context).require('revocations.revoke', objectOf(target))
+      const revokedBy = nameOf(context.caller)
+      const revocation = await shown(store.revocations.revoke({ ...target, reason: request.reason, revokedBy }))
+      context.log.warn(factsOf(revocation), 'revoked by an operator')
       return { revocation: encodeRevocation(revocation) }
     },
 
-    async listRevocations () {
+    async listRevocations (_, context) {
       await catchUp()
-      const all = [...revocations.all.values()].toSorted((a, b) => +a.revokedAt - +b.revokedAt || (a.id < b.id ? -1 : 1))
+      const keep = authorizer.accessOf(context).filter('revocations.read', objectOf) ?? (() => true)
+      const all = [...revocations.all.values()].filter(keep).toSorted((a, b) => +a.revokedAt - +b.revokedAt || (a.id < b.id ? -1 : 1))
       return { revocations: all.map(encodeRevocation) }
     },
 
-    async liftRevocation ({ id }, { caller, log }) {
+    async liftRevocation ({ id }, context) {
+      const access = authorizer.accessOf(context)
+      if (access.isRestricted) await requireLift(id, access, deps)
       const revocation = await shown(store.revocations.lift(id))
-      log.warn({ ...factsOf(revocation), liftedBy: nameOf(caller) }, 'a revocation was lifted by an operator')
+      context.log.warn({ ...factsOf(revocation), liftedBy: nameOf(context.caller) }, 'a revocation was lifted by an operator')
       return { revocation: encodeRevocation(revocation) }
     }
   }
+}
+
+function objectOf ({ kind, subject }: Pick<Revocation, 'kind' | 'subject'>) { return { kind: 'revocation' as const, of: kind, subject } }
+
+/** What a revocation is about never changes, so that it can be looked at before. */
+async function requireLift (id: string, access: AdminAccess, { revocations, catchUp }: RevocationDeps): Promise<void> {
+  await catchUp()
+  const revocation = revocations.all.get(id)
+  const covered = (verb: 'revocations.read' | 'revocations.lift') => revocation !== undefined && access.covers(verb, objectOf(revocation))
+  if (revocation === undefined || !(covered('revocations.read') || covered('revocations.lift'))) {
+    throw new SpiffeError('revocation_not_found', `no revocation ${JSON.stringify(id.slice(0, 100))}`)
+  }
+  access.require('revocations.lift', objectOf(revocation))
 }
 
 async function readTarget ({ svid, spiffeId, agentId, until }: RevokeRequest, deps: RevocationDeps): Promise<RevocationTarget> {

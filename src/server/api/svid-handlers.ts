@@ -5,7 +5,7 @@ import type { Agent } from '../../spiffe/agent.ts'
 import type { Entry } from '../../spiffe/entry.ts'
 import { SpiffeError } from '../../spiffe/errors.ts'
 import { checkWorkloadId } from '../../spiffe/member-id.ts'
-import { parseSpiffeId } from '../../spiffe/spiffe-id.ts'
+import { parseSpiffeId, type SpiffeId } from '../../spiffe/spiffe-id.ts'
 import type { TrustDomain } from '../../spiffe/trust-domain.ts'
 import type { Clock } from '../../runtime/clock.ts'
 import type { CallContext } from '../../rpc/call.ts'
@@ -45,8 +45,14 @@ const maxBatch = 1000
 /** `spire.api.server.svid.v1.SVID` (spire-surface §1.6). WIT-SVIDs and downstream CAs are not offered yet. */
 export function svidHandlers (deps: SvidDeps): Partial<SVIDHandlers<CallContext>> {
   const { authority, authorizer, limits, recorder, registry, revocations, trustDomain } = deps
+  const requireMint = async (context: CallContext, id: SpiffeId, dnsNames: readonly string[]) => {
+    const access = authorizer.accessOf(context)
+    // Which IDs administer is known from the entries.
+    if (access.isRestricted) await deps.catchUp()
+    access.require('svids.mint', { kind: 'svid', id, dnsNames })
+  }
   return {
-    async mintX509SVID ({ csr, ttl }) {
+    async mintX509SVID ({ csr, ttl }, context) {
       if (csr.length === 0) throw new SpiffeError('csr_malformed', 'missing CSR')
       const { publicKey, uriSans, dnsSans, subjectDer } = parseCertificateRequest(csr)
       if (uriSans.length !== 1) throw new SpiffeError('csr_malformed', `CSR has ${uriSans.length} URI SANs where exactly one is needed`)
@@ -54,6 +60,7 @@ export function svidHandlers (deps: SvidDeps): Partial<SVIDHandlers<CallContext>
       revocations.requireId(id)
       for (const name of dnsSans) checkDnsName(name)
       checkNoOverlap(dnsSans)
+      await requireMint(context, id, dnsSans)
       const svid = await authority.issueX509Svid({
         id, publicKey, dnsNames: dnsSans, ttlSeconds: ttlOf(ttl, deps.defaultX509SvidTtlSeconds),
         ...(hasNames(subjectDer) ? { subject: subjectDer } : {})
@@ -62,8 +69,9 @@ export function svidHandlers (deps: SvidDeps): Partial<SVIDHandlers<CallContext>
       return { svid: encodeX509Svid(svid) }
     },
 
-    async mintJWTSVID ({ id, audience, ttl }) {
+    async mintJWTSVID ({ id, audience, ttl }, context) {
       const workloadId = checkWorkloadId(decodeSpiffeId(id), trustDomain)
+      await requireMint(context, workloadId, [])
       revocations.requireId(workloadId)
       const svid = await authority.issueJwtSvid({
         id: workloadId,

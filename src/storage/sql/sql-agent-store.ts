@@ -11,7 +11,7 @@ import { decodeAgent, encodeAgent } from './agent-rows.ts'
 import type { ChangeSet } from './change-set.ts'
 import { chunks, rowsPerInsert } from './chunks.ts'
 import { differs } from './differs.ts'
-import { readChunks, readPage, type ReadRows } from './read-pages.ts'
+import { countKept, readChunks, readPage, type ReadRows } from './read-pages.ts'
 import type { AgentRow, Schema } from './schema.ts'
 import { selectorKey, selectorKeys } from './selector-columns.ts'
 import { agentSelectorSet, setCondition } from './set-condition.ts'
@@ -58,11 +58,13 @@ export class SqlAgentStore implements AgentStore {
   }
 
   async list (filter: AgentFilter, page: PageRequest): Promise<AgentPage> {
-    const { rows, nextPageToken } = await readPage(page, this.#reader(filter))
+    const { rows, nextPageToken } = await readPage(page, this.#reader(filter), keptBy(filter))
     return { agents: rows.map(decodeAgent), nextPageToken }
   }
 
   async count (filter: AgentFilter): Promise<number> {
+    const keep = keptBy(filter)
+    if (keep !== undefined) return await countKept(this.#reader(filter), keep)
     const { count } = await this.#database.read(db => db.selectFrom('agents').where(eb => conditions(eb, filter))
       .select(eb => eb.fn.countAll<number>().as('count')).executeTakeFirstOrThrow())
     return count
@@ -151,6 +153,10 @@ export class SqlAgentStore implements AgentStore {
     return (after, limit) => this.#database.read(db => db.selectFrom('agents').selectAll()
       .where(eb => conditions(eb, filter)).where('row_id', '>', after).orderBy('row_id').limit(limit).execute())
   }
+}
+
+function keptBy ({ keep }: AgentFilter): ((row: AgentRow) => boolean) | undefined {
+  return keep === undefined ? undefined : row => keep(decodeAgent(row))
 }
 
 function noteRemoval (changes: ChangeSet, { agent, entries }: AgentRemoval): void {

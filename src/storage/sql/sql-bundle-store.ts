@@ -29,13 +29,18 @@ export class SqlBundleStore implements BundleStore {
     return row === undefined ? undefined : decodeBundle(row)
   }
 
-  async list (page: PageRequest): Promise<BundlePage> {
+  async list (page: PageRequest, keep?: (trustDomain: TrustDomain) => boolean): Promise<BundlePage> {
     const { rows, nextPageToken } = await readPage(page, (after, limit) => this.#database.read(db =>
-      db.selectFrom('bundles').selectAll().where('row_id', '>', after).orderBy('row_id').limit(limit).execute()))
+      db.selectFrom('bundles').selectAll().where('row_id', '>', after).orderBy('row_id').limit(limit).execute()),
+    keep === undefined ? undefined : row => keep(row.trust_domain as TrustDomain))
     return { bundles: rows.map(decodeBundle), nextPageToken }
   }
 
-  async count (): Promise<number> {
+  async count (keep?: (trustDomain: TrustDomain) => boolean): Promise<number> {
+    if (keep !== undefined) {
+      const rows = await this.#database.read(db => db.selectFrom('bundles').select('trust_domain').execute())
+      return rows.filter(({ trust_domain: domain }) => keep(domain as TrustDomain)).length
+    }
     const { count } = await this.#database.read(db =>
       db.selectFrom('bundles').select(eb => eb.fn.countAll<number>().as('count')).executeTakeFirstOrThrow())
     return count

@@ -1,14 +1,14 @@
 import { randomUUID } from 'node:crypto'
-import type { ExpressionBuilder, ExpressionWrapper, SqlBool } from 'kysely'
+import type { ExpressionBuilder, ExpressionWrapper, SqlBool, Transaction } from 'kysely'
 import type { Clock } from '../../runtime/clock.ts'
 import type { Entry, EntryDraft } from '../../spiffe/entry.ts'
 import { SpiffeError } from '../../spiffe/errors.ts'
-import type { CreateOutcome, EntryFilter, EntryPage, EntryStore, EntryUpdate } from '../entry-store.ts'
+import type { CreateOutcome, EntryFilter, EntryGuard, EntryPage, EntryStore, EntryUpdate } from '../entry-store.ts'
 import type { PageRequest } from '../page.ts'
 import { chunks, idsPerStatement } from './chunks.ts'
 import { createEntries } from './create-entries.ts'
 import { canonicalEntry, decodeEntry, entryColumns, entryNotFound } from './entry-rows.ts'
-import { readChunks, readPage, type ReadRows } from './read-pages.ts'
+import { countKept, readChunks, readPage, type ReadRows } from './read-pages.ts'
 import type { EntryRow, Schema } from './schema.ts'
 import { selectorKeys } from './selector-columns.ts'
 import { entryFederationSet, entrySelectorSet, setCondition } from './set-condition.ts'
@@ -36,21 +36,25 @@ export class SqlEntryStore implements EntryStore {
     })
   }
 
-  async updateMany (updates: readonly EntryUpdate[]): Promise<ReadonlyArray<Entry | SpiffeError>> {
+  async updateMany (updates: readonly EntryUpdate[], guard?: EntryGuard): Promise<ReadonlyArray<Entry | SpiffeError>> {
     if (updates.length === 0) return []
     return this.#database.change(this.#clock.now(), async (trx, changes) => {
-      const outcomes = await updateEntries(trx, updates, this.#database)
+      const outcomes = await updateEntries(trx, updates, this.#database, guard)
       changes.entries(outcomes.filter(outcome => !(outcome instanceof SpiffeError)) as Entry[])
       return outcomes
     })
   }
 
-  async deleteMany (ids: readonly string[]): Promise<ReadonlyArray<Entry | SpiffeError>> {
+  async deleteMany (ids: readonly string[], guard?: EntryGuard): Promise<ReadonlyArray<Entry | SpiffeError>> {
     const deleted = new Map<string, Entry>()
+    const refused = new Map<string, SpiffeError>()
     await this.#database.change(this.#clock.now(), async (trx, changes) => {
       deleted.clear()
+      refused.clear()
       for (const chunk of chunks(ids, idsPerStatement)) {
-        const rows = await trx.deleteFrom('entries').where('id', 'in', chunk).returningAll().execute()
+        const allowed = guard === undefined ? chunk : await this.#allowed(trx, chunk, guard, refused)
+        if (allowed.length === 0) continue
+        const rows = await trx.deleteFrom('entries').where('id', 'in', allowed).returningAll().execute()
         for (const row of rows) deleted.set(row.id, decodeEntry(row))
       }
       changes.entries(deleted.values())
@@ -58,7 +62,7 @@ export class SqlEntryStore implements EntryStore {
     return ids.map(id => {
       const entry = deleted.get(id)
       deleted.delete(id)
-      return entry ?? entryNotFound(id)
+      return entry ?? refused.get(id) ?? entryNotFound(id)
     })
   }
 
@@ -76,11 +80,13 @@ export class SqlEntryStore implements EntryStore {
   }
 
   async list (filter: EntryFilter, page: PageRequest): Promise<EntryPage> {
-    const { rows, nextPageToken } = await readPage(page, this.#reader(filter))
+    const { rows, nextPageToken } = await readPage(page, this.#reader(filter), keptBy(filter))
     return { entries: rows.map(decodeEntry), nextPageToken }
   }
 
   async count (filter: EntryFilter): Promise<number> {
+    const keep = keptBy(filter)
+    if (keep !== undefined) return await countKept(this.#reader(filter), keep)
     const { count } = await this.#database.read(db => db.selectFrom('entries').where(eb => conditions(eb, filter))
       .select(eb => eb.fn.countAll<number>().as('count')).executeTakeFirstOrThrow())
     return count
@@ -100,10 +106,25 @@ export class SqlEntryStore implements EntryStore {
     return rows.toSorted((a, b) => a.row_id - b.row_id).map(decodeEntry)
   }
 
+  /** Those that may be deleted; nobody else changes them before this transaction ends. */
+  async #allowed (trx: Transaction<Schema>, ids: readonly string[], guard: EntryGuard, refused: Map<string, SpiffeError>) {
+    const rows = await this.#database.locked(trx.selectFrom('entries').selectAll().where('id', 'in', ids).orderBy('row_id')).execute()
+    return rows.flatMap(row => {
+      const refusal = guard(decodeEntry(row), undefined)
+      if (refusal === undefined) return [row.id]
+      refused.set(row.id, refusal)
+      return []
+    })
+  }
+
   #reader (filter: EntryFilter): ReadRows<Parameters<typeof decodeEntry>[0]> {
     return (after, limit) => this.#database.read(db => db.selectFrom('entries').select(entryColumns)
       .where(eb => conditions(eb, filter)).where('row_id', '>', after).orderBy('row_id').limit(limit).execute())
   }
+}
+
+function keptBy ({ keep }: EntryFilter): ((row: Parameters<typeof decodeEntry>[0]) => boolean) | undefined {
+  return keep === undefined ? undefined : row => keep(decodeEntry(row))
 }
 
 function canonicalOrRefusal (entry: Entry): Entry | SpiffeError {

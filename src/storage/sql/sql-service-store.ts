@@ -4,7 +4,7 @@ import type { Clock } from '../../runtime/clock.ts'
 import { SpiffeError } from '../../spiffe/errors.ts'
 import type { Service, ServiceDraft } from '../../spiffe/service.ts'
 import type { PageRequest } from '../page.ts'
-import type { ServicePage, ServiceStore } from '../service-store.ts'
+import type { ServiceGuard, ServicePage, ServiceStore } from '../service-store.ts'
 import { chunks, idsPerStatement } from './chunks.ts'
 import { differs } from './differs.ts'
 import { readChunks, readPage, type ReadRows } from './read-pages.ts'
@@ -27,16 +27,20 @@ export class SqlServiceStore implements ServiceStore {
     return this.#eachInTurn(services, createService)
   }
 
-  updateMany (drafts: readonly ServiceDraft[]): Promise<ReadonlyArray<Service | SpiffeError>> {
-    return this.#eachInTurn(drafts, (trx, draft) => updateService(trx, draft, this.#database))
+  updateMany (drafts: readonly ServiceDraft[], guard?: ServiceGuard): Promise<ReadonlyArray<Service | SpiffeError>> {
+    return this.#eachInTurn(drafts, (trx, draft) => updateService(trx, draft, this.#database, guard))
   }
 
-  async deleteMany (ids: readonly string[]): Promise<ReadonlyArray<Service | SpiffeError>> {
+  async deleteMany (ids: readonly string[], guard?: ServiceGuard): Promise<ReadonlyArray<Service | SpiffeError>> {
     const deleted = new Map<string, Service>()
+    const refused = new Map<string, SpiffeError>()
     await this.#database.change(this.#clock.now(), async (trx, changes) => {
       deleted.clear()
+      refused.clear()
       for (const chunk of chunks(ids, idsPerStatement)) {
-        const rows = await trx.deleteFrom('services').where('id', 'in', chunk).returningAll().execute()
+        const allowed = guard === undefined ? chunk : await this.#allowed(trx, chunk, guard, refused)
+        if (allowed.length === 0) continue
+        const rows = await trx.deleteFrom('services').where('id', 'in', allowed).returningAll().execute()
         for (const row of rows) deleted.set(row.id, decodeService(row))
       }
       changes.services(deleted.values())
@@ -44,7 +48,7 @@ export class SqlServiceStore implements ServiceStore {
     return ids.map(id => {
       const service = deleted.get(id)
       deleted.delete(id)
-      return service ?? notFound(id)
+      return service ?? refused.get(id) ?? notFound(id)
     })
   }
 
@@ -59,8 +63,8 @@ export class SqlServiceStore implements ServiceStore {
     return row === undefined ? undefined : decodeService(row)
   }
 
-  async list (page: PageRequest): Promise<ServicePage> {
-    const { rows, nextPageToken } = await readPage(page, this.#readRows)
+  async list (page: PageRequest, keep?: (service: Service) => boolean): Promise<ServicePage> {
+    const { rows, nextPageToken } = await readPage(page, this.#readRows, keep === undefined ? undefined : row => keep(decodeService(row)))
     return { services: rows.map(decodeService), nextPageToken }
   }
 
@@ -76,6 +80,17 @@ export class SqlServiceStore implements ServiceStore {
 
   readonly #readRows: ReadRows<ServiceRow> = (after, limit) => this.#database.read(db =>
     db.selectFrom('services').selectAll().where('row_id', '>', after).orderBy('row_id').limit(limit).execute())
+
+  /** Those that may be deleted; nobody else changes them before this transaction ends. */
+  async #allowed (trx: Transaction<Schema>, ids: readonly string[], guard: ServiceGuard, refused: Map<string, SpiffeError>) {
+    const rows = await this.#database.locked(trx.selectFrom('services').selectAll().where('id', 'in', ids).orderBy('row_id')).execute()
+    return rows.flatMap(row => {
+      const refusal = guard(decodeService(row), undefined)
+      if (refusal === undefined) return [row.id]
+      refused.set(row.id, refusal)
+      return []
+    })
+  }
 
   /** One transaction. `write` gives what it left alone, or throws a refusal before it wrote anything. */
   async #eachInTurn<T> (
@@ -108,10 +123,14 @@ async function createService (trx: Transaction<Schema>, service: Service) {
   return { service, changed: true }
 }
 
-async function updateService (trx: Transaction<Schema>, draft: ServiceDraft, database: Pick<SqlDatabase, 'locked'>) {
+async function updateService (
+  trx: Transaction<Schema>, draft: ServiceDraft, database: Pick<SqlDatabase, 'locked'>, guard: ServiceGuard | undefined
+) {
   const row = await database.locked(trx.selectFrom('services').selectAll().where('id', '=', draft.id)).executeTakeFirst()
   if (row === undefined) throw notFound(draft.id)
   const before = decodeService(row)
+  const refusal = guard?.(before, draft)
+  if (refusal !== undefined) throw refusal
   const { revisionNumber, createdAtSeconds } = before
   if (!differs(row, encodeService({ ...draft, revisionNumber, createdAtSeconds }))) return { service: before, changed: false }
   const service: Service = { ...draft, revisionNumber: revisionNumber + 1, createdAtSeconds }

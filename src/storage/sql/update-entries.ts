@@ -1,7 +1,7 @@
 import type { Kysely } from 'kysely'
 import type { Entry } from '../../spiffe/entry.ts'
 import { SpiffeError } from '../../spiffe/errors.ts'
-import type { EntryUpdate } from '../entry-store.ts'
+import type { EntryGuard, EntryUpdate } from '../entry-store.ts'
 import { chunks, idsPerStatement } from './chunks.ts'
 import { canonicalEntry, decodeEntry, entryNotFound, similarityOf } from './entry-rows.ts'
 import type { Schema } from './schema.ts'
@@ -11,8 +11,9 @@ import { checkDomains, knownDomains, replaceEntry } from './write-entries.ts'
 interface Stored { readonly row: number, readonly entry: Entry }
 
 /** Applies each change in turn to what those before it left. */
-export async function updateEntries (trx: Kysely<Schema>, updates: readonly EntryUpdate[], database: Pick<SqlDatabase, 'locked'>)
-  : Promise<ReadonlyArray<Entry | SpiffeError>> {
+export async function updateEntries (
+  trx: Kysely<Schema>, updates: readonly EntryUpdate[], database: Pick<SqlDatabase, 'locked'>, guard?: EntryGuard
+): Promise<ReadonlyArray<Entry | SpiffeError>> {
   const stored = new Map<string, Stored>()
   for (const chunk of chunks(updates, idsPerStatement)) {
     const query = trx.selectFrom('entries').selectAll().where('id', 'in', chunk.map(({ id }) => id)).orderBy('row_id')
@@ -26,6 +27,8 @@ export async function updateEntries (trx: Kysely<Schema>, updates: readonly Entr
       const entry = canonicalEntry({
         ...before, ...change, id, revisionNumber: before.revisionNumber + 1, createdAtSeconds: before.createdAtSeconds
       })
+      const refusal = guard?.(before, entry)
+      if (refusal !== undefined) throw refusal
       if (change.federatesWith !== undefined) checkDomains(entry, known)
       await checkUnique(trx, row, entry)
       await replaceEntry(trx, row, before, entry)
