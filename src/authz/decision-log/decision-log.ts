@@ -34,10 +34,11 @@ export class DecisionLog {
   /**
    * @param request not changed by anybody from now on
    * @param latencyMs how long the decision took
+   * @param requestId of the caller's request, where it is known otherwise than by `x-request-id`
    * @returns what the decision is remembered by; its `id` can be given to the caller
    */
-  record (request: AuthzRequest, decision: Decision, latencyMs: number): DecisionRecord {
-    const record = new DecisionRecord(this.#process, this.#sequence++, request, decision, latencyMs)
+  record (request: AuthzRequest, decision: Decision, latencyMs: number, requestId?: string): DecisionRecord {
+    const record = new DecisionRecord(this.#process, this.#sequence++, request, decision, latencyMs, requestId)
     this.#ring.add(record)
     if (this.#sinks.length > 0 && this.#options.sampling?.keeps(record) !== false) for (const sink of this.#sinks) sink.offer(record)
     return record

@@ -12,20 +12,27 @@ export class DecisionRecord {
   /** Milliseconds. */
   readonly latencyMs: number
   readonly #process: string
+  readonly #requestId: string | undefined
 
-  /** @param process 18 hexadecimal digits by chance, the same for all records of a process */
-  constructor (process: string, sequence: number, request: AuthzRequest, decision: Decision, latencyMs: number) {
+  /**
+   * @param process 18 hexadecimal digits by chance, the same for all records of a process
+   * @param requestId where it is known otherwise than by the header
+   */
+  constructor (
+    process: string, sequence: number, request: AuthzRequest, decision: Decision, latencyMs: number, requestId?: string
+  ) {
     this.#process = process
     this.sequence = sequence
     this.request = request
     this.decision = decision
     this.latencyMs = latencyMs
+    this.#requestId = requestId
   }
 
   get id (): string { return formatDecisionId(this.#process, this.sequence) }
 
   /** Of the caller's request, as proxies hand it on. */
-  get requestId (): string | undefined { return this.request.http?.headers.get('x-request-id') }
+  get requestId (): string | undefined { return this.#requestId ?? this.request.http?.headers.get('x-request-id') }
 
   /** Of W3C Trace Context §3.2; `undefined` for a header that is none. */
   get trace (): { readonly traceId: string, readonly spanId: string } | undefined {

@@ -62,7 +62,8 @@ export class RecordedComparison {
     }
     const before = this.#before.decide(request)
     this.#counts.compared++
-    if (before.allowed !== event.result.allowed) this.#counts.differsFromLog++
+    // Whom rules ask besides may have refused what they allow.
+    if (before.allowed !== event.result.allowed && event.result.reason !== 'custom') this.#counts.differsFromLog++
     this.#flips.add(request, before, this.#after.decide(request), () => event.decision_id)
   }
 

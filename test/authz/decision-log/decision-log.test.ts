@@ -6,10 +6,11 @@ import { Mask } from '../../../src/authz/decision-log/mask.ts'
 import { parseRequestJson, requestJson } from '../../../src/authz/decision-log/request-json.ts'
 import { Sampling } from '../../../src/authz/decision-log/sampling.ts'
 import type { DecisionSink } from '../../../src/authz/decision-log/sink.ts'
+import { Decider } from '../../../src/authz/decider.ts'
 import { parseIdMatch, parsePathMatch } from '../../../src/authz/policy/match-text.ts'
 import { chooseSeed, Random } from '../../fakes/random.ts'
 import { randomRequest } from '../policy/policies-at-random.ts'
-import { decided } from './decided.ts'
+import { decided, engine } from './decided.ts'
 
 const settings = { labels: { id: 'node-1', version: '1' }, mask: new Mask([]) }
 const traceparent = '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01'
@@ -95,6 +96,8 @@ t.test('the last decisions are found by request and by their own ID', t => {
   t.same(ids(log.find({ decision: records[5]?.id ?? '' })), [])
   t.same(ids(log.find({ decision: 'nonsense' })), [])
   t.same(ids(log.find({ decision: new DecisionLog(settings).record(...decided()).id })), [], 'another process\'s')
+  const known = log.record(...decided({ 'x-request-id': 'x' }), 'known otherwise')
+  t.same(ids(log.find({ request: 'known otherwise' })), [known.id])
   t.match(log.find({ request: 'r4' }), { remembered: { capacity: 4, since: '2026-01-01T00:00:00.500Z' } })
   t.notMatch(JSON.stringify(log.find({ request: 'r4' })), /secret/)
   const process = '0123456789abcdef01'
@@ -121,4 +124,17 @@ t.test('allowed decisions are sampled, denied ones never', t => {
   log.record(request, { ...decision, shadow: { ...decision, allowed: false } }, latency)
   t.equal(offered.length, 111, 'what shadow rules would deny is kept')
   t.end()
+})
+
+t.test('what a decider decided is found by the ID that its caller knows', async t => {
+  const log = new DecisionLog(settings)
+  const decider = new Decider({
+    engine: () => engine, providers: new Map(), monotonicMs: () => 0,
+    onDecided: ({ request, decision, durationMs, requestId }) => { log.record(request, decision, durationMs, requestId) }
+  })
+  const [request] = decided({}, { method: 'POST' })
+  t.match(await decider.decide(request, 'of the proxy', () => ({})), { allowed: false })
+  t.match(log.find({ request: 'of the proxy' }).decisions, [{
+    result: { allowed: false, reason: 'no-rule-allows' }, custom: { request_id: 'of the proxy' }, input: { http: { method: 'POST' } }
+  }])
 })
