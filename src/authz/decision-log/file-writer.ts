@@ -30,9 +30,10 @@ export class FileWriter implements BatchWriter {
 
   async write (batch: readonly DecisionRecord[]): Promise<number> {
     const lines = batch.map(record => `${JSON.stringify(decisionEvent(record, this.#settings))}\n`).join('')
-    const bytes = Buffer.from(this.#torn ? `\n${lines}` : lines)
+    let bytes
     try {
-      const file = await this.#opened(bytes.length)
+      const file = await this.#opened(Buffer.byteLength(lines) + 1)
+      bytes = Buffer.from(this.#torn ? `\n${lines}` : lines)
       await file.appendFile(bytes)
     } catch (error) {
       this.#torn = true
@@ -62,6 +63,8 @@ export class FileWriter implements BatchWriter {
       // Who was called, and by whom, is nobody else's business.
       this.#file = await open(path, 'a', 0o600)
       this.#size = (await this.#file.stat()).size
+      // Whoever wrote it before may have ended amid a line.
+      if (this.#size > 0) this.#torn = true
     }
     return this.#file
   }

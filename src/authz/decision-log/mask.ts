@@ -18,12 +18,16 @@ export interface Masked {
 
 /** Takes out of a request what a log must not hold. Secret headers always, and the query, which no rule asks about. */
 export class Mask {
-  readonly #rules: ReadonlyArray<{ readonly keys: readonly string[], readonly rule: MaskRule }>
+  readonly #rules: ReadonlyArray<{ readonly keys: readonly string[], readonly pointer: string, readonly rule: MaskRule }>
 
   /** @throws {Error} for a path that is no pointer to a part of `/input` */
   constructor (rules: readonly MaskRule[]) {
     const always = secretHeaders.map((name): MaskRule => ({ op: 'remove', path: `/input/http/headers/${name}` }))
-    this.#rules = [...always, ...rules].map(rule => ({ keys: keysOf(rule.path), rule }))
+    this.#rules = [...always, ...rules].map(rule => {
+      const keys = keysOf(rule.path)
+      // As who decides again looks for it: names of headers may have been given in other letters.
+      return { keys, pointer: `/input/${keys.map(key => key.replaceAll('~', '~0').replaceAll('/', '~1')).join('/')}`, rule }
+    })
   }
 
   /** @param input changed in place; claims are copied where something in them changes */
@@ -34,14 +38,14 @@ export class Mask {
     const http = root['http'] as { path: string } | undefined
     const query = http?.path.indexOf('?') ?? -1
     if (http !== undefined && query >= 0) http.path = http.path.slice(0, query)
-    for (const { keys, rule } of this.#rules) {
+    for (const { keys, pointer, rule } of this.#rules) {
       const parent = parentOf(root, keys)
       const key = keys.at(-1) as string
       if (parent === undefined || parent[key] === undefined) continue
       if (rule.op === 'remove') delete parent[key]
       else parent[key] = rule.value
-      if (rule.op === 'remove') erased.push(rule.path)
-      else masked.push(rule.path)
+      if (rule.op === 'remove') erased.push(pointer)
+      else masked.push(pointer)
     }
     return { input, erased, masked }
   }

@@ -1,6 +1,6 @@
 import t from 'tap'
 import { once } from 'node:events'
-import { mkdir, mkdtemp, readFile, rm, rmdir } from 'node:fs/promises'
+import { mkdir, mkdtemp, readFile, rm, rmdir, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -159,6 +159,14 @@ t.test('a disk that fails holds nobody up, and what it tore is no decision', asy
   const lines = await readFile(path, 'utf8')
   t.ok(lines.startsWith('\n{'), 'after a failure a line of its own: what came before may be torn')
   t.equal((await eventsIn(path)).length, 10)
+  await writeFile(path, '{"decision_id":"torn', { flag: 'a' })
+  const again = running(t, new FileWriter({ path }, settings, observer), observer)
+  again.log.record(...decided())
+  await again.stop()
+  const events = await eventsIn(path)
+  t.equal(events.length, 12)
+  t.equal(events[10], undefined, 'what another process tore')
+  t.ok(events[11], 'does not take the next with it')
   await rm(path)
   await rmdir(parent)
 })

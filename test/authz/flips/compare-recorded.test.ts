@@ -1,6 +1,7 @@
 import t from 'tap'
 import type { DecisionEvent } from '../../../src/authz/decision-log/decision-event.ts'
 import { RecordedComparison, type FlipReport } from '../../../src/authz/flips/compare-recorded.ts'
+import { Mask } from '../../../src/authz/decision-log/mask.ts'
 import { PolicyEngine } from '../../../src/authz/policy/policy-engine.ts'
 import { readPolicies } from '../../../src/authz/policy/read-policies.ts'
 import { chooseSeed, Random } from '../../fakes/random.ts'
@@ -60,6 +61,9 @@ t.test('what was masked is compared unless a rule asks about it', t => {
   t.match(report(plain, event('1', get('/'), erased)), { compared: 1, masked: 0 })
   t.match(report(asking, event('1', get('/'), erased)), { compared: 0, masked: 1, flips: [] }, 'without it the answer would be made up')
   t.match(report(asking, event('1', get('/'), { masked: ['/input/http/headers'] })), { masked: 1 }, 'nor when more than that was masked')
+  const { input, erased: pointers } = new Mask([{ op: 'remove', path: '/input/http/headers/X-KEY' }]).apply(
+    { source: {}, destination: {}, http: get('/', { 'x-key': '1' }), time: '2026-01-01T00:00:00.000Z' })
+  t.match(report(asking, { ...event('1', undefined), input, erased: pointers }), { masked: 1 }, 'in whatever letters the mask names it')
   t.match(report(asking, event('1', get('/'), { erased: ['/input/http/headers/x-other'] })), { compared: 1, masked: 0, flipped: 1 })
   t.match(report(plain, event('1', get('/'), { erased: ['/input/http/path'] })), { masked: 1 }, 'a flip without its path could not be told')
   t.end()
