@@ -387,6 +387,31 @@ export const commandTree: CommandGroup = {
         }
       }
     },
+    policy: {
+      summary: 'Policies: who may do what; test, check and compare them before they decide',
+      commands: {
+        test: {
+          summary: 'Run the tests that stand beside policies',
+          load: async () => (await import('./policy/policy-test.ts')).policyTest
+        },
+        lint: {
+          summary: 'Find rules that never decide, or let in more than they seem to',
+          load: async () => (await import('./policy/policy-lint.ts')).policyLint
+        },
+        diff: {
+          summary: 'List whose answers another policy set would change, by recorded requests',
+          load: async () => (await import('./policy/policy-diff.ts')).policyDiff
+        }
+      }
+    },
+    'can-i': {
+      summary: 'Decide one request by policies, and tell why',
+      load: async () => (await import('./policy/can-i.ts')).canI
+    },
+    'why-denied': {
+      summary: 'Find out why a request was denied',
+      load: async () => (await import('./policy/why-denied.ts')).whyDenied
+    },
     datastore: {
       summary: 'Back up, restore and move the server\'s database',
       commands: {

@@ -3,21 +3,30 @@ import type { Terminal } from './terminal.ts'
 
 /**
  * 0 done; 1 refused or failed; 2 unusable input: wrong usage, unreadable files; 3 done, but in the time given not every agent that must
- * have it said so; 4 not done, since live agents would break.
+ * have it said so; 4 not done, since live agents would break; 5 asked, and the answer is no (denied, flips,
+ * findings, failed tests).
  */
-export type ExitCode = 0 | 1 | 2 | 3 | 4
+export type ExitCode = 0 | 1 | 2 | 3 | 4 | 5
 
 export interface Call<F extends Flags> {
   readonly flags: FlagValues<F>
   /** The argument that is no flag; always there when the command names one that is not optional. */
   readonly argument: string
+  /** All of them, of a command that takes several. */
+  readonly arguments: readonly string[]
   readonly terminal: Terminal
 }
 
 export interface Command<F extends Flags = Flags> {
   readonly flags: F
-  /** The one argument that is no flag, e.g. `FILE`. */
-  readonly argument?: { readonly name: string, readonly optional?: boolean, readonly choices?: readonly string[] }
+  /** The one argument that is no flag, e.g. `FILE`; of several, how few and how many there must be. */
+  readonly argument?: {
+    readonly name: string
+    readonly optional?: boolean
+    readonly choices?: readonly string[]
+    readonly least?: number
+    readonly most?: number
+  }
   /** What the summary leaves unsaid; whole sentences. */
   readonly details?: string
   /** At least one; each begins with `assay`. */

@@ -6,6 +6,8 @@ import type { Flag, Flags } from './flag.ts'
 export interface ParsedFlags {
   readonly values: Readonly<Record<string, unknown>>
   readonly argument: string | undefined
+  /** All of them. */
+  readonly arguments: readonly string[]
 }
 
 /** Whether the words ask for help: one of them, before any `--`, is `-h`, `-help` or `--help`. */
@@ -41,11 +43,11 @@ export function parseFlags ({ flags, argument }: Command, words: readonly string
     if (value === undefined) throw usage(`-${name} needs a value: -${name} ${flag.placeholder}`)
     values[name] = accept(name, flag, value, values[name])
   }
-  const [first, ...others] = rest
-  if (argument === undefined && first !== undefined) throw usage(`unexpected argument ${JSON.stringify(first)}`)
-  if (argument !== undefined && first === undefined && argument.optional !== true) throw usage(`${argument.name} is missing`)
-  if (others[0] !== undefined) throw usage(`unexpected argument ${JSON.stringify(others[0])}`)
-  return { values, argument: first }
+  const { most = 1, least = argument?.optional === true ? 0 : 1 } = argument ?? { most: 0, least: 0 }
+  const beyond = rest[most]
+  if (beyond !== undefined) throw usage(`unexpected argument ${JSON.stringify(beyond)}`)
+  if (rest.length < least) throw usage(`${argument?.name ?? 'an argument'} is missing`)
+  return { values, argument: rest[0], arguments: rest }
 }
 
 /** A refusal of the way a command was called. */

@@ -36,6 +36,8 @@ export const errorCatalogue = {
   policy_unsupported: { status: 'INVALID_ARGUMENT', retry: false, next: 'say it another way; docs/policies.md: what each engine can do' },
   provider_failed: { status: 'UNAVAILABLE', retry: true, next: 'see the log for what the asked engine said; until then nobody is let in' },
   policy_too_open: { status: 'INVALID_ARGUMENT', retry: false, next: 'close what is named; see docs/administration.md' },
+  decision_not_found: { status: 'NOT_FOUND', retry: false, next: 'it was dropped, sampled away or forgotten: ask another log' },
+  policy_not_signed_off: { status: 'FAILED_PRECONDITION', retry: false, next: 'have the flips reviewed; see docs/policy-operation.md' },
   // Documents and addresses
   json_malformed: { status: 'INVALID_ARGUMENT', retry: false, next: 'send one JSON text (RFC 8259) in which no name is repeated' },
   endpoint_malformed: { status: 'INVALID_ARGUMENT', retry: false, next: 'write unix:///absolute/path or tcp://<IP address>:<port>' },

@@ -57,7 +57,15 @@ export function readPolicies (texts: readonly PolicyText[], { settings, foreign 
   }
   const collected = new Collected()
   const others = new Map(foreign.map(kind => [kind, [] as RawDocument[]]))
-  for (const document of texts.flatMap(text => documentsOf(text, collected.problems))) {
+  const revision = createHash('sha256')
+  for (const text of texts) {
+    const documents = documentsOf(text, collected.problems)
+    const deciding = documents.filter(({ raw }) => !isAside(raw))
+    // A text with tests alone leaves the policies' revision as it is.
+    if (deciding.length > 0 || documents.length === 0) revision.update(`${text.text.length}\n${text.text}`)
+    for (const document of deciding) sort(document)
+  }
+  function sort (document: RawDocument): void {
     const kind = foreign.find(one => one.claims(document.raw))
     if (kind === undefined) collected.add(document)
     else others.get(kind)?.push(document)
@@ -65,8 +73,6 @@ export function readPolicies (texts: readonly PolicyText[], { settings, foreign 
   const used = collected.settings ?? settings
   for (const [kind, documents] of others) if (documents.length > 0) collected.take(kind.read(documents, used))
   if (collected.problems.length > 0) throw malformed(collected.problems)
-  const revision = createHash('sha256')
-  for (const { text } of texts) revision.update(`${text.length}\n${text}`)
   return {
     revision: revision.digest('hex'),
     trustDomain: used?.trustDomain,
@@ -132,6 +138,19 @@ function kindOf (raw: unknown): string | undefined {
   return version === apiVersion && typeof kind === 'string' ? kind : undefined
 }
 
+/** About policies, and none: tests of them, and what was signed of their changes. */
+export const asideKinds = ['PolicyTest', 'FlipSignoff'] as const
+
+function isAside (raw: unknown): boolean { return asideKinds.some(kind => kind === kindOf(raw)) }
+
+/** The documents of a kind, as they stand. @throws {SpiffeError} `policy_malformed` for a text that is no YAML */
+export function documentsOfKind (text: PolicyText, kind: typeof asideKinds[number]): RawDocument[] {
+  const problems: ConfigProblem[] = []
+  const documents = documentsOf(text, problems)
+  if (problems.length > 0) throw malformed(problems)
+  return documents.filter(({ raw }) => kindOf(raw) === kind)
+}
+
 function documentsOf ({ name, text }: PolicyText, problems: ConfigProblem[]): RawDocument[] {
   // JSON is YAML too, but read ten times as fast.
   const json = /^\s*[{[]/.test(text) ? fromJson(name, text) : undefined
@@ -154,7 +173,8 @@ function fromJson (name: string, text: string): RawDocument[] | undefined {
   }
 }
 
-function malformed (problems: readonly ConfigProblem[]): SpiffeError {
+/** The refusal `policy_malformed`, with the first problems and their places. */
+export function malformed (problems: readonly ConfigProblem[]): SpiffeError {
   const shown = problems.slice(0, 20)
   const more = problems.length - shown.length
   return new SpiffeError('policy_malformed', `${formatProblems(shown)}${more > 0 ? `\nand ${more} more` : ''}`)

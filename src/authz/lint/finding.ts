@@ -1,0 +1,44 @@
+/** The worst first. */
+export const severities = ['error', 'warning', 'info'] as const
+export type Severity = typeof severities[number]
+
+/** What is found, how bad it is, and what to do about it. Codes are stable: pipelines silence them by name. */
+export const findingCatalogue = {
+  'never-matches': { severity: 'error', next: 'correct the tests named, or remove the rule' },
+  'window-past': { severity: 'warning', next: 'remove the rule, or give it a new time' },
+  'value-never-matches': { severity: 'error', next: 'write it as requests are looked at, or remove it' },
+  'not-federated': { severity: 'error', next: 'add a FederationScope that accepts these IDs, or remove the rule' },
+  'dead-by-deny': { severity: 'error', next: 'narrow the deny rule, or remove this one' },
+  shadowed: { severity: 'warning', next: 'remove the rule, or narrow the one before it' },
+  'reachable-by-anybody': { severity: 'warning', next: 'say in `from` who may: even callers without an identity are let in' },
+  'identity-is-no-permission': { severity: 'warning', next: 'name the callers, or in `to` what all of them may do' },
+  'whole-trust-domain': { severity: 'warning', next: 'name the callers: every workload of the trust domain is meant, future ones too' },
+  'open-workload': { severity: 'warning', next: 'narrow the rule named, or register the workload under another ID' },
+  'unprotected-workload': { severity: 'info', next: 'write an allow rule about it, or set defaultAction: deny' },
+  'default-allow': { severity: 'warning', next: 'set defaultAction: deny once every workload has its rules' },
+  'nobody-registered': { severity: 'warning', next: 'correct the ID, register it (`assay entry create`), or remove it' },
+  'deny-without-port': { severity: 'warning', next: 'give the deny rule ports: on TCP nobody knows what it asks, and it refuses all' },
+  'method-in-lower-case': { severity: 'warning', next: 'write methods as they are sent: GET, POST, …' },
+  'federation-over': { severity: 'warning', next: 'remove the scope, or give it a new `until`' },
+  'federation-whole-domain': { severity: 'warning', next: 'accept the IDs that are needed: others name their workloads as they like' },
+  'federation-accepts-nobody': { severity: 'info', next: 'accept IDs, or leave it: they are authenticated, and refused' },
+  'not-all-compared': { severity: 'info', next: 'nothing: the other findings hold; split the policies to have all rules compared' },
+  'too-many-alternatives': { severity: 'info', next: 'split the rule: with so many alternatives it is not looked at' }
+} as const satisfies Record<string, { readonly severity: Severity, readonly next: string }>
+
+export type FindingCode = keyof typeof findingCatalogue
+
+export interface Finding {
+  readonly code: FindingCode
+  readonly severity: Severity
+  /** The rule, `<policy>/<rule>`, or `federation/<trust domain>`; absent: all of the policies. */
+  readonly about?: string | undefined
+  /** `file:line`, where it is known. */
+  readonly where?: string | undefined
+  readonly message: string
+  readonly next: string
+}
+
+export function finding (code: FindingCode, about: string | undefined, message: string): Finding {
+  return { code, ...findingCatalogue[code], about, message }
+}

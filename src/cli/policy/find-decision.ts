@@ -1,0 +1,60 @@
+import { decisionsPath, isMeant } from '../../authz/decision-log/decision-api.ts'
+import type { DecisionEvent } from '../../authz/decision-log/decision-event.ts'
+import { readEvents } from '../../authz/decision-log/read-events.ts'
+import { SpiffeError } from '../../spiffe/errors.ts'
+import { usage } from '../parse-flags.ts'
+
+const timeoutMs = 10_000
+const mostBytes = 16 * 1_048_576
+
+/** All decisions of a request, the last first. @throws {SpiffeError} `file_unusable` */
+export async function findInLog (path: string, id: string): Promise<readonly DecisionEvent[]> {
+  const found: DecisionEvent[] = []
+  for await (const { event } of readEvents(path)) if (event !== undefined && isMeant(event, id)) found.unshift(event)
+  return found
+}
+
+/** Asks a running authorizer. @throws {SpiffeError} `usage_invalid`, `server_unreachable`, `message_malformed` */
+export async function askForDecisions (base: string, id: string, signal: AbortSignal): Promise<readonly DecisionEvent[]> {
+  const url = URL.canParse(base) ? new URL(decisionsPath, base) : undefined
+  if (url === undefined || !/^https?:$/.test(url.protocol)) {
+    throw usage(`-dataApi: ${JSON.stringify(base)} is no URL such as http://localhost:8181`)
+  }
+  url.searchParams.set('request', id)
+  const answer = await asked(url, signal)
+  try {
+    const { decisions } = JSON.parse(answer) as { decisions: DecisionEvent[] }
+    if (Array.isArray(decisions) && decisions.every(({ decision_id: name, input, result }) => name !== undefined && input &&
+      result)) return decisions
+  } catch { /* told below */ }
+  throw new SpiffeError('message_malformed', `what ${url.origin} answers is no list of decisions`)
+}
+
+async function asked (url: URL, signal: AbortSignal): Promise<string> {
+  let response
+  try {
+    response = await fetch(url, { redirect: 'error', signal: AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]) })
+    if (response.ok) return await limited(response)
+    await response.body?.cancel()
+  } catch (error) {
+    throw new SpiffeError('server_unreachable', `cannot ask ${url.origin}: ${reasonOf(error)}`, { cause: error })
+  }
+  throw new SpiffeError('server_unreachable', `${url.origin} answers ${response.status}`)
+}
+
+async function limited (response: Response): Promise<string> {
+  const chunks: Uint8Array[] = []
+  let length = 0
+  for await (const chunk of response.body ?? []) {
+    length += chunk.length
+    if (length > mostBytes) throw new Error(`the answer is longer than ${mostBytes} bytes`)
+    chunks.push(chunk)
+  }
+  return Buffer.concat(chunks).toString('utf8')
+}
+
+/** What `fetch` hides in the cause. */
+function reasonOf (error: unknown): string {
+  const { message, cause } = error as Error
+  return cause instanceof Error && cause.message !== '' ? cause.message : message
+}

@@ -1,0 +1,33 @@
+import { directoryOf, parseEntries, type RegisteredEntry } from '../../authz/lint/registered-entries.ts'
+import type { PolicySet } from '../../authz/policy/policy-set.ts'
+import { readPolicies, type ForeignDocuments, type PolicyText } from '../../authz/policy/read-policies.ts'
+import { resolveSelectors } from '../../authz/policy/resolve-selectors.ts'
+import { readPolicyFiles } from '../../authz/standalone/policy-folder.ts'
+import { pathFlag } from '../flag.ts'
+import { readInputJson } from '../read-input.ts'
+import type { Terminal } from '../terminal.ts'
+
+/** Documents of others that policies may be written in. */
+const foreign: readonly ForeignDocuments[] = []
+
+export const entriesFlag = pathFlag('who is registered: the output of `assay entry show -output json`')
+
+export interface LoadedPolicies {
+  readonly texts: readonly PolicyText[]
+  readonly set: PolicySet
+  readonly entries: readonly RegisteredEntry[] | undefined
+}
+
+/** @throws {SpiffeError} `file_unusable`, `policy_malformed` */
+export async function loadPolicies (paths: readonly string[], entriesPath: string | undefined,
+  terminal: Terminal): Promise<LoadedPolicies> {
+  const texts = readPolicyFiles(paths)
+  const entries = entriesPath === undefined ? undefined : parseEntries(entriesPath, await readInputJson(entriesPath, terminal))
+  return { texts, set: readPolicies(texts, { foreign }), entries }
+}
+
+/** What decides. @throws as `loadPolicies`; `policy_unsupported` for selectors without `-entries` */
+export async function loadDecidingSet (paths: readonly string[], entriesPath: string | undefined, terminal: Terminal): Promise<PolicySet> {
+  const { set, entries } = await loadPolicies(paths, entriesPath, terminal)
+  return resolveSelectors(set, entries === undefined ? undefined : directoryOf(entries))
+}

@@ -1,0 +1,47 @@
+import t from 'tap'
+import { DecisionMetrics } from '../../../src/authz/metrics/decision-metrics.ts'
+import type { Decision } from '../../../src/authz/policy/decision.ts'
+import { createMetrics } from '../../../src/runtime/metrics.ts'
+
+const decision = (rule: string | undefined, more: Partial<Decision> = {}): Decision => ({
+  allowed: true, reason: rule === undefined ? 'default' : 'rule', rule, audits: [], consult: [], revision: 'r', ...more
+})
+
+t.test('rules have series of their own, the busiest first, and never more than so many', async t => {
+  const metrics = createMetrics({ prefix: 'assay_authz' })
+  const observer = new DecisionMetrics(metrics, { rules: 2 })
+  const decide = (rule: string, times: number) => { for (let i = 0; i < times; i++) observer.decided(decision(rule), 0.005) }
+  const series = async () => Object.fromEntries((await metrics.expose()).split('\n').flatMap(line => {
+    const [, rule, value] = /^assay_authz_rule_decisions_total\{rule="(.*)"\} (\d+)$/.exec(line) ?? []
+    return rule === undefined ? [] : [[rule, Number(value)]]
+  }))
+  decide('p/rare', 1)
+  decide('p/busy', 5)
+  decide('p/second', 3)
+  t.same(await series(), { 'p/busy': 5, 'p/second': 3, other: 1 })
+  decide('p/rare', 100)
+  decide('p/busy', 1)
+  t.same(await series(), { 'p/busy': 6, 'p/second': 3, other: 101 }, 'who has a series keeps it: no counter goes back')
+  for (let i = 0; i < 1_000; i++) decide(`p/${i}`, 1)
+  t.same(await series(), { 'p/busy': 6, 'p/second': 3, other: 1_101 }, 'and all add up')
+})
+
+t.test('decisions, their latency, shadow rules and the log', async t => {
+  const metrics = createMetrics({ prefix: 'assay_authz' })
+  const observer = new DecisionMetrics(metrics)
+  observer.decided(decision('p/a'), 0.003)
+  observer.decided(decision(undefined, { allowed: false, reason: 'federation' }), 20)
+  observer.decided(decision('p/a', { shadow: decision('p/s', { allowed: false }) }), 0.003)
+  observer.decided(decision('p/a', { shadow: decision('p/s') }), 0.003)
+  observer.written('file', 3)
+  observer.dropped('file', 'full', 2)
+  observer.failed('upload')
+  const text = await metrics.expose()
+  for (const line of [
+    'assay_authz_decisions_total{allowed="true",reason="rule"} 3', 'assay_authz_decisions_total{allowed="false",reason="federation"} 1',
+    'assay_authz_rule_decisions_total{rule="p/a"} 3', 'assay_authz_shadow_differs_total 1',
+    'assay_authz_shadow_rule_differs_total{rule="p/s"} 1', 'assay_authz_decision_seconds_bucket{le="0.000005"} 3',
+    'assay_authz_decision_seconds_count 4', 'assay_authz_decision_log_written_total{sink="file"} 3',
+    'assay_authz_decision_log_dropped_total{sink="file",reason="full"} 2', 'assay_authz_decision_log_failures_total{sink="upload"} 1'
+  ]) t.ok(text.split('\n').includes(line), line)
+})
