@@ -50,7 +50,7 @@ t.test('memory has an end', async t => {
   await using set = await open()
   await t.rejects(set.evaluate('hostile/memory', {}, at), { code: 'rego_evaluation_failed' })
   t.same(await set.evaluate('hostile/allow', { user: 'ann' }, at), { result: true }, 'the next decision is made')
-  await t.rejects(open(await changedFixture({ 'data.json': JSON.stringify({ hostile_data: { users: Array(3_000_000).fill('x') } }) })), {
+  await t.rejects(open(await changedFixture({ 'data.json': JSON.stringify({ hostile_data: { users: Array(800_000).fill('x') } }) })), {
     code: 'rego_bundle_invalid'
   }, 'data that do not fit')
 })
