@@ -38,6 +38,13 @@ export const errorCatalogue = {
   policy_too_open: { status: 'INVALID_ARGUMENT', retry: false, next: 'close what is named; see docs/administration.md' },
   decision_not_found: { status: 'NOT_FOUND', retry: false, next: 'it was dropped, sampled away or forgotten: ask another log' },
   policy_not_signed_off: { status: 'FAILED_PRECONDITION', retry: false, next: 'have the flips reviewed; see docs/policy-operation.md' },
+  // Rego
+  rego_bundle_invalid: { status: 'INVALID_ARGUMENT', retry: false, next: 'correct what is named and build the bundle again; see docs/rego.md' },
+  rego_bundle_untrusted: { status: 'PERMISSION_DENIED', retry: false, next: 'sign the bundle with `opa sign`; see docs/rego.md' },
+  rego_bundle_unavailable: { status: 'UNAVAILABLE', retry: true, next: 'check the source\'s path or URL, and what answers there' },
+  rego_entrypoint_unknown: { status: 'NOT_FOUND', retry: false, next: 'build the bundle with `opa build -t wasm -e` and this path' },
+  rego_evaluation_failed: { status: 'INTERNAL', retry: false, next: 'evaluate the same input with `opa eval`; see docs/rego.md for limits' },
+  rego_timeout: { status: 'DEADLINE_EXCEEDED', retry: false, next: 'find the loop with `opa eval --profile`, or raise the time limit' },
   // Documents and addresses
   json_malformed: { status: 'INVALID_ARGUMENT', retry: false, next: 'send one JSON text (RFC 8259) in which no name is repeated' },
   endpoint_malformed: { status: 'INVALID_ARGUMENT', retry: false, next: 'write unix:///absolute/path or tcp://<IP address>:<port>' },

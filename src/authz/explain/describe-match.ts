@@ -39,7 +39,7 @@ export function describeMatch (match: Match): string {
     case 'workload': {
       const { domains, namespace, serviceAccount } = match.workload
       const part = (one: Match | undefined) => one === undefined ? '*' : describeMatch(one)
-      return `spiffe://${domains.join('|')}/ns/${part(namespace)}/sa/${part(serviceAccount)}`
+      return `spiffe://${domains?.join('|') ?? '*'}/ns/${part(namespace)}/sa/${part(serviceAccount)}`
     }
     default: return describeWindow(match.window.spec)
   }

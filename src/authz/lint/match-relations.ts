@@ -42,7 +42,7 @@ type Of<Kind extends Match['kind']> = Extract<Match, { kind: Kind }>
 function beginsOf (match: Match): readonly string[] {
   switch (match.kind) {
     case 'suffix': case 'present': return match.domains?.map(domain => `spiffe://${domain}/`) ?? ['']
-    case 'workload': return match.workload.domains.map(domain => `spiffe://${domain}/`)
+    case 'workload': return match.workload.domains?.map(domain => `spiffe://${domain}/`) ?? ['spiffe://']
     default: return [beginOf(match)]
   }
 }
@@ -67,7 +67,7 @@ function isWithin (domains: readonly string[] | undefined, narrow: Match): boole
 
 function workloadCovers (wide: Of<'workload'>['workload'], narrow: Of<'workload'>['workload']): boolean {
   const part = (a: Match | undefined, b: Match | undefined) => a === undefined || (b !== undefined && covers(a, b))
-  return narrow.domains.every(domain => wide.domains.includes(domain)) &&
+  return (wide.domains === undefined || narrow.domains?.every(domain => wide.domains?.includes(domain)) === true) &&
     part(wide.namespace, narrow.namespace) && part(wide.serviceAccount, narrow.serviceAccount)
 }
 

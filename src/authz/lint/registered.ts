@@ -40,7 +40,7 @@ function namesIn ({ target, from = [], to = [], when }: Rule): Match[] {
 function isOurs (match: Match, own: ReadonlySet<string>): boolean {
   switch (match.kind) {
     case 'exact': case 'prefix': return own.has(/^spiffe:\/\/([^/]+)\//.exec(match.value)?.[1] ?? '')
-    case 'workload': return match.workload.domains.some(domain => own.has(domain))
+    case 'workload': return match.workload.domains?.some(domain => own.has(domain)) ?? true
     case 'selected': return true
     default: return false
   }

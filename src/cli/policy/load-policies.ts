@@ -1,3 +1,4 @@
+import { istioDocuments } from '../../authz/istio/istio-documents.ts'
 import { directoryOf, parseEntries, type RegisteredEntry } from '../../authz/lint/registered-entries.ts'
 import type { PolicySet } from '../../authz/policy/policy-set.ts'
 import { readPolicies, type ForeignDocuments, type PolicyText } from '../../authz/policy/read-policies.ts'
@@ -8,7 +9,7 @@ import { readInputJson } from '../read-input.ts'
 import type { Terminal } from '../terminal.ts'
 
 /** Documents of others that policies may be written in. */
-const foreign: readonly ForeignDocuments[] = []
+const foreign: readonly ForeignDocuments[] = [istioDocuments()]
 
 export const entriesFlag = pathFlag('who is registered: the output of `assay entry show -output json`')
 
