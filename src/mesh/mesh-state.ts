@@ -81,6 +81,8 @@ export interface MeshSettings {
    * The name tells the connection's two ends and a number that no other connection has.
    */
   readonly connectionName?: string | undefined
+  /** Whether the host's own loopback has an address of IPv6, on which the proxy listens for them too. */
+  readonly hostIpv6?: boolean
   /** One JSON object per line; `undefined`: none. */
   readonly accessLogPath: string | undefined
 }

@@ -68,12 +68,15 @@ void t.test('processes of the host itself call with the identity of whoever has 
   const agent = await nodes.startNode('one', { mesh: { host_processes: true } })
   nodes.network.addPod('one/b', '10.77.0.3', { redirected: false })
   await PodWorkload.start(nodes.network, 'one/b')
-  await Promise.all([nodes.register(agent, '/web', 'netns:name:b'), nodes.register(agent, '/alice', 'unix:uid:1001')])
+  await Promise.all([
+    nodes.register(agent, '/web', 'netns:name:b'), nodes.register(agent, '/alice', 'unix:uid:1001'),
+    nodes.register(agent, '/carol', 'unix:uid:1003')
+  ])
   await nodes.service('web', '10.99.0.1', ['/web'])
   // A virtual address needs a route, as any other that is not on the link.
   nodes.network.inNode('ip', 'route', 'add', '10.99.0.0/16', 'dev', 'br0')
-  for (const uid of [1001, 1002]) nodes.network.inNode(assay, 'redirect', 'apply', '-uid', String(uid))
-  const [alice, bob] = await Promise.all([1001, 1002].map(uid => PodWorkload.startOnNode(nodes.network, uid)))
+  for (const uid of [1001, 1002, 1003]) nodes.network.inNode(assay, 'redirect', 'apply', '-uid', String(uid))
+  const [alice, bob, carol] = await Promise.all([1001, 1002, 1003].map(uid => PodWorkload.startOnNode(nodes.network, uid)))
   await until('alice to reach the service', async () => (await alice!.http('10.99.0.1', 80)).body?.includes('xfcc":"URI') === true)
   const peers: (string | undefined)[] = []
   // One that could not be attested in time fails, and is tried again; none is taken for another's.
@@ -87,6 +90,18 @@ void t.test('processes of the host itself call with the identity of whoever has 
   t.not((await bob!.http('10.99.0.1', 80)).status, 200, 'a process without an entry gets nowhere')
   t.equal((await bob!.tcp('10.99.0.1', 90)).body ?? '', '', 'nor by TCP')
   t.ok(agent.log().includes('a connection has no identity: no entry matches'), 'and the agent says so')
+
+  const seen: (string | undefined)[] = []
+  for (const caller of [alice, carol, bob, alice, carol]) {
+    let reply = await caller!.http('10.99.0.1', 80, { localPort: 40_001 })
+    if (caller !== bob) {
+      await until('a call from that port', async () => reply.status === 200 ||
+        (reply = await caller!.http('10.99.0.1', 80, { localPort: 40_001 })).status === 200)
+    }
+    seen.push(reply.status === 200 ? (JSON.parse(reply.body ?? '{}') as { xfcc?: string }).xfcc?.replace(/.*\//, '') : 'nobody')
+  }
+  t.strictSame(seen, ['alice', 'carol', 'nobody', 'alice', 'carol'],
+    'finding 10: a port that is used again is no name: who calls from it next is attested anew, also by one worker')
 })
 
 void t.test('an agent that is killed, or replaced, leaves its Envoy to the next one', { skip, timeout: 120_000 }, async t => {

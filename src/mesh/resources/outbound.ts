@@ -4,7 +4,7 @@ import { PreviousHostsPredicate } from '../../wire/generated/envoy-previous-host
 import type { FilterStateValueInit } from '../../wire/generated/envoy-filter-state-value.ts'
 import type { RetryPolicyInit } from '../../wire/generated/envoy-route.ts'
 import type { MeshEndpoint, MeshPort, MeshService, MeshSettings, MeshState, MeshWorkload } from '../mesh-state.ts'
-import { boundAt, type BoundAt, only, socketAddress } from './addresses.ts'
+import { boundAt, type BoundAt, boundAtHost, only } from './addresses.ts'
 import { duration, extension } from './any.ts'
 import { expectedPeersState, identityState, setFilterState, workloadState } from './filter-state.ts'
 import { accessLog, httpConnectionManager, originalDestination, router, strictHttp, tcpProxy } from './filters.ts'
@@ -45,7 +45,7 @@ export function hostListeners (state: MeshState, settings: MeshSettings): Resour
     listener: hostListener,
     localListener: localHostListener,
     secretName: connectionName,
-    boundAt: port => ({ address: socketAddress('127.0.0.1', port), additionalAddresses: [] }),
+    boundAt: port => boundAtHost(port, settings.hostIpv6 ?? false),
     namespace: []
   }, state, settings)
 }
