@@ -66,7 +66,8 @@ export function meshHandlers (deps: MeshHandlersDeps): MeshHandlers<CallContext>
         refused: proxy.refused.map(({ typeUrl, name, reason }) => ({ type: typeUrl.slice(typeUrl.lastIndexOf('.') + 1), name, reason })),
         envoy: status === undefined ? undefined : {
           pid: status.pid ?? 0, restarts: status.restarts, lastExit: status.lastExit ?? '', adminSocket: status.adminSocketPath,
-          state: state?.state ?? '', version: state?.version ?? ''
+          state: state?.state ?? '', version: state?.version ?? '', uptimeSeconds: BigInt(state?.uptimeSeconds ?? 0),
+          listeners: state?.listeners ?? 0, listenersWarming: state?.listenersWarming ?? 0, log: status.recentLines
         },
         services: node.directory.services.length,
         endpoints: node.directory.endpoints.length

@@ -38,7 +38,8 @@ void t.test('two nodes: agents run their Envoys, services are reached, workloads
   const { workloads, proxies, envoy } = await nodes.status('two')
   const byName = Object.fromEntries(workloads.map(one => [one.name, one]))
   t.match(byName, { c: { spiffeId: 'spiffe://example.org/web', served: true }, d: { spiffeId: '' } })
-  t.match({ proxies, envoy }, { proxies: 1, envoy: { state: 'LIVE', version: '1.40.0', restarts: 0 } })
+  t.match({ proxies, envoy }, { proxies: 1, envoy: { state: 'LIVE', version: '1.40.0', restarts: 0, listenersWarming: 0, log: Array } })
+  t.ok(envoy!.listeners >= 5, `its ${envoy!.listeners} listeners: three of the workload, two of every node`)
 
   const id = await nodes.register(two, '/web', 'netns:name:d')
   await until('the second workload of the service', async () =>
@@ -60,6 +61,7 @@ void t.test('two nodes: agents run their Envoys, services are reached, workloads
 
   process.kill(envoy?.pid ?? 0, 'SIGKILL')
   await until('Envoy to be started again', async () => (await nodes.status('two')).envoy?.restarts === 1)
+  await until('the new one to answer', async () => (await nodes.status('two')).envoy?.state === 'LIVE')
   await until('the service to be reached again', called)
 })
 
