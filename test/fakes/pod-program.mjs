@@ -8,7 +8,8 @@ const [name, httpPort, tcpPort] = process.argv.slice(2)
 const http = createHttp((request, response) => {
   const { headers, method, url, socket } = request
   const xfcc = headers['x-forwarded-client-cert'] ?? null
-  response.end(JSON.stringify({ name, method, url, xfcc, from: socket.remoteAddress, host: headers.host }))
+  response.end(JSON.stringify({ name, method, url, xfcc, from: socket.remoteAddress, host: headers.host,
+    traceparent: headers.traceparent ?? null, tracestate: headers.tracestate ?? null }))
 })
 const tcp = createServer(socket => {
   socket.on('error', () => {})

@@ -34,7 +34,7 @@ void t.test('the mesh over IPv6', { skip }, async t => {
   await rig.serving('a', 'b', 'c')
   rig.directory.set({ services: [web, ofBoth], endpoints: rig.localEndpoints() })
   await rig.settled()
-  const asA = { name: 'b', xfcc: 'URI=spiffe://lab.test/a' }
+  const asA = { name: 'b', xfcc: 'URI=spiffe://lab.test/a', traceparent: null }
 
   t.match(told(await a.http('fd99::1', 80)), asA, 'a service has an address of IPv6, and so has its workload')
   t.equal((await a.tcp('fd99::1', 90)).body, 'b hello', 'TCP too')
