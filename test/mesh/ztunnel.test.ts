@@ -11,7 +11,7 @@ import { PodWorkload, type Reply } from '../fakes/pod-workload.ts'
 import { noNamespaces } from '../fakes/pods.ts'
 import { MeshRig } from './mesh-rig.ts'
 
-/** Istio's ztunnel, built by whoever wants this proof; any release that has the mode `dedicated`. */
+/** Istio's ztunnel, built by whoever wants this proof, e.g. by `cargo build --no-default-features --features tls-ring`. */
 const ztunnel = process.env['ZTUNNEL_BIN']
 const runs = ztunnel !== undefined && spawnSync(ztunnel, ['version']).status === 0
 const skip = runs ? noNamespaces() : ztunnel === undefined ? 'needs ZTUNNEL_BIN, the path of Istio\'s ztunnel' : `${ztunnel} does not run`
@@ -40,7 +40,7 @@ async function startZtunnel (rig: MeshRig, pod: 'z'): Promise<() => string> {
   const environment = {
     PROXY_MODE: 'dedicated', PROXY_WORKLOAD_INFO: `shop/${pod}/${pod}`, NODE_NAME: pod, LOCAL_XDS_PATH: config, XDS_ADDRESS: '',
     CA_ADDRESS: `https://10.77.0.1:${caPort}`, CA_ROOT_CA: root, ENABLE_ORIG_SRC: 'false', ISTIO_META_DNS_CAPTURE: 'false',
-    ZTUNNEL_WORKER_THREADS: '1', RUST_LOG: 'info'
+    PACKET_MARK: '1337', ZTUNNEL_WORKER_THREADS: '1', RUST_LOG: 'info'
   }
   const child = rig.network.spawnIn(pod, 'env', ...Object.entries(environment).map(([name, value]) => `${name}=${value}`),
     'sh', '-c', 'exec "$0" 2>&1', ztunnel as string)
@@ -87,6 +87,8 @@ void t.test('HBONE with ztunnel, both ways', { skip, timeout: 120_000 }, async t
     endpoints: [...rig.localEndpoints(), { id: id('c'), address: addressOf.z, transport: 'hbone' }]
   })
   await rig.settled()
+  // ztunnel keeps its connection until the listener's old rules have drained.
+  await until('the old rules to end', async () => (await z.http(addressOf.a, 8080)).status !== 200)
   t.not((await z.http(addressOf.a, 8080)).status, 200, 'who is no caller is refused behind ztunnel too')
   t.not((await a.tcp(addressOf.z, 9000)).body, 'z hello', 'and a ztunnel that is not whom it should be gets nothing')
   t.equal((await c.tcp(addressOf.a, 9000)).body, 'a hello')
