@@ -61,6 +61,10 @@ export const groups: ReadonlyArray<readonly Output[]> = [
     envoy('endpoint', ['config.endpoint.v3'], ['config/endpoint/v3/endpoint.proto'], ['ClusterLoadAssignment']),
     envoy('route', ['config.route.v3'], ['config/route/v3/route.proto'], ['RouteConfiguration']),
     envoy('rbac', ['config.rbac.v3'], ['config/rbac/v3/rbac.proto'], ['RBAC']),
+    envoy('trace', ['config.trace.v3', 'type.tracing.v3'], ['config/trace/v3/opentelemetry.proto'], ['OpenTelemetryConfig']),
+    envoy('trace-samplers', ['extensions.tracers.opentelemetry.samplers.v3'],
+      ['parent_based', 'trace_id_ratio_based'].map(name => `extensions/tracers/opentelemetry/samplers/v3/${name}_sampler.proto`),
+      ['ParentBasedSamplerConfig', 'TraceIdRatioBasedSamplerConfig']),
     envoy('access-log', ['config.accesslog.v3'], ['config/accesslog/v3/accesslog.proto'], ['AccessLog']),
     extension('file-access-log', 'access_loggers.file.v3', 'file', ['FileAccessLog']),
     extension('original-dst', 'filters.listener.original_dst.v3', 'original_dst', ['OriginalDst']),
@@ -93,6 +97,7 @@ export const groups: ReadonlyArray<readonly Output[]> = [
 export const newerFields: ReadonlyArray<{ message: string, name: string, number: number, type: string,
   rule?: 'repeated' | 'string-map' }> = [
   { message: 'envoy.config.core.v3.SocketAddress', name: 'network_namespace_filepath', number: 7, type: 'string' },
+  { message: 'envoy.type.tracing.v3.CustomTag', name: 'value', number: 6, type: 'string' },
   { message: 'envoy.extensions.transport_sockets.tls.v3.CommonTlsContext', name: 'custom_tls_certificate_selector', number: 16,
     type: 'envoy.config.core.v3.TypedExtensionConfig' },
   { message: 'envoy.extensions.filters.network.set_filter_state.v3.Config', name: 'on_downstream_tls_handshake', number: 2,

@@ -1,4 +1,4 @@
-import { hostname } from 'node:os'
+import { hostname, networkInterfaces } from 'node:os'
 import { join } from 'node:path'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { attestConnection } from '../attestation/socket/attest-connection.ts'
@@ -61,7 +61,7 @@ export async function openAgentMesh (config: MeshConfig, deps: AgentMeshDeps): P
   const log = deps.log.child({ part: 'mesh' })
   const registry = scope.use(new WorkloadRegistry(identities, log))
   const settings: MeshSettings = {
-    ...config.settings, trustDomain, ...config.hostProcesses ? { connectionName: connectionNameFormat } : {}
+    ...config.settings, trustDomain, ...config.hostProcesses ? { connectionName: connectionNameFormat, hostIpv6: loopbackHasIpv6() } : {}
   }
   const connections = config.hostProcesses ? scope.use(openConnections(deps, scope, () => node.refresh(), log)) : undefined
   const node = new MeshNode({
@@ -124,6 +124,10 @@ export async function openAgentMesh (config: MeshConfig, deps: AgentMeshDeps): P
     ],
     [Symbol.asyncDispose]: () => held.disposeAsync()
   }
+}
+
+function loopbackHasIpv6 (): boolean {
+  return Object.values(networkInterfaces()).some(addresses => addresses?.some(({ address }) => address === '::1') === true)
 }
 
 /** Whose secret a connection of the host's own processes gets: that of the process that has its socket. */

@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import type { BrokerPolicies } from '../broker/broker-policy.ts'
-import { parsedBy, text, type ListenAddress } from '../runtime/config-schema.ts'
+import { hostPort, parsedBy, text, type ListenAddress } from '../runtime/config-schema.ts'
 import { parseSpiffeId } from '../spiffe/spiffe-id.ts'
 
 /** Where the Broker API listens, one place at least, and for whom. */
@@ -9,13 +9,6 @@ export interface BrokerConfig {
   readonly bind: ListenAddress | undefined
   readonly brokers: BrokerPolicies
 }
-
-const hostPort = z.string().transform((address, context): ListenAddress => {
-  const [, ipv6, host, port] = /^(?:\[([0-9A-Fa-f:.]+)\]|([^:\s[\]]+)):(\d{1,5})$/.exec(address) ?? []
-  if (Number(port) <= 65_535) return { host: ipv6 ?? host ?? '', port: Number(port) }
-  context.addIssue('must be host:port, or [IPv6 address]:port')
-  return z.NEVER
-})
 
 const allowedTypes = z.array(z.strictObject({ type_url: text, allow_over_tcp: z.boolean().default(false) }))
   .min(1, 'must name at least one type')

@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { durationSeconds, parsedBy, text } from '../runtime/config-schema.ts'
+import { durationSeconds, hostPort, parsedBy, text } from '../runtime/config-schema.ts'
 import { defaultMeshSettings, type MeshSettings } from '../mesh/mesh-state.ts'
 import { parseSelector, type Selector } from '../spiffe/selector.ts'
 
@@ -32,6 +32,10 @@ export const meshSchema = z.strictObject({
   redirect: z.boolean().default(true),
   connection_life: durationSeconds(1_000).default(defaultMeshSettings.connectionLifeSeconds),
   access_log: text.optional(),
+  tracing: z.strictObject({
+    address: hostPort.refine(({ port }) => port > 0, 'must have a port from 1 to 65535'),
+    sampling: z.number().min(0, 'must be 0 to 100').max(100, 'must be 0 to 100').default(1)
+  }).optional(),
   run_envoy: z.boolean().default(false),
   envoy: z.strictObject({
     path: text.default('envoy'),
@@ -53,7 +57,8 @@ export function meshConfigOf (mesh: z.output<typeof meshSchema>): MeshConfig {
       unknownDestinations: mesh.unknown_destinations,
       mark: defaultMeshSettings.mark,
       connectionLifeSeconds: mesh.connection_life,
-      accessLogPath: mesh.access_log
+      accessLogPath: mesh.access_log,
+      tracing: mesh.tracing && { ...mesh.tracing.address, samplingPercent: mesh.tracing.sampling }
     },
     envoy: !mesh.run_envoy ? undefined : {
       command: mesh.envoy.path, concurrency: mesh.envoy.concurrency, outlivesAgent: mesh.envoy.outlives_agent

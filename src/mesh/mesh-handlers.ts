@@ -1,5 +1,6 @@
 import type { CallContext } from '../rpc/call.ts'
-import { SpiffeError } from '../spiffe/errors.ts'
+import { codeOf, SpiffeError } from '../spiffe/errors.ts'
+import { parseIpAddress } from '../spiffe/ip-address.ts'
 import { checkSelector } from '../spiffe/selector.ts'
 import type { AddWorkloadRequest, MeshHandlers, MeshStatus } from '../wire/generated/agent-sync.ts'
 import type { ProxyState } from './ads/proxy-state.ts'
@@ -65,7 +66,8 @@ export function meshHandlers (deps: MeshHandlersDeps): MeshHandlers<CallContext>
         refused: proxy.refused.map(({ typeUrl, name, reason }) => ({ type: typeUrl.slice(typeUrl.lastIndexOf('.') + 1), name, reason })),
         envoy: status === undefined ? undefined : {
           pid: status.pid ?? 0, restarts: status.restarts, lastExit: status.lastExit ?? '', adminSocket: status.adminSocketPath,
-          state: state?.state ?? '', version: state?.version ?? ''
+          state: state?.state ?? '', version: state?.version ?? '', uptimeSeconds: BigInt(state?.uptimeSeconds ?? 0),
+          listeners: state?.listeners ?? 0, listenersWarming: state?.listenersWarming ?? 0, log: status.recentLines
         },
         services: node.directory.services.length,
         endpoints: node.directory.endpoints.length
@@ -90,5 +92,17 @@ function readAnnouncement ({ id, name, netnsPath, addresses, selectors }: AddWor
     // Facts of other kinds have their own attestors.
     if (checkSelector(selector).type !== 'cni') throw refuse(`selectors must be of type cni, not ${selector.type}`)
   }
-  return { id, name: name === '' ? id : name, netnsPath, addresses, selectors: [{ type: 'cni', value: `id:${id}` }, ...selectors] }
+  return {
+    id, name: name === '' ? id : name, netnsPath, addresses: addresses.map(readAddress),
+    selectors: [{ type: 'cni', value: `id:${id}` }, ...selectors]
+  }
+}
+
+/** In its one spelling: the proxy compares texts. */
+function readAddress (text: string): string {
+  try {
+    return parseIpAddress(text, 'address')
+  } catch (error) {
+    throw codeOf(error) === undefined ? error : new SpiffeError('argument_invalid', (error as Error).message, { cause: error })
+  }
 }

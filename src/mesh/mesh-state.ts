@@ -64,6 +64,15 @@ export interface Revoked {
   readonly ids: ReadonlySet<SpiffeId>
 }
 
+/** Where the proxy sends spans, by OTLP over gRPC. */
+export interface Tracing {
+  /** Of the collector: a name or an IP address. */
+  readonly host: string
+  readonly port: number
+  /** How many of a hundred requests that belong to no trace yet begin one. */
+  readonly samplingPercent: number
+}
+
 export interface MeshSettings {
   readonly trustDomain: TrustDomain
   /** Redirected outbound connections arrive here, in each namespace. */
@@ -81,8 +90,12 @@ export interface MeshSettings {
    * The name tells the connection's two ends and a number that no other connection has.
    */
   readonly connectionName?: string | undefined
+  /** Whether the host's own loopback has an address of IPv6, on which the proxy listens for them too. */
+  readonly hostIpv6?: boolean
   /** One JSON object per line; `undefined`: none. */
   readonly accessLogPath: string | undefined
+  /** `undefined`: no spans are made. */
+  readonly tracing?: Tracing | undefined
 }
 
 /** Everything a node's Envoy is told, as one value. */

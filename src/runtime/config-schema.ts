@@ -35,6 +35,14 @@ export const text = z.string().min(1, 'must not be empty')
 /** 0 lets the system choose. */
 export const port = z.int().min(0, 'must be 0 to 65535').max(65_535, 'must be 0 to 65535')
 
+/** `host:port`, with an IPv6 address in brackets. */
+export const hostPort = z.string().transform((address, context): ListenAddress => {
+  const [, ipv6, host, port] = /^(?:\[([0-9A-Fa-f:.]+)\]|([^:\s[\]]+)):(\d{1,5})$/.exec(address) ?? []
+  if (Number(port) <= 65_535) return { host: ipv6 ?? host ?? '', port: Number(port) }
+  context.addIssue('must be host:port, or [IPv6 address]:port')
+  return z.NEVER
+})
+
 const levels: Readonly<Record<string, LogLevel>> = {
   panic: 'fatal', fatal: 'fatal', error: 'error', warn: 'warn', warning: 'warn', info: 'info', debug: 'debug', trace: 'trace'
 }

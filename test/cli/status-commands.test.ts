@@ -1,5 +1,6 @@
 import t from 'tap'
 import { bind } from '../../src/rpc/server.ts'
+import { meshService, type MeshStatusInit } from '../../src/wire/generated/agent-sync.ts'
 import { clusterService, type GetStatusResponseInit } from '../../src/wire/generated/cluster.ts'
 import { healthService } from '../../src/wire/generated/health.ts'
 import { entryService } from '../../src/wire/generated/server-entry.ts'
@@ -9,6 +10,8 @@ import { runAssay } from '../fakes/run-assay.ts'
 import { serveServices } from '../fakes/serve-services.ts'
 import { startTestServer } from '../fakes/server.ts'
 
+/** Whatever agent runs on the machine of the test is not asked. */
+const environment = { ASSAY_XDS_SOCKET: '' }
 const noon = BigInt(Date.parse('2026-01-31T12:00:00Z'))
 const head = { epoch: 'e1', number: 42n }
 const answering = '1f0c2d3a-0000-4000-8000-000000000001'
@@ -88,7 +91,7 @@ void t.test('status: which agent serves which revision', async t => {
       ] }
     }
   })])
-  const ask = (...words: string[]) => runAssay(['status', ...words, '-socketPath', socket])
+  const ask = (...words: string[]) => runAssay(['status', ...words, '-socketPath', socket], { environment })
   t.same(await ask(), { code: 0, stderr: '', stdout: `Log: 42; not every live agent is there yet
 
 AGENT                               STATE         REVISION  BEHIND  REPLICA   SEEN                           WITHOUT SVID
@@ -104,9 +107,58 @@ spiffe://example.org/spire/agent/c  absent        -         ?       -         ne
   })
 })
 
+void t.test('status: the proxy of this node', async t => {
+  const node: MeshStatusInit = {
+    proxies: 1, services: 2, endpoints: 1, refused: [{ type: 'Listener', name: 'in/web', reason: 'no such\u001Bthing' }],
+    workloads: [{ uid: 'web-1', name: 'web', addresses: ['10.0.0.1', 'fd00::1'], spiffeId: 'spiffe://example.org/web', served: true }],
+    envoy: {
+      pid: 4711, restarts: 1, lastExit: 'SIGKILL', adminSocket: '/run/admin.sock', state: 'LIVE', version: '1.40.0',
+      uptimeSeconds: 3_723n, listeners: 5, listenersWarming: 1, log: ['warning first', 'error \u001B[2Jlast']
+    }
+  }
+  let asked = node
+  const socket = await serveServices(t, [bind(clusterService, {
+    async * watchConvergence () { yield { cursor: head, converged: true, consumers: [] } }
+  })])
+  const agent = await serveServices(t, [bind(meshService, { getMeshStatus: async () => asked })])
+  const ask = (...words: string[]) => runAssay(['status', ...words, '-xdsSocketPath', agent], { environment })
+  t.same(await ask('-socketPath', socket), { code: 0, stderr: 'Warning: the proxy refused Listener in/web: no such\\x1bthing\n', stdout:
+`Log: 42; every live agent is there
+No attested agents found
+
+This node
+Proxies  : 1
+Envoy    : 1.40.0 LIVE for 1h2m3s, pid 4711, 1 restart; the last one ended: SIGKILL
+Listeners: 5, and 1 that cannot be served yet
+Admin    : /run/admin.sock
+Services : 2, with 1 endpoint
+
+It wrote last:
+  warning first
+  error \\x1b[2Jlast
+
+WORKLOAD  ADDRESSES          SPIFFE ID                 PROXY
+web       10.0.0.1, fd00::1  spiffe://example.org/web  serves it
+` })
+  const { stdout } = await ask('-socketPath', socket, '-output', 'json')
+  const { stdout: alone } = await runAssay(['mesh', 'status', '-socketPath', agent, '-output', 'json'])
+  const told = JSON.parse(stdout) as { node: object }
+  t.match(told, { converged: true, node: { envoy: { uptime_seconds: '3723', log: ['warning first', 'error \u001B[2Jlast'] } } })
+  t.same(told.node, JSON.parse(alone), 'in the same shape as mesh status')
+
+  const away = ['-socketPath', '/nowhere/admin.sock']
+  t.match(await ask(...away), { code: 1, stdout: /^This node\n/, stderr: /code: server_unreachable/ }, 'without a server the node')
+  t.match(JSON.parse((await ask(...away, '-output', 'json')).stdout), { node: { proxies: 1 }, converged: undefined })
+  asked = { ...node, refused: [], envoy: { restarts: 3, lastExit: 'code 1', adminSocket: '/run/admin.sock', log: [] } }
+  t.match(await ask('-socketPath', socket), { stderr: '', stdout: /\nEnvoy +: does not run; the last one ended: code 1\nAdmin/ })
+  const mute = await runAssay(['status', '-socketPath', socket, '-xdsSocketPath', '/nowhere/xds.sock'], { environment })
+  t.match(mute, { code: 0, stdout: /^Log: 42/, stderr: /^Warning: of this node's proxy nothing is known: cannot reach the agent at / })
+  t.notMatch(mute.stdout, /This node/)
+})
+
 void t.test('status of a real server with agents that follow', async t => {
   await using server = await startTestServer()
-  const ask = async () => (await runAssay(['status', '-socketPath', server.config.socketPath])).stdout
+  const ask = async () => (await runAssay(['status', '-socketPath', server.config.socketPath], { environment })).stdout
   t.match(await ask(), /^Log: \d+; every live agent is there\nNo attested agents found\n$/)
   await using agent = await startFollowingAgent(server)
   await eventually('the acknowledgement has arrived', async () => (await ask()).includes('acknowledged'))
@@ -124,5 +176,5 @@ void t.test('a server of another make is told apart', async t => {
   const socket = await serveServices(t, [bind(healthService, { check: async () => ({}) })])
   const refused = { code: 1, stderr: /code: cluster_api_missing; a retry does not help/ }
   t.match(await runAssay(['server', 'status', '-socketPath', socket]), refused)
-  t.match(await runAssay(['status', '-socketPath', socket]), refused)
+  t.match(await runAssay(['status', '-socketPath', socket], { environment }), refused)
 })

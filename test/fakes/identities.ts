@@ -58,16 +58,15 @@ export class TestTrustDomain {
     }
   }
 
-  /** @param options `weak`: with an RSA key of 1024 bits, consistent in itself, but Envoy refuses it */
-  async issue (path: string, options: { hint?: string, notAfter?: Date, weak?: boolean } = {}): Promise<X509Svid> {
-    const id = parseSpiffeId(`spiffe://${this.name}${path}`)
-    const keys = await webcrypto.subtle.generateKey(options.weak === true ? rsa1024 : ecdsa, true, ['sign', 'verify'])
-    const notBefore = new Date(Math.floor(Date.now() / 1000) * 1000 - 30_000)
-    const notAfter = options.notAfter ?? new Date(notBefore.getTime() + 3_600_000)
+  /** @returns DER of a leaf certificate for a key that may be somebody else's */
+  async certify (
+    publicKey: webcrypto.CryptoKey, names: x509.JsonGeneralNames,
+    { notBefore, notAfter }: { readonly notBefore: Date, readonly notAfter: Date }
+  ): Promise<Uint8Array> {
     const leaf = await x509.X509CertificateGenerator.create({
       subject: 'O=test',
       issuer: this.#root.subjectName,
-      publicKey: keys.publicKey,
+      publicKey,
       signingKey: this.#keys.privateKey,
       signingAlgorithm: ecdsa,
       notBefore,
@@ -76,13 +75,23 @@ export class TestTrustDomain {
         new x509.BasicConstraintsExtension(false, undefined, true),
         new x509.KeyUsagesExtension(x509.KeyUsageFlags.digitalSignature, true),
         new x509.ExtendedKeyUsageExtension(['1.3.6.1.5.5.7.3.1', '1.3.6.1.5.5.7.3.2']),
-        new x509.SubjectAlternativeNameExtension([{ type: 'url', value: id }]),
-        await x509.SubjectKeyIdentifierExtension.create(keys.publicKey),
+        new x509.SubjectAlternativeNameExtension(names),
+        await x509.SubjectKeyIdentifierExtension.create(publicKey),
         await x509.AuthorityKeyIdentifierExtension.create(this.#keys.publicKey)
       ]
     })
+    return new Uint8Array(leaf.rawData)
+  }
+
+  /** @param options `weak`: with an RSA key of 1024 bits, consistent in itself, but Envoy refuses it */
+  async issue (path: string, options: { hint?: string, notAfter?: Date, weak?: boolean } = {}): Promise<X509Svid> {
+    const id = parseSpiffeId(`spiffe://${this.name}${path}`)
+    const keys = await webcrypto.subtle.generateKey(options.weak === true ? rsa1024 : ecdsa, true, ['sign', 'verify'])
+    const notBefore = new Date(Math.floor(Date.now() / 1000) * 1000 - 30_000)
+    const notAfter = options.notAfter ?? new Date(notBefore.getTime() + 3_600_000)
+    const leaf = await this.certify(keys.publicKey, [{ type: 'url', value: id }], { notBefore, notAfter })
     const privateKey = new Uint8Array(await webcrypto.subtle.exportKey('pkcs8', keys.privateKey))
-    return { id, chain: [new Uint8Array(leaf.rawData)], privateKey, notBefore, notAfter, hint: options.hint ?? '' }
+    return { id, chain: [leaf], privateKey, notBefore, notAfter, hint: options.hint ?? '' }
   }
 }
 

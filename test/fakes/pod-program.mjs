@@ -1,6 +1,6 @@
 // A workload in a namespace: serves HTTP that answers who it is and what it was told of its caller, echoes TCP, and calls others when told
 // to by a line on its standard input. Plain sockets, no identity of its own.
-import { createServer as createHttp, get } from 'node:http'
+import { Agent, createServer as createHttp, get } from 'node:http'
 import { connect, createServer } from 'node:net'
 import { createInterface } from 'node:readline'
 
@@ -8,7 +8,8 @@ const [name, httpPort, tcpPort] = process.argv.slice(2)
 const http = createHttp((request, response) => {
   const { headers, method, url, socket } = request
   const xfcc = headers['x-forwarded-client-cert'] ?? null
-  response.end(JSON.stringify({ name, method, url, xfcc, from: socket.remoteAddress, host: headers.host }))
+  response.end(JSON.stringify({ name, method, url, xfcc, from: socket.remoteAddress, host: headers.host,
+    traceparent: headers.traceparent ?? null, tracestate: headers.tracestate ?? null }))
 })
 const tcp = createServer(socket => {
   socket.on('error', () => {})
@@ -16,18 +17,22 @@ const tcp = createServer(socket => {
   socket.pipe(socket)
 })
 await Promise.all([[http, httpPort], [tcp, tcpPort]].map(([server, port]) =>
-  new Promise(resolve => server.listen(Number(port), '0.0.0.0', resolve))))
+  new Promise(resolve => server.listen(Number(port), resolve))))
 
 const say = value => process.stdout.write(`${JSON.stringify(value)}\n`)
 say({ ready: name })
 // Whoever started it may be killed; nothing is left behind then.
 createInterface({ input: process.stdin }).on('close', () => process.exit()).on('line', line => {
-  const { id, kind, host, port, path = '/', headers = {} } = JSON.parse(line)
+  const { id, kind, host, port, path = '/', headers = {}, localPort } = JSON.parse(line)
   const done = result => say({ id, ...result })
   if (kind === 'http') {
-    const request = get({ host, port, path, headers, agent: false, timeout: 8000 }, response => {
+    const agent = localPort === undefined ? false : new Agent({ keepAlive: true })
+    const request = get({ host, port, path, headers, localPort, agent, timeout: 8000 }, response => {
+      const { socket } = response
       let body = ''
       response.setEncoding('utf8').on('data', text => { body += text })
+        // The port must be free at once for whoever wants it next.
+        .on('end', () => { if (localPort !== undefined) socket.resetAndDestroy() })
         .on('end', () => done({ status: response.statusCode, body, headers: response.headers }))
         .on('error', error => done({ error: error.code ?? error.message }))
     })

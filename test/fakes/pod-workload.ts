@@ -14,7 +14,12 @@ export interface Reply {
 
 const program = join(import.meta.dirname, 'pod-program.mjs')
 
-export interface Asked { readonly path?: string, readonly headers?: Readonly<Record<string, string>> }
+export interface Asked {
+  readonly path?: string
+  readonly headers?: Readonly<Record<string, string>>
+  /** To call from; any free one unless given. */
+  readonly localPort?: number
+}
 
 /** A program in a pod that serves HTTP on 8080 and TCP on 9000, and calls others. */
 export class PodWorkload {
@@ -56,8 +61,8 @@ export class PodWorkload {
     return workload
   }
 
-  http (host: string, port: number, { path = '/', headers = {} }: Asked = {}): Promise<Reply> {
-    return this.#ask({ kind: 'http', host, port, path, headers })
+  http (host: string, port: number, { path = '/', headers = {}, localPort }: Asked = {}): Promise<Reply> {
+    return this.#ask({ kind: 'http', host, port, path, headers, localPort })
   }
 
   /** Says hello and reads what comes back: the other's name, and hello again. */

@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import { closeSync, mkdirSync, openSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
+import { isIPv6 } from 'node:net'
 import { dirname, join } from 'node:path'
 
 /** Why network namespaces cannot be made here; `false` when they can. */
@@ -13,6 +14,19 @@ export function noNamespaces (): string | false {
     return false
   } catch {
     return 'needs unshare, ip (iproute2) and a kernel that makes network namespaces'
+  }
+}
+
+/** Why pods cannot have addresses of IPv6 here; `false` when they can. */
+export function noIpv6 (): string | false {
+  const none = noNamespaces()
+  if (none !== false) return none
+  try {
+    const words = 'ip link set lo up && ip address add fd77::9/128 dev lo nodad && ip6tables -w -t nat -S'
+    execFileSync('unshare', ['--net', 'sh', '-c', words], { stdio: 'ignore' })
+    return false
+  } catch {
+    return 'needs a kernel that has IPv6 and translates its addresses, and ip6tables'
   }
 }
 
@@ -44,32 +58,40 @@ export class PodNetwork implements AsyncDisposable {
     network.inNode('ip', 'link', 'add', 'br0', 'type', 'bridge')
     network.inNode('ip', 'addr', 'add', '10.77.0.1/24', 'dev', 'br0')
     network.inNode('ip', 'link', 'set', 'br0', 'up')
+    if (noIpv6() === false) network.inNode('ip', 'address', 'add', 'fd77::1/64', 'dev', 'br0', 'nodad')
     return network
   }
 
   path (pod: string): string { return join(this.folder, pod) }
 
   /**
-   * A namespace with an address on the bridge; what it sends is redirected as the mesh wants it, unless told otherwise.
+   * A namespace with addresses on the bridge; what it sends is redirected as the mesh wants it, unless told otherwise.
    * @param name may have a folder in it, for the pods of one of several nodes
+   * @param address of 10.77.0.0/24 or of fd77::/64, or one of each
    */
-  addPod (name: string, address: string, { redirected = true } = {}): void {
+  addPod (name: string, address: string | readonly string[], { redirected = true } = {}): void {
+    const addresses = [address].flat()
     mkdirSync(dirname(this.path(name)), { recursive: true })
     this.#make(this.path(name))
     const link = `ve${this.#made++}`
     this.#links.set(name, link)
     this.inNode('ip', 'link', 'add', link, 'type', 'veth', 'peer', 'name', 'eth0', 'netns', this.path(name))
     this.inNode('ip', 'link', 'set', link, 'master', 'br0', 'up')
-    this.inPod(name, 'ip', 'addr', 'add', `${address}/24`, 'dev', 'eth0')
+    for (const one of addresses) {
+      // Without a search for who has it already, an address is there at once.
+      const how = isIPv6(one) ? [`${one}/64`, 'nodad'] : [`${one}/24`]
+      this.inPod(name, 'ip', 'address', 'add', ...how, 'dev', 'eth0')
+    }
     this.inPod(name, 'ip', 'link', 'set', 'eth0', 'up')
-    this.inPod(name, 'ip', 'route', 'add', 'default', 'via', '10.77.0.1')
-    if (redirected) this.redirect(name)
+    for (const one of addresses) this.inPod(name, 'ip', 'route', 'add', 'default', 'via', isIPv6(one) ? 'fd77::1' : '10.77.0.1')
+    if (redirected) for (const family of new Set(addresses.map(isIPv6))) this.redirect(name, family ? 6 : 4)
   }
 
-  redirect (name: string): void {
-    const nat = (...words: string[]) => this.inPod(name, 'iptables', '-w', '-t', 'nat', '-A', ...words)
+  redirect (name: string, family: 4 | 6 = 4): void {
+    const [tool, loopback] = family === 4 ? ['iptables', '127.0.0.0/8'] as const : ['ip6tables', '::1/128'] as const
+    const nat = (...words: string[]) => this.inPod(name, tool, '-w', '-t', 'nat', '-A', ...words)
     nat('OUTPUT', '-m', 'mark', '--mark', '1337', '-j', 'RETURN')
-    nat('OUTPUT', '-p', 'tcp', '!', '-d', '127.0.0.0/8', '-j', 'REDIRECT', '--to-ports', '15001')
+    nat('OUTPUT', '-p', 'tcp', '!', '-d', loopback, '-j', 'REDIRECT', '--to-ports', '15001')
     nat('PREROUTING', '-p', 'tcp', '-m', 'multiport', '!', '--dports', '15001,15006,15008', '-j', 'REDIRECT', '--to-ports', '15006')
   }
 

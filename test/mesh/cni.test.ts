@@ -70,6 +70,12 @@ void t.test('containers come and go, and outlive the agent', { skip: noNamespace
     const forged = { ...config, prevResult: { ips: 'none' } }
     t.match(await call(environment('ADD'), forged), { code: 1, answer: { code: 6 } })
     t.match(await call({ ...environment('ADD'), CNI_CONTAINERID: '../x' }, config), { code: 1, answer: { code: 100 } })
+    const spelled = { ...config, prevResult: { ips: [{ address: 'FD77:0:0::2/64' }] } }
+    t.match(await call(environment('ADD'), spelled), { code: 0 })
+    t.match(agent.registry.arrivals, [{ addresses: ['fd77::2'] }], 'an address has one spelling, which is what the proxy compares')
+    t.match(await call(environment('ADD'), config), { code: 0 })
+    const nowhere = { ...config, prevResult: { ips: [{ address: 'elsewhere' }] } }
+    t.match(await call(environment('ADD'), nowhere), { code: 1, answer: { code: 100, details: /argument_invalid/ } })
     const other = { ...environment('ADD'), CNI_CONTAINERID: 'c2', CNI_NETNS: '/etc/passwd' }
     t.match(await call(other, config), { code: 1, answer: { code: 100 } })
   }

@@ -162,7 +162,7 @@ export class MeshRig implements AsyncDisposable {
   }
 
   /** A pod with an identity and a program in it; returns once the program runs. */
-  async pod (name: string, address: string, path = `/${name}`): Promise<PodWorkload> {
+  async pod (name: string, address: string | readonly string[], path = `/${name}`): Promise<PodWorkload> {
     await this.identify(name, path)
     this.network.addPod(name, address)
     return await PodWorkload.start(this.network, name)

@@ -194,6 +194,16 @@ void t.test('finding 9: a namespace made anew under the same name and address is
   t.not(after?.uid, before?.uid)
   t.equal((await a.tcp(addressOf.c, 9000)).body, 'c hello', 'it is reached')
   t.equal(calledBy((await again.http('10.99.0.1', 80)).body).xfcc, 'URI=spiffe://lab.test/c2', 'and calls with its own identity')
+
+  rig.network.removePod('c')
+  const another = await rig.pod('d', addressOf.c)
+  await rig.serving('d')
+  await announce(rig, web)
+  t.equal(calledBy((await another.http('10.99.0.1', 80)).body).xfcc, 'URI=spiffe://lab.test/d',
+    'finding 10: nor does one of another name inherit an identity with the address')
+  rig.forget('d')
+  await rig.settled()
+  t.match(await another.http('10.99.0.1', 80), { error: /.+/ }, 'and without one it calls as nobody')
 })
 
 void t.test('the control plane or Envoy goes and comes back', { skip }, async t => {

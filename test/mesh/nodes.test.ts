@@ -38,7 +38,8 @@ void t.test('two nodes: agents run their Envoys, services are reached, workloads
   const { workloads, proxies, envoy } = await nodes.status('two')
   const byName = Object.fromEntries(workloads.map(one => [one.name, one]))
   t.match(byName, { c: { spiffeId: 'spiffe://example.org/web', served: true }, d: { spiffeId: '' } })
-  t.match({ proxies, envoy }, { proxies: 1, envoy: { state: 'LIVE', version: '1.40.0', restarts: 0 } })
+  t.match({ proxies, envoy }, { proxies: 1, envoy: { state: 'LIVE', version: '1.40.0', restarts: 0, listenersWarming: 0, log: Array } })
+  t.ok(envoy!.listeners >= 5, `its ${envoy!.listeners} listeners: three of the workload, two of every node`)
 
   const id = await nodes.register(two, '/web', 'netns:name:d')
   await until('the second workload of the service', async () =>
@@ -60,6 +61,7 @@ void t.test('two nodes: agents run their Envoys, services are reached, workloads
 
   process.kill(envoy?.pid ?? 0, 'SIGKILL')
   await until('Envoy to be started again', async () => (await nodes.status('two')).envoy?.restarts === 1)
+  await until('the new one to answer', async () => (await nodes.status('two')).envoy?.state === 'LIVE')
   await until('the service to be reached again', called)
 })
 
@@ -68,12 +70,15 @@ void t.test('processes of the host itself call with the identity of whoever has 
   const agent = await nodes.startNode('one', { mesh: { host_processes: true } })
   nodes.network.addPod('one/b', '10.77.0.3', { redirected: false })
   await PodWorkload.start(nodes.network, 'one/b')
-  await Promise.all([nodes.register(agent, '/web', 'netns:name:b'), nodes.register(agent, '/alice', 'unix:uid:1001')])
+  await Promise.all([
+    nodes.register(agent, '/web', 'netns:name:b'), nodes.register(agent, '/alice', 'unix:uid:1001'),
+    nodes.register(agent, '/carol', 'unix:uid:1003')
+  ])
   await nodes.service('web', '10.99.0.1', ['/web'])
   // A virtual address needs a route, as any other that is not on the link.
   nodes.network.inNode('ip', 'route', 'add', '10.99.0.0/16', 'dev', 'br0')
-  for (const uid of [1001, 1002]) nodes.network.inNode(assay, 'redirect', 'apply', '-uid', String(uid))
-  const [alice, bob] = await Promise.all([1001, 1002].map(uid => PodWorkload.startOnNode(nodes.network, uid)))
+  for (const uid of [1001, 1002, 1003]) nodes.network.inNode(assay, 'redirect', 'apply', '-uid', String(uid))
+  const [alice, bob, carol] = await Promise.all([1001, 1002, 1003].map(uid => PodWorkload.startOnNode(nodes.network, uid)))
   await until('alice to reach the service', async () => (await alice!.http('10.99.0.1', 80)).body?.includes('xfcc":"URI') === true)
   const peers: (string | undefined)[] = []
   // One that could not be attested in time fails, and is tried again; none is taken for another's.
@@ -87,6 +92,18 @@ void t.test('processes of the host itself call with the identity of whoever has 
   t.not((await bob!.http('10.99.0.1', 80)).status, 200, 'a process without an entry gets nowhere')
   t.equal((await bob!.tcp('10.99.0.1', 90)).body ?? '', '', 'nor by TCP')
   t.ok(agent.log().includes('a connection has no identity: no entry matches'), 'and the agent says so')
+
+  const seen: (string | undefined)[] = []
+  for (const caller of [alice, carol, bob, alice, carol]) {
+    let reply = await caller!.http('10.99.0.1', 80, { localPort: 40_001 })
+    if (caller !== bob) {
+      await until('a call from that port', async () => reply.status === 200 ||
+        (reply = await caller!.http('10.99.0.1', 80, { localPort: 40_001 })).status === 200)
+    }
+    seen.push(reply.status === 200 ? (JSON.parse(reply.body ?? '{}') as { xfcc?: string }).xfcc?.replace(/.*\//, '') : 'nobody')
+  }
+  t.strictSame(seen, ['alice', 'carol', 'nobody', 'alice', 'carol'],
+    'finding 10: a port that is used again is no name: who calls from it next is attested anew, also by one worker')
 })
 
 void t.test('an agent that is killed, or replaced, leaves its Envoy to the next one', { skip, timeout: 120_000 }, async t => {

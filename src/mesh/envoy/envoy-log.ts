@@ -6,6 +6,11 @@ const levels = { trace: 'trace', debug: 'debug', info: 'info', warning: 'warn', 
 const mostAtOnce = 64 * 1024
 /** Without an end it is no line of a log. */
 const longestLine = 16 * 1024
+/** For who asks what it said last. */
+const mostRecent = 20
+const longestRecent = 1_000
+/** Of what was written before this process looked. */
+const recentBytes = 16 * 1024
 
 /**
  * Passes on what Envoy writes into a file. A file and not a pipe: an Envoy that outlives the agent dies of a pipe that nobody reads.
@@ -16,11 +21,15 @@ export class EnvoyLog {
   #offset = 0
   #decoder = new StringDecoder('utf8')
   #rest = ''
+  readonly #recent: string[] = []
 
   constructor (file: string, log: Logger) {
     this.#file = file
     this.#log = log
   }
+
+  /** The last lines, oldest first, without their ends; also of an Envoy that has ended since. */
+  get recent (): readonly string[] { return this.#recent }
 
   /** @returns a descriptor for a new Envoy to write to; the caller closes it. What was there before is gone. */
   begin (): number {
@@ -31,8 +40,19 @@ export class EnvoyLog {
     return fd
   }
 
-  /** What an Envoy wrote until now is left unread. */
-  skip (): void { this.#offset = this.#read(fd => fstatSync(fd).size) ?? 0 }
+  /** What an Envoy wrote until now is not passed on. */
+  skip (): void {
+    this.#offset = this.#read(fd => {
+      const { size } = fstatSync(fd)
+      const from = Math.max(0, size - recentBytes)
+      const buffer = Buffer.alloc(size - from)
+      const bytes = readSync(fd, buffer, 0, buffer.length, from)
+      // The first one may be the end of a line only, and after the last there may be none yet.
+      const lines = buffer.toString('utf8', 0, bytes).split('\n').slice(from === 0 ? 0 : 1, -1)
+      for (const line of lines) this.#keep(line)
+      return size
+    }) ?? 0
+  }
 
   /** Passes on the lines that have come since the last time. */
   pass (): void {
@@ -49,7 +69,13 @@ export class EnvoyLog {
     })
   }
 
+  #keep (line: string): void {
+    this.#recent.push(line.slice(0, longestRecent))
+    if (this.#recent.length > mostRecent) this.#recent.shift()
+  }
+
   #tell (line: string): void {
+    this.#keep(line)
     const [, level = '', text = line] = /^(\w+) (.*)$/.exec(line) ?? []
     const known = levels[level as keyof typeof levels] as (typeof levels)[keyof typeof levels] | undefined
     this.#log[known ?? 'info']({ from: 'envoy' }, known === undefined ? line : text)

@@ -1,18 +1,44 @@
 import { request } from 'node:http'
 import { z } from 'zod'
 
-const infoSchema = z.object({ state: z.string().optional(), version: z.string().optional() })
+const infoSchema = z.object({
+  state: z.string().default(''),
+  version: z.string().default(''),
+  uptime_current_epoch: z.string().regex(/^\d+(\.\d+)?s$/).default('0s')
+})
+const statsSchema = z.object({ stats: z.array(z.object({ name: z.string().optional(), value: z.unknown() })) })
 const mostBytes = 1 << 20
 const patienceMs = 1_000
 
-/** What Envoy's admin interface says of itself; `undefined` when it does not answer in time. */
-export async function readEnvoyState (
-  adminSocketPath: string, signal: AbortSignal
-): Promise<{ readonly state: string, readonly version: string } | undefined> {
+/** What Envoy's admin interface says of it. */
+export interface EnvoyState {
+  /** E.g. `LIVE`. */
+  readonly state: string
+  readonly version: string
+  readonly uptimeSeconds: number
+  /** Listeners that it serves. */
+  readonly listeners: number
+  /** Listeners that it cannot serve yet. */
+  readonly listenersWarming: number
+}
+
+/** `undefined` when it does not answer in time. */
+export async function readEnvoyState (adminSocketPath: string, signal: AbortSignal): Promise<EnvoyState | undefined> {
   try {
-    const { state = '', version = '' } = infoSchema.parse(JSON.parse(await get(adminSocketPath, '/server_info', signal)))
-    // `hash/1.40.0/Clean/RELEASE/BoringSSL`
-    return { state, version: version.split('/')[1] ?? '' }
+    const [info, stats] = await Promise.all([
+      get(adminSocketPath, '/server_info', signal).then(text => infoSchema.parse(JSON.parse(text))),
+      get(adminSocketPath, `/stats?format=json&filter=${encodeURIComponent('^listener_manager\\.total_listeners_')}`, signal)
+        .then(text => statsSchema.parse(JSON.parse(text)).stats)
+    ])
+    const count = (what: string) => Number(stats.find(({ name }) => name === `listener_manager.total_listeners_${what}`)?.value ?? 0)
+    return {
+      state: info.state,
+      // `hash/1.40.0/Clean/RELEASE/BoringSSL`
+      version: info.version.split('/')[1] ?? '',
+      uptimeSeconds: Math.floor(Number.parseFloat(info.uptime_current_epoch)),
+      listeners: count('active'),
+      listenersWarming: count('warming')
+    }
   } catch {
     return undefined
   }

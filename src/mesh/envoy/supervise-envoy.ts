@@ -30,6 +30,8 @@ export interface EnvoyStatus {
   readonly restarts: number
   readonly lastExit: string | undefined
   readonly adminSocketPath: string
+  /** What it wrote last, oldest first. */
+  readonly recentLines: readonly string[]
 }
 
 export interface SupervisedEnvoy {
@@ -101,7 +103,7 @@ export function superviseEnvoy (options: EnvoyOptions, clock: Clock, log: Logger
   }
 
   return {
-    get status () { return { pid: current?.pid, restarts, lastExit, adminSocketPath } },
+    get status () { return { pid: current?.pid, restarts, lastExit, adminSocketPath, recentLines: lines.recent } },
     async run (signal) {
       await checkEnvoy(command)
       let next = await takeOver(signal)

@@ -19,6 +19,11 @@ export function boundAt ({ addresses, netnsPath }: MeshWorkload, where: 'loopbac
   }
 }
 
+/** On the host's own loopback. @param ipv6 whether that has an address of this kind: Envoy refuses a listener that it cannot bind */
+export function boundAtHost (port: number, ipv6: boolean): BoundAt {
+  return { address: socketAddress('127.0.0.1', port), additionalAddresses: ipv6 ? [{ address: socketAddress('::1', port) }] : [] }
+}
+
 export interface BoundAt { readonly address: AddressInit, readonly additionalAddresses: readonly { readonly address: AddressInit }[] }
 
 /** Exactly one address. */

@@ -2,6 +2,7 @@ import { FilterStateValue_SharedWithUpstream as Shared, type FilterStateValueIni
 import { Config as SetFilterState } from '../../wire/generated/envoy-set-filter-state.ts'
 import type { FilterInit } from '../../wire/generated/envoy-listener.ts'
 import { extension } from './any.ts'
+import type { SpiffeId } from '../../spiffe/spiffe-id.ts'
 
 /** A connection's facts under the names by which Envoy's filters read them. */
 export const key = {
@@ -11,6 +12,7 @@ export const key = {
   destinationPool: 'assay.destination',
   namespace: 'envoy.network.upstream_bind_override.network_namespace',
   workload: 'assay.workload',
+  local: 'assay.local',
   peer: 'assay.peer',
   peerDigest: 'assay.peer.sha256'
 } as const
@@ -39,6 +41,9 @@ export function workloadState (uid: string, netnsPath: string): FilterStateValue
     }
   ]
 }
+
+/** Who is called, for spans of who reads the tunnel's stream. */
+export function localState (id: SpiffeId): FilterStateValueInit { return hashable(key.local, id) }
 
 /** Who calls, once the handshake has told: for rules, for headers and logs. */
 export function peerState (): FilterStateValueInit[] {

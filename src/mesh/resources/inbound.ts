@@ -12,11 +12,12 @@ import { hbonePort, type MeshSettings, type MeshState, type MeshWorkload } from 
 import { type Access, accessTo } from '../access.ts'
 import { boundAt } from './addresses.ts'
 import { duration, extension } from './any.ts'
-import { destinationState, key, peerState, setFilterState, workloadState } from './filter-state.ts'
+import { destinationState, key, localState, peerState, setFilterState, workloadState } from './filter-state.ts'
 import { accessLog, httpConnectionManager, originalDestination, router, setHeader, strictHttp, tcpProxy, tlsInspector } from './filters.ts'
 import { constant, inboundListener, tunnelListener } from './names.ts'
 import { denyRevoked, httpRules, networkRules } from './rules.ts'
 import { type Resource, resource } from './resource.ts'
+import { traced } from './tracing.ts'
 import { inboundTls } from './tls.ts'
 
 /** Ports that are the proxy's own in each namespace: nobody may be sent there through it. */
@@ -144,6 +145,7 @@ function toHttpWorkload (id: SpiffeId, settings: MeshSettings): FilterInit {
       }]
     },
     httpFilters: [router],
+    ...traced(settings, { source: '%DOWNSTREAM_PEER_URI_SAN%', destination: id }),
     ...accessLog(settings, { ...inboundLog(id), ...httpLog, wire: 'mtls' })
   })
 }
@@ -153,6 +155,7 @@ export function tunnelledHttpListener (settings: MeshSettings): Resource {
   return resource(Listener, constant.http, {
     name: constant.http,
     statPrefix: 'inbound_tunnelled_http',
+    trafficDirection: TrafficDirection.INBOUND,
     internalListener: {},
     listenerFilters: [originalDestination],
     filterChains: [{
@@ -169,6 +172,7 @@ export function tunnelledHttpListener (settings: MeshSettings): Resource {
           }]
         },
         httpFilters: [router],
+        ...traced(settings, { source: `%FILTER_STATE(${key.peer}:PLAIN)%`, destination: `%FILTER_STATE(${key.local}:PLAIN)%` }),
         ...accessLog(settings, { direction: 'inbound', peer: `%FILTER_STATE(${key.peer}:PLAIN)%`, ...httpLog, wire: 'hbone' })
       })]
     }]
@@ -201,7 +205,7 @@ function plaintextChain (
 
 /** What every later filter, header and log relies on. */
 function known (workload: MeshWorkload): FilterInit[] {
-  return [setFilterState(workloadState(workload.uid, workload.netnsPath), peerState())]
+  return [setFilterState([...workloadState(workload.uid, workload.netnsPath), localState(workload.id)], peerState())]
 }
 
 const httpLog = { method: '%REQ(:METHOD)%', path: '%PATH(NQ)%', code: '%RESPONSE_CODE%', traceparent: '%REQ(TRACEPARENT)%' }

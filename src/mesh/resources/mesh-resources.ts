@@ -10,6 +10,7 @@ import { inboundListeners, tunnelledHttpListener } from './inbound.ts'
 import { constant } from './names.ts'
 import { hostListeners, outboundListeners } from './outbound.ts'
 import { type Resource, resource } from './resource.ts'
+import { tracingClusters } from './tracing.ts'
 
 export const listenerType = typeUrlOf(Listener)
 export const clusterType = typeUrlOf(Cluster)
@@ -23,7 +24,7 @@ export type MeshResources = ReadonlyMap<string, ReadonlyMap<string, Resource>>
  * A workload whose addresses are not known yet has no listener: no rule could say which tunnels may end at it.
  */
 export function openMeshResources (settings: MeshSettings): (state: MeshState) => MeshResources {
-  const clusters = constantClusters(settings)
+  const clusters = [...constantClusters(settings), ...tracingClusters(settings)]
   const listeners = [originateListener(), tunnelledHttpListener(settings)]
   let last: MeshState | undefined
   let ofHost: readonly Resource[] = []

@@ -39,5 +39,7 @@ export const constant = {
   /** Gives each connection that comes here a tunnel. */
   originate: 'connect-originate',
   /** Reads the HTTP of a tunnel's stream. */
-  http: 'inbound-http'
+  http: 'inbound-http',
+  /** Takes spans. */
+  spans: 'spans'
 } as const

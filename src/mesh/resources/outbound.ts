@@ -1,15 +1,17 @@
+import type { SpiffeId } from '../../spiffe/spiffe-id.ts'
 import { type FilterChainInit, type FilterInit, Listener } from '../../wire/generated/envoy-listener.ts'
 import { TrafficDirection } from '../../wire/generated/envoy-core.ts'
 import { PreviousHostsPredicate } from '../../wire/generated/envoy-previous-hosts.ts'
 import type { FilterStateValueInit } from '../../wire/generated/envoy-filter-state-value.ts'
 import type { RetryPolicyInit } from '../../wire/generated/envoy-route.ts'
 import type { MeshEndpoint, MeshPort, MeshService, MeshSettings, MeshState, MeshWorkload } from '../mesh-state.ts'
-import { boundAt, type BoundAt, only, socketAddress } from './addresses.ts'
+import { boundAt, type BoundAt, boundAtHost, only } from './addresses.ts'
 import { duration, extension } from './any.ts'
 import { expectedPeersState, identityState, setFilterState, workloadState } from './filter-state.ts'
 import { accessLog, httpConnectionManager, originalDestination, router, strictHttp, tcpProxy } from './filters.ts'
 import { constant, hostListener, localHostListener, localListener, outboundListener, serviceCluster } from './names.ts'
 import { type Resource, resource } from './resource.ts'
+import { traced } from './tracing.ts'
 
 /** Where connections begin, and whose they are. */
 interface Source {
@@ -18,6 +20,8 @@ interface Source {
   localListener (service: MeshService, port: MeshPort): string
   /** Gives the name of the secret: a SPIFFE ID, or a format that names each connection. */
   readonly secretName: string
+  /** `undefined`: it differs from connection to connection. */
+  readonly id: SpiffeId | undefined
   boundAt (port: number): BoundAt
   /** Of connections that leave as they came. */
   readonly namespace: readonly FilterStateValueInit[]
@@ -32,6 +36,7 @@ export function outboundListeners (workload: MeshWorkload, state: MeshState, set
     listener: outboundListener(workload),
     localListener: (service, port) => localListener(workload, service, port),
     secretName: workload.id,
+    id: workload.id,
     boundAt: port => boundAt(workload, 'loopback', port),
     namespace: workloadState(workload.uid, workload.netnsPath)
   }, state, settings)
@@ -45,7 +50,8 @@ export function hostListeners (state: MeshState, settings: MeshSettings): Resour
     listener: hostListener,
     localListener: localHostListener,
     secretName: connectionName,
-    boundAt: port => ({ address: socketAddress('127.0.0.1', port), additionalAddresses: [] }),
+    id: undefined,
+    boundAt: port => boundAtHost(port, settings.hostIpv6 ?? false),
     namespace: []
   }, state, settings)
 }
@@ -104,6 +110,7 @@ function toService (source: Source, service: MeshService, port: MeshPort, settin
       }]
     },
     httpFilters: [router],
+    ...traced(settings, { source: source.id, destination: service.spiffeIds.join(',') }),
     ...accessLog(settings, {
       direction: 'outbound', source: source.secretName, service: service.name, destination: '%UPSTREAM_HOST%', method: '%REQ(:METHOD)%',
       path: '%PATH(NQ)%', authority: '%REQ(:AUTHORITY)%', code: '%RESPONSE_CODE%', traceparent: '%REQ(TRACEPARENT)%',

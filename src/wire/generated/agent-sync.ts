@@ -68,6 +68,10 @@ export interface Envoy {
   readonly adminSocket: string
   readonly state: string
   readonly version: string
+  readonly uptimeSeconds: bigint
+  readonly listeners: number
+  readonly listenersWarming: number
+  readonly log: ReadonlyArray<string>
 }
 export interface EnvoyInit {
   readonly pid?: number | undefined
@@ -76,6 +80,10 @@ export interface EnvoyInit {
   readonly adminSocket?: string | undefined
   readonly state?: string | undefined
   readonly version?: string | undefined
+  readonly uptimeSeconds?: bigint | number | undefined
+  readonly listeners?: number | undefined
+  readonly listenersWarming?: number | undefined
+  readonly log?: ReadonlyArray<string> | undefined
 }
 export const Envoy: MessageType<Envoy, EnvoyInit> = new MessageType('assay.agent.v1.Envoy', () => [
   field(1, 'pid', 'uint32'),
@@ -83,7 +91,11 @@ export const Envoy: MessageType<Envoy, EnvoyInit> = new MessageType('assay.agent
   field(3, 'lastExit', 'string'),
   field(4, 'adminSocket', 'string'),
   field(5, 'state', 'string'),
-  field(6, 'version', 'string')
+  field(6, 'version', 'string'),
+  field(7, 'uptimeSeconds', 'uint64'),
+  field(8, 'listeners', 'uint32'),
+  field(9, 'listenersWarming', 'uint32'),
+  repeated(10, 'log', 'string')
 ])
 
 export type GetMeshStatusRequest = Record<never, never>

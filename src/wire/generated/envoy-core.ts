@@ -18,6 +18,12 @@ export const ApiVersion = {
   V3: 2
 } as const
 
+export const FractionalPercent_DenominatorType = {
+  HUNDRED: 0,
+  TEN_THOUSAND: 1,
+  MILLION: 2
+} as const
+
 export const HeaderValueOption_HeaderAppendAction = {
   APPEND_IF_EXISTS_OR_ADD: 0,
   ADD_IF_ABSENT: 1,
@@ -350,6 +356,19 @@ export interface FilterStateMatcherInit {
 export const FilterStateMatcher: MessageType<FilterStateMatcher, FilterStateMatcherInit> = new MessageType('envoy.type.matcher.v3.FilterStateMatcher', () => [
   field(1, 'key', 'string'),
   oneof('matcher', 2, 'stringMatch', StringMatcher)
+])
+
+export interface FractionalPercent {
+  readonly numerator: number
+  readonly denominator: number
+}
+export interface FractionalPercentInit {
+  readonly numerator?: number | undefined
+  readonly denominator?: number | undefined
+}
+export const FractionalPercent: MessageType<FractionalPercent, FractionalPercentInit> = new MessageType('envoy.type.v3.FractionalPercent', () => [
+  field(1, 'numerator', 'uint32'),
+  field(2, 'denominator', { name: 'envoy.type.v3.FractionalPercent.DenominatorType', enum: FractionalPercent_DenominatorType })
 ])
 
 export interface GrpcService {

@@ -3,6 +3,7 @@ import { MessageType, field, oneof, repeated } from '../message-type.ts'
 import { AccessLog, type AccessLogInit } from './envoy-access-log.ts'
 import { Http2ProtocolOptions, type Http2ProtocolOptionsInit, HttpProtocolOptions, type HttpProtocolOptionsInit } from './envoy-core.ts'
 import { RouteConfiguration, type RouteConfigurationInit } from './envoy-route.ts'
+import { CustomTag, type CustomTagInit, Tracing_Http, type Tracing_HttpInit } from './envoy-trace.ts'
 import { Any, type AnyInit, BoolValue, type BoolValueInit, Duration, type DurationInit } from './well-known.ts'
 
 export const HttpConnectionManager_CodecType = {
@@ -33,6 +34,7 @@ export interface HttpConnectionManager {
   readonly statPrefix: string
   readonly routeConfig: RouteConfiguration | undefined
   readonly httpFilters: ReadonlyArray<HttpFilter>
+  readonly tracing: HttpConnectionManager_Tracing | undefined
   readonly commonHttpProtocolOptions: HttpProtocolOptions | undefined
   readonly http2ProtocolOptions: Http2ProtocolOptions | undefined
   readonly serverName: string
@@ -51,6 +53,7 @@ export interface HttpConnectionManagerInit {
   readonly statPrefix?: string | undefined
   readonly routeConfig?: RouteConfigurationInit | undefined
   readonly httpFilters?: ReadonlyArray<HttpFilterInit> | undefined
+  readonly tracing?: HttpConnectionManager_TracingInit | undefined
   readonly commonHttpProtocolOptions?: HttpProtocolOptionsInit | undefined
   readonly http2ProtocolOptions?: Http2ProtocolOptionsInit | undefined
   readonly serverName?: string | undefined
@@ -69,6 +72,7 @@ export const HttpConnectionManager: MessageType<HttpConnectionManager, HttpConne
   field(2, 'statPrefix', 'string'),
   oneof('routeSpecifier', 4, 'routeConfig', RouteConfiguration),
   repeated(5, 'httpFilters', HttpFilter),
+  field(7, 'tracing', HttpConnectionManager_Tracing),
   field(35, 'commonHttpProtocolOptions', HttpProtocolOptions),
   field(9, 'http2ProtocolOptions', Http2ProtocolOptions),
   field(10, 'serverName', 'string'),
@@ -91,6 +95,19 @@ export interface HttpConnectionManager_SetCurrentClientCertDetailsInit {
 }
 export const HttpConnectionManager_SetCurrentClientCertDetails: MessageType<HttpConnectionManager_SetCurrentClientCertDetails, HttpConnectionManager_SetCurrentClientCertDetailsInit> = new MessageType('envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.SetCurrentClientCertDetails', () => [
   field(5, 'uri', 'bool')
+])
+
+export interface HttpConnectionManager_Tracing {
+  readonly customTags: ReadonlyArray<CustomTag>
+  readonly provider: Tracing_Http | undefined
+}
+export interface HttpConnectionManager_TracingInit {
+  readonly customTags?: ReadonlyArray<CustomTagInit> | undefined
+  readonly provider?: Tracing_HttpInit | undefined
+}
+export const HttpConnectionManager_Tracing: MessageType<HttpConnectionManager_Tracing, HttpConnectionManager_TracingInit> = new MessageType('envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.Tracing', () => [
+  repeated(8, 'customTags', CustomTag),
+  field(9, 'provider', Tracing_Http)
 ])
 
 export interface HttpConnectionManager_UpgradeConfig {
