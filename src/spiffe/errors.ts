@@ -34,6 +34,8 @@ export const errorCatalogue = {
   // Policies
   policy_malformed: { status: 'INVALID_ARGUMENT', retry: false, next: 'correct what is named; see docs/policies.md' },
   policy_unsupported: { status: 'INVALID_ARGUMENT', retry: false, next: 'say it another way; docs/policies.md: what each engine can do' },
+  policy_conflict: { status: 'ABORTED', retry: false, next: 'see what is active with `assay policy show`, then apply again on top of it' },
+  policy_version_not_found: { status: 'NOT_FOUND', retry: false, next: 'list versions with `assay policy history`' },
   // Documents and addresses
   json_malformed: { status: 'INVALID_ARGUMENT', retry: false, next: 'send one JSON text (RFC 8259) in which no name is repeated' },
   endpoint_malformed: { status: 'INVALID_ARGUMENT', retry: false, next: 'write unix:///absolute/path or tcp://<IP address>:<port>' },
