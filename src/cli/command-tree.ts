@@ -129,6 +129,27 @@ export const commandTree: CommandGroup = {
         }
       }
     },
+    policy: {
+      summary: 'Policies: who may do what, in versions that reach every agent as a whole',
+      commands: {
+        apply: {
+          summary: 'Make documents the active policies',
+          load: async () => (await import('./policy/policy-apply.ts')).policyApply
+        },
+        show: {
+          summary: 'Show the active policies, or an older version',
+          load: async () => (await import('./policy/policy-show.ts')).policyShow
+        },
+        history: {
+          summary: 'List the versions of the policies',
+          load: async () => (await import('./policy/policy-history.ts')).policyHistory
+        },
+        rollback: {
+          summary: 'Go back to an older version of the policies',
+          load: async () => (await import('./policy/policy-rollback.ts')).policyRollback
+        }
+      }
+    },
     bundle: {
       summary: 'Bundles: the public keys of this and of federated trust domains',
       commands: {

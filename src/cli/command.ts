@@ -11,13 +11,15 @@ export interface Call<F extends Flags> {
   readonly flags: FlagValues<F>
   /** The argument that is no flag; always there when the command names one that is not optional. */
   readonly argument: string
+  /** All arguments that are no flags; more than one where the command takes many. */
+  readonly arguments: readonly string[]
   readonly terminal: Terminal
 }
 
 export interface Command<F extends Flags = Flags> {
   readonly flags: F
-  /** The one argument that is no flag, e.g. `FILE`. */
-  readonly argument?: { readonly name: string, readonly optional?: boolean, readonly choices?: readonly string[] }
+  /** The one argument that is no flag, e.g. `FILE`; or the first of `many`, e.g. `FILE...`. */
+  readonly argument?: { readonly name: string, readonly optional?: boolean, readonly many?: boolean, readonly choices?: readonly string[] }
   /** What the summary leaves unsaid; whole sentences. */
   readonly details?: string
   /** At least one; each begins with `assay`. */

@@ -6,6 +6,7 @@ import type { Flag, Flags } from './flag.ts'
 export interface ParsedFlags {
   readonly values: Readonly<Record<string, unknown>>
   readonly argument: string | undefined
+  readonly arguments: readonly string[]
 }
 
 /** Whether the words ask for help: one of them, before any `--`, is `-h`, `-help` or `--help`. */
@@ -44,8 +45,8 @@ export function parseFlags ({ flags, argument }: Command, words: readonly string
   const [first, ...others] = rest
   if (argument === undefined && first !== undefined) throw usage(`unexpected argument ${JSON.stringify(first)}`)
   if (argument !== undefined && first === undefined && argument.optional !== true) throw usage(`${argument.name} is missing`)
-  if (others[0] !== undefined) throw usage(`unexpected argument ${JSON.stringify(others[0])}`)
-  return { values, argument: first }
+  if (others[0] !== undefined && argument?.many !== true) throw usage(`unexpected argument ${JSON.stringify(others[0])}`)
+  return { values, argument: first, arguments: rest }
 }
 
 /** A refusal of the way a command was called. */

@@ -15,7 +15,7 @@ export interface Refusal {
 
 /** Input that the user must correct before anything can be tried. */
 const unusableInput: ReadonlySet<string> = new Set<ErrorCode>([
-  'usage_invalid', 'file_unusable', 'config_invalid', 'endpoint_malformed', 'backup_malformed'
+  'usage_invalid', 'file_unusable', 'config_invalid', 'endpoint_malformed', 'backup_malformed', 'policy_malformed'
 ])
 const transientStatuses: ReadonlySet<string> = new Set(['UNAVAILABLE', 'DEADLINE_EXCEEDED', 'RESOURCE_EXHAUSTED', 'ABORTED'])
 

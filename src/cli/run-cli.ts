@@ -31,8 +31,8 @@ export async function runCli (root: CommandGroup, words: readonly string[], term
       terminal.out(formatCommandHelp(path, found.node.summary, command))
       return 0
     }
-    const { values, argument } = parseFlags(command, found.rest)
-    return await command.run({ flags: values, argument: argument ?? '', terminal })
+    const { values, argument = '', arguments: all } = parseFlags(command, found.rest)
+    return await command.run({ flags: values, argument, arguments: all, terminal })
   } catch (error) {
     if (terminal.signal.aborted) return 130
     return tellFailure(terminal, error, wantsJson(words) ? 'json' : 'pretty', path)
