@@ -67,19 +67,17 @@ export class PolicyIndex {
 
   /** Shows what was taken. @returns whether agents must be told */
   show (): boolean {
-    const changed = this.#changed || [...this.#lists.values()].some(list => list.changed)
+    let changed = this.#changed
+    const selected = new Map([...this.#lists.values()].map(list => {
+      const before = this.#state.selected.get(list.key)
+      const same = before !== undefined && (!list.changed || hasAll(before, list.counts))
+      list.changed = false
+      changed ||= !same
+      return [list.key, same ? before : new Set(list.counts.keys())]
+    }))
     if (!changed) return false
-    const { active, selected } = this.#state
     this.#changed = false
-    this.#state = {
-      active,
-      selected: new Map([...this.#lists.values()].map(list => {
-        const before = selected.get(list.key)
-        const same = before !== undefined && (!list.changed || hasAll(before, list.counts))
-        list.changed = false
-        return [list.key, same ? before : new Set(list.counts.keys())]
-      }))
-    }
+    this.#state = { active: this.#state.active, selected }
     return true
   }
 }

@@ -103,7 +103,12 @@ async function readRequests (stream: AsyncIterator<SyncRequest>, { id, feed, rep
 function readServed (message: ServedPolicies | undefined) {
   if (message === undefined) return undefined
   const { version, revision, refusal } = message
-  return { version: Number(version), revision, refusal: refusal.slice(0, longestRefusal).toWellFormed().replaceAll('\0', ' ') }
+  // What an agent says must fit a column.
+  return {
+    version: Math.min(Number(version), Number.MAX_SAFE_INTEGER),
+    revision,
+    refusal: refusal.slice(0, longestRefusal).toWellFormed().replaceAll('\0', ' ')
+  }
 }
 
 /** @throws {SpiffeError} `agent_not_attested`, `agent_banned`: the stream ends with the agent's right to it */
