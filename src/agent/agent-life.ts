@@ -16,6 +16,7 @@ import { followServer } from './follow-server.ts'
 import { joinTrustDomain } from './join.ts'
 import type { JwtCache } from './jwt-cache.ts'
 import type { NodeIdentities } from './node-identities.ts'
+import type { NodePolicies } from './node-policies.ts'
 import type { NodeMesh } from './node-services.ts'
 import type { Revocations } from './revocations.ts'
 import type { ServerClient } from './server-client.ts'
@@ -27,6 +28,7 @@ export interface AgentLifeOptions {
   readonly attestor: NodeAttestor
   readonly identities: NodeIdentities
   readonly revocations: Revocations
+  readonly policies: NodePolicies
   readonly svids: SvidCache
   readonly jwts: JwtCache
   /** `undefined`: this node has nothing to do with services. */
@@ -83,6 +85,7 @@ export class AgentLife {
     identities.setBundles(bundle, new Map(federated.map(bundle => [bundle.trustDomain, bundle])))
     identities.setEntries(entries)
     if (cache.mesh !== undefined) this.#options.mesh?.services.restore(cache.mesh.services, cache.mesh.endpoints)
+    if (cache.policies !== undefined) this.#options.policies.restore(cache.policies)
     this.#cache = cache
     const facts = { entries: entries.size, svids: restored, heardAt: cache.heardAt.toISOString() }
     log.info(facts, 'serving what was kept, until a server answers')
@@ -136,7 +139,7 @@ export class AgentLife {
   }
 
   async #keepInStep (svid: AgentSvid, signal: AbortSignal): Promise<void> {
-    const { config, identities, revocations, jwts, mesh, client, onRenewed, onSynced, clock, log, random } = this.#options
+    const { config, identities, revocations, policies, jwts, mesh, client, onRenewed, onSynced, clock, log, random } = this.#options
     const keeper = this.#keeper(svid)
     const heard = () => {
       this.#trouble = undefined
@@ -161,6 +164,7 @@ export class AgentLife {
         identities,
         mesh,
         revocations,
+        policies,
         trustDomain: config.trustDomain,
         intervalMs: config.syncIntervalSeconds * 1000,
         cursor: this.#cache?.cursor,
@@ -194,7 +198,7 @@ export class AgentLife {
   }
 
   #keeper (svid: AgentSvid): CacheKeeper | undefined {
-    const { config, cacheFile, identities, revocations, svids, mesh, clock, log } = this.#options
+    const { config, cacheFile, identities, revocations, policies, svids, mesh, clock, log } = this.#options
     if (cacheFile === undefined) return undefined
     return new CacheKeeper({
       file: cacheFile,
@@ -202,6 +206,7 @@ export class AgentLife {
       revocations,
       svids,
       services: mesh?.services,
+      policies,
       agentId: svid.id,
       keepKeys: config.keepWorkloadKeys,
       maxAgeMs: config.offlineMaxAgeSeconds * 1000,

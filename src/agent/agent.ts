@@ -11,6 +11,7 @@ import { runTasks } from '../runtime/tasks.ts'
 import { Watchable } from '../runtime/watchable.ts'
 import { SpiffeError } from '../spiffe/errors.ts'
 import { openAgentBroker } from './agent-broker.ts'
+import { foreignKinds } from '../authz/policy/foreign-kinds.ts'
 import { agentCatalog, type AgentPlugins } from './agent-catalog.ts'
 import type { AgentConfig } from './agent-config.ts'
 import { openAgentAdmin } from './agent-admin.ts'
@@ -25,6 +26,7 @@ import { attestByPid, findByNamespace } from './follow-workload.ts'
 import { askForHandover, handoverPath, openHandover } from './handover.ts'
 import { identitySource } from './identity-source.ts'
 import { readJoinToken } from './join.ts'
+import { NodePolicies } from './node-policies.ts'
 import type { NodeMesh } from './node-services.ts'
 import { JwtCache } from './jwt-cache.ts'
 import { NodeIdentities } from './node-identities.ts'
@@ -41,6 +43,8 @@ export interface RunAgentOptions {
   readonly random?: () => number
   /** Of a node that calls services, or is called. */
   readonly mesh?: NodeMesh | undefined
+  /** Of somebody who wants to watch them. */
+  readonly policies?: NodePolicies | undefined
   /** Called once the socket accepts connections and the agent has its identity. */
   readonly onReady?: (ready: { readonly socketPath: string }) => void
 }
@@ -67,6 +71,7 @@ export async function runAgent (config: AgentConfig, signal: AbortSignal, option
   const svids = new SvidCache({ keyType: config.workloadKeyType, maxIdle: config.x509SvidCacheMaxSize, random }, clock, log)
   const identities = new NodeIdentities(stored?.bundle ?? { trustDomain, x509Authorities: [], jwtAuthorities: [] }, svids, clock)
   const revocations = new Revocations()
+  const policies = options.policies ?? new NodePolicies({ trustDomain, foreign: foreignKinds }, log)
   const jwts = new JwtCache(config.jwtSvidCacheMaxSize, clock)
   const client = scope.use(new ServerClient({
     addresses: config.serverAddresses,
@@ -80,6 +85,7 @@ export async function runAgent (config: AgentConfig, signal: AbortSignal, option
     log
   }))
   const metrics = createMetrics({ prefix: 'assay_agent' })
+  metrics.gauge({ name: 'policy_version', help: 'Version of the policies that are served; 0: none' }).collect(() => policies.report.version)
   const counters = agentMetrics(metrics, { identities, svids })
   const cacheFile = cacheFileOf(config, plugins)
   const ownIdentity = new Watchable<TlsIdentity | undefined>(undefined)
@@ -91,6 +97,7 @@ export async function runAgent (config: AgentConfig, signal: AbortSignal, option
     attestor: plugins.only('NodeAttestor'),
     identities,
     revocations,
+    policies,
     svids,
     jwts,
     client,

@@ -13,6 +13,7 @@ import type { SyncRequestInit } from '../wire/generated/agent-sync.ts'
 import { endsAgent } from './ends-agent.ts'
 import { EntryIndex } from './entry-index.ts'
 import { Mailbox } from './mailbox.ts'
+import type { NodePolicies } from './node-policies.ts'
 import type { NodeMesh } from './node-services.ts'
 import { ownBundleOf } from './own-bundle.ts'
 import { PushedState, type PushedStep } from './pushed-state.ts'
@@ -27,6 +28,7 @@ export interface FollowDeps extends Omit<SyncDeps, 'client'> {
   /** `undefined`: this node has nothing to do with services. */
   readonly mesh?: NodeMesh | undefined
   readonly revocations: Revocations
+  readonly policies: NodePolicies
   /** Up to where the agent knew everything when it started. */
   readonly cursor?: LogPlace | undefined
   /** After each step that was taken over. */
@@ -65,8 +67,9 @@ export async function followServer (deps: FollowDeps, signal: AbortSignal): Prom
       if (told) retryMs = firstRetryMs
       if (error instanceof RpcError && error.status === 'UNIMPLEMENTED') {
         log.info({ everyMs: deps.intervalMs }, 'the server does not push changes: polling')
-        // Such a server knows no services.
+        // Such a server knows no services, and nothing of policies.
         deps.mesh?.services.take({ ...nothingOfServices, snapshot: true })
+        deps.policies.presumeNone()
         await runSync({ ...deps, onSynced: onceThen(() => tellVersion(deps, signal), deps.onSynced) }, signal, pollsBetweenTries)
         place.cursor = undefined
         continue
@@ -114,12 +117,12 @@ function onceThen (first: () => Promise<void>, always: () => void): () => void {
 async function followOnce (
   deps: FollowDeps, place: { cursor: LogPlace | undefined }, onTold: () => void, signal: AbortSignal
 ): Promise<void> {
-  const { client, identities, agentId, mesh, log } = deps
+  const { client, identities, agentId, mesh, policies, log } = deps
   const requests = new Mailbox<SyncRequestInit>()
-  // Without the entries and services of that time, what changed since is worth nothing.
-  const knows = identities.synced && mesh?.services.synced !== false
+  // Without the entries, services and policies of that time, what changed since is worth nothing.
+  const knows = identities.synced && mesh?.services.synced !== false && policies.synced
   const resume = place.cursor === undefined || !knows ? {} : { resume: encodeCursor(place.cursor) }
-  requests.put({ agentVersion: version, mesh: mesh !== undefined, ...resume })
+  requests.put({ agentVersion: version, mesh: mesh !== undefined, policies: policies.report, ...resume })
   const state = new PushedState(agentId, log)
   const applied = { cursor: undefined as LogPlace | undefined, revision: 0 }
   const over = new AbortController()
@@ -133,6 +136,8 @@ async function followOnce (
           if (step === undefined) return
           await takeOver(step, deps)
           mesh?.services.take(step.mesh)
+          if (step.policies !== undefined) policies.take(step.policies)
+          else if (step.snapshot) policies.presumeNone()
           place.cursor = applied.cursor = step.cursor
           applied.revision = identities.revision
           deps.onSynced()
@@ -154,7 +159,7 @@ async function followOnce (
  * the proxy refused is not served.
  */
 async function acknowledge (
-  requests: Mailbox<SyncRequestInit>, { identities, mesh }: Pick<FollowDeps, 'identities' | 'mesh'>,
+  requests: Mailbox<SyncRequestInit>, { identities, mesh, policies }: Pick<FollowDeps, 'identities' | 'mesh' | 'policies'>,
   applied: { readonly cursor: LogPlace | undefined, readonly revision: number }, signal: AbortSignal
 ): Promise<void> {
   let last = ''
@@ -165,7 +170,7 @@ async function acknowledge (
     const refused = mesh?.proxy?.refusedIds ?? new Set()
     const unproxied = refused.size === 0 ? [] : [...identities.entries.values()].filter(entry => refused.has(entry.spiffeId))
     const unserved = new Set([...identities.unservedEntryIds, ...unproxied.map(({ id }) => id)])
-    const request = { acknowledged: encodeCursor(cursor), unservedEntryIds: [...unserved] }
+    const request = { acknowledged: encodeCursor(cursor), unservedEntryIds: [...unserved], policies: policies.report }
     const text = JSON.stringify(request)
     if (text !== last) requests.put(request)
     last = text

@@ -11,8 +11,10 @@ import { decodeCursor, type LogPlace } from '../wire/cursor-codec.ts'
 import type { SyncResponse } from '../wire/generated/agent-sync.ts'
 import { decodeEndpoint, decodeService } from '../wire/service-codec.ts'
 import type { ServicesStep } from './node-services.ts'
+import type { PolicyPush } from './node-policies.ts'
 import { usableBundle } from './own-bundle.ts'
 import { readEntry } from './read-entry.ts'
+import { PushedPolicyParts } from './read-policy-push.ts'
 import { PushedRevocations } from './read-revocations.ts'
 import type { RevocationChange } from './revocations.ts'
 
@@ -28,6 +30,8 @@ export interface PushedStep {
   readonly mesh: ServicesStep
   /** `undefined`: as before. */
   readonly revocations: RevocationChange | undefined
+  /** `undefined`: as before; in a snapshot, of a server that knows no policies. */
+  readonly policies: PolicyPush | undefined
 }
 
 /**
@@ -47,6 +51,7 @@ export class PushedState {
   #endpoints = new Map<string, ServiceEndpoint>()
   #removedEndpoints = new Set<string>()
   #revocations = new PushedRevocations()
+  #policies = new PushedPolicyParts()
 
   constructor (agentId: SpiffeId, log: Logger) {
     this.#agentId = agentId
@@ -72,6 +77,7 @@ export class PushedState {
     for (const trustDomain of message.removedTrustDomains) this.#removedDomains.add(trustDomain)
     this.#takeServices(message)
     if (message.revocations !== undefined) this.#revocations.add(message.revocations)
+    if (message.policies !== undefined) this.#policies.add(message.policies)
     if (message.more) return undefined
     const step = {
       cursor,
@@ -87,7 +93,8 @@ export class PushedState {
         endpoints: this.#endpoints,
         removedEndpointIds: this.#removedEndpoints
       },
-      revocations: this.#revocations.end(this.#snapshot)
+      revocations: this.#revocations.end(this.#snapshot),
+      policies: this.#policies.end()
     }
     this.#begin(false)
     return step
@@ -134,5 +141,6 @@ export class PushedState {
     this.#endpoints = new Map()
     this.#removedEndpoints = new Set()
     this.#revocations = new PushedRevocations()
+    this.#policies = new PushedPolicyParts()
   }
 }

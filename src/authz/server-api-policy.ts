@@ -36,6 +36,7 @@ export const serverApiPolicy: ReadonlyMap<string, readonly CallerClass[]> = new 
   ...rows('/assay.server.v1.ServiceRegistry', operator, ['BatchCreateService', 'BatchUpdateService', 'BatchDeleteService', 'ListServices',
     'GetService']),
   ...rows('/assay.server.revocation.v1.Revocation', operator, ['Revoke', 'ListRevocations', 'LiftRevocation']),
+  ...rows('/assay.server.policy.v1.Policy', operator, ['ApplyPolicies', 'GetPolicies', 'ListPolicyVersions', 'RollbackPolicies']),
   ...rows('/grpc.health.v1.Health', local, ['Check', 'List', 'Watch']),
   ...rows('/grpc.reflection.v1.ServerReflection', local, ['ServerReflectionInfo']),
   ...rows('/grpc.reflection.v1alpha.ServerReflection', local, ['ServerReflectionInfo'])

@@ -142,6 +142,39 @@ export const commandTree: CommandGroup = {
         }
       }
     },
+    policy: {
+      summary: 'Policies: who may do what, in versions that reach every agent as a whole',
+      commands: {
+        test: {
+          summary: 'Run the tests that stand beside policies',
+          load: async () => (await import('./policy/policy-test.ts')).policyTest
+        },
+        lint: {
+          summary: 'Find rules that never decide, or let in more than they seem to',
+          load: async () => (await import('./policy/policy-lint.ts')).policyLint
+        },
+        diff: {
+          summary: 'List whose answers another policy set would change, by recorded requests',
+          load: async () => (await import('./policy/policy-diff.ts')).policyDiff
+        },
+        apply: {
+          summary: 'Make documents the active policies',
+          load: async () => (await import('./policy/policy-apply.ts')).policyApply
+        },
+        show: {
+          summary: 'Show the active policies, or an older version',
+          load: async () => (await import('./policy/policy-show.ts')).policyShow
+        },
+        history: {
+          summary: 'List the versions of the policies',
+          load: async () => (await import('./policy/policy-history.ts')).policyHistory
+        },
+        rollback: {
+          summary: 'Go back to an older version of the policies',
+          load: async () => (await import('./policy/policy-rollback.ts')).policyRollback
+        }
+      }
+    },
     bundle: {
       summary: 'Bundles: the public keys of this and of federated trust domains',
       commands: {
@@ -384,23 +417,6 @@ export const commandTree: CommandGroup = {
         remove: {
           summary: 'Take the rules away again',
           load: async () => (await import('./redirect/redirect-remove.ts')).redirectRemove
-        }
-      }
-    },
-    policy: {
-      summary: 'Policies: who may do what; test, check and compare them before they decide',
-      commands: {
-        test: {
-          summary: 'Run the tests that stand beside policies',
-          load: async () => (await import('./policy/policy-test.ts')).policyTest
-        },
-        lint: {
-          summary: 'Find rules that never decide, or let in more than they seem to',
-          load: async () => (await import('./policy/policy-lint.ts')).policyLint
-        },
-        diff: {
-          summary: 'List whose answers another policy set would change, by recorded requests',
-          load: async () => (await import('./policy/policy-diff.ts')).policyDiff
         }
       }
     },

@@ -5,6 +5,8 @@ import type { ServiceGuard } from '../storage/service-store.ts'
 import type { Agent } from '../spiffe/agent.ts'
 import type { Bundle } from '../spiffe/bundle.ts'
 import type { Entry, EntryDraft } from '../spiffe/entry.ts'
+import type { PolicyVersionDraft } from '../spiffe/policy-version.ts'
+import type { PolicyOutcome } from '../storage/policy-store.ts'
 import type { SpiffeError } from '../spiffe/errors.ts'
 import type { Service, ServiceDraft } from '../spiffe/service.ts'
 import type { SpiffeId } from '../spiffe/spiffe-id.ts'
@@ -16,8 +18,8 @@ export interface Follows {
 }
 
 /**
- * All changes to entries, agents, federated bundles and services: stored, then followed from the log, so that whoever gets an answer finds
- * the change in this replica's memory. Nothing else writes them.
+ * All changes to entries, agents, federated bundles, services and policies: stored, then followed from the log, so that whoever
+ * gets an answer finds the change in this replica's memory. Nothing else writes them.
  */
 export class Registrations {
   readonly #store: Stores
@@ -91,6 +93,11 @@ export class Registrations {
 
   deleteServices (ids: readonly string[], guard?: ServiceGuard): Promise<ReadonlyArray<Service | SpiffeError>> {
     return this.#shown(this.#store.services.deleteMany(ids, guard))
+  }
+
+  /** @throws {SpiffeError} `policy_conflict` */
+  applyPolicies (draft: PolicyVersionDraft, replaces: number): Promise<PolicyOutcome> {
+    return this.#shown(this.#store.policies.apply(draft, replaces))
   }
 
   /** What is stored counts: an answer does not turn into a failure because the database cannot be read a moment later. */

@@ -38,6 +38,7 @@ export class Registry {
 
   get (id: string): Entry | undefined { return this.#byId.get(id) }
   ids (): Iterable<string> { return this.#byId.keys() }
+  all (): Iterable<Entry> { return this.#byId.values() }
   agentIds (): Iterable<SpiffeId> { return this.#aliases.agentIds }
 
   /** Takes a change over. @returns whom it touches, among the agents that are there before or after it */

@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import { foreignKinds } from '../authz/policy/foreign-kinds.ts'
 import { startPlugins } from '../plugins/catalog.ts'
 import { healthService } from '../rpc/health.ts'
 import { bind, openRpcServer, type BoundService } from '../rpc/server.ts'
@@ -16,6 +17,7 @@ import type { Datastore } from '../storage/datastore.ts'
 import { openDatastore } from '../storage/open-datastore.ts'
 import { agentSyncService } from '../wire/generated/agent-sync.ts'
 import { clusterService, serviceRegistryService } from '../wire/generated/cluster.ts'
+import { policyService } from '../wire/generated/policy.ts'
 import { revocationService } from '../wire/generated/revocation.ts'
 import { agentService } from '../wire/generated/server-agent.ts'
 import { bundleService } from '../wire/generated/server-bundle.ts'
@@ -30,6 +32,7 @@ import { clusterHandlers } from './api/cluster-handlers.ts'
 import { entryHandlers } from './api/entry-handlers.ts'
 import { createLimits } from './api/limits.ts'
 import { localAuthorityHandlers } from './api/local-authority-handlers.ts'
+import { policyHandlers } from './api/policy-handlers.ts'
 import { serviceHandlers } from './api/service-handlers.ts'
 import { revocationHandlers } from './api/revocation-handlers.ts'
 import { svidHandlers } from './api/svid-handlers.ts'
@@ -200,6 +203,7 @@ function bindServices (config: ServerConfig, deps: ServiceDeps): BoundService[] 
     bind(localAuthorityService, localAuthorityHandlers({ authorities })),
     bind(agentSyncService, agentSyncHandlers({ replica, feeds, progress, reports, registrations, authorizer })),
     bind(serviceRegistryService, serviceHandlers({ trustDomain, services: store.services, registrations, replica, authorizer })),
+    bind(policyService, policyHandlers({ trustDomain, policies: store.policies, registrations, foreign: foreignKinds })),
     bind(revocationService, revocationHandlers({
       store, registry, revocations, catchUp, authorizer, clock,
       defaultX509SvidTtlSeconds: config.defaultX509SvidTtlSeconds, defaultJwtSvidTtlSeconds: config.defaultJwtSvidTtlSeconds,
@@ -218,6 +222,8 @@ function serverMetrics (metrics: Metrics, { replica, feeds }: { readonly replica
   metrics.gauge({ name: 'services', help: 'Services' }).collect(() => replica.services.services.size)
   metrics.gauge({ name: 'service_endpoints', help: 'Endpoints behind services that agents are told of' })
     .collect(() => replica.services.endpoints.size)
+  metrics.gauge({ name: 'policy_version', help: 'Version of the active policies; 0: none' })
+    .collect(() => replica.policies.state.active?.number ?? 0)
   metrics.gauge({ name: 'revocations', help: 'Revocations that stand' }).collect(() => replica.revocations.all.size)
   metrics.gauge({ name: 'agent_streams', help: 'Agents that follow this replica over a push stream' }).collect(() => feeds.size)
   metrics.gauge({ name: 'log_number', help: 'Number in the log of changes that this replica has taken over' })

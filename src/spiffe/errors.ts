@@ -45,6 +45,8 @@ export const errorCatalogue = {
   rego_entrypoint_unknown: { status: 'NOT_FOUND', retry: false, next: 'build the bundle with `opa build -t wasm -e` and this path' },
   rego_evaluation_failed: { status: 'INTERNAL', retry: false, next: 'evaluate the same input with `opa eval`; see docs/rego.md for limits' },
   rego_timeout: { status: 'DEADLINE_EXCEEDED', retry: false, next: 'find the loop with `opa eval --profile`, or raise the time limit' },
+  policy_conflict: { status: 'ABORTED', retry: false, next: 'see what is active with `assay policy show`, then apply again on top of it' },
+  policy_version_not_found: { status: 'NOT_FOUND', retry: false, next: 'list versions with `assay policy history`' },
   // Documents and addresses
   json_malformed: { status: 'INVALID_ARGUMENT', retry: false, next: 'send one JSON text (RFC 8259) in which no name is repeated' },
   endpoint_malformed: { status: 'INVALID_ARGUMENT', retry: false, next: 'write unix:///absolute/path or tcp://<IP address>:<port>' },

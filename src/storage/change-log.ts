@@ -1,4 +1,5 @@
 import type { Agent } from '../spiffe/agent.ts'
+import type { PolicyVersion } from '../spiffe/policy-version.ts'
 import type { Bundle } from '../spiffe/bundle.ts'
 import type { Entry } from '../spiffe/entry.ts'
 import type { ServiceEndpoint } from '../spiffe/service-endpoint.ts'
@@ -30,6 +31,8 @@ export interface ChangedState {
   readonly revocations: ReadonlyMap<string, Revocation | undefined>
   /** The journal of authorities or their keys. */
   readonly authorities: boolean
+  /** Absent: the same as before. */
+  readonly policies?: { readonly active: PolicyVersion | undefined } | undefined
 }
 
 export type LogReading =

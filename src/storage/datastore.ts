@@ -8,6 +8,7 @@ import type { IssuedSvidStore } from './issued-svid-store.ts'
 import type { JoinTokenStore } from './join-token-store.ts'
 import type { KeyStore } from './key-store.ts'
 import type { LeaseStore } from './lease-store.ts'
+import type { PolicyStore } from './policy-store.ts'
 import type { ProgressStore } from './progress-store.ts'
 import type { ReplicaStore } from './replica-store.ts'
 import type { ServiceStore } from './service-store.ts'
@@ -27,6 +28,7 @@ export interface Stores {
   readonly bundles: BundleStore
   readonly services: ServiceStore
   readonly endpoints: EndpointStore
+  readonly policies: PolicyStore
   readonly authorities: AuthorityStore
   readonly keys: KeyStore
   readonly replicas: ReplicaStore

@@ -7,6 +7,14 @@ import type { Cursor } from './change-log.ts'
  */
 export type ProgressState = 'acknowledged' | 'written' | 'inferred'
 
+/** What an agent decides by. */
+export interface ServedPolicyVersion {
+  /** 0: none. */
+  readonly version: number
+  /** Why what was pushed last is not served, and the version above is instead; empty: it is served. */
+  readonly refusal: string
+}
+
 export interface AgentProgress {
   readonly agentId: SpiffeId
   /** Whom the agent talks to, or last did; empty once it went away. */
@@ -18,6 +26,8 @@ export interface AgentProgress {
   readonly seenAt: Date
   /** Whether the agent follows services too. */
   readonly mesh?: boolean | undefined
+  /** Absent: the agent does not follow policies. */
+  readonly policies?: ServedPolicyVersion | undefined
 }
 
 export interface ProgressStore {

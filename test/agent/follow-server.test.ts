@@ -1,6 +1,7 @@
 import t from 'tap'
 import { followServer, type FollowDeps } from '../../src/agent/follow-server.ts'
 import type { NodeMesh } from '../../src/agent/node-services.ts'
+import { NodePolicies } from '../../src/agent/node-policies.ts'
 import { NodeServices } from '../../src/agent/node-services.ts'
 import { NodeIdentities } from '../../src/agent/node-identities.ts'
 import { Revocations } from '../../src/agent/revocations.ts'
@@ -60,6 +61,7 @@ async function setUp (options: { unimplemented?: boolean, mesh?: NodeMesh } = {}
   const svids = new SvidCache({ keyType: 'ec-p256', maxIdle: 100, random: () => 0 }, clock, silentLogger)
   const identities = new NodeIdentities(authority.bundle, svids, clock)
   const revocations = new Revocations()
+  const policies = new NodePolicies({ trustDomain: domain, foreign: [] }, log)
   const streams: TestStream[] = []
   const state = { polls: 0, moved: 0, kept: [] as Bundle[] }
   const deps: FollowDeps = {
@@ -86,6 +88,7 @@ async function setUp (options: { unimplemented?: boolean, mesh?: NodeMesh } = {}
     identities,
     mesh: options.mesh,
     revocations,
+    policies,
     trustDomain: domain,
     intervalMs: 5000,
     onBundle: async bundle => { state.kept.push(bundle) },
@@ -101,7 +104,7 @@ async function setUp (options: { unimplemented?: boolean, mesh?: NodeMesh } = {}
     await until(() => streams.length > index)
     return streams[index] as TestStream
   }
-  return { clock, identities, svids, signing, state, lines, stream, foreign, own: authority.bundle,
+  return { clock, identities, policies, svids, signing, state, lines, stream, foreign, own: authority.bundle,
     async [Symbol.asyncDispose] () {
       stop.abort(new Error('over'))
       await Promise.all(running)

@@ -2,6 +2,7 @@ import t from 'tap'
 import { serverApiPolicy, type CallerClass } from '../../src/authz/server-api-policy.ts'
 import { agentSyncService } from '../../src/wire/generated/agent-sync.ts'
 import { clusterService, serviceRegistryService } from '../../src/wire/generated/cluster.ts'
+import { policyService } from '../../src/wire/generated/policy.ts'
 import { revocationService } from '../../src/wire/generated/revocation.ts'
 import { agentService } from '../../src/wire/generated/server-agent.ts'
 import { bundleService } from '../../src/wire/generated/server-bundle.ts'
@@ -13,7 +14,7 @@ import { svidService } from '../../src/wire/generated/server-svid.ts'
 import { healthService } from '../../src/wire/generated/health.ts'
 
 const services = [agentService, bundleService, debugService, entryService, localAuthorityService, loggerService, svidService,
-  agentSyncService, clusterService, revocationService, serviceRegistryService, healthService]
+  agentSyncService, clusterService, policyService, revocationService, serviceRegistryService, healthService]
 const methods = services.flatMap(service => Object.values(service.methods).map(method => `/${service.name}/${method.name}`))
 
 /**
@@ -86,6 +87,10 @@ const expected: Readonly<Record<string, string>> = {
   '/assay.server.v1.ServiceRegistry/BatchDeleteService': 'U A',
   '/assay.server.v1.ServiceRegistry/ListServices': 'U A',
   '/assay.server.v1.ServiceRegistry/GetService': 'U A',
+  '/assay.server.policy.v1.Policy/ApplyPolicies': 'U A',
+  '/assay.server.policy.v1.Policy/GetPolicies': 'U A',
+  '/assay.server.policy.v1.Policy/ListPolicyVersions': 'U A',
+  '/assay.server.policy.v1.Policy/RollbackPolicies': 'U A',
   '/assay.server.revocation.v1.Revocation/Revoke': 'U A',
   '/assay.server.revocation.v1.Revocation/ListRevocations': 'U A',
   '/assay.server.revocation.v1.Revocation/LiftRevocation': 'U A',

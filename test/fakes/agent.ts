@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { z } from 'zod'
 import { agentCatalog } from '../../src/agent/agent-catalog.ts'
 import type { AgentConfig } from '../../src/agent/agent-config.ts'
+import type { NodePolicies } from '../../src/agent/node-policies.ts'
 import type { NodeMesh } from '../../src/agent/node-services.ts'
 import { runAgent } from '../../src/agent/agent.ts'
 import { pluginSchemas } from '../../src/plugins/catalog.ts'
@@ -33,6 +34,7 @@ export interface TestAgentOptions {
   readonly folder?: string
   readonly token?: string
   readonly mesh?: NodeMesh
+  readonly policies?: NodePolicies
 }
 
 /** Metadata every Workload API call needs. */
@@ -93,6 +95,7 @@ export async function startTestAgent (server: TestServer, options: TestAgentOpti
     log: options.log ?? silentLogger,
     onReady: () => resolve(),
     mesh: options.mesh,
+    policies: options.policies,
     ...(options.clock === undefined ? {} : { clock: options.clock })
   })
   await Promise.race([ready, ended])

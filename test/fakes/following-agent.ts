@@ -2,7 +2,7 @@ import { Mailbox } from '../../src/agent/mailbox.ts'
 import type { Channel } from '../../src/rpc/channel.ts'
 import type { LocalEndpoint } from '../../src/spiffe/service-endpoint.ts'
 import { encodeEndpoint } from '../../src/wire/service-codec.ts'
-import { agentSyncService, type SyncRequestInit, type SyncResponse } from '../../src/wire/generated/agent-sync.ts'
+import { agentSyncService, type ServedPoliciesInit, type SyncRequestInit, type SyncResponse } from '../../src/wire/generated/agent-sync.ts'
 import { parseCertificate } from '../../src/x509/certificate.ts'
 import { attest, openServerChannel } from './agent-client.ts'
 import type { TestServer } from './server.ts'
@@ -22,6 +22,8 @@ export interface FollowingAgent extends AsyncDisposable {
   unmute (): void
   /** Entries whose SVIDs it could not have; said with the next acknowledgement. */
   setUnserved (entryIds: readonly string[]): void
+  /** From now on it refuses every set of policies; said with the next acknowledgement. */
+  refusePolicies (reason: string): void
   /** Says which endpoints its node has. */
   report (...endpoints: LocalEndpoint[]): void
   /** Goes on at another server, from where it stands. */
@@ -30,14 +32,15 @@ export interface FollowingAgent extends AsyncDisposable {
 
 interface Stream { readonly channel: Channel, readonly requests: Mailbox<SyncRequestInit>, readonly ended: Promise<void> }
 
-/** Returns once the agent was told the whole state. @param options.mesh whether it follows services too */
-export async function startFollowingAgent (server: TestServer, { mesh = false } = {}): Promise<FollowingAgent> {
+/** Returns once the agent was told the whole state. @param options what it follows besides: services, policies */
+export async function startFollowingAgent (server: TestServer, { mesh = false, policies = false } = {}): Promise<FollowingAgent> {
   const identity = await attest(server)
   const spiffeId = parseCertificate(identity.chain[0] as Uint8Array).uriSans[0] as string
   const told: SyncResponse[] = []
   let muted = false
   let mutesAt: (answer: SyncResponse) => boolean = () => false
   let unservedEntryIds: readonly string[] = []
+  let served: ServedPoliciesInit = {}
   let stream = await open(server)
 
   /** On return the first message has come: there always is one, with the bundle. */
@@ -45,10 +48,13 @@ export async function startFollowingAgent (server: TestServer, { mesh = false } 
     const channel = openServerChannel(server, identity)
     const requests = new Mailbox<SyncRequestInit>()
     const { promise: first, resolve } = Promise.withResolvers<void>()
-    requests.put({ resume: told.at(-1)?.cursor, agentVersion: 'test', mesh })
+    requests.put({ resume: told.at(-1)?.cursor, agentVersion: 'test', mesh, policies: policies ? served : undefined })
     const follow = async () => {
       for await (const answer of channel.client(agentSyncService).sync(requests)) {
         told.push(answer)
+        if (policies && answer.policies !== undefined && served.refusal === undefined) {
+          served = { version: answer.policies.version, revision: answer.policies.revision }
+        }
         muted ||= mutesAt(answer)
         if (!answer.more) acknowledge(requests)
         resolve()
@@ -61,7 +67,7 @@ export async function startFollowingAgent (server: TestServer, { mesh = false } 
   }
 
   function acknowledge (requests: Mailbox<SyncRequestInit>): void {
-    if (!muted) requests.put({ acknowledged: told.at(-1)?.cursor, unservedEntryIds })
+    if (!muted) requests.put({ acknowledged: told.at(-1)?.cursor, unservedEntryIds, policies: policies ? served : undefined })
   }
 
   async function close (): Promise<void> {
@@ -81,6 +87,7 @@ export async function startFollowingAgent (server: TestServer, { mesh = false } 
       acknowledge(stream.requests)
     },
     setUnserved (entryIds) { unservedEntryIds = entryIds },
+    refusePolicies (refusal) { served = { ...served, refusal } },
     report (...endpoints) { stream.requests.put({ endpoints: endpoints.map(encodeEndpoint), endpointsChanged: true }) },
     async moveTo (next) {
       await close()

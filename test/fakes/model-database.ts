@@ -101,6 +101,7 @@ export class ModelDatabase {
       kind: 'postgres',
       log: this.#logFor(statement, nudges),
       entries: { all: () => rowByRow(() => this.committed.entries, statement) },
+      policies: { active: () => statement(() => undefined) },
       revocations: { list: () => statement(() => [...this.committed.revocations.values()]) },
       agents: { all: () => rowByRow(() => this.committed.agents, statement) },
       services: { all: () => rowByRow(() => this.committed.services, statement) },

@@ -4,6 +4,7 @@ import type { AgentState } from '../../src/agent/agent-state.ts'
 import { attestNode } from '../../src/agent/attest-node.ts'
 import { followServer } from '../../src/agent/follow-server.ts'
 import { NodeIdentities } from '../../src/agent/node-identities.ts'
+import { NodePolicies } from '../../src/agent/node-policies.ts'
 import { Revocations } from '../../src/agent/revocations.ts'
 import { ServerClient } from '../../src/agent/server-client.ts'
 import { SvidCache } from '../../src/agent/svid-cache.ts'
@@ -107,6 +108,7 @@ export class SimulatedAgent {
         agentId: svid.id,
         identities,
         revocations: new Revocations(),
+        policies: new NodePolicies({ trustDomain, foreign: [] }, log),
         trustDomain,
         intervalMs: 5000,
         onBundle: bundle => svid.setBundle(bundle),

@@ -1,6 +1,7 @@
 import type { Test } from 'tap'
 import type { Datastore } from '../../src/storage/datastore.ts'
 import { authority, backUp, dump, everything, fill, inShort, newFile, ownBundle, restore, withStore } from './backup-fixture.ts'
+import { makePolicyDraft } from '../fakes/policies.ts'
 import { makeServiceDraft } from '../fakes/services.ts'
 import { agent, bundle, domain, draft, id, now, selectors, type DatabaseKind } from './fixture.ts'
 import { issued } from './revocation-contract.ts'
@@ -48,6 +49,7 @@ export async function comparisonContract (t: Test, database: DatabaseKind): Prom
       await store.services.deleteMany(['full'])
       await store.services.updateMany([makeServiceDraft({ id: 'bare', name: 'again' })])
       await store.services.createMany([makeServiceDraft({ id: 'later', name: 'later' })])
+      await store.policies.apply(makePolicyDraft(['later']), 2)
       await store.bundles.set(bundle('to-change.test', { sequenceNumber: 2n }))
       await store.bundles.delete(domain('to-delete.test'), 'restrict')
       await store.bundles.set(bundle('new.test'))
@@ -70,18 +72,19 @@ export async function comparisonContract (t: Test, database: DatabaseKind): Prom
     `2 agent_banned ${outcome}`, '1 agent_unbanned goes_back', ...agents, `1 revocation_made ${outcome}`, '1 revocation_lifted goes_back',
     '2 entry_deleted comes_back', '1 entry_changed goes_back', '1 entry_created lost',
     '1 service_deleted comes_back', '1 service_changed goes_back', '1 service_created lost',
-    '1 bundle_deleted comes_back', '1 bundle_changed goes_back', '1 bundle_created lost'
+    '1 bundle_deleted comes_back', '1 bundle_changed goes_back', '1 bundle_created lost', '1 policy_applied lost'
   ]
   const registryOf = async (store: Datastore) => ({
     back: (await store.entries.getMany(['many-1', 'many-2', 'later'])).map(entry => entry.id),
     hint: (await store.entries.get('plain'))?.hint,
     services: (await store.services.list({ size: 0, token: '' })).services.map(({ name }) => name),
+    policies: (await store.policies.active())?.number,
     changed: (await store.bundles.get(domain('to-change.test')))?.sequenceNumber,
     deleted: await store.bundles.get(domain('to-delete.test')) !== undefined,
     created: await store.bundles.get(domain('new.test')) !== undefined
   })
   const registryOfBackup = {
-    back: ['many-1', 'many-2'], hint: 'changed', services: ['renamed', 'full'], changed: 1n, deleted: true, created: false
+    back: ['many-1', 'many-2'], hint: 'changed', services: ['renamed', 'full'], policies: 2, changed: 1n, deleted: true, created: false
   }
   /** What is revoked, and how many certificates are known of. */
   const revokedIn = async (store: Datastore) => ({
@@ -188,7 +191,7 @@ export async function comparisonContract (t: Test, database: DatabaseKind): Prom
     const before = await dump(database, url, untouched)
     t.strictSame(inShort(await restore(file, url, { force: true })), [
       '1 authority_revoked stays', '2 authority_made stays', '1 agent_banned stays', '1 agent_attested stays', '1 revocation_made stays',
-      '7 entry_created lost', '2 service_created lost', '2 bundle_created lost'
+      '7 entry_created lost', '2 service_created lost', '2 bundle_created lost', '2 policy_applied lost'
     ])
     t.strictSame(await dump(database, url, untouched), before)
     await withStore(url, async store => {

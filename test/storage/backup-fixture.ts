@@ -13,6 +13,7 @@ import { openDatastore } from '../../src/storage/open-datastore.ts'
 import { tables } from '../../src/storage/backup/tables.ts'
 import { ManualClock } from '../fakes/clock.ts'
 import { executeSql, postgresMissing, startPostgres } from '../fakes/postgres.ts'
+import { makePolicyDraft } from '../fakes/policies.ts'
 import { makeEndpoint, makeServiceDraft } from '../fakes/services.ts'
 import { agent, bundle, domain, draft, id, now, selectors, type DatabaseKind } from './fixture.ts'
 
@@ -144,6 +145,8 @@ export async function fill (store: Datastore, many = 1_100): Promise<void> {
   await store.services.updateMany([makeServiceDraft({ id: 'bare', name: 'renamed' })])
   const endpoint = makeEndpoint('renewed')
   await store.endpoints.replace(new Map([[endpoint.agentId, [endpoint]]]))
+  await store.policies.apply(makePolicyDraft(), 0)
+  await store.policies.apply({ ...makePolicyDraft(['ä"\\\n\u{1F600}']), comment: 'Ü\n', selectors: [['unix:uid:1']] }, 1)
   await store.joinTokens.create('a-token', new Date(now.getTime() + 600_000))
   await store.agents.attest(agent('renewed', { selectors: selectors('x:y', 'x:z'), canReattest: true, agentVersion: '1.2.3' }))
   await store.agents.setNewSerial(id('/spire/agent/join_token/renewed'), 'b2', new Date(now.getTime() + 7_200_000))

@@ -2,6 +2,7 @@ import type { Test } from 'tap'
 import type { StoredAuthority } from '../../src/storage/authority-store.ts'
 import type { ChangedState, Cursor } from '../../src/storage/change-log.ts'
 import type { Datastore, Stores } from '../../src/storage/datastore.ts'
+import { makePolicyDraft } from '../fakes/policies.ts'
 import { makeEndpoint, makeServiceDraft } from '../fakes/services.ts'
 import { agent, bundle, domain, draft, id, now, openFresh, selectors, type DatabaseKind } from './fixture.ts'
 
@@ -233,6 +234,11 @@ const steps: readonly Step[] = [
     endpoints.replace(new Map([[endpoint.agentId, [moved]]]))],
   ['endpoints.replace: none', `endpoint:${moved.id}`, ({ endpoints }) => endpoints.replace(new Map([[endpoint.agentId, []]]))],
 
+  ['policies.apply', 'policies', ({ policies }) => policies.apply(makePolicyDraft(), 0)],
+  ['policies.apply: the same', '', ({ policies }) => policies.apply(makePolicyDraft(), 1)],
+  ['policies.apply: refused', '', ({ policies }) => policies.apply(makePolicyDraft(['other']), 7)],
+  ['policies.apply: another', 'policies', ({ policies }) => policies.apply(makePolicyDraft(['other']), 1)],
+
   ['joinTokens.create', '', ({ joinTokens }) => joinTokens.create('token', later)],
   ['joinTokens.prune', '', ({ joinTokens }) => joinTokens.prune(later)],
   ['replicas.report', '', ({ replicas }) =>
@@ -246,23 +252,24 @@ const steps: readonly Step[] = [
   ['progress.prune', '', ({ progress }) => progress.prune(later)]
 ]
 
-const readers = new Set(['constructor', 'get', 'getMany', 'list', 'count', 'all', 'check', 'getByName'])
+const readers = new Set(['constructor', 'get', 'getMany', 'list', 'count', 'all', 'check', 'getByName', 'active'])
 
 function mutatingMethods (store: Stores): string[] {
   const aggregates = [
-    'entries', 'agents', 'bundles', 'services', 'endpoints', 'authorities', 'keys', 'joinTokens', 'replicas', 'progress'
+    'entries', 'agents', 'bundles', 'services', 'endpoints', 'policies', 'authorities', 'keys', 'joinTokens', 'replicas', 'progress'
   ] as const
   return aggregates.flatMap(name => Object.getOwnPropertyNames(Object.getPrototypeOf(store[name]))
     .filter(method => !readers.has(method)).map(method => `${name}.${method}`))
 }
 
-function describe ({ entries, agents, bundles, services, endpoints, authorities }: ChangedState): string {
+function describe ({ entries, agents, bundles, services, endpoints, authorities, policies }: ChangedState): string {
   return [
     ...[...agents.keys()].map(key => `agent:${key}`),
     ...authorities ? ['authorities'] : [],
     ...[...bundles.keys()].map(key => `bundle:${key}`),
     ...[...endpoints.keys()].map(key => `endpoint:${key}`).toSorted(),
     ...[...entries.keys()].map(key => `entry:${key}`).toSorted(),
+    ...policies === undefined ? [] : ['policies'],
     ...[...services.keys()].map(key => `service:${key}`).toSorted()
   ].join(' ')
 }

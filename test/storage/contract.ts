@@ -9,6 +9,7 @@ import { entryContract } from './entry-contract.ts'
 import { filterContract } from './filter-contract.ts'
 import { draft, openFresh, type DatabaseKind } from './fixture.ts'
 import { leaseContract } from './lease-contract.ts'
+import { policyContract } from './policy-contract.ts'
 import { replicaContract } from './replica-contract.ts'
 import { serviceContract } from './service-contract.ts'
 import { revocationContract } from './revocation-contract.ts'
@@ -39,7 +40,7 @@ export async function datastoreContract (t: Test, database: DatabaseKind): Promi
       t.equal(await store.entries.count({}), 1)
       await store[Symbol.asyncDispose]()
     }
-    t.strictSame((await database.execute(url, 'select number from schema_migrations')).map(row => row.number), [1, 2, 3, 4])
+    t.strictSame((await database.execute(url, 'select number from schema_migrations')).map(row => row.number), [1, 2, 3, 4, 5])
   })
 
   await t.test('closing lets what runs come to its end', async t => {
@@ -81,5 +82,6 @@ export async function datastoreContract (t: Test, database: DatabaseKind): Promi
   await leaseContract(t, database)
   await replicaContract(t, database)
   await serviceContract(t, database)
+  await policyContract(t, database)
   await revocationContract(t, database)
 }

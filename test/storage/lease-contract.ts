@@ -4,6 +4,7 @@ import { openDatastore } from '../../src/storage/open-datastore.ts'
 import { silentLogger } from '../../src/runtime/logger.ts'
 import { ManualClock } from '../fakes/clock.ts'
 import { eventually } from '../fakes/eventually.ts'
+import { makePolicyDraft } from '../fakes/policies.ts'
 import { makeServiceDraft } from '../fakes/services.ts'
 import { agent, bundle, domain, draft, now, openFresh, type DatabaseKind } from './fixture.ts'
 
@@ -84,6 +85,7 @@ export async function leaseContract (t: Test, database: DatabaseKind): Promise<v
       'bundles.update': () => held.bundles.update(domain('a.test'), () => bundle('a.test', { sequenceNumber: 9n })),
       'bundles.delete': () => held.bundles.delete(domain('a.test'), 'restrict'),
       'services.createMany': () => held.services.createMany([makeServiceDraft()]),
+      'policies.apply': () => held.policies.apply(makePolicyDraft(), 0),
       'endpoints.replace': () => held.endpoints.replace(new Map([[agent('n').id, []]])),
       'authorities.save': () => held.authorities.save([]),
       'authorities.prune': () => held.authorities.prune(later),

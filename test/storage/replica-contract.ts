@@ -39,7 +39,8 @@ export async function replicaContract (t: Test, database: DatabaseKind): Promise
     })
     const later = new Date(now.getTime() + 1_000)
     await progress.report([])
-    const [a, b, c] = [of('a', { state: 'written' }), of('b', { unservedEntryIds: ['x', 'y"'] }), of('c', { replicaId: 'r2' })]
+    const [a, b] = [of('a', { state: 'written' }), of('b', { unservedEntryIds: ['x', 'y"'] })]
+    const c = of('c', { replicaId: 'r2', policies: { version: 7, refusal: 'why' } })
     await progress.report([b, a, c])
     t.strictSame(await progress.list(), [a, b, c])
     t.strictSame(await progress.list([agent('c').id, agent('unknown').id]), [c])

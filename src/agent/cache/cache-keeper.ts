@@ -4,6 +4,7 @@ import { SpiffeError } from '../../spiffe/errors.ts'
 import type { SpiffeId } from '../../spiffe/spiffe-id.ts'
 import type { LogPlace } from '../../wire/cursor-codec.ts'
 import type { NodeIdentities } from '../node-identities.ts'
+import type { NodePolicies } from '../node-policies.ts'
 import type { NodeServices } from '../node-services.ts'
 import type { Revocations } from '../revocations.ts'
 import type { SvidCache } from '../svid-cache.ts'
@@ -16,6 +17,7 @@ export interface CacheKeeperDeps {
   readonly svids: SvidCache
   /** `undefined`: this node has nothing to do with services. */
   readonly services?: NodeServices | undefined
+  readonly policies: NodePolicies
   readonly agentId: SpiffeId
   /** Whether SVIDs and their keys are kept too. */
   readonly keepKeys: boolean
@@ -87,14 +89,14 @@ export class CacheKeeper {
 
   /** Compared by identity: what did not change stays the object it was. */
   #content (): readonly unknown[] {
-    const { identities, revocations, svids, services, keepKeys } = this.#deps
+    const { identities, revocations, svids, services, policies, keepKeys } = this.#deps
     const { entries, bundle, federatedBundles } = identities
-    return [services?.state, entries, bundle, federatedBundles, revocations.known, keepKeys ? svids.changes : 0]
+    return [services?.state, policies.good, entries, bundle, federatedBundles, revocations.known, keepKeys ? svids.changes : 0]
   }
 
   async #write (): Promise<void> {
     if (!this.#isStale()) return
-    const { file, identities, revocations, svids, services, agentId, keepKeys, clock, log, onWritten } = this.#deps
+    const { file, identities, revocations, svids, services, policies, agentId, keepKeys, clock, log, onWritten } = this.#deps
     const content = this.#content()
     const heardAt = this.#heardAt
     const generation = this.#generation + 1
@@ -107,7 +109,7 @@ export class CacheKeeper {
       const kept = keepKeys ? svids.kept(entries) : []
       await file.write({
         agentId, generation, writtenAt: clock.now(), heardAt, cursor: this.#cursor, entries, bundles, svids: kept, mesh,
-        revocations: [...revocations.known.values()]
+        policies: policies.good, revocations: [...revocations.known.values()]
       })
       // In this order: an agent that dies in between finds a cache newer than it remembers, which is no harm.
       this.#generation = generation

@@ -15,6 +15,7 @@ import { decodeEndpoint, decodeService, encodeEndpoint, encodeService } from '..
 import { Endpoint as EndpointMessage, Service as ServiceMessage } from '../../wire/generated/assay-types.ts'
 import { Bundle as BundleMessage, Entry as EntryMessage } from '../../wire/generated/types.ts'
 import { usableBundle } from '../own-bundle.ts'
+import type { PushedPolicies } from '../node-policies.ts'
 import type { KnownRevocation } from '../revocations.ts'
 
 /** What an agent knew when it last heard from a server: enough to go on serving without one. */
@@ -34,6 +35,8 @@ export interface NodeCache {
   /** `undefined` of an agent that has nothing to do with services. */
   readonly mesh?: { readonly services: readonly Service[], readonly endpoints: readonly ServiceEndpoint[] } | undefined
   readonly revocations: readonly KnownRevocation[]
+  /** What was served; `undefined`: that was not known yet. */
+  readonly policies?: PushedPolicies | undefined
 }
 
 /** An X509-SVID as it is kept while the agent does not run. */
@@ -62,6 +65,10 @@ const documentSchema = z.strictObject({
   })),
   services: z.array(z.base64()).optional(),
   endpoints: z.array(z.base64()).optional(),
+  policies: z.strictObject({
+    version: whole, revision: z.string(), texts: z.array(z.tuple([z.string(), z.string()])),
+    selected: z.array(z.tuple([z.string(), z.array(z.string())]))
+  }).optional(),
   // Earlier versions wrote none.
   revocations: z.array(z.strictObject({
     id: z.string(), kind: z.enum(revocationKinds), subject: z.string(), digests: z.array(z.string()), expires_at: whole
@@ -87,6 +94,7 @@ export function encodeNodeCache (cache: NodeCache): Uint8Array {
       services: cache.mesh.services.map(service => textOf(service, () => encodeMessage(ServiceMessage, encodeService(service)))),
       endpoints: cache.mesh.endpoints.map(endpoint => textOf(endpoint, () => encodeMessage(EndpointMessage, encodeEndpoint(endpoint))))
     },
+    ...cache.policies === undefined ? {} : { policies: encodePolicies(cache.policies) },
     revocations: cache.revocations.map(({ id, kind, subject, certificateDigests, expiresAt }) => ({
       id, kind, subject, digests: [...certificateDigests], expires_at: expiresAt.getTime()
     }))
@@ -117,12 +125,24 @@ export function decodeNodeCache (bytes: Uint8Array): NodeCache {
         services: document.services.map(text => decodeService(decodeMessage(ServiceMessage, fromBase64(text)))),
         endpoints: (document.endpoints ?? []).map(text => decodeEndpoint(decodeMessage(EndpointMessage, fromBase64(text))))
       },
+      policies: document.policies && {
+        version: document.policies.version,
+        revision: document.policies.revision,
+        texts: document.policies.texts.map(([name, text]) => ({ name, text })),
+        selected: new Map(document.policies.selected.map(([key, ids]) => [key, new Set(ids.map(id => parseSpiffeId(id)))]))
+      },
       revocations: document.revocations.map(({ digests, expires_at: expiresAt, subject, ...same }) => ({
         ...same, subject: parseSpiffeId(subject), certificateDigests: digests, expiresAt: new Date(expiresAt)
       }))
     }
   } catch (error) {
     throw new SpiffeError('cache_unusable', 'its content cannot be read', { cause: error })
+  }
+}
+
+function encodePolicies ({ version, revision, texts, selected }: PushedPolicies): z.input<typeof documentSchema>['policies'] {
+  return {
+    version, revision, texts: texts.map(({ name, text }) => [name, text]), selected: [...selected].map(([key, ids]) => [key, [...ids]])
   }
 }
 

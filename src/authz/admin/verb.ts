@@ -2,7 +2,8 @@
 export type MethodVerb =
   | 'entries.read' | 'entries.write' | 'agents.read' | 'agents.ban' | 'agents.evict' | 'tokens.create' | 'bundles.read' | 'bundles.write'
   | 'bundle.append' | 'services.read' | 'services.write' | 'svids.mint' | 'revocations.read' | 'revocations.revoke' | 'revocations.lift'
-  | 'authorities.read' | 'authorities.change' | 'cluster.read' | 'cluster.aside' | 'server.inspect' | 'server.log'
+  | 'policies.read' | 'policies.write' | 'authorities.read' | 'authorities.change' | 'cluster.read' | 'cluster.aside'
+  | 'server.inspect' | 'server.log'
 
 /**
  * What no method is named for, and what writing never implies: the admin and the downstream flag and the IDs that carry such a right;
@@ -42,6 +43,8 @@ const rows: ReadonlyArray<readonly [MethodVerb, string, readonly string[]]> = [
   ['revocations.read', '/assay.server.revocation.v1.Revocation', ['ListRevocations']],
   ['revocations.revoke', '/assay.server.revocation.v1.Revocation', ['Revoke']],
   ['revocations.lift', '/assay.server.revocation.v1.Revocation', ['LiftRevocation']],
+  ['policies.read', '/assay.server.policy.v1.Policy', ['GetPolicies', 'ListPolicyVersions']],
+  ['policies.write', '/assay.server.policy.v1.Policy', ['ApplyPolicies', 'RollbackPolicies']],
   ['authorities.read', authority, kinds.map(kind => `Get${kind}AuthorityState`)],
   ['authorities.change', authority, [
     ...kinds.flatMap(kind => ['Prepare', 'Activate', 'Taint', 'Revoke'].map(verb => `${verb}${kind}Authority`)),

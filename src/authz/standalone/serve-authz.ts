@@ -10,7 +10,7 @@ import { serveHttp } from '../data-api/http-listener.ts'
 import { Decider, type DecisionFacts, type Provider } from '../decider.ts'
 import { extAuthzMethods } from '../ext-authz/ext-authz-methods.ts'
 import { answerHttpCheck } from '../ext-authz/http-flavour.ts'
-import { istioDocuments } from '../istio/istio-documents.ts'
+import { foreignKinds } from '../policy/foreign-kinds.ts'
 import { type PolicyText, readPolicies } from '../policy/read-policies.ts'
 import type { PolicySet } from '../policy/policy-set.ts'
 import { fingerprint, readPolicyFiles } from './policy-folder.ts'
@@ -59,7 +59,7 @@ export async function serveAuthz (config: AuthzConfig, deps: AuthzDeps, signal: 
   const source: PolicySource = {
     read () {
       const read = readPolicyFiles(config.policies)
-      const set = readPolicies(read, { foreign: [istioDocuments()] })
+      const set = readPolicies(read, { foreign: foreignKinds })
       checkProviders(set, providers)
       texts = read
       return set

@@ -14,6 +14,8 @@ export interface Concern {
   readonly mustServe?: MustServe
   /** Only agents that follow services. */
   readonly services?: boolean
+  /** Only agents that follow policies. */
+  readonly policies?: boolean
 }
 
 export interface Waited {
@@ -47,7 +49,7 @@ const pauseMs = 200
  * @param since where the log stood before the change
  */
 export async function awaitConvergence (
-  since: Cursor | undefined, { entryIds, mustServe, services }: Concern, timeoutMs: number, deps: AwaitDeps
+  since: Cursor | undefined, { entryIds, mustServe, services, policies }: Concern, timeoutMs: number, deps: AwaitDeps
 ): Promise<Waited> {
   const { servers, clock, signal } = deps
   const startedMs = clock.monotonicMs()
@@ -64,7 +66,7 @@ export async function awaitConvergence (
         consumers = merge(others, step.consumers, mustServe)
         deps.onProgress(consumers)
       }
-      const question = { since, cursor, entryIds: ids, services }
+      const question = { since, cursor, entryIds: ids, services, policies }
       if (!await awaitGroup(question, mustServe, untilMs, show, deps)) failure = notConverged(timeoutMs, consumers, mustServe)
     }
   } catch (error) {
@@ -78,6 +80,7 @@ interface Question {
   readonly cursor: Cursor | undefined
   readonly entryIds: readonly string[]
   readonly services: boolean | undefined
+  readonly policies: boolean | undefined
 }
 
 /** @returns whether everybody has it; once the time is up, one look tells */

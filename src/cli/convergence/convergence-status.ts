@@ -1,11 +1,12 @@
 import type { MeshStatus } from '../../wire/generated/agent-sync.ts'
+import type { ServedPolicies } from '../../wire/generated/agent-sync.ts'
 import type { Convergence } from '../../wire/generated/cluster.ts'
 import { watchConvergence } from '../cluster/cluster-client.ts'
 import { behindOf, dateOf, formatBehind, formatRevision, shortId } from '../cluster/format-cursor.ts'
 import { defineCommand } from '../command.ts'
 import { formatJson } from '../json-output.ts'
 import { formatMeshStatus, warnOfRefusals } from '../mesh/format-mesh-status.ts'
-import { formatTable, formatTime } from '../pretty.ts'
+import { formatTable, formatTime, printable } from '../pretty.ts'
 import { tellFailure } from '../refusal.ts'
 import { withServers } from '../servers.ts'
 import { outputFlag, replicaFlags } from '../socket-path.ts'
@@ -47,7 +48,10 @@ function formatConvergence ({ cursor: head, consumers, converged }: Convergence)
   if (consumers.length === 0) return `${heading}No attested agents found\n`
   // Where no agent follows services there is nothing to say about it.
   const ofServices = (text: string) => consumers.some(({ mesh }) => mesh) ? [text] : []
-  const headings = ['AGENT', 'STATE', 'REVISION', 'BEHIND', 'REPLICA', 'SEEN', ...ofServices('SERVICES'), 'WITHOUT SVID']
+  const ofPolicies = (text: string) => consumers.some(({ policies }) => policies !== undefined && !isIdle(policies)) ? [text] : []
+  const headings = [
+    'AGENT', 'STATE', 'REVISION', 'BEHIND', 'REPLICA', 'SEEN', ...ofServices('SERVICES'), ...ofPolicies('POLICIES'), 'WITHOUT SVID'
+  ]
   return `${heading}\n${formatTable(headings, consumers.map(consumer => [
     consumer.agentId,
     consumer.state,
@@ -56,8 +60,22 @@ function formatConvergence ({ cursor: head, consumers, converged }: Convergence)
     consumer.replicaId === '' ? '-' : shortId(consumer.replicaId),
     formatSeen(dateOf(consumer.seenAt)),
     ...ofServices(consumer.mesh ? 'yes' : '-'),
+    ...ofPolicies(formatServed(consumer.policies)),
     formatIds(consumer.unservedEntryIds)
-  ]))}`
+  ]))}${consumers.map(formatRefused).join('')}`
+}
+
+/** Where no policies are active there is nothing to say about them. */
+function isIdle ({ version, refusal }: ServedPolicies): boolean { return version === 0n && refusal === '' }
+
+function formatServed (policies: ServedPolicies | undefined): string {
+  if (policies === undefined || isIdle(policies)) return '-'
+  return `${policies.version === 0n ? 'none' : policies.version}${policies.refusal === '' ? '' : ' (newer refused)'}`
+}
+
+function formatRefused ({ agentId, policies }: Convergence['consumers'][number]): string {
+  if (policies === undefined || policies.refusal === '') return ''
+  return `\n${printable(`${agentId} does not serve policies: ${policies.refusal}`)}\n`
 }
 
 function formatSeen (date: Date | undefined): string { return date === undefined ? 'never' : formatTime(date) }

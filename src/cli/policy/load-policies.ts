@@ -1,15 +1,12 @@
-import { istioDocuments } from '../../authz/istio/istio-documents.ts'
 import { directoryOf, parseEntries, type RegisteredEntry } from '../../authz/lint/registered-entries.ts'
+import { foreignKinds } from '../../authz/policy/foreign-kinds.ts'
 import type { PolicySet } from '../../authz/policy/policy-set.ts'
-import { readPolicies, type ForeignDocuments, type PolicyText } from '../../authz/policy/read-policies.ts'
+import { readPolicies, type PolicyText } from '../../authz/policy/read-policies.ts'
 import { resolveSelectors } from '../../authz/policy/resolve-selectors.ts'
 import { readPolicyFiles } from '../../authz/standalone/policy-folder.ts'
 import { pathFlag } from '../flag.ts'
 import { readInputJson } from '../read-input.ts'
 import type { Terminal } from '../terminal.ts'
-
-/** Documents of others that policies may be written in. */
-const foreign: readonly ForeignDocuments[] = [istioDocuments()]
 
 export const entriesFlag = pathFlag('who is registered: the output of `assay entry show -output json`')
 
@@ -24,7 +21,7 @@ export async function loadPolicies (paths: readonly string[], entriesPath: strin
   terminal: Terminal): Promise<LoadedPolicies> {
   const texts = readPolicyFiles(paths)
   const entries = entriesPath === undefined ? undefined : parseEntries(entriesPath, await readInputJson(entriesPath, terminal))
-  return { texts, set: readPolicies(texts, { foreign }), entries }
+  return { texts, set: readPolicies(texts, { foreign: foreignKinds }), entries }
 }
 
 /** What decides. @throws as `loadPolicies`; `policy_unsupported` for selectors without `-entries` */

@@ -2,12 +2,17 @@ import { SpiffeError } from '../../spiffe/errors.ts'
 import type { SpiffeId } from '../../spiffe/spiffe-id.ts'
 import type { Cursor } from '../../storage/change-log.ts'
 import type { CallContext } from '../../rpc/call.ts'
+import { documentPages } from '../../wire/policy-codec.ts'
 import { encodeBundle } from '../../wire/bundle-codec.ts'
 import { decodeCursor, encodeCursor } from '../../wire/cursor-codec.ts'
 import { agentEntryMask, encodeEntry } from '../../wire/entry-codec.ts'
 import { encoded, type Encoded } from '../../wire/encoded.ts'
-import { SyncResponse, type AgentSyncHandlers, type SyncRequest, type SyncResponseInit } from '../../wire/generated/agent-sync.ts'
+import type { PolicyDocumentInit } from '../../wire/generated/assay-types.ts'
+import {
+  SyncResponse, type AgentSyncHandlers, type SelectedIdsInit, type ServedPolicies, type SyncRequest, type SyncResponseInit
+} from '../../wire/generated/agent-sync.ts'
 import { encodeEndpoint, encodeService } from '../../wire/service-codec.ts'
+import type { PolicyStep } from '../push/policy-feed.ts'
 import type { Authorizer } from '../authorize.ts'
 import type { EndpointReport, EndpointReports } from '../endpoint-reports.ts'
 import type { AgentFeed, FeedStep } from '../push/agent-feed.ts'
@@ -33,6 +38,10 @@ const pageSize = 500
 const servicePageSize = 50
 /** Of what an agent says it could not have signed, so many are remembered. */
 const mostUnserved = 100
+/** Of why an agent does not serve a set of policies, in characters. */
+const longestRefusal = 2_000
+/** SPIFFE IDs per message. */
+const idPageSize = 5_000
 
 /**
  * `assay.agent.v1.AgentSync`: the whole state at first, or what the agent missed, then each change as it comes. The next message is made
@@ -49,10 +58,13 @@ export function agentSyncHandlers (deps: AgentSyncDeps): AgentSyncHandlers<CallC
       replica.requireFresh()
       await rememberVersion(id, agentVersion, first.value.agentVersion, deps)
       const { mesh } = first.value
-      using feed = await feeds.open(id, decodeCursor(first.value.resume), { mesh })
+      const policies = readServed(first.value.policies)
+      using feed = await feeds.open(id, decodeCursor(first.value.resume), { mesh, policies })
       using report = mesh ? deps.reports.open(id) : undefined
       if (first.value.endpointsChanged) report?.say(first.value.endpoints)
-      deps.progress.report(id, { state: 'acknowledged', cursor: { ...replica.cursor, number: 0 }, unservedEntryIds: [], mesh })
+      deps.progress.report(id, {
+        state: 'acknowledged', cursor: { ...replica.cursor, number: 0 }, unservedEntryIds: [], mesh, policies
+      })
       context.log.debug({ agent: id, resumes: first.value.resume?.number.toString() }, 'agent follows')
       void readRequests(stream, { feed, report, id, ...deps }).catch((error: unknown) => feed.fail(error as Error))
       try {
@@ -83,8 +95,19 @@ async function readRequests (stream: AsyncIterator<SyncRequest>, { id, feed, rep
     const cursor = decodeCursor(next.value.acknowledged)
     if (cursor === undefined) continue
     const unservedEntryIds = next.value.unservedEntryIds.slice(0, mostUnserved)
-    feed.acknowledge(cursor, unservedEntryIds)
-    progress.report(id, { state: 'acknowledged', cursor, unservedEntryIds, mesh: feed.mesh })
+    feed.acknowledge(cursor, unservedEntryIds, readServed(next.value.policies))
+    progress.report(id, { state: 'acknowledged', cursor, unservedEntryIds, mesh: feed.mesh, policies: feed.served })
+  }
+}
+
+function readServed (message: ServedPolicies | undefined) {
+  if (message === undefined) return undefined
+  const { version, revision, refusal } = message
+  // What an agent says must fit a column.
+  return {
+    version: Math.min(Number(version), Number.MAX_SAFE_INTEGER),
+    revision,
+    refusal: refusal.slice(0, longestRefusal).toWellFormed().replaceAll('\0', ' ')
   }
 }
 
@@ -104,15 +127,16 @@ async function rememberVersion (id: SpiffeId, known: string, reported: string, {
  * change at the same place of the log, those that connect the same whole state.
  */
 function * messages (step: FeedStep): Generator<SyncResponseInit | Encoded<SyncResponse>> {
-  const { cursor, snapshot, entries, removedEntryIds, bundles, removedTrustDomains, revocations, mesh } = step
+  const { cursor, snapshot, entries, removedEntryIds, bundles, removedTrustDomains, revocations, policies, mesh } = step
   const items = entries.length + removedEntryIds.length + bundles.length + removedTrustDomains.length
-  if (mesh === nothingOfServices) {
+  if (mesh === nothingOfServices && policies === undefined) {
     yield * pages(step, { more: false })
-  } else if (!snapshot && revocations === undefined && items === 0) {
+  } else if (!snapshot && revocations === undefined && policies === undefined && items === 0) {
     yield * changePages(mesh, cursor)
   } else {
     yield * pages(step, { more: true })
-    yield * partPages(mesh, cursor)
+    if (policies !== undefined) yield * policyPages(policies, cursor)
+    if (mesh !== nothingOfServices) yield * partPages(mesh, cursor)
     yield { cursor: encodeCursor(cursor) }
   }
 }
@@ -154,6 +178,30 @@ function partPages (mesh: MeshStep, cursor: Cursor): readonly Encoded<SyncRespon
   const known = parts.get(mesh) ?? [...servicePages(mesh, cursor, { more: true })].map(page => encoded(SyncResponse, page))
   parts.set(mesh, known)
   return known
+}
+
+const policyParts = new WeakMap<PolicyStep, readonly Encoded<SyncResponse>[]>()
+
+/** Part of a step, as with services. */
+function policyPages (step: PolicyStep, cursor: Cursor): readonly Encoded<SyncResponse>[] {
+  const known = policyParts.get(step)
+  if (known !== undefined) return known
+  const { whole, version, revision, texts, selected } = step
+  const page = (content: { documents?: PolicyDocumentInit[], selected?: SelectedIdsInit[] }, first = false) => encoded(SyncResponse, {
+    cursor: encodeCursor(cursor), more: true, policies: { whole: whole && first, version, revision, ...content }
+  })
+  const pages = [
+    ...[...documentPages(texts)].map((documents, index) => page({ documents }, index === 0)),
+    ...selected.flatMap(({ selectors, ids, removedIds }) => {
+      const count = Math.max(1, Math.ceil(Math.max(ids.length, removedIds.length) / idPageSize))
+      return Array.from({ length: count }, (_, index) => {
+        const of = (all: readonly string[]) => all.slice(index * idPageSize, (index + 1) * idPageSize)
+        return page({ selected: [{ selectors, ids: of(ids), removedIds: of(removedIds) }] })
+      })
+    })
+  ]
+  policyParts.set(step, pages)
+  return pages
 }
 
 function * servicePages (mesh: MeshStep, cursor: Cursor, { more }: { readonly more: boolean }): Generator<SyncResponseInit> {

@@ -122,7 +122,8 @@ async function * watch (request: WatchConvergenceRequest, { signal }: CallContex
   const { replica, convergence, progress, store, clock } = deps
   if (request.entryIds.length > mostIds) throw new SpiffeError('argument_invalid', `more than ${mostIds} entries in one question`)
   const cursor = decodeCursor(request.cursor) ?? await store.log.head()
-  const question = { cursor, since: decodeCursor(request.since), entryIds: request.entryIds, services: request.services }
+  const question = { cursor, since: decodeCursor(request.since), entryIds: request.entryIds, services: request.services,
+    policies: request.policies }
   const asked = Number(request.timeoutMs)
   const startedMs = clock.monotonicMs()
   const until = startedMs + Math.min(longestTimeoutMs, asked > 0 ? asked : defaultTimeoutMs)
@@ -164,8 +165,8 @@ function encodeState (cursor: Cursor, { consumers, converged }: ConvergenceState
   return {
     cursor: encodeCursor(cursor),
     converged,
-    consumers: consumers.map(({ agentId, state, cursor, unservedEntryIds, seenAt, replicaId, mesh }) => ({
-      agentId, state, unservedEntryIds, replicaId, mesh, cursor: cursor && encodeCursor(cursor), seenAt: seenAt?.getTime()
+    consumers: consumers.map(({ agentId, state, cursor, unservedEntryIds, seenAt, replicaId, mesh, policies }) => ({
+      agentId, state, unservedEntryIds, replicaId, mesh, policies, cursor: cursor && encodeCursor(cursor), seenAt: seenAt?.getTime()
     }))
   }
 }

@@ -7,7 +7,8 @@ import { parseSpiffeId, type SpiffeId } from '../../spiffe/spiffe-id.ts'
 import type { TrustDomain } from '../../spiffe/trust-domain.ts'
 import type { Clock } from '../../runtime/clock.ts'
 import type { AdminAccess } from '../../authz/admin/access.ts'
-import type { Caller, CallContext } from '../../rpc/call.ts'
+import type { CallContext } from '../../rpc/call.ts'
+import { nameOf } from './caller-name.ts'
 import type { IssuedSvidStore } from '../../storage/issued-svid-store.ts'
 import type { RevocationStore, RevocationTarget } from '../../storage/revocation-store.ts'
 import type { RevocationHandlers, RevocationRecordInit, RevokeRequest, SvidTarget } from '../../wire/generated/revocation.ts'
@@ -157,10 +158,6 @@ function refuseInfrastructure (id: SpiffeId, trustDomain: TrustDomain): void {
   if (isAgentId(id)) throw new SpiffeError('argument_invalid', `${id} is an agent's: revoke its node, with all that was issued to it`)
   if (id !== serverIdOf(trustDomain)) return
   throw new SpiffeError('argument_invalid', `${id} is the servers' own: revoking it would cut the agents off; rotate its authority instead`)
-}
-
-function nameOf (caller: Caller): string {
-  return caller.kind === 'unix' ? `local uid ${caller.peer.uid}` : caller.svid?.id ?? caller.address
 }
 
 function factsOf ({ id, kind, subject, certificateDigests, reason, expiresAt }: Revocation): object {

@@ -4,11 +4,14 @@ import type { Entry } from '../../spiffe/entry.ts'
 import type { Revocation } from '../../spiffe/revocation.ts'
 import type { TrustDomain } from '../../spiffe/trust-domain.ts'
 import type { Cursor } from '../../storage/change-log.ts'
+import type { ServedPolicyVersion } from '../../storage/progress-store.ts'
 import type { AgentView } from '../node-aliases.ts'
 import type { Registry } from '../registry.ts'
 import type { MeshChange } from '../service-index.ts'
 import type { Touched } from '../touches.ts'
+import type { PolicyState } from '../policy-index.ts'
 import { nothingOfServices, type MeshFeed, type MeshStep } from './mesh-feed.ts'
+import type { PolicyStep, PolicySteps } from './policy-feed.ts'
 
 /** What an agent is told next. */
 export interface FeedStep {
@@ -21,6 +24,8 @@ export interface FeedStep {
   readonly mesh: MeshStep
   /** Absent: none stands, in a snapshot; nothing changed, otherwise. */
   readonly revocations?: RevocationStep
+  /** Absent: nothing changed, or the agent does not follow policies. */
+  readonly policies?: PolicyStep
 }
 
 export interface RevocationStep {
@@ -33,6 +38,13 @@ export interface RevocationStep {
 /** What touches a stream that nobody reads is put together again and again. */
 const mostSets = 64
 
+/** What a feed is told of policies from. */
+export interface PolicySource {
+  /** Another object after each change. */
+  state (): PolicyState
+  readonly steps: PolicySteps
+}
+
 export interface FeedSource {
   readonly registry: Registry
   readonly trustDomain: TrustDomain
@@ -44,8 +56,17 @@ export interface FeedSource {
   readonly mesh?: MeshFeed | undefined
   /** By id; another map after each change. */
   revocations (): ReadonlyMap<string, Revocation>
+  /** Of an agent that follows policies. */
+  readonly policies?: PolicySource | undefined
   /** Wakes a stream when it is its turn. */
   soon (wake: () => void): void
+}
+
+export interface KnownToAgent {
+  readonly revocations?: ReadonlyMap<string, Revocation> | undefined
+  readonly policies?: PolicyState | undefined
+  /** What it decides by, of one that follows policies. */
+  readonly served?: ServedPolicyVersion | undefined
 }
 
 /**
@@ -68,20 +89,26 @@ export class AgentFeed {
   #cursorDue = false
   /** As the agent was told last; `undefined`: it must be told all. */
   #revocations: ReadonlyMap<string, Revocation> | undefined
+  /** As the agent was told last; `undefined`: it must be told all. */
+  #policies: PolicyState | undefined
   #failure: Error | undefined
   #acknowledged: Cursor | undefined
   #unserved: readonly string[] = []
+  #served: ServedPolicyVersion | undefined
   #told: Cursor | undefined
   readonly #waiter = new Waiter()
   readonly #wake = () => this.#waiter.wake()
 
   /**
    * @param missed what touched the agent since it was last told; `undefined`: it must be told everything
-   * @param revocations what the agent knows of; `undefined`: that is not known
+   * @param known.revocations what the agent knows of; `undefined`: that is not known
+   * @param known.policies the same of policies
    */
-  constructor (source: FeedSource, missed: Touched | undefined, revocations?: ReadonlyMap<string, Revocation>) {
+  constructor (source: FeedSource, missed: Touched | undefined, known: KnownToAgent = {}) {
     this.#source = source
-    this.#revocations = revocations
+    this.#revocations = known.revocations
+    this.#policies = known.policies
+    this.#served = known.served
     this.#all = this.#snapshot = missed === undefined || missed === 'all'
     if (missed === undefined || missed === 'all') return
     this.touch(missed)
@@ -116,6 +143,9 @@ export class AgentFeed {
   /** A revocation came, changed or went. */
   touchRevocations (): void { this.#source.soon(this.#wake) }
 
+  /** Another set of policies is active, or others are meant by the selectors in it. */
+  touchPolicies (): void { if (this.#source.policies !== undefined) this.#source.soon(this.#wake) }
+
   /** The log began anew: the agent must learn at least where it stands. */
   touchCursor (): void {
     this.#cursorDue = true
@@ -128,10 +158,15 @@ export class AgentFeed {
     this.#waiter.wake()
   }
 
-  acknowledge (cursor: Cursor, unservedEntryIds: readonly string[]): void {
+  /** @param policies what the agent decides by; `undefined`: it said nothing of it */
+  acknowledge (cursor: Cursor, unservedEntryIds: readonly string[], policies?: ServedPolicyVersion): void {
     this.#acknowledged = cursor
     this.#unserved = unservedEntryIds
+    if (this.#source.policies !== undefined && policies !== undefined) this.#served = policies
   }
+
+  /** What the agent decides by, as it said last; `undefined`: it does not follow policies. */
+  get served (): ServedPolicyVersion | undefined { return this.#served }
 
   /** Entries whose SVIDs the agent could not have. */
   get unservedEntryIds (): readonly string[] { return this.#unserved }
@@ -153,13 +188,15 @@ export class AgentFeed {
     const { bundles, removedTrustDomains } = this.#takeBundles(federationChanged || snapshot)
     const mesh = this.#source.mesh?.take(snapshot) ?? nothingOfServices
     const revocations = this.#takeRevocations(snapshot)
+    const policies = this.#takePolicies(snapshot)
     const something = snapshot || this.#cursorDue || federationChanged || mesh !== nothingOfServices || revocations !== undefined ||
-      bundles.length + removedTrustDomains.length > 0
+      policies !== undefined || bundles.length + removedTrustDomains.length > 0
     this.#snapshot = this.#cursorDue = false
     if (!something) return undefined
     this.#told = cursor
     return {
-      cursor, snapshot, entries, removedEntryIds, bundles, removedTrustDomains, mesh, ...revocations === undefined ? {} : { revocations }
+      cursor, snapshot, entries, removedEntryIds, bundles, removedTrustDomains, mesh, ...revocations === undefined ? {} : { revocations },
+      ...policies === undefined ? {} : { policies }
     }
   }
 
@@ -171,7 +208,7 @@ export class AgentFeed {
 
   get #due (): boolean {
     return this.#bundlesDue || this.#cursorDue || this.#all || this.#touched.length > 0 || this.#source.mesh?.due === true ||
-      this.#revocations !== this.#source.revocations()
+      this.#revocations !== this.#source.revocations() || this.#policies !== this.#source.policies?.state()
   }
 
   #takeEntries (): { entries: Entry[], removedEntryIds: string[] } {
@@ -239,6 +276,13 @@ export class AgentFeed {
     const revocations = [...now.values()].filter(revocation => before.get(revocation.id) !== revocation)
     const removedIds = [...before.keys()].filter(id => !now.has(id))
     return revocations.length + removedIds.length === 0 ? undefined : { whole: false, revocations, removedIds }
+  }
+
+  #takePolicies (snapshot: boolean): PolicyStep | undefined {
+    const { policies } = this.#source
+    const before = snapshot ? undefined : this.#policies
+    this.#policies = policies?.state()
+    return this.#policies === undefined ? undefined : policies?.steps.between(before, this.#policies)
   }
 
   #hold (entry: Entry): void {

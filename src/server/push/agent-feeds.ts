@@ -10,6 +10,9 @@ import { AgentFeed } from './agent-feed.ts'
 import { isEmpty, MeshFeed, MeshSteps } from './mesh-feed.ts'
 import type { MeshChange } from '../service-index.ts'
 import type { Progress, ProgressReporter } from './progress-reporter.ts'
+import type { ServedPolicyVersion } from '../../storage/progress-store.ts'
+import { PolicySteps } from './policy-feed.ts'
+import type { PolicyState } from '../policy-index.ts'
 import { Turns } from './turns.ts'
 
 const checkEveryMs = 1_000
@@ -20,6 +23,11 @@ export interface AgentFeedsDeps {
   readonly aside: StandAside
   readonly ownBundle: OwnBundle
   readonly trustDomain: TrustDomain
+}
+
+export interface OpenOptions {
+  readonly mesh?: boolean
+  readonly policies?: ServedPolicyVersion & { readonly revision: string } | undefined
 }
 
 /** The open streams of this replica's agents, each told of what touches its agent. */
@@ -33,6 +41,9 @@ export class AgentFeeds {
   readonly #meshHistory: ChangeHistory<'services' | 'endpoints'>
   /** Since then no revocation came, changed or went. */
   #revocationsSince: number
+  readonly #policySteps = new PolicySteps()
+  /** Since then neither the active policies changed nor who is meant by their selectors. */
+  #policiesSince: number
 
   constructor (deps: AgentFeedsDeps) {
     this.#deps = deps
@@ -40,8 +51,8 @@ export class AgentFeeds {
     this.#meshSteps = new MeshSteps(deps.replica.services)
     this.#meshHistory = new ChangeHistory(deps.replica.cursor)
     let { epoch } = deps.replica.cursor
-    this.#revocationsSince = deps.replica.cursor.number
-    deps.replica.onChange(({ cursor, touched, bundles, agents, revocations, mesh }) => {
+    this.#revocationsSince = this.#policiesSince = deps.replica.cursor.number
+    deps.replica.onChange(({ cursor, touched, bundles, agents, revocations, policies, mesh }) => {
       this.history.add(cursor, touched)
       this.#meshHistory.add(cursor, isEmpty(mesh) ? new Map() : new Map([['services', mesh.services], ['endpoints', mesh.endpoints]]))
       for (const [agent, touch] of touched) this.#each(agent, feed => feed.touch(touch))
@@ -51,6 +62,8 @@ export class AgentFeeds {
       if (!isEmpty(mesh)) for (const feed of this.#meshFeeds) feed.touchServices(mesh)
       if (revocations || cursor.epoch !== epoch) this.#revocationsSince = cursor.number
       if (revocations) for (const [, feed] of this.#all()) feed.touchRevocations()
+      if (policies || cursor.epoch !== epoch) this.#policiesSince = cursor.number
+      if (policies) for (const [, feed] of this.#all()) feed.touchPolicies()
       if (cursor.epoch !== epoch) for (const [, feed] of this.#all()) feed.touchCursor()
       epoch = cursor.epoch
     })
@@ -71,9 +84,12 @@ export class AgentFeeds {
    * Close what this returns.
    * @param resume where the agent stands; `undefined`: it knows nothing
    * @param options.mesh whether it follows services too
+   * @param options.policies what it decides by, if it follows policies
    * @throws {SpiffeError} `datastore_unavailable` when the agent knows more than this replica, which cannot look
    */
-  async open (agentId: SpiffeId, resume: Cursor | undefined, { mesh = false } = {}): Promise<AgentFeed & Disposable> {
+  async open (
+    agentId: SpiffeId, resume: Cursor | undefined, { mesh = false, policies }: OpenOptions = {}
+  ): Promise<AgentFeed & Disposable> {
     const { replica, ownBundle, trustDomain } = this.#deps
     // Another replica told it more: it must not be led back, nor be told of changes that this replica takes over in one step with what
     // the agent has of them.
@@ -89,8 +105,13 @@ export class AgentFeeds {
       bundleOf: domain => domain === trustDomain ? ownBundle.value : replica.bundleOf(domain),
       mesh: mesh ? new MeshFeed(this.#meshSteps, missedServices) : undefined,
       revocations: () => replica.revocations.all,
+      policies: policies && { state: () => replica.policies.state, steps: this.#policySteps },
       soon: wake => this.#turns.soon(wake)
-    }, missed, upToDate ? replica.revocations.all : undefined)
+    }, missed, {
+      revocations: upToDate ? replica.revocations.all : undefined,
+      policies: missed === undefined ? undefined : this.#policiesKnown(resume, policies),
+      served: policies
+    })
     const feeds = this.#open.get(agentId) ?? new Set()
     feeds.add(feed)
     if (mesh) this.#meshFeeds.add(feed)
@@ -102,6 +123,13 @@ export class AgentFeeds {
         if (feeds.size === 0 && this.#open.get(agentId) === feeds) this.#open.delete(agentId)
       }
     })
+  }
+
+  /** A set that the agent could not take over is told again: it may be another version by now. */
+  #policiesKnown (resume: Cursor | undefined, served: OpenOptions['policies']): PolicyState | undefined {
+    const { state } = this.#deps.replica.policies
+    const same = served?.version === (state.active?.number ?? 0) && served.revision === (state.active?.revision ?? '')
+    return same && resume !== undefined && resume.number >= this.#policiesSince ? state : undefined
   }
 
   /** What an agent that stands there missed; `undefined` when that is not known: it must be told everything. */
@@ -138,7 +166,7 @@ export class AgentFeeds {
       const last = reported.get(agent)
       if (reached === undefined || (last?.epoch === reached.epoch && last.number === reached.number)) continue
       reported.set(agent, reached)
-      reporter.report(agent, { state: 'acknowledged', cursor: reached, unservedEntryIds: feed.unservedEntryIds, mesh: feed.mesh })
+      reporter.report(agent, progressOf(feed, reached))
     }
   }
 
@@ -146,9 +174,7 @@ export class AgentFeeds {
   progressOf (agent: SpiffeId): Progress | undefined {
     let progress: Progress | undefined
     this.#each(agent, feed => {
-      if (feed.reached !== undefined) {
-        progress = { state: 'acknowledged', cursor: feed.reached, unservedEntryIds: feed.unservedEntryIds, mesh: feed.mesh }
-      }
+      if (feed.reached !== undefined) progress = progressOf(feed, feed.reached)
     })
     return progress
   }
@@ -160,4 +186,8 @@ export class AgentFeeds {
   * #all (): Generator<[SpiffeId, AgentFeed]> {
     for (const [agent, feeds] of this.#open) for (const feed of feeds) yield [agent, feed]
   }
+}
+
+function progressOf ({ unservedEntryIds, mesh, served }: AgentFeed, cursor: Cursor): Progress {
+  return { state: 'acknowledged', cursor, unservedEntryIds, mesh, policies: served }
 }

@@ -1,7 +1,7 @@
 import { isAgentId } from '../../spiffe/agent.ts'
 import type { SpiffeId } from '../../spiffe/spiffe-id.ts'
 import { hasReached, type Cursor } from '../../storage/change-log.ts'
-import type { AgentProgress, ProgressState, ProgressStore } from '../../storage/progress-store.ts'
+import type { AgentProgress, ProgressState, ProgressStore, ServedPolicyVersion } from '../../storage/progress-store.ts'
 import type { ReplicaStore } from '../../storage/replica-store.ts'
 import type { Clock } from '../../runtime/clock.ts'
 import type { AgentDirectory } from '../agent-directory.ts'
@@ -23,6 +23,8 @@ export interface ConsumerProgress {
   readonly replicaId: string
   /** Whether it follows services too. */
   readonly mesh: boolean
+  /** What it decides by; `undefined`: it does not follow policies. */
+  readonly policies: ServedPolicyVersion | undefined
 }
 
 export interface ConvergenceState {
@@ -40,6 +42,8 @@ export interface ConvergenceQuestion {
   readonly entryIds: readonly string[]
   /** Only agents that follow services. */
   readonly services?: boolean | undefined
+  /** Only agents that follow policies. */
+  readonly policies?: boolean | undefined
 }
 
 export interface ConvergenceDeps {
@@ -74,7 +78,7 @@ export class Convergence {
     const live = new Set((await replicas.list()).filter(({ seenAt }) => now - seenAt.getTime() < liveReplicaMs).map(({ id }) => id))
     const consumers = [...wanted].filter(([agentId]) => !this.#isBanned(agentId))
       .map(([agentId, required]) => this.#judge(agentId, required, stored.get(agentId), live, now))
-      .filter(({ mesh }) => mesh || question.services !== true)
+      .filter(({ mesh, policies }) => (mesh || question.services !== true) && (policies !== undefined || question.policies !== true))
     return { consumers, converged: consumers.every(({ state }) => state !== 'waiting' && state !== 'written') }
   }
 
@@ -101,8 +105,8 @@ export class Convergence {
     const here = this.#deps.feeds.progressOf(agentId)
     const known = here ?? row
     const replicaId = here === undefined ? row?.replicaId ?? '' : this.#deps.replicaId
-    const { cursor, unservedEntryIds = [], mesh = false } = known ?? {}
-    const facts = { agentId, cursor, unservedEntryIds, seenAt: row?.seenAt, replicaId, mesh }
+    const { cursor, unservedEntryIds = [], mesh = false, policies } = known ?? {}
+    const facts = { agentId, cursor, unservedEntryIds, seenAt: row?.seenAt, replicaId, mesh, policies }
     if (known !== undefined && hasReached(known.cursor, required)) return { ...facts, state: known.state }
     const connected = here !== undefined || this.#deps.feeds.openOf(agentId) > 0 || (row !== undefined && live.has(row.replicaId))
     const unseenMs = row === undefined ? Infinity : now - row.seenAt.getTime()

@@ -3,7 +3,7 @@ import type { Logger } from '../../runtime/logger.ts'
 import { isStop } from '../../runtime/tasks.ts'
 import { Waiter } from '../../runtime/waiter.ts'
 import type { SpiffeId } from '../../spiffe/spiffe-id.ts'
-import type { AgentProgress, ProgressState, ProgressStore } from '../../storage/progress-store.ts'
+import type { AgentProgress, ProgressState, ProgressStore, ServedPolicyVersion } from '../../storage/progress-store.ts'
 import type { Cursor } from '../../storage/change-log.ts'
 
 const flushEveryMs = 50
@@ -16,6 +16,8 @@ export interface Progress {
   readonly unservedEntryIds: readonly string[]
   /** Whether the agent follows services too. */
   readonly mesh?: boolean | undefined
+  /** What it decides by, of an agent that follows policies. */
+  readonly policies?: ServedPolicyVersion | undefined
 }
 
 /**

@@ -133,7 +133,8 @@ function merge (earlier: ChangedState, later: ChangedState): ChangedState {
     services: overlay(earlier.services, later.services),
     endpoints: overlay(earlier.endpoints, later.endpoints),
     revocations: overlay(earlier.revocations, later.revocations),
-    authorities: earlier.authorities || later.authorities
+    authorities: earlier.authorities || later.authorities,
+    ...later.policies === undefined && earlier.policies === undefined ? {} : { policies: later.policies ?? earlier.policies }
   }
 }
 

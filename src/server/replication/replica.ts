@@ -13,6 +13,7 @@ import type { ChangedState, Cursor } from '../../storage/change-log.ts'
 import type { Datastore } from '../../storage/datastore.ts'
 import { everything } from '../../storage/page.ts'
 import { AgentDirectory } from '../agent-directory.ts'
+import { PolicyIndex } from '../policy-index.ts'
 import { Follower, type Followed } from './follower.ts'
 import { Registry } from '../registry.ts'
 import { ServiceIndex, type MeshChange } from '../service-index.ts'
@@ -32,6 +33,8 @@ export interface ReplicaChange {
   readonly reporters: ReadonlySet<SpiffeId>
   /** Whether a revocation came, changed or went. */
   readonly revocations: boolean
+  /** Whether the active policies changed, or who is meant by the selectors in them. */
+  readonly policies: boolean
 }
 
 export interface ReplicaDeps {
@@ -47,14 +50,15 @@ export interface ReplicaDeps {
 }
 
 /**
- * One server's memory of what the database holds: entries, agents, bundles, revocations and services. It follows the log and nothing else
- * changes it, so that all replicas show the same, and a write is shown where it was made like anywhere else.
+ * One server's memory of what the database holds: entries, agents, bundles, revocations, services and policies. It follows the log
+ * and nothing else changes it, so that all replicas show the same, and a write is shown where it was made like anywhere else.
  */
 export class Replica {
   readonly registry: Registry
   readonly agents: AgentDirectory
   readonly services: ServiceIndex
   readonly revocations = new StandingRevocations()
+  readonly policies = new PolicyIndex()
   readonly #deps: ReplicaDeps
   readonly #bundles = new Map<TrustDomain, Bundle>()
   readonly #listeners = new Set<(change: ReplicaChange) => void>()
@@ -134,23 +138,27 @@ export class Replica {
     const services = await differencesOf(this.services.services, store.services.all())
     const endpoints = await differencesOf(this.services.stored, store.endpoints.all())
     const revocations = await differencesOf(this.revocations.all, await store.revocations.list())
-    return { entries, agents, bundles, services, endpoints, revocations, authorities: true }
+    const policies = { active: await store.policies.active() }
+    return { entries, agents, bundles, services, endpoints, revocations, authorities: true, policies }
   }
 
   async #take (state: ChangedState, cursor: Cursor, anew: boolean): Promise<void> {
-    const { entries, agents, bundles, services, endpoints, revocations, authorities } = state
+    const { entries, agents, bundles, services, endpoints, revocations, authorities, policies } = state
     for (const [trustDomain, bundle] of bundles) this.#showBundle(trustDomain, bundle, anew)
     for (const [id, agent] of agents) {
       if (agent === undefined) this.agents.remove(id)
       else this.agents.put(agent)
     }
     this.revocations.apply(revocations)
+    this.policies.takeEntries(entries, id => this.registry.get(id))
     const touched = this.registry.apply({ entries, agents, revokedIds: this.revocations.ids })
+    if (policies !== undefined) this.policies.takeActive(policies.active, () => this.registry.all())
     const reporters = reportersOf(endpoints, this.services)
     const mesh = this.services.apply({ services, endpoints, agents: agents.keys() })
     this.#cursor = cursor
     const change = {
-      cursor, touched, bundles: new Set(bundles.keys()), agents: new Set(agents.keys()), revocations: revocations.size > 0, mesh, reporters
+      cursor, touched, bundles: new Set(bundles.keys()), agents: new Set(agents.keys()), revocations: revocations.size > 0, mesh, reporters,
+      policies: this.policies.show()
     }
     for (const listener of this.#listeners) listener(change)
     // Last: what is signed from now on verifies by what is shown already; and if this fails and all is taken over once more, whom the

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import type { AgentRow, AuthorityRow, BundleRow, RevocationRow, Schema } from '../sql/schema.ts'
+import type { AgentRow, AuthorityRow, BundleRow, PolicyVersionRow, RevocationRow, Schema } from '../sql/schema.ts'
 import type { BackupHeader } from './backup-header.ts'
 import { readBackup } from './read-backup.ts'
 import { toRecord, type OnRows, type RowChunk, type WrittenRow } from './row.ts'
@@ -13,6 +13,8 @@ export interface BackupContents {
   /** Trust domain → digest of what its bundle says. */
   readonly bundles: ReadonlyMap<string, string>
   readonly ownBundle: BundleRow | undefined
+  /** What tells versions of policies apart. */
+  readonly policies: ReadonlySet<string>
   readonly leases: ReadonlyArray<Schema['leases']>
 }
 
@@ -23,6 +25,7 @@ export async function readContents (path: string, signal: AbortSignal, onRows?: 
   const bannedAgents: AgentRow[] = []
   const revocations: RevocationRow[] = []
   const bundles = new Map<string, string>()
+  const policies = new Set<string>()
   const leases: Array<Schema['leases']> = []
   let ownBundle: BundleRow | undefined
   for await (const chunk of countedChunks(path, 'checked', signal, onRows, found => { header = found })) {
@@ -32,6 +35,7 @@ export async function readContents (path: string, signal: AbortSignal, onRows?: 
       case 'leases': leases.push(...records<Schema['leases']>()); break
       case 'revocations': revocations.push(...records<RevocationRow>()); break
       case 'agents': bannedAgents.push(...records<AgentRow>().filter(({ banned }) => banned === 1)); break
+      case 'policy_versions': for (const row of records<PolicyVersionRow>()) policies.add(namePolicies(row)); break
       case 'bundles':
         for (const row of records<BundleRow>()) {
           bundles.set(row.trust_domain, digestBundle(row))
@@ -41,7 +45,7 @@ export async function readContents (path: string, signal: AbortSignal, onRows?: 
       default:
     }
   }
-  return { header: header as unknown as BackupHeader, authorities, bannedAgents, revocations, bundles, ownBundle, leases }
+  return { header: header as unknown as BackupHeader, authorities, bannedAgents, revocations, bundles, ownBundle, policies, leases }
 }
 
 /** The chunks of a backup, with progress told. */
@@ -60,6 +64,11 @@ export async function * countedChunks (
     done += chunk.rows.length
     onRows?.(what, done, total)
   }
+}
+
+/** A database that was set back gives the same number to another set. */
+export function namePolicies ({ number, revision, applied_at: appliedAt }: Omit<PolicyVersionRow, 'texts'>): string {
+  return `${number} ${revision} ${appliedAt}`
 }
 
 /** Equal for bundles that say the same. */

@@ -1,6 +1,7 @@
 import { sql, type Transaction } from 'kysely'
+import { policyFactColumns } from '../sql/policy-rows.ts'
 import type { AuthorityRow, BundleRow, RevocationRow, Schema } from '../sql/schema.ts'
-import { countedChunks, digestBundle, type BackupContents } from './backup-contents.ts'
+import { countedChunks, digestBundle, namePolicies, type BackupContents } from './backup-contents.ts'
 import { Findings, type Difference } from './findings.ts'
 import { toRecord, writeDown, type OnRows, type RowChunk, type WrittenRow } from './row.ts'
 import { countRows, readRows } from './table-rows.ts'
@@ -23,6 +24,7 @@ export async function compareWithBackup (trx: Transaction<Schema>, options: Comp
   compareAuthorities(await trx.selectFrom('authorities').selectAll().orderBy('row_id').execute(), contents, findings)
   compareRevocations(await trx.selectFrom('revocations').selectAll().orderBy('id').execute(), contents, now, findings)
   await compareBundles(trx, options, findings)
+  await comparePolicies(trx, contents, findings)
   const comparisons = new Map<TableSpec['name'], Comparison>(
     [entryComparison, agentComparison, serviceComparison].map(spec => [spec.table, new Comparison(trx, spec, findings)]))
   for await (const chunk of countedChunks(file, 'compared', signal, onRows)) await comparisons.get(chunk.table.name)?.take(chunk)
@@ -163,6 +165,13 @@ async function compareBundles (
     }
   }
   for (const id of gone) findings.add('bundle_deleted', { id })
+}
+
+/** Those that the history has forgotten since are not missed. */
+async function comparePolicies (trx: Transaction<Schema>, { policies }: BackupContents, findings: Findings): Promise<void> {
+  for (const row of await trx.selectFrom('policy_versions').select(policyFactColumns).orderBy('number').execute()) {
+    if (!policies.has(namePolicies(row))) findings.add('policy_applied', { id: `${row.number}` })
+  }
 }
 
 function specOf (name: TableSpec['name']): TableSpec { return tables.find(table => table.name === name) as TableSpec }

@@ -10,6 +10,7 @@ export type FindingKind =
   | 'entry_deleted' | 'entry_changed' | 'entry_created'
   | 'service_deleted' | 'service_changed' | 'service_created'
   | 'bundle_deleted' | 'bundle_changed' | 'bundle_created'
+  | 'policy_applied'
 
 /** `stays` as it is now; `comes_back` from the backup; `goes_back` to what the backup says; `lost`. */
 export type Outcome = 'stays' | 'comes_back' | 'goes_back' | 'lost'
@@ -29,8 +30,10 @@ export interface Finding {
   readonly listed: readonly Difference[]
 }
 
-/** What differs: an entry or a service by id, an agent by SPIFFE ID, a bundle by trust domain, an authority by kind and id. */
-/** What differs: an entry or a revocation by id, an agent by SPIFFE ID, a bundle by trust domain, an authority by kind and id. */
+/**
+ * What differs: an entry, a service or a revocation by id, a version of policies by number, an agent by SPIFFE ID, a bundle by trust
+ * domain, an authority by kind and id.
+ */
 export interface Difference {
   readonly id: string
   /** Of an entry; what a revocation is about. */
@@ -62,7 +65,8 @@ const outcomes: Outcomes = {
   service_created: always('lost'),
   bundle_deleted: always('comes_back'),
   bundle_changed: always('goes_back'),
-  bundle_created: always('lost')
+  bundle_created: always('lost'),
+  policy_applied: always('lost')
 }
 
 const mostListed = 1_000
@@ -88,8 +92,9 @@ export class Findings {
 
 /** One line, e.g. `2 entries deleted since: back again`. */
 export function formatFinding ({ kind, outcome, total }: Pick<Finding, 'kind' | 'outcome' | 'total'>): string {
-  const [noun, verb] = kind.split('_') as [string, string]
-  const many = noun === 'entry' || noun === 'authority' ? noun.replace(/y$/, 'ies') : `${noun}s`
+  const [first, verb] = kind.split('_') as [string, string]
+  const noun = first === 'policy' ? 'policy set' : first
+  const many = noun.endsWith('y') ? noun.replace(/y$/, 'ies') : `${noun}s`
   const what = verbs[verb] ?? `${verb} since`
   return `${total} ${total === 1 ? noun : many} ${what}: ${consequences[kind][outcome] ?? outcome}`
 }
@@ -118,5 +123,6 @@ const consequences: Readonly<Record<FindingKind, Readonly<Partial<Record<Outcome
   service_created: { lost: 'lost' },
   bundle_deleted: { comes_back: 'back again' },
   bundle_changed: { goes_back: 'as in the backup' },
-  bundle_created: { lost: 'lost' }
+  bundle_created: { lost: 'lost' },
+  policy_applied: { lost: 'lost, and those of the backup decide again' }
 }

@@ -104,6 +104,17 @@ export const tables: readonly TableSpec[] = [
   },
   { name: 'service_claims', role: 'registry', columns: { claim: 'text', service_row: 'int' }, key: ['claim'], atOnce: usual },
   {
+    name: 'policy_versions',
+    role: 'registry',
+    columns: {
+      number: 'int', revision: 'text', parent: 'int', applied_by: 'text', applied_at: 'int', comment: 'text', rules: 'int',
+      documents: 'int', bytes: 'int', selectors: 'json', texts: 'bytes'
+    },
+    key: ['number'],
+    // Some megabytes each, if they are long and do not compress.
+    atOnce: 4
+  },
+  {
     name: 'agents',
     role: 'identities',
     columns: {

@@ -6,9 +6,10 @@ import { initial } from './0001-initial.ts'
 import { replicas } from './0002-replicas.ts'
 import { revocations } from './0003-revocations.ts'
 import { services } from './0004-services.ts'
+import { policies } from './0005-policies.ts'
 import type { ColumnTypes, Migration } from './migration.ts'
 
-const migrations: readonly Migration[] = [initial, replicas, revocations, services]
+const migrations: readonly Migration[] = [initial, replicas, revocations, services, policies]
 
 /** The schema that this version works with. */
 export const newestSchema = migrations.at(-1)?.number ?? 0

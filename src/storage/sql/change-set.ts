@@ -7,10 +7,13 @@ import type { Service } from '../../spiffe/service.ts'
 import type { Revocation } from '../../spiffe/revocation.ts'
 import type { Schema } from './schema.ts'
 
-/** What a change is about: an agent by SPIFFE ID, a bundle by trust domain, anything else by id; or the authorities as a whole. */
+/**
+ * What a change is about: an agent by SPIFFE ID, a bundle by trust domain, anything else by id; or the authorities, or the policies, as a
+ * whole.
+ */
 export type ChangeKey =
   | readonly [kind: 'entry' | 'agent' | 'bundle' | 'revocation' | 'service' | 'endpoint', key: string]
-  | readonly [kind: 'authorities' | 'everything']
+  | readonly [kind: 'authorities' | 'policies' | 'everything']
 
 /** More keys than this in one transaction: reading everything anew is cheaper. */
 const mostKeys = 20_000
@@ -19,6 +22,7 @@ const mostKeys = 20_000
 export class ChangeSet {
   readonly #keys: ChangeKey[] = []
   #authorities = false
+  #policies = false
 
   entries (entries: Iterable<Pick<Entry, 'id'>>): void {
     for (const { id } of entries) this.#keys.push(['entry', id])
@@ -36,12 +40,16 @@ export class ChangeSet {
 
   revocation ({ id }: Pick<Revocation, 'id'>): void { this.#keys.push(['revocation', id]) }
   authorities (): void { this.#authorities = true }
+  policies (): void { this.#policies = true }
 
-  get empty (): boolean { return this.#keys.length === 0 && !this.#authorities }
+  get empty (): boolean { return this.#keys.length === 0 && !this.#authorities && !this.#policies }
 
   get keys (): readonly ChangeKey[] {
     if (this.#keys.length > mostKeys) return [['everything']]
-    return this.#authorities ? [['authorities'], ...this.#keys] : this.#keys
+    const wholes: readonly ChangeKey[] = [
+      ...this.#authorities ? [['authorities'] as const] : [], ...this.#policies ? [['policies'] as const] : []
+    ]
+    return wholes.length === 0 ? this.#keys : [...wholes, ...this.#keys]
   }
 }
 

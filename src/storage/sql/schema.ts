@@ -25,6 +25,7 @@ export interface Schema {
   /** `name web`, `address 10.96.0.1`, `local port 1080`. */
   service_claims: { claim: string, service_row: number }
   service_endpoints: EndpointTable
+  policy_versions: PolicyVersionTable
   /** One row per migration that ran. */
   schema_migrations: { number: number, name: string }
 }
@@ -149,6 +150,9 @@ interface ProgressTable {
   unserved: string
   seen_at: number
   mesh: number
+  /** Null: the agent does not follow policies. */
+  policy_version: number | null
+  policy_refusal: string
 }
 
 interface ServiceTable {
@@ -179,6 +183,23 @@ interface EndpointTable {
   incarnation: string
 }
 
+interface PolicyVersionTable {
+  /** The newest is the active one. */
+  number: number
+  revision: string
+  parent: number
+  applied_by: string
+  applied_at: number
+  comment: string
+  rules: number
+  documents: number
+  bytes: number
+  /** `[[type:value, …], …]` */
+  selectors: string
+  /** `[[name, text], …]`, gzip. */
+  texts: Uint8Array
+}
+
 export type EntryRow = Selectable<EntryTable>
 
 export type EntryRowDraft = Insertable<EntryTable>
@@ -192,5 +213,6 @@ export type ProgressRow = Selectable<ProgressTable>
 export type ReplicaRow = Selectable<ReplicaTable>
 export type ServiceRow = Selectable<ServiceTable>
 export type ServiceRowDraft = Insertable<ServiceTable>
+export type PolicyVersionRow = Selectable<PolicyVersionTable>
 export type EndpointRow = Selectable<EndpointTable>
 export type EndpointRowDraft = Insertable<EndpointTable>

@@ -9,9 +9,11 @@ import type { ChangeKey } from './change-set.ts'
 import { chunks, idsPerStatement } from './chunks.ts'
 import { decodeEntry, entryColumns } from './entry-rows.ts'
 import { isLost, partOf, type LogHead } from './log-reading.ts'
+import { decodePolicyVersion } from './policy-rows.ts'
 import { decodeRevocation } from './revocation-rows.ts'
 import type { Schema } from './schema.ts'
 import { decodeEndpoint, decodeService } from './service-rows.ts'
+import { readActive } from './sql-policy-store.ts'
 import type { SqlDatabase } from './sql-database.ts'
 
 /** Numbers per reading; a reader that is further behind reads again. */
@@ -112,6 +114,12 @@ async function readState (trx: Transaction<Schema>, keys: readonly ChangeKey[]):
       decodeEndpoint),
     revocations: await named('revocation', ids => trx.selectFrom('revocations').selectAll().where('id', 'in', ids).execute(), idOf,
       decodeRevocation),
-    authorities: keys.some(([kind]) => kind === 'authorities')
+    authorities: keys.some(([kind]) => kind === 'authorities'),
+    ...keys.some(([kind]) => kind === 'policies') ? { policies: { active: await readPolicies(trx) } } : {}
   }
+}
+
+async function readPolicies (trx: Transaction<Schema>) {
+  const row = await readActive(trx)
+  return row === undefined ? undefined : await decodePolicyVersion(row)
 }

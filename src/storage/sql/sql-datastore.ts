@@ -14,6 +14,7 @@ import { SqlIssuedSvidStore } from './sql-issued-svid-store.ts'
 import { SqlJoinTokenStore } from './sql-join-token-store.ts'
 import { SqlKeyStore } from './sql-key-store.ts'
 import { SqlLeaseStore } from './sql-lease-store.ts'
+import { SqlPolicyStore } from './sql-policy-store.ts'
 import { SqlProgressStore } from './sql-progress-store.ts'
 import { SqlReplicaStore } from './sql-replica-store.ts'
 import { SqlServiceStore } from './sql-service-store.ts'
@@ -37,6 +38,7 @@ export async function openSqlDatastore (database: SqlDatabase, nudges: Nudges, c
     bundles: new SqlBundleStore(database, clock),
     services: new SqlServiceStore(database, clock),
     endpoints: new SqlEndpointStore(database, clock),
+    policies: new SqlPolicyStore(database, clock),
     authorities: new SqlAuthorityStore(database, clock),
     keys: new SqlKeyStore(database, clock),
     replicas: new SqlReplicaStore(database, clock),

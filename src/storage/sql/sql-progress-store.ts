@@ -21,7 +21,9 @@ export class SqlProgressStore implements ProgressStore {
           number: eb.ref('excluded.number'),
           unserved: eb.ref('excluded.unserved'),
           seen_at: eb.ref('excluded.seen_at'),
-          mesh: eb.ref('excluded.mesh')
+          mesh: eb.ref('excluded.mesh'),
+          policy_version: eb.ref('excluded.policy_version'),
+          policy_refusal: eb.ref('excluded.policy_refusal')
         }))).execute())
     }
   }
@@ -57,10 +59,12 @@ export class SqlProgressStore implements ProgressStore {
   }
 }
 
-function encodeProgress ({ agentId, replicaId, state, cursor, unservedEntryIds, seenAt, mesh }: AgentProgress): ProgressRow {
+function encodeProgress ({ agentId, replicaId, state, cursor, unservedEntryIds, seenAt, mesh, policies }: AgentProgress): ProgressRow {
   return {
     agent_id: agentId, replica_id: replicaId, state, ...cursor, unserved: JSON.stringify(unservedEntryIds), seen_at: seenAt.getTime(),
-    mesh: Number(mesh === true)
+    mesh: Number(mesh === true),
+    policy_version: policies?.version ?? null,
+    policy_refusal: policies?.refusal ?? ''
   }
 }
 
@@ -72,6 +76,7 @@ function decodeProgress (row: ProgressRow): AgentProgress {
     cursor: { epoch: row.epoch, number: row.number },
     unservedEntryIds: JSON.parse(row.unserved) as string[],
     seenAt: new Date(row.seen_at),
-    ...row.mesh === 0 ? {} : { mesh: true }
+    ...row.mesh === 0 ? {} : { mesh: true },
+    ...row.policy_version === null ? {} : { policies: { version: row.policy_version, refusal: row.policy_refusal } }
   }
 }

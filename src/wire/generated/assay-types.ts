@@ -39,6 +39,22 @@ export const Endpoint: MessageType<Endpoint, EndpointInit> = new MessageType('as
   field(7, 'incarnation', 'string')
 ])
 
+export interface PolicyDocument {
+  readonly name: string
+  readonly text: string
+  readonly more: boolean
+}
+export interface PolicyDocumentInit {
+  readonly name?: string | undefined
+  readonly text?: string | undefined
+  readonly more?: boolean | undefined
+}
+export const PolicyDocument: MessageType<PolicyDocument, PolicyDocumentInit> = new MessageType('assay.types.v1.PolicyDocument', () => [
+  field(1, 'name', 'string'),
+  field(2, 'text', 'string'),
+  field(3, 'more', 'bool')
+])
+
 export interface Service {
   readonly id: string
   readonly name: string

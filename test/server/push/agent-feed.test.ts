@@ -26,7 +26,7 @@ class Rig {
 
   /** @param known the revocations that the agent knows of */
   feed (missed?: Touched, known = missed === undefined ? undefined : this.revocations): AgentFeed {
-    return new AgentFeed(this.source, missed, known)
+    return new AgentFeed(this.source, missed, { revocations: known })
   }
 
   get source (): FeedSource {

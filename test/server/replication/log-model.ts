@@ -298,7 +298,7 @@ class ReaderLife {
     replica.onChange(onChange)
     onChange({
       cursor: replica.cursor, touched: new Map(), bundles: new Set(), agents: new Set(), reporters: new Set(),
-      mesh: { services: new Set(), endpoints: new Set() }, revocations: true
+      mesh: { services: new Set(), endpoints: new Set() }, revocations: true, policies: false
     })
     void replica.run(this.stop.signal).catch(() => {})
   }

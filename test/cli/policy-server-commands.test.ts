@@ -1,0 +1,152 @@
+import { mkdir, rename, rm, symlink, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import t, { type Test } from 'tap'
+import { commandTree } from '../../src/cli/command-tree.ts'
+import { runCli } from '../../src/cli/run-cli.ts'
+import { eventually } from '../fakes/eventually.ts'
+import { startFollowingAgent } from '../fakes/following-agent.ts'
+import { policyText } from '../fakes/policies.ts'
+import { runAssay } from '../fakes/run-assay.ts'
+import { startTestServer, type TestServer } from '../fakes/server.ts'
+import { createTestTerminal } from '../fakes/terminal.ts'
+
+function on ({ config }: Pick<TestServer, 'config'>) {
+  return (...words: readonly string[]) => runAssay(['policy', ...words, '-socketPath', config.socketPath])
+}
+
+const json = (text: string) => JSON.parse(text) as Record<string, unknown>
+
+/** A folder with these files. */
+async function folderOf (t: Test, files: Readonly<Record<string, string>>): Promise<string> {
+  const folder = t.testdir()
+  for (const [name, text] of Object.entries(files)) {
+    await mkdir(join(folder, name, '..'), { recursive: true })
+    await writeFile(join(folder, name), text)
+  }
+  return folder
+}
+
+t.test('policies are applied, shown, listed and rolled back', async t => {
+  await using server = await startTestServer()
+  const assay = on(server)
+  t.match(await assay('history'), { code: 0, stdout: 'No policies were ever applied\n' })
+  t.match(await assay('show'), { code: 1, stderr: /no policies were ever applied\n {2}code: policy_version_not_found/ })
+  const folder = await folderOf(t, {
+    'b.yml': policyText('b'),
+    'a.yaml': `---\n${policyText('a')}`,
+    'below/c.json': JSON.stringify([{ apiVersion: 'assay/v1', kind: 'Policy', name: 'c', rules: [{ name: 'r', action: 'deny' }] }]),
+    'README.md': 'no policy', '.hidden.yaml': 'neither'
+  })
+  t.match(await assay('apply', folder, '-dryRun'),
+    { code: 0, stdout: /^Would become version 1: 3 rules of 3 files, revision [0-9a-f]{12}\n$/ })
+  t.match(await assay('apply', folder, '-comment', 'the first'),
+    { code: 0, stdout: /^Version 1 is active: 3 rules of 3 files, revision [0-9a-f]{12}\n$/ })
+  t.match(await assay('apply', folder), { code: 0, stdout: /^Version 1 is active already: / })
+  const single = join(folder, 'b.yml')
+  const applied = await assay('apply', single, '-output', 'json')
+  t.match(json(applied.stdout), { version: { number: '2', parent: '1', rules: 1, documents: 1 }, unchanged: false })
+
+  const history = await assay('history')
+  const rows = history.stdout.split('\n')
+  t.match(rows[0], /^VERSION +APPLIED +BY +RULES +FILES +REPLACED +REVISION +COMMENT$/)
+  t.match(rows[1], /^2 \* +.* +local uid \d+ +1 +1 +1 +[0-9a-f]{12}$/)
+  t.match(rows[2], /^1 +.* +local uid \d+ +3 +3 +- +[0-9a-f]{12} +the first$/)
+  t.match(json((await assay('history', '-output', 'json')).stdout), { versions: [{ number: '2' }, { number: '1', comment: 'the first' }] })
+
+  t.match(await assay('rollback', '1'), { code: 0, stdout: /^Version 3 is active in place of version 2: 3 rules of 3 files/ })
+  const shown = await assay('show')
+  const head = /^Version +: 3\nReplaced +: 2\nApplied +: .*\nBy +: local uid \d+\nComment +: back to version 1\nHolds +: 3 rules of 3 /
+  t.match(shown.stdout, head)
+  t.match(json((await assay('show', '-version', '2', '-output', 'json')).stdout),
+    { version: { number: '2' }, documents: [{ name: 'b.yml', text: policyText('b') }] })
+  const yaml = (await assay('show', '-output', 'yaml')).stdout
+  await writeFile(join(folder, 'again.yaml'), yaml)
+  t.match(await assay('apply', join(folder, 'again.yaml')), { code: 0, stdout: /3 rules of 1 file/ }, 'what is shown can be applied again')
+})
+
+t.test('what is broken, or in somebody\'s way, changes nothing', async t => {
+  await using server = await startTestServer()
+  const assay = on(server)
+  const misspelt = policyText('bad').replace('allow', 'alow')
+  const folder = await folderOf(t, { 'good.yaml': policyText('good'), 'bad.yaml': misspelt, 'worse.yaml': 'a: [' })
+  const broken = await assay('apply', folder)
+  t.match(broken, { code: 2, stderr: /bad\.yaml:6: rules\.0\.action/ })
+  t.match(broken, { stderr: /worse\.yaml:1/ }, 'every problem at once')
+  t.match(await assay('history'), { stdout: 'No policies were ever applied\n' })
+  const good = join(folder, 'good.yaml')
+  t.match(await assay('apply', good, '-replaces', '3'), {
+    code: 1, stderr: /no version is active, and version 3 was to be replaced\n {2}code: policy_conflict/
+  })
+  await assay('apply', good, '-replaces', '0')
+  t.match(await assay('apply', good, '-replaces', '0', '-output', 'json'), { code: 1 })
+  t.match(await assay('rollback', '1', '-replaces', '7'), { code: 1, stderr: /policy_conflict/ })
+  t.match(await assay('rollback', '9'), { code: 1, stderr: /policy_version_not_found/ })
+  t.match(json((await assay('history', '-output', 'json')).stdout), { versions: { length: 1 } })
+})
+
+t.test('wrong usage', async t => {
+  const empty = await folderOf(t, { 'README.md': '' })
+  const good = join(empty, 'a.yaml')
+  const cases: [string[], RegExp][] = [
+    [['apply'], /PATH\.\.\. is missing/],
+    [['apply', empty], /there is no \*\.yaml, \*\.yml or \*\.json in/],
+    [['apply', join(empty, 'missing.yaml')], /missing\.yaml: no such file/],
+    [['apply', good, '-watch', '-dryRun'], /-watch and -dryRun exclude each other/],
+    [['apply', good, '-watch', '-replaces', '1'], /-watch and -replaces exclude each other/],
+    [['rollback'], /N is missing/],
+    [['rollback', 'last'], /"last" is no version/],
+    [['show', '-version', '0'], /must be a whole number of at least 1/]
+  ]
+  for (const [words, stderr] of cases) {
+    t.match(await runAssay(['policy', ...words, '-socketPath', '/nowhere']), { code: 2, stderr }, words.join(' '))
+  }
+})
+
+t.test('agents are waited for, and one that does not serve the set is named', async t => {
+  await using server = await startTestServer()
+  const assay = on(server)
+  const folder = await folderOf(t, { 'a.yaml': policyText('a'), 'b.yaml': policyText('b') })
+  const [a, b] = [join(folder, 'a.yaml'), join(folder, 'b.yaml')]
+  await using plain = await startFollowingAgent(server)
+  plain.mute()
+  t.match(await assay('apply', a, '--wait'), { code: 0, stdout: /\nno live agent is concerned after \d+ms\n$/ })
+  await using agent = await startFollowingAgent(server, { policies: true })
+  const has = new RegExp(`\n1 of 1 live agent has it after .*\nacknowledged  ${agent.spiffeId}\n$`)
+  t.match(await assay('apply', b, '--wait'), { code: 0, stdout: has })
+  const status = await runAssay(['status', '-socketPath', server.config.socketPath])
+  t.match(status.stdout, / SEEN +POLICIES +WITHOUT SVID\n/)
+  t.match(status.stdout, new RegExp(`${agent.spiffeId} .* 2\n`))
+  agent.refusePolicies('version 3: of a newer form')
+  const refused = await assay('rollback', '1', '--wait', '-wait-timeout', '300ms')
+  t.match(refused, { code: 3, stdout: /0 of 1 live agent have it / })
+  t.match(refused.stdout, /\nacknowledged .* serves version 2 of the policies, refused version 3: of a newer form\n/)
+  const after = await runAssay(['status', '-socketPath', server.config.socketPath])
+  t.match(after.stdout, /2 \(newer refused\)\n/)
+  t.match(after.stdout, new RegExp(`\n${agent.spiffeId} does not serve policies: version 3: of a newer form\n`))
+})
+
+t.test('a folder is kept applied: the whole of it, or the last good one', async t => {
+  await using server = await startTestServer()
+  const assay = on(server)
+  const folder = await folderOf(t, { 'one/a.yaml': policyText('a'), 'one/b.yaml': policyText('b'), 'two/c.yaml': policyText('c') })
+  const link = join(folder, 'current')
+  await symlink('one', link)
+  const told = createTestTerminal()
+  const running = runCli(commandTree, ['policy', 'apply', link, '-watch', '-socketPath', server.config.socketPath], told)
+  await eventually('the folder is active', () => /Version 1 is active: 2 rules/.test(told.stdout))
+  await writeFile(join(folder, 'one/a.yaml'), 'kind: Nonsense')
+  await eventually('it says what is broken', () => told.stderr.includes('What is active stays'))
+  t.match(told.stderr, /a\.yaml/)
+  t.match(json((await assay('history', '-output', 'json')).stdout), { versions: { length: 1 } })
+  await writeFile(join(folder, 'one/a.yaml'), policyText('a2'))
+  await eventually('it is mended', () => /Version 2 is active in place of version 1/.test(told.stdout))
+  await assay('rollback', '1')
+  await symlink('two', `${link}.new`)
+  await rename(`${link}.new`, link)
+  await eventually('another folder in its place', () => /Version 4 is active in place of version 3: 1 rule of 1 file/.test(told.stdout))
+  await rm(join(folder, 'two/c.yaml'))
+  await eventually('an empty folder is no wish', () => /there is no \*\.yaml/.test(told.stderr))
+  told.stop()
+  t.equal(await running, 1, 'what the files said last is not active')
+  t.match(json((await assay('show', '-output', 'json')).stdout), { version: { number: '4' } })
+})
