@@ -39,11 +39,11 @@ export const errorCatalogue = {
   decision_not_found: { status: 'NOT_FOUND', retry: false, next: 'it was dropped, sampled away or forgotten: ask another log' },
   policy_not_signed_off: { status: 'FAILED_PRECONDITION', retry: false, next: 'have the flips reviewed; see docs/policy-operation.md' },
   // Rego
-  rego_bundle_invalid: { status: 'INVALID_ARGUMENT', retry: false, next: 'correct what is named and build the bundle again; see docs/rego.md' },
+  rego_bundle_invalid: { status: 'INVALID_ARGUMENT', retry: false, next: 'correct what is named, then build it again; see docs/rego.md' },
   rego_bundle_untrusted: { status: 'PERMISSION_DENIED', retry: false, next: 'sign the bundle with `opa sign`; see docs/rego.md' },
   rego_bundle_unavailable: { status: 'UNAVAILABLE', retry: true, next: 'check the source\'s path or URL, and what answers there' },
   rego_entrypoint_unknown: { status: 'NOT_FOUND', retry: false, next: 'build the bundle with `opa build -t wasm -e` and this path' },
-  rego_evaluation_failed: { status: 'INTERNAL', retry: false, next: 'evaluate the same input with `opa eval`; see docs/rego.md for limits' },
+  rego_evaluation_failed: { status: 'INTERNAL', retry: false, next: 'try the same input with `opa eval`; limits are in docs/rego.md' },
   rego_timeout: { status: 'DEADLINE_EXCEEDED', retry: false, next: 'find the loop with `opa eval --profile`, or raise the time limit' },
   policy_conflict: { status: 'ABORTED', retry: false, next: 'see what is active with `assay policy show`, then apply again on top of it' },
   policy_version_not_found: { status: 'NOT_FOUND', retry: false, next: 'list versions with `assay policy history`' },
