@@ -734,6 +734,16 @@ export const HttpProtocolOptions: MessageType<HttpProtocolOptions, HttpProtocolO
   field(3, 'maxConnectionDuration', Duration)
 ])
 
+export interface HttpRequestHeaderMatchInput {
+  readonly headerName: string
+}
+export interface HttpRequestHeaderMatchInputInit {
+  readonly headerName?: string | undefined
+}
+export const HttpRequestHeaderMatchInput: MessageType<HttpRequestHeaderMatchInput, HttpRequestHeaderMatchInputInit> = new MessageType('envoy.type.matcher.v3.HttpRequestHeaderMatchInput', () => [
+  field(1, 'headerName', 'string')
+])
+
 export interface HttpStatus {
   readonly code: number
 }

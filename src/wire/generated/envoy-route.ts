@@ -5,14 +5,17 @@ import { Any, type AnyInit, Duration, type DurationInit, UInt32Value, type UInt3
 
 export interface HeaderMatcher {
   readonly name: string
+  readonly presentMatch: boolean | undefined
   readonly stringMatch: StringMatcher | undefined
 }
 export interface HeaderMatcherInit {
   readonly name?: string | undefined
+  readonly presentMatch?: boolean | undefined
   readonly stringMatch?: StringMatcherInit | undefined
 }
 export const HeaderMatcher: MessageType<HeaderMatcher, HeaderMatcherInit> = new MessageType('envoy.config.route.v3.HeaderMatcher', () => [
   field(1, 'name', 'string'),
+  oneof('headerMatchSpecifier', 7, 'presentMatch', 'bool'),
   oneof('headerMatchSpecifier', 13, 'stringMatch', StringMatcher)
 ])
 
