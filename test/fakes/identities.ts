@@ -83,6 +83,14 @@ export class TestTrustDomain {
     return new Uint8Array(leaf.rawData)
   }
 
+  /** With names that an X509-SVID must not have. */
+  async issueNamed (names: x509.JsonGeneralNames): Promise<Pick<X509Svid, 'chain' | 'privateKey'>> {
+    const keys = await webcrypto.subtle.generateKey(ecdsa, true, ['sign', 'verify'])
+    const [notBefore, notAfter] = [new Date(Date.now() - 30_000), new Date(Date.now() + 3_600_000)]
+    const leaf = await this.certify(keys.publicKey, names, { notBefore, notAfter })
+    return { chain: [leaf], privateKey: new Uint8Array(await webcrypto.subtle.exportKey('pkcs8', keys.privateKey)) }
+  }
+
   /** @param options `weak`: with an RSA key of 1024 bits, consistent in itself, but Envoy refuses it */
   async issue (path: string, options: { hint?: string, notAfter?: Date, weak?: boolean } = {}): Promise<X509Svid> {
     const id = parseSpiffeId(`spiffe://${this.name}${path}`)

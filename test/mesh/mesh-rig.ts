@@ -176,7 +176,7 @@ export class MeshRig implements AsyncDisposable {
   }
 
   /** A tunnel to a pod, opened by somebody in the node's network who holds an SVID. */
-  async tunnel (svid: X509Svid, host: string, authority: string): Promise<Reply> {
+  async tunnel (svid: Pick<X509Svid, 'chain' | 'privateKey'>, host: string, authority: string): Promise<Reply> {
     const folder = await this.#write(svid)
     const program = join(import.meta.dirname, '../fakes/hbone-client.mjs')
     return JSON.parse(this.network.inNode(process.execPath, program, host, authority, folder)) as Reply
@@ -194,7 +194,7 @@ export class MeshRig implements AsyncDisposable {
     await once(server.stdout!, 'data')
   }
 
-  async #write (svid: X509Svid): Promise<string> {
+  async #write (svid: Pick<X509Svid, 'chain' | 'privateKey'>): Promise<string> {
     const folder = await mkdtemp(join(this.folder, 'peer-'))
     writeFileSync(join(folder, 'svid.pem'), svid.chain.map(der => encodePem('CERTIFICATE', der)).join(''))
     writeFileSync(join(folder, 'key.pem'), encodePem('PRIVATE KEY', svid.privateKey))

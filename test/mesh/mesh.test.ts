@@ -68,6 +68,9 @@ void t.test('only who may call gets in', { skip }, async t => {
   t.match(await rig.tunnel(outsider, addressOf.b, `${addressOf.b}:9000`), { error: /.+/ }, 'nobody of a domain that is not federated')
   const caller = await rig.domain.issue('/a')
   t.match(await rig.tunnel(caller, addressOf.b, `${addressOf.b}:9000`), { status: 200, body: 'b hello' }, 'a foreign HBONE client does')
+  const both = [id('/a'), id('/c')].map(value => ({ type: 'url' as const, value }))
+  t.match(await rig.tunnel(await rig.domain.issueNamed(both), addressOf.b, `${addressOf.b}:9000`), { error: /.+/ },
+    'nor somebody with two names, of which one may call: an X509-SVID has exactly one (X509-02)')
   const relays = [`${addressOf.c}:9000`, '127.0.0.1:9000', `${addressOf.b}:15008`, `${addressOf.b}:15001`, `${addressOf.b}:15006`, 'b:9000',
     addressOf.b, '169.254.169.254:80']
   for (const authority of relays) {

@@ -40,6 +40,7 @@ export function testFormula (test: Test, bound: Bound, { destination, kind, path
   if (kind === 'network') return unknown
   switch (fact.name) {
     case 'host': return holds(test, hostFormulas)
+    case 'authority': return { unsayable: 'a host with its port' }
     case 'method': return textTest(test, { header: ':method' })
     // Envoy takes `host` for `:authority`, which is no header of that name to whoever reads its requests.
     case 'header': return fact.header === 'host' ? { unsayable: 'the header host' } : textTest(test, { header: fact.header })

@@ -28,6 +28,7 @@ function workloadFormula (subject: Subject, { workload: { domains, namespace, se
   const [ns, sa] = parts
   if (ns === undefined || sa === undefined) return { unsayable: 'such a name of a namespace or service account' }
   const exact = [namespace, serviceAccount].map(match => match?.kind === 'exact' ? match.value : undefined)
+  if (domains === undefined) return { subject, text: { regex: `spiffe://[^/]+/ns/${ns}/sa/${sa}` } }
   return any(domains.map((domain): Formula => {
     if (exact[0] !== undefined && exact[1] !== undefined) return { subject, text: { exact: `spiffe://${domain}/ns/${exact[0]}/sa/${exact[1]}` } }
     return { subject, text: { regex: `spiffe://${literal(domain)}/ns/${ns}/sa/${sa}` } }

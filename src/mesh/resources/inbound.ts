@@ -15,7 +15,7 @@ import { duration, extension } from './any.ts'
 import { destinationState, key, localState, peerState, setFilterState, workloadState } from './filter-state.ts'
 import { accessLog, httpConnectionManager, originalDestination, router, setHeader, strictHttp, tcpProxy, tlsInspector } from './filters.ts'
 import { constant, inboundListener, tunnelListener } from './names.ts'
-import { denyRevoked, httpRules, networkRules } from './rules.ts'
+import { denyPeers, httpRules, networkRules } from './rules.ts'
 import { type Resource, resource } from './resource.ts'
 import { traced } from './tracing.ts'
 import { inboundTls } from './tls.ts'
@@ -41,7 +41,7 @@ function tunnels (workload: MeshWorkload, access: Access, { revoked }: MeshState
       transportSocket: inboundTls(workload.id, ['h2']),
       filters: [
         ...known(workload),
-        ...denyRevoked(revoked),
+        ...denyPeers(revoked),
         httpConnectionManager({
           statPrefix: 'inbound_tunnels',
           codecType: CodecType.HTTP2,
@@ -93,7 +93,7 @@ function httpAuthorities ({ addresses }: MeshWorkload, { ports }: Access): strin
 function redirected (workload: MeshWorkload, access: Access, { revoked }: MeshState, settings: MeshSettings): Resource {
   const name = inboundListener(workload)
   const tls = inboundTls(workload.id, ['h2', 'http/1.1'])
-  const admitted = [...known(workload), ...denyRevoked(revoked), extension('envoy.filters.network.rbac', NetworkRbac, {
+  const admitted = [...known(workload), ...denyPeers(revoked), extension('envoy.filters.network.rbac', NetworkRbac, {
     statPrefix: 'inbound', rules: networkRules(access, proxyPorts(settings))
   })]
   const httpPorts = access.ports.filter(({ http }) => http).map(({ port }) => port)

@@ -36,17 +36,29 @@ export function networkRules ({ ports, others }: Access, proxyPorts: readonly nu
   return { action: Action.ALLOW, policies: { ...policies, others: { permissions: [rest], principals: others.map(principal) } } }
 }
 
-/** Before any other rule. Envoy reads no CRL beside its SPIFFE validator. */
-export function denyRevoked ({ digests, ids }: Revoked): FilterInit[] {
+/**
+ * Before any other rule: revoked certificates, since Envoy reads no CRL beside its SPIFFE validator; and those with several names. Envoy
+ * chooses the bundle by one name of a certificate and holds rules against all of them, so that a federated domain's authority could add
+ * a name of ours to its own (X509-SVID §2: exactly one URI).
+ */
+export function denyPeers ({ digests, ids }: Revoked): FilterInit[] {
   const principals: PrincipalInit[] = [
     ...[...ids].toSorted().map(principal),
     ...[...digests].toSorted().map(exact => ({ filterState: { key: key.peerDigest, stringMatch: { exact } } }))
   ]
-  if (principals.length === 0) return []
+  const permissions = [{ any: true }]
+  const several: PrincipalInit = { filterState: { key: key.peer, stringMatch: { contains: severalNames } } }
   return [extension('envoy.filters.network.rbac', NetworkRbac, {
-    statPrefix: 'revoked', rules: { action: Action.DENY, policies: { revoked: { permissions: [{ any: true }], principals } } }
+    statPrefix: 'peers',
+    rules: { action: Action.DENY, policies: {
+      'several-names': { permissions, principals: [several] },
+      ...principals.length === 0 ? {} : { revoked: { permissions, principals } }
+    } }
   })]
 }
+
+/** Between names, where Envoy lists them; a SPIFFE ID has none. */
+const severalNames = ','
 
 /** `spiffe://td/path/*` is everybody whose ID begins so; anything else is exactly that ID. */
 function principal (pattern: CallerPattern): PrincipalInit {
