@@ -15,8 +15,6 @@ import { envoyInputs } from './envoy-inputs.ts'
 import { buildOpa, runOpa, withoutGo, writeFiles } from './real-opa.ts'
 import { someCertificate } from './some-certificate.ts'
 
-// The first build of opa takes minutes.
-t.setTimeout(900_000)
 if (withoutGo === false) await buildOpa()
 
 const limits = { threads: 1, timeoutMs: 60_000, memoryMb: 64, maxWaiting: 1000 }
