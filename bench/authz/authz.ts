@@ -4,6 +4,7 @@ import { percentile } from '../measure/statistics.ts'
 import type { Row, Section, SuiteOptions } from '../suite.ts'
 import { type BenchCase, makeCase } from './cases.ts'
 import { CheckClient, frameOf } from './check-client.ts'
+import { measureInProcess } from './in-process.ts'
 import { type Peer, startAssay, startOpa } from './peers.ts'
 
 /** The plugin's program for Envoy, on the OPA to measure with; without it only Assay is measured. */
@@ -17,7 +18,7 @@ export async function runAuthz ({ quick, progress }: SuiteOptions): Promise<read
   const cases = sizes.flatMap(size => size === 20 ? [makeCase(size, 'spread')] : [makeCase(size, 'spread'), makeCase(size, 'single')])
   for (const one of cases) {
     const starts = [() => startAssay(one, 'unix'), () => startAssay(one, 'tcp'), ...opa === undefined ? [] : [() => startOpa(one, opa)]]
-    const rows: Row[] = []
+    const rows = measureInProcess(one, quick)
     for (const start of starts) {
       await using peer = await start()
       progress(`${one.name}: ${peer.name}`)

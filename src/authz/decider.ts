@@ -20,6 +20,9 @@ export interface Verdict {
 /** Somebody whom `custom` rules name. @param raw the request as it came, e.g. the bytes of a `CheckRequest` */
 export type Provider = (request: AuthzRequest, raw: RawInput) => Promise<Verdict>
 
+/** By the name in rules; `undefined`: nobody of that name. */
+export type Providers = (name: string) => Provider | undefined
+
 /** The input document of a request, made when somebody wants it (see docs/rego.md). */
 export type RawInput = () => unknown
 
@@ -32,7 +35,7 @@ export interface Decided extends Decision {
 export interface DeciderDeps {
   /** Of the newest policies: read once for each decision, so that one decision sees one revision. */
   readonly engine: () => PolicyEngine
-  readonly providers: ReadonlyMap<string, Provider>
+  readonly providers: Providers
   readonly onDecided?: ((record: DecisionFacts) => void) | undefined
   /** Whoever asks is let in; what would have been decided is recorded. */
   readonly dryRun?: boolean | undefined
@@ -63,7 +66,7 @@ export class Decider {
   async #consult (decision: Decision, request: AuthzRequest, raw: RawInput): Promise<Decided> {
     let verdict: Verdict | undefined
     for (const { rule, provider } of decision.consult) {
-      const ask = this.#deps.providers.get(provider)
+      const ask = this.#deps.providers(provider)
       if (ask === undefined) throw new SpiffeError('provider_failed', `rule ${rule} asks ${provider}, which is not configured here`)
       verdict = await ask(request, raw)
       if (!verdict.allowed) return { ...decision, allowed: false, reason: 'custom', rule, verdict }

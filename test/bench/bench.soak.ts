@@ -25,6 +25,7 @@ await t.test('each bench still runs', { timeout: 900_000 }, async t => {
     entries: ['### Entries on SQLite', 'created at 600', 'ListEntries, all pages of 500, at 600', 'poll of an agent at 600: server CPU'],
     scale: ['load from the datastore', 'heap per entry', 'heap per stream', 'an entry below the alias of 100 agents changed: CPU'],
     stampede: ['20 agents return', 'time to served, max', 'server RSS, max'],
+    authz: ['Assay, unix: CPU per check', 'Assay, tcp: wrong answers', 'in process: CPU to decide'],
     sds: ['entry changed: first to last SDS stream', 'CA appended to the bundle: to all streams', 'agent RSS after the changes'],
     ...noNamespaces() === false ? { mesh: ['node Envoy, HTTP: CPU of the Envoys', 'first, p99', '200 sidecars, extrapolated'] } : {},
     ...postgresMissing() === false ? { propagate: ['### 1 agent on', 'changed → Envoy, p99', 'as a replica is killed → Envoy, max'] } : {}

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import type { Clock } from '../../runtime/clock.ts'
 import { SpiffeError } from '../../spiffe/errors.ts'
 import { parseStrictJsonObject } from '../../spiffe/strict-json.ts'
+import { type DecisionsAnswer, decisionsPath } from '../decision-log/decision-api.ts'
 import type { Decided, Decider } from '../decider.ts'
 import type { PolicyText } from '../policy/read-policies.ts'
 import { requestOfInput } from './input-request.ts'
@@ -20,6 +21,10 @@ export interface DataApiDeps {
   /** Documents besides the rules' own, such as Rego's; `undefined`: there is none at this path. */
   readonly documents?: ((path: readonly string[], input: unknown) => Promise<{ readonly result: unknown } | undefined>) | undefined
   readonly policies: () => readonly PolicyText[]
+  /** Decisions that are remembered. */
+  readonly decisions?: ((asked: { request?: string, decision?: string }) => DecisionsAnswer) | undefined
+  /** In Prometheus' text format. */
+  readonly metrics?: (() => Promise<string>) | undefined
   /** What is wrong; empty: nothing. */
   readonly problems: () => readonly string[]
 }
@@ -39,6 +44,10 @@ export class DataApi {
     try {
       const [first, second, ...path] = pathname.split('/').slice(1).map(decodeURIComponent)
       if (first === 'health') return this.#health()
+      if (pathname === '/metrics' && this.#deps.metrics !== undefined) {
+        return { status: 200, body: await this.#deps.metrics(), contentType: 'text/plain; version=0.0.4' }
+      }
+      if (pathname === decisionsPath && this.#deps.decisions !== undefined) return this.#decisions(searchParams, this.#deps.decisions)
       if (first === 'v1' && second === 'data') return await this.#data(method, path, searchParams, body)
       if (first === 'v1' && second === 'policies') return this.#policies(method, path)
       return failure(404, 'resource_not_found', `${pathname} is not offered here`)
@@ -62,10 +71,19 @@ export class DataApi {
   }
 
   async #document (path: readonly string[], input: unknown): Promise<{ readonly result?: unknown }> {
-    if (!rulesPath.every((part, i) => part === path[i])) return await this.#deps.documents?.(path, input) ?? {}
+    if (!rulesPath.every((part, i) => part === path[i])) {
+      const document = await this.#deps.documents?.(path, input)
+      return document?.result === undefined ? {} : document
+    }
     const decided = await this.#deps.decider.decide(requestOfInput(input, this.#deps.clock.now()), undefined, () => input)
     const value = path.slice(rulesPath.length).reduce<unknown>(memberOf, documentOf(decided))
     return value === undefined ? {} : { result: value }
+  }
+
+  #decisions (query: URLSearchParams, find: NonNullable<DataApiDeps['decisions']>): HttpAnswer {
+    const [request, decision] = [query.get('request'), query.get('decision')]
+    if (request === null && decision === null) return failure(400, 'invalid_parameter', 'say which: ?request=ID or ?decision=ID')
+    return { status: 200, body: find({ ...request === null ? {} : { request }, ...decision === null ? {} : { decision } }) }
   }
 
   #policies (method: string, [id]: readonly string[]): HttpAnswer {

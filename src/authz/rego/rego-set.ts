@@ -73,8 +73,28 @@ export class RegoSet implements AsyncDisposable {
     return { result: (results[0] as { readonly result?: unknown } | undefined)?.result }
   }
 
+  /**
+   * What is at a path of the data document: an entrypoint's, or a part of one's. @throws as `evaluate`
+   * @returns `undefined` where no entrypoint leads there
+   */
+  async document (
+    path: readonly string[], input: unknown, options: { readonly time: Date }
+  ): Promise<{ readonly result: unknown } | undefined> {
+    for (let length = path.length; length > 0; length--) {
+      const entrypoint = path.slice(0, length).join('/')
+      if (!this.#targets.has(entrypoint)) continue
+      const { result } = await this.evaluate(entrypoint, input, options)
+      return { result: path.slice(length).reduce<unknown>(memberOf, result) }
+    }
+    return undefined
+  }
+
   /** What has been asked is answered first. */
   async [Symbol.asyncDispose] (): Promise<void> { await this.#pool[Symbol.asyncDispose]() }
+}
+
+function memberOf (value: unknown, name: string): unknown {
+  return typeof value === 'object' && value !== null && Object.hasOwn(value, name) ? (value as Record<string, unknown>)[name] : undefined
 }
 
 function checkDisjoint (bundles: ReadonlyMap<string, RegoBundle>): void {

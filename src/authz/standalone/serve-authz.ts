@@ -7,12 +7,15 @@ import { SpiffeError } from '../../spiffe/errors.ts'
 import { openRpcServer, type RpcServer, type TlsOptions } from '../../rpc/server.ts'
 import { DataApi } from '../data-api/data-api.ts'
 import { serveHttp } from '../data-api/http-listener.ts'
-import { Decider, type DecisionFacts, type Provider } from '../decider.ts'
+import { Decider, type Providers } from '../decider.ts'
 import { extAuthzMethods } from '../ext-authz/ext-authz-methods.ts'
 import { answerHttpCheck } from '../ext-authz/http-flavour.ts'
 import { foreignKinds } from '../policy/foreign-kinds.ts'
 import { type PolicyText, readPolicies } from '../policy/read-policies.ts'
 import type { PolicySet } from '../policy/policy-set.ts'
+import { regoProvider } from '../rego/rego-provider.ts'
+import { type BundlesConfig, openBundles } from './open-bundles.ts'
+import { openRecorder, type RecordingConfig } from './open-recorder.ts'
 import { fingerprint, readPolicyFiles } from './policy-folder.ts'
 import { loadPolicies, type PolicySource, watchPolicies } from './watch-policies.ts'
 
@@ -27,6 +30,8 @@ export interface AuthzConfig {
   readonly dataApi: readonly EndpointAddress[]
   readonly dryRun: boolean
   readonly tls?: ServingTls | undefined
+  readonly rego?: BundlesConfig | undefined
+  readonly recording?: RecordingConfig | undefined
 }
 
 /** What is shown to who asks over TCP, and whom to believe. */
@@ -40,8 +45,6 @@ export interface ServingTls extends TlsOptions {
 export interface AuthzDeps {
   readonly log: Logger
   readonly clock: Clock
-  readonly providers?: ReadonlyMap<string, Provider>
-  readonly onDecided?: (facts: DecisionFacts) => void
   /** Told once each listener is there: which, and where. */
   readonly onReady?: (listener: 'ext-authz' | 'ext-authz-http' | 'data-api', where: string) => void
 }
@@ -54,7 +57,11 @@ const tlsPollMs = 1_000
  */
 export async function serveAuthz (config: AuthzConfig, deps: AuthzDeps, signal: AbortSignal): Promise<void> {
   const { tls } = config
-  const { log, clock, providers = new Map<string, Provider>(), onReady = () => {} } = deps
+  const { log, clock, onReady = () => {} } = deps
+  const recorder = openRecorder(config.recording ?? { mask: [] }, { clock, log })
+  await using rego = config.rego === undefined ? undefined : await openBundles(config.rego, { clock, log })
+  const currentRego = () => rego?.current.value
+  const providers: Providers = name => rego === undefined ? undefined : regoProvider(name, currentRego)
   let texts: readonly PolicyText[] = []
   const source: PolicySource = {
     read () {
@@ -70,10 +77,22 @@ export async function serveAuthz (config: AuthzConfig, deps: AuthzDeps, signal: 
   const { engine } = active.value
   log.info({ revision: engine.set.revision, rules: engine.set.rules.length }, 'policies taken over')
   const decider = new Decider({
-    engine: () => active.value.engine, providers, onDecided: deps.onDecided, dryRun: config.dryRun, monotonicMs: () => clock.monotonicMs()
+    engine: () => active.value.engine,
+    providers,
+    onDecided: facts => recorder.decided(facts),
+    dryRun: config.dryRun,
+    monotonicMs: () => clock.monotonicMs()
   })
-  const problems = () => active.value.problem === undefined ? [] : [active.value.problem.message]
-  const dataApi = new DataApi({ decider, clock, policies: () => texts, problems })
+  const dataApi = new DataApi({
+    decider, clock, policies: () => texts,
+    decisions: asked => recorder.log.find(asked),
+    metrics: () => recorder.metrics.expose(),
+    documents: async (path, input) => await currentRego()?.document(path, input, { time: clock.now() }),
+    problems: () => [
+      ...active.value.problem === undefined ? [] : [active.value.problem.message],
+      ...rego !== undefined && currentRego() === undefined ? ['no bundle has been loaded yet'] : []
+    ]
+  })
   const ready = (listener: Parameters<typeof onReady>[0]) => (where: string) => {
     log.info({ listener, where }, 'listening')
     onReady(listener, where)
@@ -84,6 +103,7 @@ export async function serveAuthz (config: AuthzConfig, deps: AuthzDeps, signal: 
   }
   await runTasks(signal, [
     inner => watchPolicies(active, source, { clock, log }, inner),
+    inner => recorder.log.run(inner),
     ...tls === undefined ? [] : [(inner: AbortSignal) => watchTls(tls, rpc, { clock, log }, inner)],
     ...config.extAuthzHttp.map(address => (inner: AbortSignal) =>
       serveHttp(address, request => answerHttpCheck(decider, request, clock.now()), log, inner, ready('ext-authz-http'))),
@@ -92,8 +112,8 @@ export async function serveAuthz (config: AuthzConfig, deps: AuthzDeps, signal: 
   ])
 }
 
-function checkProviders ({ rules }: PolicySet, providers: ReadonlyMap<string, Provider>): void {
-  const unknown = rules.find(({ provider }) => provider !== undefined && !providers.has(provider))
+function checkProviders ({ rules }: PolicySet, providers: Providers): void {
+  const unknown = rules.find(({ provider }) => provider !== undefined && providers(provider) === undefined)
   if (unknown === undefined) return
   throw new SpiffeError('policy_unsupported', `rule ${unknown.name} asks ${unknown.provider}, which is not configured here`)
 }

@@ -4,7 +4,8 @@ import { parseCallerPattern, type CallerPattern } from '../../spiffe/caller-patt
 import { type EndpointAddress, parseEndpointAddress } from '../../spiffe/endpoint-address.ts'
 import { SpiffeError } from '../../spiffe/errors.ts'
 import { defineCommand } from '../command.ts'
-import { choiceFlag, type Flag, pathFlag, pathListFlag, switchFlag } from '../flag.ts'
+import { choiceFlag, type Flag, pathFlag, pathListFlag, switchFlag, textFlag, textListFlag } from '../flag.ts'
+import { regoOfFlags } from './rego-flags.ts'
 import { tlsOfFiles } from './tls-files.ts'
 
 export const authzServe = defineCommand({
@@ -13,6 +14,14 @@ export const authzServe = defineCommand({
     extAuthz: addressListFlag('where to serve Envoy\'s ext_authz over gRPC'),
     extAuthzHttp: addressListFlag('where to serve Envoy\'s ext_authz over HTTP; a Unix socket of Envoy\'s alone'),
     dataApi: addressListFlag('where to serve OPA\'s Data API over HTTP'),
+    rego: pairListFlag('bundle of Rego, a file, a folder or a URL; rules ask it as provider rego/PATH', 'NAME=SOURCE'),
+    regoKey: pairListFlag('key that bundles must be signed by: its ID, algorithm and file (PEM)', 'ID:ES256=FILE'),
+    entrypoint: textListFlag('what is asked of a folder of Rego, such as envoy/authz/allow', 'PATH'),
+    opa: pathFlag('the program opa, which builds folders of Rego'),
+    decisionLog: pathFlag('file that each decision is appended to, as a JSON line'),
+    decisionLogUpload: textFlag('receiver of OPA\'s decision logs, without /logs', { placeholder: 'URL' }),
+    decisionLogOtlp: textFlag('OpenTelemetry collector, as http://HOST:4318/v1/logs', { placeholder: 'URL' }),
+    mask: textListFlag('part of the input that logs must not have, such as /input/http/headers/x-user', 'POINTER'),
     dryRun: switchFlag('let everybody in, and record what would have been decided'),
     svid: pathFlag('certificate chain (PEM) of an X509-SVID: TCP addresses of -extAuthz are then served by mutual TLS'),
     svidKey: pathFlag('its private key (PEM)'),
@@ -42,9 +51,13 @@ export const authzServe = defineCommand({
     }
     if (files === undefined && callers.length > 0) throw new SpiffeError('usage_invalid', '-callers needs -svid, -svidKey and -bundle')
     const tls = files === undefined ? undefined : tlsOfFiles(files, callers)
+    const rego = regoOfFlags(flags)
+    const { decisionLog: file, decisionLogUpload: uploadUrl, decisionLogOtlp: otlpUrl, mask } = flags
+    const recording = { file, uploadUrl, otlpUrl, mask: mask.map(path => ({ op: 'remove' as const, path })) }
     const log = createLogger({ level: flags.logLevel, format: flags.logFormat })
     const { serveAuthz } = await import('../../authz/standalone/serve-authz.ts')
-    await serveAuthz({ policies, extAuthz, extAuthzHttp, dataApi, dryRun, tls }, { log, clock: systemClock }, terminal.signal)
+    const config = { policies, extAuthz, extAuthzHttp, dataApi, dryRun, tls, rego, recording }
+    await serveAuthz(config, { log, clock: systemClock }, terminal.signal)
     return 0
   }
 })
@@ -55,4 +68,18 @@ function addressListFlag (help: string): Flag<readonly EndpointAddress[]> {
 
 function callerListFlag (help: string): Flag<readonly CallerPattern[]> {
   return { help, placeholder: 'SPIFFE-ID', initial: [], repeats: true, accept: (text, before) => [...before, parseCallerPattern(text)] }
+}
+
+/** `NAME=VALUE`, each name once. */
+function pairListFlag (help: string, placeholder: string): Flag<Readonly<Record<string, string>>> {
+  return {
+    help, placeholder, initial: {}, repeats: true,
+    accept (text, before) {
+      const at = text.indexOf('=')
+      const [name, value] = [text.slice(0, at), text.slice(at + 1)]
+      if (at < 1 || value === '') throw new Error(`must be ${placeholder}`)
+      if (Object.hasOwn(before, name)) throw new Error(`names ${name} twice`)
+      return { ...before, [name]: value }
+    }
+  }
 }

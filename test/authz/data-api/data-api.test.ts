@@ -29,7 +29,11 @@ function open (options: { fake?: boolean | 'broken', dryRun?: boolean, problems?
     return { allowed: options.fake === true }
   }]])
   const decider = new Decider({
-    engine: () => engine, providers, dryRun: options.dryRun, monotonicMs: () => 0, onDecided: facts => { recorded.push(facts) }
+    engine: () => engine,
+    providers: name => providers.get(name),
+    dryRun: options.dryRun,
+    monotonicMs: () => 0,
+    onDecided: facts => { recorded.push(facts) }
   })
   const api = new DataApi({
     decider,

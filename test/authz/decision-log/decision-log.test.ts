@@ -129,7 +129,7 @@ t.test('allowed decisions are sampled, denied ones never', t => {
 t.test('what a decider decided is found by the ID that its caller knows', async t => {
   const log = new DecisionLog(settings)
   const decider = new Decider({
-    engine: () => engine, providers: new Map(), monotonicMs: () => 0,
+    engine: () => engine, providers: () => undefined, monotonicMs: () => 0,
     onDecided: ({ request, decision, durationMs, requestId }) => { log.record(request, decision, durationMs, requestId) }
   })
   const [request] = decided({}, { method: 'POST' })

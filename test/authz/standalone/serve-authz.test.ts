@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { connect as connectHttp2 } from 'node:http2'
 import { request } from 'node:http'
 import { tmpdir } from 'node:os'
@@ -119,6 +119,38 @@ spec: { rules: [{ from: [{ source: { namespaces: [web] } }] }] }
   t.match(await ask('other'), { allow: false, reason: 'no-rule-allows' })
 })
 
+t.test('Rego beside rules: asked by them, and as documents; decisions are remembered, counted and written', async t => {
+  const path = join(folder, 'with-rego.yaml')
+  writeFileSync(path, allowAll.replace('}]', '}, { name: rego, action: custom, provider: rego/hostile/allow }]'))
+  const file = join(folder, 'decisions.log')
+  const bundle = join(import.meta.dirname, '../rego/fixture/bundle.tar.gz')
+  const { where, end } = await serve(t, {
+    policies: [path], dataApi: [{ kind: 'tcp', host: '127.0.0.1', port: 0 }],
+    rego: { sources: { fixture: bundle }, entrypoints: [] }, recording: { file, mask: [] }
+  })
+  const base = where.replace('tcp:', 'http:')
+  const get = async (target: string) => await (await fetch(`${base}${target}`)).json() as Record<string, unknown>
+  const result = async (at: string, input: object) => {
+    const answer = await fetch(`${base}/v1/data/${at}`, { method: 'POST', body: JSON.stringify({ input }) })
+    return (await answer.json() as { result?: unknown }).result
+  }
+  t.equal(await result('hostile/allow', { user: 'ann' }), true, 'a document of Rego')
+  t.equal(await result('hostile/allow', { user: 'bob' }), false)
+  t.equal(await result('hostile/nothing', {}), undefined)
+  const http = { method: 'GET', path: '/', headers: { 'x-request-id': 'r-1', authorization: 'Bearer secret' } }
+  t.match(await result('assay/authz', { http }), { allow: false, reason: 'custom', rule: 'p/rego' }, 'Rego refuses what a rule lets in')
+  const remembered = await get('/v1/assay/decisions?request=r-1')
+  t.match(remembered, { decisions: [{ result: { allowed: false, rule: 'p/rego' } }] })
+  t.notMatch(JSON.stringify(remembered), /secret/)
+  t.equal((await fetch(`${base}/v1/assay/decisions`)).status, 400)
+  t.match(await (await fetch(`${base}/metrics`)).text(), /assay_authz_rule_decisions_total\{rule="p\/rego"\} 1/)
+  const { code, stdout } = await runAssay(['why-denied', 'r-1', '-dataApi', base])
+  t.equal(code, 0)
+  t.match(stdout, /p\/rego/)
+  await end()
+  t.match(readFileSync(file, 'utf8'), /"rule":"p\/rego"/, 'what was not written yet is written at the end')
+})
+
 t.test('headers beyond all measure do not end it', async t => {
   const { where } = await serve(t, { extAuthzHttp: [{ kind: 'tcp', host: '127.0.0.1', port: 0 }] })
   const port = Number(new URL(where).port)
@@ -143,6 +175,7 @@ t.test('a rule that asks somebody unknown is refused when it is read', async t =
 t.test('the command line says what is missing', async t => {
   const refused: Record<string, string[]> = {
     '-policies is missing': ['-dataApi', 'tcp://127.0.0.1:1'], 'nobody could ask': ['-policies', policies],
+    'are for bundles': ['-policies', policies, '-dataApi', 'tcp://127.0.0.1:1', '-opa', 'opa'],
     'belong together': ['-policies', policies, '-dataApi', 'tcp://127.0.0.1:1', '-svid', 'x'],
     'cannot read': ['-policies', join(folder, 'nothing'), '-dataApi', 'tcp://127.0.0.1:1']
   }

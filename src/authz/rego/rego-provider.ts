@@ -1,0 +1,26 @@
+import { SpiffeError } from '../../spiffe/errors.ts'
+import type { Provider, Verdict } from '../decider.ts'
+import { readEnvoyResult } from './envoy-result.ts'
+import type { RegoSet } from './rego-set.ts'
+
+/** What `custom` rules call Rego by: `rego/<path>`, such as `rego/envoy/authz/allow`. */
+const prefix = 'rego/'
+
+/** @param current the newest bundles; `undefined` while there are none @returns `undefined` for a name that is not Rego's */
+export function regoProvider (name: string, current: () => RegoSet | undefined): Provider | undefined {
+  if (!name.startsWith(prefix)) return undefined
+  const path = name.slice(prefix.length)
+  return async (request, raw) => {
+    const set = current()
+    if (set === undefined) throw new SpiffeError('rego_bundle_unavailable', 'no bundle has been loaded yet')
+    return verdictOf(readEnvoyResult((await set.evaluate(path, raw(), { time: request.time })).result))
+  }
+}
+
+function verdictOf (decision: ReturnType<typeof readEnvoyResult>): Verdict {
+  const { allowed, headers, removeRequestHeaders, addResponseHeaders, body, httpStatus, dynamicMetadata } = decision
+  return {
+    allowed, headers, body, httpStatus,
+    headersToRemove: removeRequestHeaders, responseHeaders: addResponseHeaders, metadata: dynamicMetadata
+  }
+}
