@@ -27,14 +27,15 @@ t.test('path templates', t => {
     '/a/{*}': [['/a/b'], ['/a/', '/a', '/a/b/c', '/b/b']],
     '/a/{*}/c': [['/a/b/c'], ['/a//c', '/a/b/d', '/a/b/c/d']],
     '/a/{**}': [['/a/', '/a/b', '/a/b/c'], ['/a', '/b']],
-    '/{**}': [['/', '/a/b'], []]
+    '/{**}': [['/', '/a/b'], []],
+    '/a/{**}/c': [['/a/b/c', '/a/b/b/c'], ['/a/c', '/a/b/d', '/b/b/c']]
   }
   for (const [text, [yes, no]] of Object.entries(matching)) {
     const template = PathTemplate.parse(text)
     for (const path of yes) t.equal(template?.matches(path), true, `${text} ${path}`)
     for (const path of no) t.equal(template?.matches(path), false, `${text} not ${path}`)
   }
-  for (const bad of ['a/{*}', '/a{*}', '/{**}/a', '/{x}', '/{*', '/*', '/a;b/{*}']) t.equal(PathTemplate.parse(bad), undefined, bad)
+  for (const bad of ['a/{*}', '/a{*}', '/{**}/{*}', '/{x}', '/{*', '/*', '/a;b/{*}']) t.equal(PathTemplate.parse(bad), undefined, bad)
   t.end()
 })
 
