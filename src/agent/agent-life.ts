@@ -158,6 +158,7 @@ export class AgentLife {
       async signal => await followServer({
         client,
         agentId: svid.id,
+        ownSvid: svid,
         identities,
         mesh,
         revocations,

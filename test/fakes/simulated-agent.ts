@@ -105,6 +105,7 @@ export class SimulatedAgent {
       signal => followServer({
         client,
         agentId: svid.id,
+        ownSvid: svid,
         identities,
         revocations: new Revocations(),
         trustDomain,
