@@ -161,6 +161,7 @@ export class AgentLife {
       async signal => await followServer({
         client,
         agentId: svid.id,
+        ownSvid: svid,
         identities,
         mesh,
         revocations,

@@ -4,6 +4,7 @@ import type { SpiffeId } from '../spiffe/spiffe-id.ts'
 import type { Clock } from '../runtime/clock.ts'
 import type { Logger } from '../runtime/logger.ts'
 import { isStop } from '../runtime/tasks.ts'
+import { Watchable } from '../runtime/watchable.ts'
 import { retryAfterMsOf } from '../rpc/rpc-error.ts'
 import { SpiffeError } from '../spiffe/errors.ts'
 import { parseSpiffeId } from '../spiffe/spiffe-id.ts'
@@ -34,6 +35,8 @@ export class AgentSvid {
   #renewAtMs: number
   /** Of one that was stored: when it became valid. */
   #receivedAtMs: number
+  /** Of chain or bundle. */
+  readonly #changes = new Watchable(0)
   #kept: Promise<void> = Promise.resolve()
   #wake: () => void = () => {}
 
@@ -58,11 +61,21 @@ export class AgentSvid {
   /** Remembers the trust domain's newest bundle. */
   async setBundle (bundle: Bundle): Promise<void> {
     await this.#keep(state => ({ ...state, bundle }))
-    const root = rootKeyIdOf(this.#state.chain)
-    if (root === undefined || !taintedKeyIds(bundle).has(root)) return
+    this.#changes.set(this.#changes.value + 1)
+    if (!this.#isTainted) return
     // What is signed below a root that is about to be revoked is of no use for long.
     this.#renewAtMs = 0
     this.#wake()
+  }
+
+  /** Returns once the root below which it is signed is not about to be revoked: at once, or after it was renewed. */
+  async untilUntainted (signal: AbortSignal): Promise<void> {
+    for await (const changes of this.#changes.watch(signal)) if (changes >= 0 && !this.#isTainted) return
+  }
+
+  get #isTainted (): boolean {
+    const root = rootKeyIdOf(this.#state.chain)
+    return root !== undefined && taintedKeyIds(this.#state.bundle).has(root)
   }
 
   /** Remembers that the cache was written. */
@@ -74,7 +87,7 @@ export class AgentSvid {
   async run (renew: (
     csr: Uint8Array, signal: AbortSignal
   ) => Promise<readonly Uint8Array[]>, onRenewed: () => Promise<void>, signal: AbortSignal): Promise<void> {
-    const { clock, log } = this.#deps
+    const { clock, log, random } = this.#deps
     for (let retryMs = firstRetryMs; ;) {
       const now = clock.now().getTime()
       if (this.#leaf.notAfter.getTime() <= now) throw new SpiffeError(
@@ -90,7 +103,8 @@ export class AgentSvid {
         retryMs = firstRetryMs
       } catch (error) {
         if (isStop(error, signal) || endsAgent(error)) throw error
-        const waitMs = retryAfterMsOf(error, longestRetryMs) ?? retryMs
+        // Agents that lost the same server do not come back in the same moment.
+        const waitMs = retryAfterMsOf(error, longestRetryMs) ?? Math.round(retryMs * (0.5 + random() / 2))
         log.warn({ err: error, retryInMs: waitMs }, 'the agent\'s SVID could not be renewed')
         await clock.sleep(waitMs, signal)
         retryMs = Math.min(longestRetryMs, retryMs * 2)
@@ -112,8 +126,10 @@ export class AgentSvid {
     await this.#keep(state => agentState(chain, key, state))
     this.#leaf = leafOf(this.#state)
     const now = this.#deps.clock.now()
-    this.#renewAtMs = renewalTimeMs(this.#leaf, 0.1, this.#deps.random(), now)
+    // Another replica may have turned to the new root later than the one that told of it.
+    this.#renewAtMs = this.#isTainted ? now.getTime() + checkEveryMs : renewalTimeMs(this.#leaf, 0.1, this.#deps.random(), now)
     this.#receivedAtMs = now.getTime()
+    this.#changes.set(this.#changes.value + 1)
     this.#deps.log.info({ agent: this.id, expires: this.notAfter.toISOString() }, 'agent SVID renewed')
   }
 

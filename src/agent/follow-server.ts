@@ -10,6 +10,7 @@ import type { LogPlace } from '../wire/cursor-codec.ts'
 import { encodeCursor } from '../wire/cursor-codec.ts'
 import { encodeEndpoint } from '../wire/service-codec.ts'
 import type { SyncRequestInit } from '../wire/generated/agent-sync.ts'
+import type { AgentSvid } from './agent-svid.ts'
 import { endsAgent } from './ends-agent.ts'
 import { EntryIndex } from './entry-index.ts'
 import { Mailbox } from './mailbox.ts'
@@ -25,6 +26,8 @@ import { runSync, type SyncDeps } from './sync.ts'
 export interface FollowDeps extends Omit<SyncDeps, 'client'> {
   readonly client: SyncDeps['client'] & Pick<ServerClient, 'follow' | 'moveOn'>
   readonly agentId: SpiffeId
+  /** The agent's own: nothing is acknowledged while it hangs on a root that is about to be revoked. */
+  readonly ownSvid?: Pick<AgentSvid, 'untilUntainted'> | undefined
   /** `undefined`: this node has nothing to do with services. */
   readonly mesh?: NodeMesh | undefined
   readonly revocations: Revocations
@@ -155,11 +158,12 @@ async function followOnce (
 }
 
 /**
- * Says what is served: once every SVID that a step asked for is there, or could not be had, and the node's proxy has answered. An SVID that
- * the proxy refused is not served.
+ * Says what is served: once every SVID that a step asked for is there, or could not be had, the node's proxy has answered, and the agent
+ * itself does not need what a revocation that waits for this would take away. An SVID that the proxy refused is not served.
  */
 async function acknowledge (
-  requests: Mailbox<SyncRequestInit>, { identities, mesh, policies }: Pick<FollowDeps, 'identities' | 'mesh' | 'policies'>,
+  requests: Mailbox<SyncRequestInit>,
+  { identities, mesh, policies, ownSvid }: Pick<FollowDeps, 'identities' | 'mesh' | 'policies' | 'ownSvid'>,
   applied: { readonly cursor: LogPlace | undefined, readonly revision: number }, signal: AbortSignal
 ): Promise<void> {
   let last = ''
@@ -167,6 +171,7 @@ async function acknowledge (
     const { cursor, revision } = applied
     if (cursor === undefined || settled < revision) continue
     await mesh?.proxy?.settled(signal)
+    await ownSvid?.untilUntainted(signal)
     const refused = mesh?.proxy?.refusedIds ?? new Set()
     const unproxied = refused.size === 0 ? [] : [...identities.entries.values()].filter(entry => refused.has(entry.spiffeId))
     const unserved = new Set([...identities.unservedEntryIds, ...unproxied.map(({ id }) => id)])

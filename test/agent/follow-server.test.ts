@@ -1,4 +1,6 @@
+import { createPublicKey } from 'node:crypto'
 import t from 'tap'
+import { AgentSvid, agentState, newAgentKey } from '../../src/agent/agent-svid.ts'
 import { followServer, type FollowDeps } from '../../src/agent/follow-server.ts'
 import type { NodeMesh } from '../../src/agent/node-services.ts'
 import { NodePolicies } from '../../src/agent/node-policies.ts'
@@ -40,7 +42,7 @@ interface TestStream {
 }
 
 /** An agent's side of the stream, without sockets: the test is the server. */
-async function setUp (options: { unimplemented?: boolean, mesh?: NodeMesh } = {}) {
+async function setUp (options: { unimplemented?: boolean, mesh?: NodeMesh, ownSvid?: FollowDeps['ownSvid'] } = {}) {
   const clock = new ManualClock()
   const authority = await createTestAuthority(domain, { notBefore: new Date('2025-12-01'), notAfter: new Date('2027-01-01') })
   const foreign = (await createTestAuthority(partner)).bundle
@@ -87,6 +89,7 @@ async function setUp (options: { unimplemented?: boolean, mesh?: NodeMesh } = {}
     agentId: idOf('/spire/agent/join_token/node'),
     identities,
     mesh: options.mesh,
+    ownSvid: options.ownSvid,
     revocations,
     policies,
     trustDomain: domain,
@@ -257,6 +260,48 @@ t.test('nothing is acknowledged before the node\'s proxy has answered; an SVID t
   answer()
   await until(() => acknowledged().length > 0)
   t.match(acknowledged(), [{ acknowledged: at(7), unservedEntryIds: ['b'] }])
+})
+
+t.test('a taint is not acknowledged before the agent\'s own SVID is replaced too', async t => {
+  const clock = new ManualClock()
+  const validity = { notBefore: new Date('2025-12-01'), notAfter: new Date('2027-01-01') }
+  const [old, next] = [await createTestAuthority(domain, validity), await createTestAuthority(domain, validity)]
+  const issuers = [old, next].map(({ certificate, signer }) => prepareLeafIssuer(certificate, signer))
+  const signed = (issuer: number, publicKey: Uint8Array) => issuers[issuer]!.issue({
+    id: idOf('/spire/agent/join_token/node'), dnsNames: [], publicKey, notBefore: clock.now(),
+    notAfter: new Date(clock.now().getTime() + 3_600_000)
+  })
+  const key = newAgentKey()
+  const publicKey = createPublicKey(key).export({ format: 'der', type: 'spki' })
+  const rest = { bundle: old.bundle, canReattest: false, cacheGeneration: 0 }
+  const store = { folder: undefined, async read () { return undefined }, async write () {}, async remove () {} }
+  const own = new AgentSvid(agentState([await signed(0, publicKey)], key, rest), { store, clock, log: silentLogger, random: () => 0 })
+  await using agent = await setUp({ ownSvid: own })
+  const stream = await agent.stream(0)
+  await stream.send({ cursor: at(1), snapshot: true, entries: [encodeEntry(entry('a'))], bundles: [encodeBundle(agent.own)] })
+  await until(() => stream.requests.some(({ acknowledged }) => acknowledged?.number === 1))
+  const bundle: Bundle = {
+    ...old.bundle,
+    x509Authorities: [...next.bundle.x509Authorities, ...old.bundle.x509Authorities.map(authority => ({ ...authority, tainted: true }))]
+  }
+  await own.setBundle(bundle)
+  await stream.send({ cursor: at(2), bundles: [encodeBundle(agent.own)] })
+  await settle()
+  t.notOk(stream.requests.some(({ acknowledged }) => acknowledged?.number === 2), 'the workloads have all they need, the agent has not')
+
+  const stop = new AbortController()
+  const stopped = new Error('over')
+  let renewals = 0
+  // The first answer is of a replica that did not turn to the new root yet.
+  const running = own.run(async csr => [await signed(renewals++, parseCertificateRequest(csr).publicKey)], async () => {}, stop.signal)
+  await until(() => renewals === 1)
+  await settle()
+  t.notOk(stream.requests.some(({ acknowledged }) => acknowledged?.number === 2), 'renewed below the same root is not enough')
+  await clock.advance(5_000)
+  await until(() => stream.requests.some(({ acknowledged }) => acknowledged?.number === 2))
+  t.equal(renewals, 2)
+  stop.abort(stopped)
+  await t.rejects(running, stopped)
 })
 
 t.test('a service or an endpoint that cannot be read is none', async t => {

@@ -106,6 +106,7 @@ export class SimulatedAgent {
       signal => followServer({
         client,
         agentId: svid.id,
+        ownSvid: svid,
         identities,
         revocations: new Revocations(),
         policies: new NodePolicies({ trustDomain, foreign: [] }, log),
