@@ -36,6 +36,7 @@ await t.test('Istio\'s names at Istio\'s socket', { skip, timeout: 120_000 }, as
   const yaml = await readFile(join(folderOfConfigs, 'istio.yaml'), 'utf8')
   t.match(yaml, 'pipe: {path: /var/run/secrets/workload-spiffe-uds/socket}', 'the file names the socket that Istio looks for')
   const inward = scope.use(await startPlacedEnvoy('istio.yaml', 'GRPC', socket, { workload, peer: nowhere }))
+  await inward.ready()
   const peer = { host: '127.0.0.1', port: await portOf(inward, 'in') }
   const outward = scope.use(await startPlacedEnvoy('istio.yaml', 'GRPC', socket, { workload: nowhere, peer }))
   await outward.ready()
