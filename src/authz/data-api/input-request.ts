@@ -2,7 +2,8 @@ import { z } from 'zod'
 import { checkValue, formatProblems } from '../../runtime/config-file.ts'
 import { parsedBy } from '../../runtime/config-schema.ts'
 import { SpiffeError } from '../../spiffe/errors.ts'
-import { parseSpiffeId, type SpiffeId } from '../../spiffe/spiffe-id.ts'
+import { parseSpiffeId } from '../../spiffe/spiffe-id.ts'
+import { idOfPrincipal } from '../policy/principal.ts'
 import type { AuthzRequest } from '../policy/request.ts'
 
 const id = parsedBy(parseSpiffeId)
@@ -66,8 +67,8 @@ function ofAttributes ({ source, destination, request, tlsSession }: z.output<ty
   const { method = '', path = '', host = '', headers } = request?.http ?? {}
   const to = destination?.address?.socketAddress
   return {
-    source: { id: spiffeId(source?.principal), address: source?.address?.socketAddress?.address },
-    destination: { id: spiffeId(destination?.principal), address: to?.address, port: to?.portValue },
+    source: { id: idOfPrincipal(source?.principal), address: source?.address?.socketAddress?.address },
+    destination: { id: idOfPrincipal(destination?.principal), address: to?.address, port: to?.portValue },
     http: method === '' ? undefined : { method, path, host, headers: lowerCase(headers) },
     tls: { version: undefined, sni: tlsSession?.sni },
     time: now
@@ -82,13 +83,4 @@ function checked<Schema extends z.ZodType> (schema: Schema, input: unknown): z.o
 
 function lowerCase (headers: Readonly<Record<string, string>> = {}): Map<string, string> {
   return new Map(Object.entries(headers).map(([name, value]) => [name.toLowerCase(), value]))
-}
-
-/** A principal that is no SPIFFE ID is no identity. */
-function spiffeId (principal: string | undefined): SpiffeId | undefined {
-  try {
-    return principal === undefined ? undefined : parseSpiffeId(principal)
-  } catch {
-    return undefined
-  }
 }

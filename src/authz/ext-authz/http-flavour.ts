@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http'
-import { parseSpiffeId, type SpiffeId } from '../../spiffe/spiffe-id.ts'
 import type { HttpAnswer } from '../data-api/data-api.ts'
 import type { Decider } from '../decider.ts'
+import { idOfPrincipal } from '../policy/principal.ts'
 
 /**
  * Headers that Envoy writes over whatever its caller sent (`authorization_request.headers_to_add`, see docs/ext-authz.md). Whoever can
@@ -20,8 +20,8 @@ export async function answerHttpCheck (
   const passed = Object.entries(headers).flatMap(([name, value]): Array<[string, string]> =>
     value === undefined || name.startsWith('x-assay-') ? [] : [[name, [value].flat().join(',')]])
   const decided = await decider.decide({
-    source: { id: spiffeId(one(sourceHeader)) },
-    destination: { id: spiffeId(one(destinationHeader)), port: port !== undefined && /^\d{1,5}$/.test(port) ? Number(port) : undefined },
+    source: { id: idOfPrincipal(one(sourceHeader)) },
+    destination: { id: idOfPrincipal(one(destinationHeader)), port: port !== undefined && /^\d{1,5}$/.test(port) ? Number(port) : undefined },
     http: { method, path: url, host: headers.host ?? '', headers: new Map(passed) },
     tls: { version: undefined, sni: undefined },
     time
@@ -31,12 +31,4 @@ export async function answerHttpCheck (
   return decided.allowed
     ? { status: 200, body: '', contentType: 'text/plain' }
     : { status: decided.verdict?.httpStatus ?? 403, body: decided.verdict?.body ?? 'denied by policy\n', contentType: 'text/plain' }
-}
-
-function spiffeId (text: string | undefined): SpiffeId | undefined {
-  try {
-    return text === undefined ? undefined : parseSpiffeId(text)
-  } catch {
-    return undefined
-  }
 }

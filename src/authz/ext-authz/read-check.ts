@@ -1,8 +1,8 @@
-import { parseSpiffeId, type SpiffeId } from '../../spiffe/spiffe-id.ts'
 import { decodeMessage } from '../../wire/decode-message.ts'
 import { Metadata } from '../../wire/generated/envoy-core.ts'
 import { eachField, lengthTag, varintTag, within } from '../../wire/each-field.ts'
 import { WireReader } from '../../wire/wire-reader.ts'
+import { idOfPrincipal } from '../policy/principal.ts'
 import type { AuthzRequest, HttpFacts } from '../policy/request.ts'
 import { structToJson } from './struct-to-json.ts'
 
@@ -77,8 +77,8 @@ class Attributes {
     if (this.#http !== undefined) this.#http.claims = this.#claims
     return {
       request: {
-        source: { id: spiffeId(source.principal), address: source.address },
-        destination: { id: spiffeId(this.#extension ?? destination.principal), address: destination.address, port: destination.port },
+        source: { id: idOfPrincipal(source.principal), address: source.address },
+        destination: { id: idOfPrincipal(this.#extension ?? destination.principal), address: destination.address, port: destination.port },
         http: this.#http,
         // Envoy tells no version, and the name asked for only where it is configured to (`include_tls_session`).
         tls: { version: undefined, sni: this.#sni },
@@ -206,13 +206,4 @@ function claimsOf (bytes: Uint8Array): HttpFacts['claims'] {
 
 function isClaims (value: unknown): value is NonNullable<HttpFacts['claims']> {
   return typeof value === 'object' && value !== null && 'iss' in value
-}
-
-function spiffeId (principal: string): SpiffeId | undefined {
-  if (!principal.startsWith('spiffe://')) return undefined
-  try {
-    return parseSpiffeId(principal)
-  } catch {
-    return undefined
-  }
 }
