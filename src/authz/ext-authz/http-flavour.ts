@@ -21,7 +21,9 @@ export async function answerHttpCheck (
     value === undefined || name.startsWith('x-assay-') ? [] : [[name, [value].flat().join(',')]])
   const decided = await decider.decide({
     source: { id: idOfPrincipal(one(sourceHeader)) },
-    destination: { id: idOfPrincipal(one(destinationHeader)), port: port !== undefined && /^\d{1,5}$/.test(port) ? Number(port) : undefined },
+    destination: {
+      id: idOfPrincipal(one(destinationHeader)), port: port !== undefined && /^\d{1,5}$/.test(port) ? Number(port) : undefined
+    },
     http: { method, path: url, host: headers.host ?? '', headers: new Map(passed) },
     tls: { version: undefined, sni: undefined },
     time
