@@ -2,6 +2,7 @@ import type { Clock } from '../runtime/clock.ts'
 import { Watchable } from '../runtime/watchable.ts'
 import type { Found, ResourceView } from '../sds/secret-resource.ts'
 import type { Bundle } from '../spiffe/bundle.ts'
+import { trustDomainOf } from '../spiffe/spiffe-id.ts'
 import type { WorkloadIdentity } from '../spiffe/svid.ts'
 import { secretTypeUrl } from '../sds/encode-secret.ts'
 import type { AdsViews } from './ads/ads-stream.ts'
@@ -96,9 +97,10 @@ export class MeshNode {
     const { workloads, identities } = this.#local
     const state: MeshState = { workloads, ...this.directory, revoked: this.#revoked }
     const resources = this.#resourcesOf(state)
+    const serving = new Set(state.services.flatMap(({ spiffeIds }) => spiffeIds.map(trustDomainOf)))
     const of = (typeUrl: string): [string, ResourceView] => [typeUrl, viewOf(resources.get(typeUrl) ?? new Map())]
     this.#views.set(new Map([
-      of(clusterType), of(endpointType), of(listenerType), [secretTypeUrl, this.#secrets.view(this.#own, identities)]
+      of(clusterType), of(endpointType), of(listenerType), [secretTypeUrl, this.#secrets.view(this.#own, identities, serving)]
     ]))
   }
 }

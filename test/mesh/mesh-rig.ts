@@ -189,7 +189,7 @@ export class MeshRig implements AsyncDisposable {
   }
 
   /** Somebody in the node's network who serves HTTPS and asks for an SVID; it answers with the caller's names. */
-  async serveDirectly (svid: X509Svid, port: number): Promise<void> {
+  async serveDirectly (svid: Pick<X509Svid, 'chain' | 'privateKey'>, port: number): Promise<void> {
     const server = this.network.spawnIn(undefined, process.execPath, mtlsPeer, 'serve', String(port), await this.#write(svid))
     await once(server.stdout!, 'data')
   }

@@ -1,6 +1,7 @@
 import { allBundlesSecret, certificateSecret } from '../../sds/identity-secrets.ts'
 import type { Found, ResourceView } from '../../sds/secret-resource.ts'
 import type { Bundle } from '../../spiffe/bundle.ts'
+import type { TrustDomain } from '../../spiffe/trust-domain.ts'
 import type { X509Svid } from '../../spiffe/svid.ts'
 import type { LocalIdentity } from '../workloads/local-identity.ts'
 import { allBundles, identityOfPeers } from '../resources/names.ts'
@@ -8,8 +9,11 @@ import { allBundles, identityOfPeers } from '../resources/names.ts'
 const nothing: ReadonlySet<string> = new Set()
 
 export interface MeshSecrets {
-  /** Of the workloads that live here now: a name of anybody else's means nothing, and is answered so. */
-  view (own: Bundle, identities: ReadonlyMap<string, LocalIdentity>): ResourceView
+  /**
+   * Of the workloads that live here now: a name of anybody else's means nothing, and is answered so.
+   * @param serving trust domains whose members serve something
+   */
+  view (own: Bundle, identities: ReadonlyMap<string, LocalIdentity>, serving: ReadonlySet<TrustDomain>): ResourceView
 }
 
 const ofConnections = 'conn/'
@@ -20,7 +24,7 @@ export function openMeshSecrets (connections: { find (name: string): Found } | u
   let bundles = new Map<string, { readonly of: readonly Bundle[], readonly found: Found }>()
 
   return {
-    view (own, identities) {
+    view (own, identities, serving) {
       const before = bundles
       bundles = new Map()
       const bundlesUnder = (name: string, federated: Iterable<Bundle>): Found => {
@@ -39,7 +43,11 @@ export function openMeshSecrets (connections: { find (name: string): Found } | u
           certificates.set(local.svid, found)
           return found
         }
-        if (name === allBundles) return bundlesUnder(name, [...identities.values()].flatMap(one => [...one.federatedBundles.values()]))
+        if (name === allBundles) {
+          // Who serves nothing is not believed as a server: Envoy takes a name of ours from a certificate of theirs that has two.
+          const federated = [...identities.values()].flatMap(one => [...one.federatedBundles.values()])
+          return bundlesUnder(name, federated.filter(({ trustDomain }) => serving.has(trustDomain)))
+        }
         const peers = identities.get(identityOfPeers(name) ?? '')
         return peers === undefined ? { kind: 'absent' } : bundlesUnder(name, peers.federatedBundles.values())
       }

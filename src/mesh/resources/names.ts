@@ -3,7 +3,7 @@ import type { MeshPort, MeshService, MeshWorkload } from '../mesh-state.ts'
 
 /** What a connection without an identity asks for: nobody has it, and so it fails at once. */
 export const noSecret = 'none'
-/** Bundles of the own trust domain and of all with whom any workload of this node federates. */
+/** Bundles of the own trust domain, and of those that a workload of this node federates with and whose members serve something. */
 export const allBundles = 'ALL'
 
 /** Bundles of those whom one identity accepts: the own trust domain's, and of the domains its entry federates with. */
