@@ -34,8 +34,8 @@ for (let round = 1; round <= rounds && !process.exitCode; round++) {
 }
 
 async function run (seed) {
-  // Tests run on the Node that runs this, whatever else is on the path.
-  const path = `${dirname(process.execPath)}${delimiter}${process.env.PATH ?? ''}`
+  // As npm does it: tests run on the project's Node, whatever else is on the path.
+  const path = `${dirname(tapProgram)}${delimiter}${process.env.PATH ?? ''}`
   const env = { ...process.env, PATH: path, ...(seed === undefined ? {} : { ASSAY_SEED: seed }) }
   const tap = spawn(tapProgram, ['run', ...options, ...files], { cwd: root, env, stdio: ['ignore', 'pipe', 'inherit'] })
   const end = () => tap.kill('SIGTERM')
