@@ -48,11 +48,14 @@ async function measure (peer: Peer, one: BenchCase, quick: boolean): Promise<Row
     })
     return { times, seconds: (performance.now() - begin) / 1_000, cpuUs: (cpuMsOf(peer.pid) - cpu) * 1_000 / count }
   }
-  // A slow peer gets as many as it does in some seconds.
-  const warm = await run(2, 8, quick ? 50 : 200)
-  const count = quick ? 200 : Math.max(200, Math.min(20_000, Math.round(200 / warm.seconds * 5)))
+  // As many as it does in some seconds: a slow peer few, a fast one once it is warm.
+  await run(2, 8, 16)
+  let count = 16
+  for (let again = 0; again < (quick ? 1 : 2); again++) {
+    const { seconds } = await run(2, 8, count)
+    count = Math.max(16, Math.min(quick ? 200 : 20_000, Math.round(count / seconds * 4)))
+  }
   const rounds = []
-  await run(2, 8, Math.min(count, 4_000))
   for (let i = 0; i < (quick ? 1 : 3); i++) rounds.push(await run(2, 8, count))
   const alone = await run(1, 1, Math.ceil(count / 5))
   const row = (what: string, unit: string, values: readonly number[]): Row => ({ what: `${peer.name}: ${what}`, unit, values })
