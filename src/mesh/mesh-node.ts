@@ -3,6 +3,7 @@ import { Watchable } from '../runtime/watchable.ts'
 import type { Found, ResourceView } from '../sds/secret-resource.ts'
 import type { Bundle } from '../spiffe/bundle.ts'
 import { trustDomainOf } from '../spiffe/spiffe-id.ts'
+import type { TrustDomain } from '../spiffe/trust-domain.ts'
 import type { WorkloadIdentity } from '../spiffe/svid.ts'
 import { secretTypeUrl } from '../sds/encode-secret.ts'
 import type { AdsViews } from './ads/ads-stream.ts'
@@ -43,6 +44,8 @@ export class MeshNode {
   #own: Bundle | undefined
   #local: LocalWorkloads = { workloads: [], identities: new Map() }
   #directory: MeshDirectory | undefined
+  /** Trust domains whose members serve something. */
+  #serving: ReadonlySet<TrustDomain> = new Set()
   #complete = false
   #revoked: Revoked = { digests: new Set(), ids: new Set() }
 
@@ -74,7 +77,10 @@ export class MeshNode {
       },
       signal => this.#follow(own(signal), ({ bundle }) => { this.#own = bundle }),
       signal => this.#follow(registry.watch(signal), local => { this.#local = local }),
-      signal => this.#follow(directory(signal), found => { this.#directory = found }),
+      signal => this.#follow(directory(signal), found => {
+        this.#directory = found
+        this.#serving = new Set(found.services.flatMap(({ spiffeIds }) => spiffeIds.map(trustDomainOf)))
+      }),
       signal => this.#follow(revoked(signal), found => { this.#revoked = found })
     ]
   }
@@ -97,10 +103,9 @@ export class MeshNode {
     const { workloads, identities } = this.#local
     const state: MeshState = { workloads, ...this.directory, revoked: this.#revoked }
     const resources = this.#resourcesOf(state)
-    const serving = new Set(state.services.flatMap(({ spiffeIds }) => spiffeIds.map(trustDomainOf)))
     const of = (typeUrl: string): [string, ResourceView] => [typeUrl, viewOf(resources.get(typeUrl) ?? new Map())]
     this.#views.set(new Map([
-      of(clusterType), of(endpointType), of(listenerType), [secretTypeUrl, this.#secrets.view(this.#own, identities, serving)]
+      of(clusterType), of(endpointType), of(listenerType), [secretTypeUrl, this.#secrets.view(this.#own, identities, this.#serving)]
     ]))
   }
 }

@@ -4,6 +4,7 @@ import { SpiffeError } from '../../spiffe/errors.ts'
 import { parseStrictJsonObject } from '../../spiffe/strict-json.ts'
 import { type DecisionsAnswer, decisionsPath } from '../decision-log/decision-api.ts'
 import type { Decided, Decider } from '../decider.ts'
+import { documentAt } from '../document-path.ts'
 import type { PolicyText } from '../policy/read-policies.ts'
 import { requestOfInput } from './input-request.ts'
 
@@ -76,7 +77,7 @@ export class DataApi {
       return document?.result === undefined ? {} : document
     }
     const decided = await this.#deps.decider.decide(requestOfInput(input, this.#deps.clock.now()), undefined, () => input)
-    const value = path.slice(rulesPath.length).reduce<unknown>(memberOf, documentOf(decided))
+    const value = documentAt(documentOf(decided), path.slice(rulesPath.length))
     return value === undefined ? {} : { result: value }
   }
 
@@ -105,10 +106,6 @@ function documentOf ({ audits, revision, shadow, ...decision }: Decided): Readon
   const short = ({ allowed, reason, rule }: Pick<Decided, 'allowed' | 'reason' | 'rule'>) =>
     ({ allow: allowed, reason, ...rule === undefined ? {} : { rule } })
   return { ...short(decision), audits, revision, ...shadow === undefined ? {} : { shadow: short(shadow) } }
-}
-
-function memberOf (value: unknown, name: string): unknown {
-  return typeof value === 'object' && value !== null && Object.hasOwn(value, name) ? (value as Record<string, unknown>)[name] : undefined
 }
 
 function inputOfQuery (query: URLSearchParams): unknown {

@@ -1,4 +1,5 @@
 import { SpiffeError } from '../../spiffe/errors.ts'
+import { documentAt } from '../document-path.ts'
 import type { Clock } from '../../runtime/clock.ts'
 import { mergeData } from './bundle-data.ts'
 import { rootsOverlap } from './bundle-roots.ts'
@@ -84,17 +85,13 @@ export class RegoSet implements AsyncDisposable {
       const entrypoint = path.slice(0, length).join('/')
       if (!this.#targets.has(entrypoint)) continue
       const { result } = await this.evaluate(entrypoint, input, options)
-      return { result: path.slice(length).reduce<unknown>(memberOf, result) }
+      return { result: documentAt(result, path.slice(length)) }
     }
     return undefined
   }
 
   /** What has been asked is answered first. */
   async [Symbol.asyncDispose] (): Promise<void> { await this.#pool[Symbol.asyncDispose]() }
-}
-
-function memberOf (value: unknown, name: string): unknown {
-  return typeof value === 'object' && value !== null && Object.hasOwn(value, name) ? (value as Record<string, unknown>)[name] : undefined
 }
 
 function checkDisjoint (bundles: ReadonlyMap<string, RegoBundle>): void {
