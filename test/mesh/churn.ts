@@ -2,6 +2,7 @@ import type { Random } from '../fakes/random.ts'
 import { until } from '../fakes/envoy.ts'
 import { PodWorkload, type Reply } from '../fakes/pod-workload.ts'
 import type { RunningAgent } from '../fakes/processes.ts'
+import { drainSeconds } from '../../src/mesh/envoy/supervise-envoy.ts'
 import { inboundListener, outboundListener, peersOf } from '../../src/mesh/resources/names.ts'
 import type { Nodes } from './nodes.ts'
 
@@ -34,8 +35,11 @@ const liveCount = 20
 const serviceCount = 4
 /** Who may call this one is listed: those of even number. */
 const restricted = 3
-/** Listeners are replaced in each of Envoy's threads after it said so; connections accepted meanwhile are of the old. */
-const replacedMs = 2_000
+/**
+ * Envoy says that it has a listener before each of its threads has it; those of the old are drained from then on, so for as long as draining
+ * takes a connection that was made before may still carry a call.
+ */
+const replacedMs = drainSeconds * 1_000 + 3_000
 
 /**
  * Workloads on two nodes that come, go, take each other's addresses and names and change their identities, and that call each other all the
@@ -168,7 +172,11 @@ export class Churn {
     const holders = [...this.live, ...this.#gone].filter(pod => pod.path === path && pod.from <= end && pod.until >= begin)
     if (holders.length === 0) return 'nobody of that name was there'
     const usual = `${trustDomain}${usualPath(callee)}`
-    if (service !== undefined && (serviceOf(callee) !== service || !calleeIds.includes(usual))) return `it has ${calleeIds.join(' or ')}`
+    if (service !== undefined && (serviceOf(callee) !== service || !calleeIds.includes(usual))) {
+      const last = this.#claims.get(callee)?.findLast(({ id, from }) => id === usual && from <= end)
+      const since = last === undefined ? 'it never was another' : `the one before ended ${Math.round(begin - last.until)} ms before the call`
+      return `it has ${calleeIds.join(' or ')}; ${since}`
+    }
     if (service === undefined && !holders.some(pod => pod.address === address)) return 'it never had that address'
     // By its own address, not yet known to the mesh: the connection never left its namespace.
     if (service === undefined && path === caller.path && xfcc === null) return undefined

@@ -52,7 +52,7 @@ const passEveryMs = 200
 /** For its connections to end after SIGTERM. */
 const partingMs = 5_000
 /** What open connections of a listener that goes get, in seconds: by default it would be ten minutes, with the old identity. */
-const drainSeconds = 2
+export const drainSeconds = 2
 /** Who looks for a refused call in the access log looks now; Envoy's own choice is ten seconds. */
 const logFlushMs = 200
 
