@@ -74,6 +74,8 @@ export async function stampede (count: number, progress: SuiteOptions['progress'
   } finally {
     watching.abort()
     await watched
+    // As an operator stops it: killed, it could not write its profile.
+    await server.stop()
   }
 }
 

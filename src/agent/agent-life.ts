@@ -147,10 +147,9 @@ export class AgentLife {
       keeper?.heard()
     }
     await runTasks(signal, [
-      signal => svid.run((csr, signal) => client.renewAgent(csr, signal), async () => {
-        onRenewed()
-        await client.reconnect()
-      }, signal),
+      signal => svid.run(
+        (csr, signal) => client.renewAgent(csr, signal), { onRenewed, reconnect: () => client.reconnect() }, signal
+      ),
       signal => identities.run({
         signX509Svids: async (orders, signal) => {
           const outcomes = await client.signX509Svids(orders, signal)

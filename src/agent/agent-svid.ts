@@ -26,6 +26,9 @@ export interface AgentSvidDeps {
 const checkEveryMs = 5000
 const firstRetryMs = 1000
 const longestRetryMs = 60_000
+/** A renewal that takes longer was made by a server that is busy. */
+const promptMs = 1000
+const longestTurnMs = 30_000
 
 /** The agent's own X509-SVID: shown to the server, renewed before half of its life, kept through restarts. */
 export class AgentSvid {
@@ -83,10 +86,18 @@ export class AgentSvid {
     await this.#keep(state => ({ ...state, cacheGeneration }))
   }
 
-  /** Renews in time until the signal aborts. @throws what ends the agent: see `endsAgent`; {SpiffeError} `agent_expired` */
-  async run (renew: (
-    csr: Uint8Array, signal: AbortSignal
-  ) => Promise<readonly Uint8Array[]>, onRenewed: () => Promise<void>, signal: AbortSignal): Promise<void> {
+  /**
+   * Renews in time until the signal aborts.
+   * @param then.onRenewed at once
+   * @param then.reconnect turns to a connection that shows the new one; after a while, where the server took long to renew: then many want
+   *   that, and the old connection serves as well
+   * @throws what ends the agent: see `endsAgent`; {SpiffeError} `agent_expired`
+   */
+  async run (
+    renew: (csr: Uint8Array, signal: AbortSignal) => Promise<readonly Uint8Array[]>,
+    then: { readonly onRenewed?: (() => void) | undefined, readonly reconnect: () => Promise<void> },
+    signal: AbortSignal
+  ): Promise<void> {
     const { clock, log, random } = this.#deps
     for (let retryMs = firstRetryMs; ;) {
       const now = clock.now().getTime()
@@ -98,8 +109,14 @@ export class AgentSvid {
         continue
       }
       try {
+        const beganMs = clock.monotonicMs()
+        // The old connection ends with the old SVID.
+        const quarterMs = (this.#leaf.notAfter.getTime() - now) / 4
         await this.#renew(renew, signal)
-        await onRenewed()
+        then.onRenewed?.()
+        const tookMs = clock.monotonicMs() - beganMs
+        if (tookMs > promptMs) await clock.sleep(random() * Math.min(longestTurnMs, tookMs * 10, quarterMs), signal)
+        await then.reconnect()
         retryMs = firstRetryMs
       } catch (error) {
         if (isStop(error, signal) || endsAgent(error)) throw error

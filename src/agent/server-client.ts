@@ -5,6 +5,7 @@ import type { SpiffeId } from '../spiffe/spiffe-id.ts'
 import type { TrustDomain } from '../spiffe/trust-domain.ts'
 import type { Logger } from '../runtime/logger.ts'
 import { openTlsChannel, type Channel } from '../rpc/channel.ts'
+import { HandshakePatience } from '../rpc/handshake-patience.ts'
 import { RpcError } from '../rpc/rpc-error.ts'
 import { decodeBundle } from '../wire/bundle-codec.ts'
 import { agentSyncService, type SyncRequestInit, type SyncResponse } from '../wire/generated/agent-sync.ts'
@@ -42,11 +43,14 @@ const keepaliveMs = 10_000
 export class ServerClient implements SvidSigner, JwtSigner, AsyncDisposable {
   readonly #options: ServerClientOptions
   readonly #channel: RetiringChannel
+  readonly #patience: HandshakePatience
   readonly #streams = new Set<AbortController>()
   #at: number
 
   constructor (options: ServerClientOptions) {
     this.#options = options
+    // Whoever has nowhere else to go wins nothing by giving up.
+    this.#patience = new HandshakePatience(options.addresses.length === 1 ? 30_000 : 10_000)
     this.#at = Math.floor(options.random() * options.addresses.length)
     this.#channel = new RetiringChannel(() => this.#open(), error => endingOf(error) === 'agent_not_active')
   }
@@ -164,7 +168,7 @@ export class ServerClient implements SvidSigner, JwtSigner, AsyncDisposable {
 
   #open (): Channel {
     const { identity, verifyServer, log } = this.#options
-    return openTlsChannel({ address: this.address, identity, verifyServer, log, keepaliveMs })
+    return openTlsChannel({ address: this.address, identity, verifyServer, patience: this.#patience, log, keepaliveMs })
   }
 }
 

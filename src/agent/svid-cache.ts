@@ -223,7 +223,7 @@ export class SvidCache {
   /** @param hintMs what the server asked for: it knows when it has time. @returns the pause before the next attempt, milliseconds */
   #fail (entry: Entry, hintMs?: number): number {
     const times = (this.#failed.get(entry.id)?.times ?? 0) + 1
-    const waitMs = hintMs ?? Math.min(retryMaxMs, retryBaseMs * 2 ** (times - 1))
+    const waitMs = hintMs ?? Math.round(Math.min(retryMaxMs, retryBaseMs * 2 ** (times - 1)) * (0.5 + this.#options.random() / 2))
     this.#failed.set(entry.id, { entry, times, againAtMs: this.#clock.now().getTime() + waitMs })
     return waitMs
   }

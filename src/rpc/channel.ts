@@ -2,6 +2,7 @@ import { ChannelCredentials, Client, type ChannelOptions } from '@grpc/grpc-js'
 import type { Logger } from '../runtime/logger.ts'
 import type { CallsOf, Methods, Service } from '../wire/service.ts'
 import { callMethod, type CallOptions } from './client-call.ts'
+import type { HandshakePatience } from './handshake-patience.ts'
 import { PeerCheckingCredentials } from './tls-credentials.ts'
 import type { TlsIdentity } from './tls-identity.ts'
 
@@ -36,6 +37,8 @@ export interface TlsChannelOptions extends ChannelLimits {
    * @param chain DER, leaf first, as presented
    */
   readonly verifyServer: (chain: readonly Uint8Array[]) => void
+  /** Of this channel alone unless given: a client that opens one channel after the other remembers how long it had to wait. */
+  readonly patience?: HandshakePatience
   readonly log: Logger
 }
 

@@ -7,8 +7,12 @@ export interface RpcLimits {
   readonly maxConnections: number
   /** Unix sockets: of one user other than root and ourselves, so that nobody locks others out. */
   readonly maxConnectionsPerUser: number
-  /** TLS: from accept to the end of the handshake. */
+  /** TLS: from accept to the client's first word, and from when its turn came to the end of the handshake. */
   readonly handshakeTimeoutMs: number
+  /** TLS: handshakes at a time; further connections wait for their turn. */
+  readonly maxHandshakes: number
+  /** TLS: a handshake that takes longer waits for its client, and does not count any more. */
+  readonly handshakeSlotMs: number
   /** TLS: after this the client is told to reconnect; its running calls go on. */
   readonly connectionAgeMs: number
   /** TLS: what calls that still run at that age get before the connection is cut; undefined: all the time they want. */
@@ -26,6 +30,8 @@ export const defaultLimits: RpcLimits = {
   maxConnections: 16_384,
   maxConnectionsPerUser: 8192,
   handshakeTimeoutMs: 10_000,
+  maxHandshakes: 32,
+  handshakeSlotMs: 500,
   connectionAgeMs: 180_000,
   connectionAgeGraceMs: undefined,
   keepaliveMs: 60_000,

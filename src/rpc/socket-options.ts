@@ -1,4 +1,4 @@
-import type { Socket } from 'node:net'
+import type { Server, Socket } from 'node:net'
 import { loadCLibrary } from '../runtime/c-library.ts'
 
 const solSocket = 1
@@ -39,7 +39,7 @@ function read (socket: Socket, name: number, bytes: number): Uint8Array<ArrayBuf
 }
 
 /** The one private field we rely on: Node has no other way to a socket's descriptor. */
-function descriptorOf (socket: Socket): number {
+export function descriptorOf (socket: Socket | Server): number {
   const { _handle: handle } = socket as unknown as { _handle?: { fd?: number } | null }
   const fd = handle?.fd
   if (fd === undefined || fd < 0) throw new Error('the connection has ended')

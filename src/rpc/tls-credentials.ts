@@ -1,23 +1,26 @@
 import { X509Certificate } from 'node:crypto'
 import type { Socket } from 'node:net'
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { connect } from 'node:tls'
 import { CallCredentials, ChannelCredentials } from '@grpc/grpc-js'
 import { SpiffeError } from '../spiffe/errors.ts'
 import type { TlsChannelOptions } from './channel.ts'
+import { HandshakePatience } from './handshake-patience.ts'
 import { peerChain, secureContextOf, tlsPolicy } from './tls-identity.ts'
 
-const handshakeTimeoutMs = 10_000
 type SecureConnector = ReturnType<ChannelCredentials['_createSecureConnector']>
 
 /** Channel credentials that show an SVID and let `verifyServer` decide about the server's chain. */
 export class PeerCheckingCredentials extends ChannelCredentials {
   readonly #options: TlsChannelOptions
+  readonly #patience: HandshakePatience
   /** Why the latest server was refused; explains why there is no connection. */
   refusal: SpiffeError | undefined
 
   constructor (options: TlsChannelOptions) {
     super()
     this.#options = options
+    this.#patience = options.patience ?? new HandshakePatience()
   }
 
   override _isSecure (): boolean { return true }
@@ -42,6 +45,7 @@ export class PeerCheckingCredentials extends ChannelCredentials {
       log.debug({ address }, 'connected to the server; TLS begins')
       const tlsSocket = connect({ ...tlsPolicy, socket, secureContext: secureContextOf(identity?.()) }, () => {
         tlsSocket.setTimeout(0)
+        this.#patience.wasAnswered()
         const chain = peerChain(tlsSocket)
         try {
           verifyServer(chain)
@@ -60,13 +64,22 @@ export class PeerCheckingCredentials extends ChannelCredentials {
         tlsSocket.once('close', () => log.debug({ address }, 'connection to the server closed'))
         resolve(tlsSocket)
       })
-      tlsSocket.setTimeout(handshakeTimeoutMs, () => fail(new Error('the TLS handshake took too long')))
+      tlsSocket.setTimeout(this.#patience.ms, () => void this.#giveUp(socket, fail))
       tlsSocket.on('error', error => {
         log.debug({ address, reason: error.message }, 'connection failed')
         reject(error)
       })
       tlsSocket.once('close', () => reject(new Error('the server closed the connection')))
     })
+  }
+
+  /** Timers run before sockets are read: in a process that was held up itself the answer may lie there already. */
+  async #giveUp (socket: Socket, fail: (error: Error) => void): Promise<void> {
+    const before = socket.bytesRead
+    await nextTurn()
+    if (socket.bytesRead > before) return
+    this.#patience.waitedInVain()
+    fail(new Error('the TLS handshake took too long'))
   }
 }
 

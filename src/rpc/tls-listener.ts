@@ -1,14 +1,16 @@
-import type { AddressInfo, Server } from 'node:net'
-import { createServer, type TLSSocket } from 'node:tls'
+import { createServer, type AddressInfo, type Server, type Socket } from 'node:net'
+import { createServer as createTlsServer, type TLSSocket } from 'node:tls'
 import type { Clock } from '../runtime/clock.ts'
 import { hostAndPort } from '../runtime/host-and-port.ts'
 import type { Logger } from '../runtime/logger.ts'
 import { SpiffeError } from '../spiffe/errors.ts'
 import { verifyX509Svid, type VerifiedX509Svid } from '../x509/verify-svid.ts'
+import { acceptAll } from './accept-all.ts'
 import type { TlsCaller } from './call.ts'
 import { claimSocketPath } from './claim-socket-path.ts'
 import type { Connections, Identified } from './connections.ts'
 import type { GrpcAdapter } from './grpc-adapter.ts'
+import { HandshakeGate } from './handshake-gate.ts'
 import type { RpcLimits } from './limits.ts'
 import type { Listener } from './listener.ts'
 import type { TlsListenOptions, TlsOptions, UnixListenOptions } from './server.ts'
@@ -67,21 +69,38 @@ export function onUnix ({ path, mode = 0o770, takeOver = false }: UnixListenOpti
 export async function openTlsListener (options: TlsOptions, listen: Listen, deps: TlsListenerDeps): Promise<Listener> {
   const { adapter, connections, limits, log, clock } = deps
   const closed = new AbortController()
-  const server = createServer({
+  const tls = createTlsServer({
     ...tlsPolicy, ...contextOptions(options.identity()), requestCert: true, handshakeTimeout: limits.handshakeTimeoutMs
   })
-  server.maxConnections = limits.maxConnections
-  server.on('drop', () => log.warn({ limit: limits.maxConnections }, 'connection refused: too many are open'))
-  server.on('tlsClientError', (error, socket) => {
+  const gate = new HandshakeGate({
+    most: limits.maxHandshakes, slotMs: limits.handshakeSlotMs, firstWordMs: limits.handshakeTimeoutMs, clock
+  }, socket => tls.emit('connection', socket))
+  // Accepts for the other one, which listens nowhere.
+  const server = createServer(enter)
+  acceptAll(server, enter)
+  let open = 0
+  tls.on('tlsClientError', (error, socket) => {
     log.debug({ address: addressOf(socket), reason: error.message }, 'TLS handshake failed')
     socket.destroy()
   })
-  server.on('secureConnection', accept)
+  tls.on('secureConnection', accept)
   const stopAccepting = await listen(server)
   server.on('error', error => log.error({ err: error }, 'accepting failed'))
   const isUnix = typeof server.address() === 'string'
 
+  function enter (socket: Socket): void {
+    if (open >= limits.maxConnections) {
+      log.warn({ limit: limits.maxConnections }, 'connection refused: too many are open')
+      socket.destroy()
+      return
+    }
+    open++
+    socket.once('close', () => { open-- })
+    gate.enter(socket)
+  }
+
   function accept (socket: TLSSocket): void {
+    gate.done(socket)
     const address = addressOf(socket)
     socket.on('error', error => log.debug({ address, reason: error.message }, 'connection failed'))
     if (socket.alpnProtocol !== 'h2') {
@@ -137,8 +156,11 @@ export async function openTlsListener (options: TlsOptions, listen: Listen, deps
   }
 
   return {
-    stopAccepting,
-    refreshIdentity: () => server.setSecureContext(contextOptions(options.identity())),
+    stopAccepting () {
+      stopAccepting()
+      gate.close()
+    },
+    refreshIdentity: () => tls.setSecureContext(contextOptions(options.identity())),
     drain: () => adapter.drain(),
     close () {
       adapter.destroy()

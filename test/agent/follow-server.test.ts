@@ -293,7 +293,8 @@ t.test('a taint is not acknowledged before the agent\'s own SVID is replaced too
   const stopped = new Error('over')
   let renewals = 0
   // The first answer is of a replica that did not turn to the new root yet.
-  const running = own.run(async csr => [await signed(renewals++, parseCertificateRequest(csr).publicKey)], async () => {}, stop.signal)
+  const renew = async (csr: Uint8Array) => [await signed(renewals++, parseCertificateRequest(csr).publicKey)]
+  const running = own.run(renew, { reconnect: async () => {} }, stop.signal)
   await until(() => renewals === 1)
   await settle()
   t.notOk(stream.requests.some(({ acknowledged }) => acknowledged?.number === 2), 'renewed below the same root is not enough')

@@ -98,10 +98,9 @@ export class SimulatedAgent {
       log
     })
     await runTasks(signal, [
-      signal => svid.run((csr, signal) => client.renewAgent(csr, signal), async () => {
-        await client.reconnect()
-        onRenewed?.()
-      }, signal),
+      signal => svid.run(
+        (csr, signal) => client.renewAgent(csr, signal), { onRenewed, reconnect: () => client.reconnect() }, signal
+      ),
       signal => identities.run(client, signal),
       signal => followServer({
         client,

@@ -36,8 +36,8 @@ const serviceCount = 4
 /** Who may call this one is listed: those of even number. */
 const restricted = 3
 /**
- * Envoy says that it has a listener before each of its threads has it; those of the old are drained from then on, so for as long as draining
- * takes a connection that was made before may still carry a call.
+ * Envoy says that it has a listener before each of its threads has it; connections to the old one are drained from then on, and may carry
+ * calls until that is over.
  */
 const replacedMs = drainSeconds * 1_000 + 3_000
 
@@ -174,7 +174,7 @@ export class Churn {
     const usual = `${trustDomain}${usualPath(callee)}`
     if (service !== undefined && (serviceOf(callee) !== service || !calleeIds.includes(usual))) {
       const last = this.#claims.get(callee)?.findLast(({ id, from }) => id === usual && from <= end)
-      const since = last === undefined ? 'it never was another' : `the one before ended ${Math.round(begin - last.until)} ms before the call`
+      const since = last === undefined ? 'it never was another' : `another ended ${Math.round(begin - last.until)} ms before the call`
       return `it has ${calleeIds.join(' or ')}; ${since}`
     }
     if (service === undefined && !holders.some(pod => pod.address === address)) return 'it never had that address'

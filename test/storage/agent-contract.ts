@@ -23,6 +23,29 @@ export async function agentContract (t: Test, database: DatabaseKind): Promise<v
     t.strictSame(seen, [again])
   })
 
+  await t.test('what is changed at the same time is written together, and refused one by one', async t => {
+    const { store } = await openFresh(t, database)
+    const ids = Array.from({ length: 20 }, (_, n) => agent(`n${n}`).id)
+    for (const [n] of ids.entries()) await store.agents.attest(agent(`n${n}`))
+    await store.agents.ban(ids[3]!)
+    const before = await store.log.head()
+    const outcomes = await Promise.allSettled([
+      ...ids.map((id, n) => store.agents.setNewSerial(id, `b${n}`, soon)),
+      store.agents.promoteSerial(ids[0]!, 'b0'),
+      store.agents.setVersion(ids[0]!, '2.0'),
+      store.agents.setVersion(id('/spire/agent/x/unknown'), '2.0')
+    ])
+    t.strictSame(outcomes.flatMap((outcome, n) => outcome.status === 'rejected' ? [[n, codeOf(outcome.reason)]] : []),
+      [[3, 'agent_banned'], [22, 'agent_not_found']])
+    t.match(await store.agents.get(ids[0]!), { serialNumber: 'b0', newSerialNumber: undefined, agentVersion: '2.0' },
+      'changes of one agent come one after the other')
+    t.match(await store.agents.get(ids[19]!), { newSerialNumber: 'b19', newExpiresAt: soon })
+    const { number } = await store.log.head()
+    t.ok(number - before.number <= 2, `${number - before.number} numbers of the log for 21 changes`)
+    const reading = await store.log.read(before)
+    t.equal(reading.kind === 'changes' && reading.state.agents.size, 19, 'the log names each agent that changed')
+  })
+
   await t.test('a join token lets one agent in, once', async t => {
     const { store, clock } = await openFresh(t, database)
     await store.joinTokens.create('secret-token', soon)

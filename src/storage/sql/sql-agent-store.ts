@@ -11,6 +11,7 @@ import { decodeAgent, encodeAgent } from './agent-rows.ts'
 import type { ChangeSet } from './change-set.ts'
 import { chunks, rowsPerInsert } from './chunks.ts'
 import { differs } from './differs.ts'
+import { GroupedAgentChanges } from './grouped-agent-changes.ts'
 import { countKept, readChunks, readPage, type ReadRows } from './read-pages.ts'
 import type { AgentRow, Schema } from './schema.ts'
 import { selectorKey, selectorKeys } from './selector-columns.ts'
@@ -25,10 +26,12 @@ const prunedAtOnce = 1_000
 export class SqlAgentStore implements AgentStore {
   readonly #database: SqlDatabase
   readonly #clock: Clock
+  readonly #changes: GroupedAgentChanges
 
   constructor (database: SqlDatabase, clock: Clock) {
     this.#database = database
     this.#clock = clock
+    this.#changes = new GroupedAgentChanges(database, clock, notFound)
   }
 
   async attest (agent: Agent, joinToken?: string): Promise<Agent> {
@@ -85,18 +88,18 @@ export class SqlAgentStore implements AgentStore {
   }
 
   async ban (id: SpiffeId): Promise<Agent> {
-    return this.#change(id, () => ({ banned: 1, serial_number: '', new_serial_number: null, new_expires_at: null }))
+    return this.#changes.change(id, () => ({ banned: 1, serial_number: '', new_serial_number: null, new_expires_at: null }))
   }
 
   async setNewSerial (id: SpiffeId, serialNumber: string, expiresAt: Date): Promise<Agent> {
-    return this.#change(id, row => {
+    return this.#changes.change(id, row => {
       if (row.banned === 1) throw banned(id)
       return { new_serial_number: serialNumber, new_expires_at: expiresAt.getTime() }
     })
   }
 
   async promoteSerial (id: SpiffeId, newSerialNumber: string): Promise<Agent> {
-    return this.#change(id, row => {
+    return this.#changes.change(id, row => {
       if (row.banned === 1) throw banned(id)
       if (row.serial_number === newSerialNumber) return {}
       if (row.new_serial_number !== newSerialNumber || row.new_expires_at === null) {
@@ -108,7 +111,7 @@ export class SqlAgentStore implements AgentStore {
 
   async setVersion (id: SpiffeId, agentVersion: string): Promise<Agent> {
     checkVersion(agentVersion)
-    return this.#change(id, () => ({ agent_version: agentVersion }))
+    return this.#changes.change(id, () => ({ agent_version: agentVersion }))
   }
 
   async deleteExpired (before: Date, { includeTofu, limit = prunedAtOnce }: AgentPruning): Promise<readonly AgentRemoval[]> {
@@ -129,19 +132,6 @@ export class SqlAgentStore implements AgentStore {
       }
       for (const removal of removals) noteRemoval(changes, removal)
       return removals
-    })
-  }
-
-  /** Reads the row, keeps others from it, and writes what `change` makes of it. */
-  async #change (id: SpiffeId, change: (row: AgentRow) => Partial<Omit<AgentRow, 'row_id' | 'id'>>): Promise<Agent> {
-    return this.#database.change(this.#clock.now(), async (trx, changes) => {
-      const before = await this.#lock(trx, id)
-      if (before === undefined) throw notFound(id)
-      const columns = change(before)
-      if (!differs(before, columns)) return decodeAgent(before)
-      await trx.updateTable('agents').set(columns).where('row_id', '=', before.row_id).execute()
-      changes.agent({ id })
-      return decodeAgent({ ...before, ...columns })
     })
   }
 

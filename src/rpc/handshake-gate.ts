@@ -1,0 +1,143 @@
+import type { Socket } from 'node:net'
+import { setImmediate as nextTurn } from 'node:timers/promises'
+import type { Clock } from '../runtime/clock.ts'
+
+export interface HandshakeGateOptions {
+  /** Handshakes at a time. */
+  readonly most: number
+  /** A handshake that has taken so long waits for its client; it goes on, and another one may begin. */
+  readonly slotMs: number
+  /** What a client gets to say the first word of TLS. */
+  readonly firstWordMs: number
+  readonly clock: Clock
+}
+
+/** A TLS client's hello has some hundred bytes, and rarely more than ten thousand. */
+const mostBytes = 64 * 1024
+/** The longer a turn of the event loop takes, the fewer begin: who is in already is served first. */
+const mostPerTurn = 8
+/**
+ * Wrapped in TLS a socket is another object: what is the same are the ends of its connection. Those of Unix sockets have no names; nobody
+ * comes there in crowds, and they are not held up.
+ */
+type Ends = Pick<Socket, 'remoteAddress' | 'remotePort' | 'localAddress'>
+
+/**
+ * Lets connections into TLS a few at a time, in the order in which they spoke. Whoever comes in a crowd then waits where waiting is cheap:
+ * nothing is computed for it, nothing of it counts against a timeout of ours, and who gives up meanwhile has cost next to nothing. Without
+ * it all of a crowd's handshakes advance together until none ends in time (docs/adr/0020-handshakes-in-turn.md).
+ */
+export class HandshakeGate {
+  readonly #options: HandshakeGateOptions
+  readonly #begin: (socket: Socket) => void
+  readonly #silent = new Set<Socket>()
+  /** What they said so far. */
+  readonly #waiting = new Map<Socket, { readonly words: Buffer[], readonly leave: () => void }>()
+  /** When each began, oldest first. */
+  readonly #running = new Map<string, number>()
+  #admitting = false
+  #watching = false
+  #closed = false
+
+  /** @param begin starts TLS on a connection that has said its first word, which is in the socket's buffer again */
+  constructor (options: HandshakeGateOptions, begin: (socket: Socket) => void) {
+    this.#options = options
+    this.#begin = begin
+  }
+
+  /** Connections that have spoken and wait. */
+  get waiting (): number { return this.#waiting.size }
+
+  /** A connection that was just accepted. */
+  enter (socket: Socket): void {
+    if (this.#closed) {
+      socket.destroy()
+      return
+    }
+    const words: Buffer[] = []
+    let size = 0
+    const read = () => {
+      for (let bytes = socket.read() as Buffer | null; bytes !== null; bytes = socket.read() as Buffer | null) {
+        words.push(bytes)
+        size += bytes.length
+      }
+      if (size > mostBytes) socket.destroy()
+      if (size === 0 || size > mostBytes || this.#waiting.has(socket)) return
+      this.#silent.delete(socket)
+      this.#waiting.set(socket, { words, leave })
+      this.#admit()
+    }
+    const leave = () => {
+      this.#silent.delete(socket)
+      this.#waiting.delete(socket)
+      socket.off('readable', read).off('close', leave)
+    }
+    const ends = keyOf(socket)
+    socket.on('readable', read).on('close', leave).on('error', () => undefined).once('close', () => this.#leave(ends))
+    socket.setTimeout(this.#options.firstWordMs, () => { if (this.#silent.has(socket)) socket.destroy() })
+    this.#silent.add(socket)
+  }
+
+  /** The handshake of this connection, by now a TLS socket, is over. */
+  done (socket: Ends): void { this.#leave(keyOf(socket)) }
+
+  /** Sends away whoever has not had its turn; handshakes under way go on. */
+  close (): void {
+    this.#closed = true
+    for (const socket of [...this.#silent, ...this.#waiting.keys()]) socket.destroy()
+  }
+
+  #leave (key: string): void {
+    if (this.#running.delete(key)) this.#admit()
+  }
+
+  #admit (): void {
+    if (!this.#admitting) void this.#admitInTurns()
+  }
+
+  async #admitInTurns (): Promise<void> {
+    this.#admitting = true
+    while (this.#waiting.size > 0) {
+      this.#expire()
+      let left = Math.min(mostPerTurn, this.#options.most - this.#running.size)
+      for (const [socket, { words, leave }] of this.#waiting) {
+        if (left-- <= 0) break
+        leave()
+        socket.setTimeout(0).removeAllListeners('timeout')
+        socket.unshift(Buffer.concat(words))
+        this.#running.set(keyOf(socket), this.#options.clock.monotonicMs())
+        this.#begin(socket)
+      }
+      if (this.#running.size >= this.#options.most) {
+        this.#watch()
+        break
+      }
+      await nextTurn()
+    }
+    this.#admitting = false
+  }
+
+  #expire (): void {
+    const before = this.#options.clock.monotonicMs() - this.#options.slotMs
+    for (const [key, beganMs] of this.#running) {
+      if (beganMs > before) return
+      this.#running.delete(key)
+    }
+  }
+
+  /** Wakes when the oldest has had its time. */
+  #watch (): void {
+    if (this.#watching) return
+    this.#watching = true
+    const { clock, slotMs } = this.#options
+    const [oldestMs = 0] = this.#running.values()
+    void clock.sleep(oldestMs + slotMs - clock.monotonicMs()).then(() => {
+      this.#watching = false
+      this.#admit()
+    })
+  }
+}
+
+function keyOf ({ remoteAddress, remotePort, localAddress }: Ends): string {
+  return `${remoteAddress} ${remotePort} ${localAddress}`
+}

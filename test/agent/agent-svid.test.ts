@@ -1,0 +1,66 @@
+import { createPublicKey } from 'node:crypto'
+import t from 'tap'
+import { AgentSvid, agentState, newAgentKey } from '../../src/agent/agent-svid.ts'
+import { silentLogger } from '../../src/runtime/logger.ts'
+import { parseCertificateRequest } from '../../src/x509/certificate-request.ts'
+import { prepareLeafIssuer } from '../../src/x509/leaf-issuer.ts'
+import { createTestAuthority } from '../fakes/authority.ts'
+import { ManualClock, settle } from '../fakes/clock.ts'
+import { idOf } from '../fakes/entries.ts'
+import { eventually } from '../fakes/eventually.ts'
+
+const hourMs = 3_600_000
+
+await t.test('who is renewed turns to a new connection at once; after a slow renewal, when the others had their turn', async t => {
+  const pauses: Record<string, [tookMs: number, lifeMs: number, pauseMs: number]> = {
+    'a server that answers in time is not busy': [900, hourMs, 0],
+    'ten times as long as it took, at the most': [2_000, hourMs, 10_000],
+    'and not longer than half a minute': [20_000, hourMs, 15_000],
+    'nor than a quarter of what the old SVID has left, with which the connection ends': [2_000, 40_000, 5_000]
+  }
+  for (const [what, [tookMs, lifeMs, pauseMs]] of Object.entries(pauses)) {
+    const once = await renewOnce(tookMs, lifeMs)
+    const { events, clock } = once
+    t.same(events, pauseMs === 0 ? ['renewed', 'reconnected'] : ['renewed'], what)
+    await clock.advance(pauseMs - 1)
+    t.equal(events.length, pauseMs === 0 ? 2 : 1, `${what}: not before`)
+    await clock.advance(1)
+    t.same(events, ['renewed', 'reconnected'], `${what}: then`)
+    await once.stop()
+  }
+})
+
+/** Half of the longest pause is drawn. @param lifeMs what is left of the SVID, which is due for renewal */
+async function renewOnce (tookMs: number, lifeMs: number) {
+  const clock = new ManualClock()
+  const authority = await createTestAuthority('example.org', { notBefore: new Date('2025-12-01'), notAfter: new Date('2027-01-01') })
+  const issuer = prepareLeafIssuer(authority.certificate, authority.signer)
+  const sign = async (publicKey: Uint8Array, notBefore: number, notAfter: number) => [await issuer.issue({
+    id: idOf('/spire/agent/join_token/node'), dnsNames: [], publicKey, notBefore: new Date(notBefore), notAfter: new Date(notAfter)
+  })]
+  const key = newAgentKey()
+  const now = clock.now().getTime()
+  const chain = await sign(createPublicKey(key).export({ format: 'der', type: 'spki' }), now - 2 * lifeMs, now + lifeMs)
+  const svid = new AgentSvid(agentState(chain, key, { bundle: authority.bundle, canReattest: false, cacheGeneration: 0 }), {
+    store: { folder: undefined, async read () { return undefined }, async write () {}, async remove () {} },
+    clock, log: silentLogger, random: () => 0.5
+  })
+  const events: string[] = []
+  const stopping = new AbortController()
+  const running = svid.run(async csr => {
+    await clock.sleep(tookMs)
+    return await sign(parseCertificateRequest(csr).publicKey, now, now + 10 * hourMs)
+  }, {
+    onRenewed: () => { events.push('renewed') },
+    async reconnect () { events.push('reconnected') }
+  }, stopping.signal).catch(() => undefined)
+  await eventually('it asks', () => clock.sleeping > 0)
+  await clock.advance(tookMs)
+  // Signing is the thread pool's.
+  await eventually('it is renewed', () => events.length > 0)
+  await settle()
+  return { events, clock, async stop () {
+    stopping.abort(new Error('over'))
+    await running
+  } }
+}
