@@ -8,6 +8,6 @@ const [url = '', first = '0', size = '1'] = process.argv.slice(2)
 const store = await openDatastore(url, { clock: systemClock, log: silentLogger })
 for (let batch = Number(first); ; batch++) {
   await store.entries.createMany(Array.from({ length: Number(size) }, (_, n) => draft(`b${batch}/e${n}`, { hint: `b${batch}` })))
-  // To a pipe this is synchronous, and waits where `writeSync` gives up: when the reader is busy.
-  process.stdout.write(`${batch}\n`)
+  // Waited for: SQLite answers without a turn of the event loop, and a line that could not be written at once would wait for one for ever.
+  await new Promise(resolve => process.stdout.write(`${batch}\n`, resolve))
 }
