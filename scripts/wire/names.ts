@@ -16,6 +16,8 @@ export function packageOf (object: protobuf.ReflectionObject): string {
 const prefixes: ReadonlyMap<string, string> = new Map([
   ['envoy.extensions.filters.network.rbac.v3', 'Network'],
   ['envoy.extensions.filters.http.rbac.v3', 'Http'],
+  ['envoy.extensions.filters.network.ext_authz.v3', 'Network'],
+  ['envoy.extensions.filters.http.ext_authz.v3', 'Http'],
   ['envoy.extensions.upstreams.http.v3', 'Upstream']
 ])
 

@@ -28,8 +28,10 @@ import { aggregatedDiscoveryService } from '../wire/generated/envoy-sds.ts'
 import type { MeshConfig } from './mesh-config.ts'
 import { directoryOf, reportEndpoints } from './mesh-directory.ts'
 import { redirectWorkloads } from './mesh-redirect.ts'
+import { meshPolicies, openNodeAuthorization } from './node-authorization.ts'
 import type { NodeIdentities } from './node-identities.ts'
 import { HandingOver } from './until-handed-over.ts'
+import type { NodePolicies } from './node-policies.ts'
 import type { NodeMesh } from './node-services.ts'
 
 export interface AgentMeshDeps {
@@ -39,6 +41,7 @@ export interface AgentMeshDeps {
   readonly identities: NodeIdentities
   readonly nodeMesh: NodeMesh
   readonly revoked: (signal: AbortSignal) => AsyncIterable<Revoked>
+  readonly policies: NodePolicies
   readonly attest: (context: CallContext) => Promise<readonly Selector[]>
   readonly attestors: readonly WorkloadAttestor[]
   readonly takeOver: boolean
@@ -70,9 +73,12 @@ export async function openAgentMesh (config: MeshConfig, deps: AgentMeshDeps): P
     own: signal => identities.watch([], signal),
     directory: signal => directoryOf(deps.nodeMesh.services, signal),
     revoked: deps.revoked,
+    policies: signal => meshPolicies(policies, signal),
     connections,
     clock
   })
+  const { policies, takeOver } = deps
+  scope.use(await openNodeAuthorization({ policies, path: settings.authorizationSocketPath, takeOver, clock, log }))
   const envoy = config.envoy === undefined ? undefined : superviseEnvoy({
     ...config.envoy, folder: join(dataDir, 'envoy'), xdsSocketPath: config.xdsSocketPath, nodeId: hostname(),
     isHandover: reason => reason instanceof HandingOver
@@ -107,7 +113,7 @@ export async function openAgentMesh (config: MeshConfig, deps: AgentMeshDeps): P
     },
     get refusedIds () { return new Set(proxy.refused.map(({ name }) => name)) }
   }
-  const { path } = await rpc.listenUnix({ path: config.xdsSocketPath, mode: 0o600, takeOver: deps.takeOver })
+  const { path } = await rpc.listenUnix({ path: config.xdsSocketPath, mode: 0o600, takeOver })
   log.info({ socket: path }, 'xds socket is open')
   if (config.netnsFolder === undefined) registry.scanned()
   const held = scope.move()

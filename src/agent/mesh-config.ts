@@ -58,6 +58,7 @@ export function meshConfigOf (mesh: z.output<typeof meshSchema>): MeshConfig {
       mark: defaultMeshSettings.mark,
       connectionLifeSeconds: mesh.connection_life,
       accessLogPath: mesh.access_log,
+      authorizationSocketPath: mesh.socket_path.replace(/(?:\.sock)?$/, '-authz.sock'),
       tracing: mesh.tracing && { ...mesh.tracing.address, samplingPercent: mesh.tracing.sampling }
     },
     envoy: !mesh.run_envoy ? undefined : {

@@ -8,7 +8,7 @@ import type { WorkloadIdentity } from '../spiffe/svid.ts'
 import { secretTypeUrl } from '../sds/encode-secret.ts'
 import type { AdsViews } from './ads/ads-stream.ts'
 import { type MeshSecrets, openMeshSecrets } from './ads/mesh-secrets.ts'
-import type { MeshEndpoint, MeshService, MeshSettings, MeshState, Revoked } from './mesh-state.ts'
+import type { MeshEndpoint, MeshPolicies, MeshService, MeshSettings, MeshState, Revoked } from './mesh-state.ts'
 import { clusterType, endpointType, listenerType, openMeshResources } from './resources/mesh-resources.ts'
 import type { Resource } from './resources/resource.ts'
 import type { LocalWorkloads, WorkloadRegistry } from './workloads/workload-registry.ts'
@@ -26,6 +26,7 @@ export interface MeshNodeDeps {
   readonly own: (signal: AbortSignal) => AsyncIterable<WorkloadIdentity>
   readonly directory: (signal: AbortSignal) => AsyncIterable<MeshDirectory>
   readonly revoked: (signal: AbortSignal) => AsyncIterable<Revoked>
+  readonly policies: (signal: AbortSignal) => AsyncIterable<MeshPolicies>
   /** Secrets of connections of the host's own processes, where these are workloads too. */
   readonly connections?: { find (name: string): Found } | undefined
   readonly clock: Clock
@@ -47,6 +48,7 @@ export class MeshNode {
   /** Trust domains whose members serve something. */
   #serving: ReadonlySet<TrustDomain> = new Set()
   #complete = false
+  #policies: MeshPolicies = { kind: 'unknown' }
   #revoked: Revoked = { digests: new Set(), ids: new Set() }
 
   constructor (deps: MeshNodeDeps) {
@@ -68,7 +70,7 @@ export class MeshNode {
 
   /** Follows its sources until the signal aborts. */
   tasks (): ((signal: AbortSignal) => Promise<void>)[] {
-    const { registry, own, directory, revoked, clock } = this.#deps
+    const { registry, own, directory, revoked, policies, clock } = this.#deps
     return [
       async signal => {
         await clock.sleep(patienceMs, signal)
@@ -81,7 +83,8 @@ export class MeshNode {
         this.#directory = found
         this.#serving = new Set(found.services.flatMap(({ spiffeIds }) => spiffeIds.map(trustDomainOf)))
       }),
-      signal => this.#follow(revoked(signal), found => { this.#revoked = found })
+      signal => this.#follow(revoked(signal), found => { this.#revoked = found }),
+      signal => this.#follow(policies(signal), found => { this.#policies = found })
     ]
   }
 
@@ -98,10 +101,10 @@ export class MeshNode {
   #publish (): void {
     if (this.#own === undefined) return
     // A proxy that an earlier agent left has all of it: half a state would take the other half away.
-    this.#complete ||= this.#directory !== undefined && this.#deps.registry.complete
+    this.#complete ||= this.#directory !== undefined && this.#policies.kind !== 'unknown' && this.#deps.registry.complete
     if (!this.#complete) return
     const { workloads, identities } = this.#local
-    const state: MeshState = { workloads, ...this.directory, revoked: this.#revoked }
+    const state: MeshState = { workloads, ...this.directory, revoked: this.#revoked, policies: this.#policies }
     const resources = this.#resourcesOf(state)
     const of = (typeUrl: string): [string, ResourceView] => [typeUrl, viewOf(resources.get(typeUrl) ?? new Map())]
     this.#views.set(new Map([

@@ -1,3 +1,4 @@
+import type { PolicySet } from '../authz/policy/policy-set.ts'
 import type { SpiffeId } from '../spiffe/spiffe-id.ts'
 import type { TrustDomain } from '../spiffe/trust-domain.ts'
 
@@ -64,6 +65,14 @@ export interface Revoked {
   readonly ids: ReadonlySet<SpiffeId>
 }
 
+/** What the trust domain's policies are. */
+export type MeshPolicies =
+  /** Nobody has said yet whether there are any. */
+  | { readonly kind: 'unknown' }
+  | { readonly kind: 'none' }
+  /** @param set its selectors resolved */
+  | { readonly kind: 'set', readonly set: PolicySet }
+
 /** Where the proxy sends spans, by OTLP over gRPC. */
 export interface Tracing {
   /** Of the collector: a name or an IP address. */
@@ -92,6 +101,8 @@ export interface MeshSettings {
   readonly connectionName?: string | undefined
   /** Whether the host's own loopback has an address of IPv6, on which the proxy listens for them too. */
   readonly hostIpv6?: boolean
+  /** Where the agent answers whether a request may pass: what policies say that the proxy cannot be told. */
+  readonly authorizationSocketPath: string
   /** One JSON object per line; `undefined`: none. */
   readonly accessLogPath: string | undefined
   /** `undefined`: no spans are made. */
@@ -104,6 +115,7 @@ export interface MeshState {
   readonly services: readonly MeshService[]
   readonly endpoints: readonly MeshEndpoint[]
   readonly revoked: Revoked
+  readonly policies: MeshPolicies
 }
 
 /** The wire of Istio's ambient mesh. */

@@ -92,12 +92,13 @@ async function startMesh (folder: string, identities: FakeIdentities, domain: Te
   const announced = scope.use(await AnnouncedWorkloads.open({
     file: join(folder, 'workloads.json'), pins: join(folder, 'netns'), registry
   }))
-  const settings = { ...defaultMeshSettings, accessLogPath: undefined, trustDomain: domain.name }
+  const settings = { ...defaultMeshSettings, accessLogPath: undefined, authorizationSocketPath: '', trustDomain: domain.name }
   const node = new MeshNode({
     settings, registry, clock: systemClock,
     own: signal => identities.watch([], signal),
     async * directory () { yield { services: [], endpoints: [] } },
-    async * revoked () { yield { digests: new Set(), ids: new Set() } }
+    async * revoked () { yield { digests: new Set(), ids: new Set() } },
+    async * policies () { yield { kind: 'none' } }
   })
   const handlers = meshHandlers({ node, proxy: new ProxyState(), registry, announced, envoy: undefined, settings, now: () => new Date() })
   const rpc = scope.use(openRpcServer({ services: [bind(meshService, handlers)], log: silentLogger, clock: systemClock }))

@@ -4,11 +4,12 @@ import { writeFileSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { request } from 'node:http'
 import { tmpdir } from 'node:os'
+import { text as readText } from 'node:stream/consumers'
 import { join } from 'node:path'
 import { adsHandlers, type ResourceStatus } from '../../src/mesh/ads/ads-handlers.ts'
 import { envoyBootstrap } from '../../src/mesh/envoy/bootstrap.ts'
 import { type MeshDirectory, MeshNode } from '../../src/mesh/mesh-node.ts'
-import { defaultMeshSettings, type MeshEndpoint, type MeshSettings, type Revoked } from '../../src/mesh/mesh-state.ts'
+import { defaultMeshSettings, type MeshEndpoint, type MeshPolicies, type MeshSettings, type Revoked } from '../../src/mesh/mesh-state.ts'
 import { watchNetns } from '../../src/mesh/workloads/watch-netns.ts'
 import { WorkloadRegistry } from '../../src/mesh/workloads/workload-registry.ts'
 import { bind, openRpcServer, type RpcServer } from '../../src/rpc/server.ts'
@@ -47,6 +48,7 @@ export class MeshRig implements AsyncDisposable {
   readonly identities: FakeIdentities
   readonly directory = new Watchable<MeshDirectory>({ services: [], endpoints: [] })
   readonly revoked = new Watchable<Revoked>({ digests: new Set(), ids: new Set() })
+  readonly policies = new Watchable<MeshPolicies>({ kind: 'none' })
   readonly statuses: ResourceStatus[] = []
   readonly registry: WorkloadRegistry
   readonly captured: ReturnType<typeof capturedLog>
@@ -70,11 +72,15 @@ export class MeshRig implements AsyncDisposable {
     this.identities = new FakeIdentities(domain.bundle)
     this.registry = this.#scope.use(new WorkloadRegistry(this.identities, this.captured.log))
     this.#node = new MeshNode({
-      settings: { ...defaultMeshSettings, accessLogPath: this.accessLog, trustDomain: domain.name, ...options.settings },
+      settings: {
+        ...defaultMeshSettings, accessLogPath: this.accessLog, authorizationSocketPath: this.authorizationSocket, trustDomain: domain.name,
+        ...options.settings
+      },
       registry: this.registry,
       own: signal => this.identities.watch([], signal),
       directory: signal => this.directory.watch(signal),
       revoked: signal => this.revoked.watch(signal),
+      policies: signal => this.policies.watch(signal),
       clock: systemClock
     })
   }
@@ -101,6 +107,7 @@ export class MeshRig implements AsyncDisposable {
   }
 
   get xdsSocket (): string { return join(this.folder, 'xds.sock') }
+  get authorizationSocket (): string { return join(this.folder, 'xds-authz.sock') }
   get accessLog (): string { return join(this.folder, 'access.log') }
   get envoyPid (): number { return this.#envoy?.pid as number }
   get envoyRuns (): boolean { return this.#envoy !== undefined && this.#envoy.exitCode === null && this.#envoy.signalCode === null }
@@ -179,13 +186,19 @@ export class MeshRig implements AsyncDisposable {
   async tunnel (svid: Pick<X509Svid, 'chain' | 'privateKey'>, host: string, authority: string): Promise<Reply> {
     const folder = await this.#write(svid)
     const program = join(import.meta.dirname, '../fakes/hbone-client.mjs')
-    return JSON.parse(this.network.inNode(process.execPath, program, host, authority, folder)) as Reply
+    return await this.#run(program, host, authority, folder)
   }
 
   /** A request over plain mTLS, by somebody in the node's network who holds an SVID. */
   async callDirectly (svid: X509Svid, host: string, port: number): Promise<Reply> {
     const folder = await this.#write(svid)
-    return JSON.parse(this.network.inNode(process.execPath, mtlsPeer, 'call', host, String(port), folder)) as Reply
+    return await this.#run(mtlsPeer, 'call', host, String(port), folder)
+  }
+
+  /** A program's only line. This process goes on meanwhile: what is called may ask it. */
+  async #run (...words: string[]): Promise<Reply> {
+    const child = this.network.spawnIn(undefined, process.execPath, ...words)
+    return JSON.parse(await readText(child.stdout!)) as Reply
   }
 
   /** Somebody in the node's network who serves HTTPS and asks for an SVID; it answers with the caller's names. */
@@ -231,6 +244,15 @@ export class MeshRig implements AsyncDisposable {
         })
         return known && [...view.allNames].every(name => typeUrl.endsWith('ClusterLoadAssignment') || held.has(name))
       })
+    })
+  }
+
+  /** Until no connection of an earlier state is served any more. */
+  async drained (): Promise<void> {
+    await until('Envoy to have drained what was', async () => {
+      const left = await Promise.all(['total_listeners_warming', 'total_listeners_draining', 'total_filter_chains_draining']
+        .map(name => this.stat(`listener_manager.${name}`)))
+      return left.every(count => count === 0)
     })
   }
 

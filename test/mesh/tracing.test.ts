@@ -77,8 +77,13 @@ void t.test('what a configuration says of tracing', async t => {
   const read = (tracing: unknown) => meshSchema.safeParse(tracing === undefined ? {} : { tracing })
   const settingsOf = (tracing: unknown) => meshConfigOf(meshSchema.parse({ tracing })).settings.tracing
   t.equal(read(undefined).data?.tracing, undefined, 'off unless it is asked for')
-  const settings = { ...defaultMeshSettings, trustDomain: parseTrustDomain('lab.test'), accessLogPath: undefined }
-  const state = { workloads: [], services: [], endpoints: [], revoked: { digests: new Set<string>(), ids: new Set<SpiffeId>() } }
+  const settings = {
+    ...defaultMeshSettings, trustDomain: parseTrustDomain('lab.test'), accessLogPath: undefined, authorizationSocketPath: ''
+  }
+  const state = {
+    workloads: [], services: [], endpoints: [], revoked: { digests: new Set<string>(), ids: new Set<SpiffeId>() },
+    policies: { kind: 'none' as const }
+  }
   t.equal(openMeshResources(settings)(state).get(clusterType)?.has('spans'), false)
   t.strictSame(settingsOf({ address: 'otel:4317' }), { host: 'otel', port: 4317, samplingPercent: 1 })
   t.strictSame(settingsOf({ address: '[fd00::1]:4317', sampling: 12.5 }), { host: 'fd00::1', port: 4317, samplingPercent: 12.5 })

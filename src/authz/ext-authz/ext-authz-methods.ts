@@ -7,16 +7,23 @@ import { CheckResponses } from './check-response.ts'
 import { inputOf } from './input-document.ts'
 import { readCheck } from './read-check.ts'
 
+export interface ExtAuthzOptions {
+  /** Whether `checkMetadata` is believed: of an Envoy that this program configured, and nobody else can call. */
+  readonly trustsMetadata?: boolean
+}
+
 /**
  * Envoy's external authorization, version 3. What cannot be read or decided is an error of the call, and Envoy then refuses unless its
  * `failure_mode_allow` says otherwise.
  */
-export function extAuthzMethods (decider: Decider, clock: Pick<Clock, 'now'>): readonly UnaryMethod[] {
+export function extAuthzMethods (
+  decider: Decider, clock: Pick<Clock, 'now'>, { trustsMetadata = false }: ExtAuthzOptions = {}
+): readonly UnaryMethod[] {
   const responses = new CheckResponses()
   return [{
     path: '/envoy.service.auth.v3.Authorization/Check',
-    handle (bytes) {
-      const { request, requestId } = readCheck(bytes, clock.now())
+    handle (bytes, _caller, metadata) {
+      const { request, requestId } = readCheck(bytes, clock.now(), trustsMetadata ? metadata : undefined)
       const decided = decider.decide(request, requestId, () => inputOf(decodeMessage(CheckRequest, bytes)))
       return decided instanceof Promise ? decided.then(one => responses.encode(one)) : responses.encode(decided)
     }

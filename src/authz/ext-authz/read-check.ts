@@ -4,6 +4,7 @@ import { eachField, lengthTag, varintTag, within } from '../../wire/each-field.t
 import { WireReader } from '../../wire/wire-reader.ts'
 import { idOfPrincipal } from '../policy/principal.ts'
 import type { AuthzRequest, HttpFacts } from '../policy/request.ts'
+import { checkMetadata, type CheckMetadata } from './check-metadata.ts'
 import { structToJson } from './struct-to-json.ts'
 
 /** What decides, read from a `CheckRequest` (envoy.service.auth.v3) without making objects of the rest. */
@@ -20,10 +21,11 @@ const jwtFilter = 'envoy.filters.http.jwt_authn'
 
 /**
  * Who calls is what TLS proved to Envoy (`source.principal`), never a header. A principal that is no SPIFFE ID is no identity.
+ * @param metadata of the call, if it is to be believed (see `checkMetadata`)
  * @throws {SpiffeError} `message_malformed`
  */
-export function readCheck (bytes: Uint8Array, time: Date): ReadCheck {
-  const attributes = new Attributes()
+export function readCheck (bytes: Uint8Array, time: Date, metadata: CheckMetadata = {}): ReadCheck {
+  const attributes = new Attributes(metadata)
   eachField(new WireReader(bytes), (tag, reader) => {
     if (tag !== first) return false
     within(reader, () => attributes.read(reader))
@@ -56,6 +58,9 @@ class Attributes {
   #extension: string | undefined
   #sni: string | undefined
   #claims: HttpFacts['claims']
+  readonly #metadata: CheckMetadata
+
+  constructor (metadata: CheckMetadata) { this.#metadata = metadata }
 
   read (reader: WireReader): void {
     eachField(reader, tag => {
@@ -72,8 +77,10 @@ class Attributes {
   }
 
   result (time: Date): ReadCheck {
-    const source = this.#source
-    const destination = this.#destination
+    const metadata = this.#metadata
+    const source = { principal: textOf(metadata[checkMetadata.source]) ?? this.#source.principal,
+      address: textOf(metadata[checkMetadata.sourceAddress]) ?? this.#source.address }
+    const destination = { ...this.#destination, principal: textOf(metadata[checkMetadata.destination]) ?? this.#destination.principal }
     if (this.#http !== undefined) this.#http.claims = this.#claims
     return {
       request: {
@@ -148,6 +155,8 @@ class CheckedHttp implements HttpFacts {
     })
   }
 }
+
+function textOf (value: unknown): string | undefined { return typeof value === 'string' ? value : undefined }
 
 function readPeer (reader: WireReader, peer: Peer): void {
   eachField(reader, tag => {

@@ -5,7 +5,7 @@ import { type Leaf, someLeaf } from './formula.ts'
 import { matcherTree, type Level } from './matcher-tree.ts'
 import { goOn, namedAction } from './named-action.ts'
 import { isRegular } from './path-pattern.ts'
-import type { PeerSource } from './peer.ts'
+import { isAddressInState, type PeerSource } from './peer.ts'
 import { policyList } from './policy-list.ts'
 import { predicate } from './predicate.ts'
 import { isAboutCaller, isAboutRest, ruleFormula, type RuleFormula, weightOf } from './rule-formula.ts'
@@ -27,7 +27,7 @@ export interface DeciderOptions {
 export function decider (action: keyof typeof Action, rules: readonly Rule[], options: DeciderOptions): Decider {
   const bound = action === 'DENY' ? 'possible' : 'certain'
   const formulas = formulasOf(rules, bound, options.place)
-  if (formulas.length <= options.mostInList && formulas.every(isListable)) {
+  if (formulas.length <= options.mostInList && formulas.every(formula => isListable(formula, options.peer))) {
     for (const formula of formulas) options.spend(weightOf(formula))
     return { rules: policyList(action, formulas, options.peer) }
   }
@@ -38,7 +38,8 @@ export function decider (action: keyof typeof Action, rules: readonly Rule[], op
  * Of a header that comes several times, the list holds each value against the text, and any will do; the matching API, as the engine,
  * all of them joined by commas.
  */
-function isListable ({ caller, rest }: RuleFormula): boolean {
+function isListable ({ caller, rest }: RuleFormula, peer: PeerSource): boolean {
+  if (isAddressInState(peer) && someLeaf(caller, leaf => 'of' in leaf && leaf.of !== 'destination')) return false
   return isAboutCaller(caller) && isAboutRest(rest) && !someLeaf(rest, leaf => headerOf(leaf)?.startsWith(':') === false)
 }
 

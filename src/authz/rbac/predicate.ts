@@ -1,13 +1,11 @@
 import { HttpRequestHeaderMatchInput } from '../../wire/generated/envoy-core.ts'
 import { Ip } from '../../wire/generated/envoy-matching-ip.ts'
-import {
-  DestinationIPInput, DestinationPortInput, DirectSourceIPInput, ServerNameInput, SourceIPInput
-} from '../../wire/generated/envoy-matching-network.ts'
+import { DestinationIPInput, DestinationPortInput, ServerNameInput } from '../../wire/generated/envoy-matching-network.ts'
 import type { XdsTypedExtensionConfigInit } from '../../wire/generated/xds-core.ts'
 import type { XdsMatcher_MatcherList_PredicateInit as PredicateInit } from '../../wire/generated/xds-matcher.ts'
 import { extension } from './extension.ts'
-import type { Formula, NetworkTest, Subject } from './formula.ts'
-import { peerInput, type PeerSource } from './peer.ts'
+import type { Formula, Subject } from './formula.ts'
+import { addressInput, peerInput, type PeerSource } from './peer.ts'
 import { cidrRange } from './policy-list.ts'
 import { xdsStringMatch } from './string-match.ts'
 
@@ -19,7 +17,7 @@ export function predicate (formula: Exclude<Formula, boolean>, peer: PeerSource)
   if ('unsayable' in formula) throw new Error(`nobody looked: ${formula.unsayable}`)
   if ('text' in formula) return { singlePredicate: { input: textInput(formula.subject, peer), valueMatch: xdsStringMatch(formula.text) } }
   const customMatch = extension('envoy.matching.matchers.ip', Ip, { cidrRanges: [cidrRange(formula.network)], statPrefix: 'rbac' })
-  return { singlePredicate: { input: addressInputs[formula.of], customMatch } }
+  return { singlePredicate: { input: formula.of === 'destination' ? destination : addressInput(formula.of, peer), customMatch } }
 }
 
 /** `all`, `any` and `not` leave none inside. */
@@ -37,8 +35,4 @@ export function textInput (subject: Subject, peer: PeerSource): XdsTypedExtensio
 
 const serverName = extension('envoy.matching.inputs.server_name', ServerNameInput, {})
 const port = extension('envoy.matching.inputs.destination_port', DestinationPortInput, {})
-const addressInputs: Readonly<Record<NetworkTest['of'], XdsTypedExtensionConfigInit>> = {
-  direct: extension('envoy.matching.inputs.direct_source_ip', DirectSourceIPInput, {}),
-  remote: extension('envoy.matching.inputs.source_ip', SourceIPInput, {}),
-  destination: extension('envoy.matching.inputs.destination_ip', DestinationIPInput, {})
-}
+const destination = extension('envoy.matching.inputs.destination_ip', DestinationIPInput, {})

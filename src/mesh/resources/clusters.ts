@@ -6,9 +6,9 @@ import { Config as FilterStateAddress } from '../../wire/generated/envoy-filter-
 import { InternalUpstreamTransport } from '../../wire/generated/envoy-internal-upstream.ts'
 import { RawBuffer } from '../../wire/generated/envoy-raw-buffer.ts'
 import { UpstreamHttpProtocolOptions, type UpstreamHttpProtocolOptionsInit } from '../../wire/generated/envoy-upstream-http.ts'
-import { hbonePort, type MeshPort, type MeshService, type MeshSettings } from '../mesh-state.ts'
+import { hbonePort, type MeshPort, type MeshService, type MeshSettings, type MeshWorkload } from '../mesh-state.ts'
 import { duration, extension, packed, structOf } from './any.ts'
-import { constant, serviceCluster } from './names.ts'
+import { constant, serviceCluster, tunnelledListener } from './names.ts'
 import { type Resource, resource } from './resource.ts'
 import { fromAgent, outboundTls } from './tls.ts'
 
@@ -57,17 +57,40 @@ export function constantClusters (settings: MeshSettings): Resource[] {
       typedExtensionProtocolOptions: http({ useDownstreamProtocolConfig: { httpProtocolOptions: {}, http2ProtocolOptions: {} } })
     }),
     cluster(constant.passthrough, { ...toOriginalDestination, upstreamBindConfig: inNamespace(settings) }),
-    cluster(constant.http, {
-      type: Discovery.STATIC,
-      connectTimeout: duration(2),
-      circuitBreakers,
-      transportSocket: internal([]),
-      loadAssignment: {
-        clusterName: constant.http,
-        endpoints: [{ lbEndpoints: [{ endpoint: { address: { envoyInternalAddress: { serverListenerName: constant.http } } } }] }]
-      }
-    })
+    toListener(constant.http),
+    authorizationCluster(settings)
   ]
+}
+
+/** Of the same Envoy, by its name. */
+function toListener (name: string): Resource {
+  return cluster(name, {
+    type: Discovery.STATIC,
+    connectTimeout: duration(2),
+    circuitBreakers,
+    transportSocket: internal([]),
+    loadAssignment: {
+      clusterName: name,
+      endpoints: [{ lbEndpoints: [{ endpoint: { address: { envoyInternalAddress: { serverListenerName: name } } } }] }]
+    }
+  })
+}
+
+/** To the chains that decide about the streams of tunnels to one workload. */
+export function tunnelledClusterOf (workload: MeshWorkload): Resource { return toListener(tunnelledListener(workload)) }
+
+/** Where the agent is asked about what the proxy cannot be told. */
+function authorizationCluster ({ authorizationSocketPath }: MeshSettings): Resource {
+  return cluster(constant.authorization, {
+    type: Discovery.STATIC,
+    connectTimeout: duration(0.5),
+    circuitBreakers,
+    typedExtensionProtocolOptions: http({ explicitHttpConfig: { http2ProtocolOptions: {} } }),
+    loadAssignment: {
+      clusterName: constant.authorization,
+      endpoints: [{ lbEndpoints: [{ endpoint: { address: { pipe: { path: authorizationSocketPath } } } }] }]
+    }
+  })
 }
 
 /** The endpoints of a service's port, those that answer first: each is asked by TCP whether its proxy lives. */

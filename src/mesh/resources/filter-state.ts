@@ -14,6 +14,7 @@ export const key = {
   workload: 'assay.workload',
   local: 'assay.local',
   peer: 'assay.peer',
+  source: 'assay.source',
   peerDigest: 'assay.peer.sha256'
 } as const
 
@@ -52,6 +53,9 @@ export function peerState (): FilterStateValueInit[] {
     { objectKey: key.peerDigest, factoryKey: 'envoy.string', formatString: text('%DOWNSTREAM_PEER_FINGERPRINT_256%') }
   ]
 }
+
+/** Whence a tunnel comes, for rules about its streams: the connection of a stream inside the proxy has no such address. */
+export function sourceState (): FilterStateValueInit { return hashable(key.source, '%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%') }
 
 /** Where an internal listener sends a connection on. */
 export function destinationState (format: string): FilterStateValueInit[] {

@@ -8,13 +8,14 @@ import { HttpRBAC as HttpRbac } from '../../wire/generated/envoy-http-rbac.ts'
 import { Config as HttpSetFilterState } from '../../wire/generated/envoy-http-set-filter-state.ts'
 import { type FilterChainInit, type FilterInit, Listener } from '../../wire/generated/envoy-listener.ts'
 import { NetworkRBAC as NetworkRbac } from '../../wire/generated/envoy-network-rbac.ts'
-import { hbonePort, type MeshSettings, type MeshState, type MeshWorkload } from '../mesh-state.ts'
+import { hbonePort, type MeshSettings, type MeshState, type MeshWorkload, type Revoked } from '../mesh-state.ts'
 import { type Access, accessTo } from '../access.ts'
+import { type Authorization, authorizationOf } from './authorization.ts'
 import { boundAt } from './addresses.ts'
 import { duration, extension } from './any.ts'
-import { destinationState, key, localState, peerState, setFilterState, workloadState } from './filter-state.ts'
+import { destinationState, key, localState, peerState, setFilterState, sourceState, workloadState } from './filter-state.ts'
 import { accessLog, httpConnectionManager, originalDestination, router, setHeader, strictHttp, tcpProxy, tlsInspector } from './filters.ts'
-import { constant, inboundListener, tunnelListener } from './names.ts'
+import { constant, inboundListener, tunnelledListener, tunnelListener } from './names.ts'
 import { denyPeers, httpRules, networkRules } from './rules.ts'
 import { type Resource, resource } from './resource.ts'
 import { traced } from './tracing.ts'
@@ -26,11 +27,26 @@ export function proxyPorts ({ outboundPort, inboundPort }: MeshSettings): number
 /** What comes to a workload: tunnels on the HBONE port, and whatever its namespace redirects. */
 export function inboundListeners (workload: MeshWorkload, state: MeshState, settings: MeshSettings): Resource[] {
   const access = accessTo(workload, state.services, settings)
-  return [tunnels(workload, access, state, settings), redirected(workload, access, state, settings)]
+  const authorization = authorizationOf(workload, state.policies)
+  const guarded: Guarded = { workload, access, authorization, revoked: state.revoked, settings }
+  return [tunnels(guarded), redirected(guarded), ...authorization === undefined ? [] : [tunnelled(guarded, authorization)]]
 }
 
-function tunnels (workload: MeshWorkload, access: Access, { revoked }: MeshState, settings: MeshSettings): Resource {
+/** A workload, and who may get to it. */
+interface Guarded {
+  readonly workload: MeshWorkload
+  readonly access: Access
+  readonly authorization: Authorization | undefined
+  readonly revoked: Revoked
+  readonly settings: MeshSettings
+}
+
+function tunnels ({ workload, access, authorization, revoked, settings }: Guarded): Resource {
   const name = tunnelListener(workload)
+  const routes = authorization === undefined
+    ? [...httpAuthorities(workload, access).map(authority => tunnelTo(constant.http, authority)), tunnelTo(constant.tunnelled)]
+    // A chain for each port decides about what is inside.
+    : [tunnelTo(tunnelledListener(workload))]
   return resource(Listener, name, {
     name,
     statPrefix: 'inbound_tunnels',
@@ -41,6 +57,7 @@ function tunnels (workload: MeshWorkload, access: Access, { revoked }: MeshState
       transportSocket: inboundTls(workload.id, ['h2']),
       filters: [
         ...known(workload),
+        ...authorization === undefined ? [] : [setFilterState([sourceState()])],
         ...denyPeers(revoked),
         httpConnectionManager({
           statPrefix: 'inbound_tunnels',
@@ -52,11 +69,7 @@ function tunnels (workload: MeshWorkload, access: Access, { revoked }: MeshState
           routeConfig: {
             name: 'tunnels',
             virtualHosts: [{
-              name: 'tunnels', domains: ['*'],
-              routes: [
-                ...httpAuthorities(workload, access).map(authority => tunnelTo(constant.http, authority)),
-                tunnelTo(constant.tunnelled)
-              ]
+              name: 'tunnels', domains: ['*'], routes
             }]
           },
           httpFilters: [
@@ -90,14 +103,15 @@ function httpAuthorities ({ addresses }: MeshWorkload, { ports }: Access): strin
   return ports.filter(({ http }) => http).flatMap(({ port }) => addresses.map(address => hostAndPort(address, port)))
 }
 
-function redirected (workload: MeshWorkload, access: Access, { revoked }: MeshState, settings: MeshSettings): Resource {
+function redirected (guarded: Guarded): Resource {
+  const { workload, access, authorization, revoked, settings } = guarded
   const name = inboundListener(workload)
   const tls = inboundTls(workload.id, ['h2', 'http/1.1'])
   const admitted = [...known(workload), ...denyPeers(revoked), extension('envoy.filters.network.rbac', NetworkRbac, {
     statPrefix: 'inbound', rules: networkRules(access, proxyPorts(settings))
   })]
   const httpPorts = access.ports.filter(({ http }) => http).map(({ port }) => port)
-  const plain = access.plaintext === 'refuse' ? [] : [...httpPorts, undefined].map(port => plaintextChain(workload, access, port, settings))
+  const plain = access.plaintext === 'refuse' ? [] : [...httpPorts, undefined].map(port => plaintextChain(guarded, port))
   return resource(Listener, name, {
     name,
     statPrefix: 'inbound',
@@ -112,13 +126,13 @@ function redirected (workload: MeshWorkload, access: Access, { revoked }: MeshSt
         name: `http/${port}`,
         filterChainMatch: { transportProtocol: 'tls', destinationPort: { value: port } },
         transportSocket: tls,
-        filters: [...admitted, toHttpWorkload(workload.id, settings)]
+        filters: [...admitted, toHttpWorkload(workload.id, settings, authorization?.http('direct'))]
       })),
       {
         name: 'tcp',
         filterChainMatch: { transportProtocol: 'tls' },
         transportSocket: tls,
-        filters: [...admitted, tcpProxy({
+        filters: [...admitted, ...authorization?.network('direct') ?? [], tcpProxy({
           statPrefix: 'inbound_tcp', cluster: constant.workload,
           ...accessLog(settings, { ...inboundLog(workload.id), destination: '%DOWNSTREAM_LOCAL_ADDRESS%', wire: 'mtls' })
         })]
@@ -129,7 +143,7 @@ function redirected (workload: MeshWorkload, access: Access, { revoked }: MeshSt
 }
 
 /** The peer's ID reaches the workload in a header that only this proxy can have written. */
-function toHttpWorkload (id: SpiffeId, settings: MeshSettings): FilterInit {
+function toHttpWorkload (id: SpiffeId, settings: MeshSettings, authorized: readonly HttpFilterInit[] = []): FilterInit {
   return httpConnectionManager({
     ...strictHttp,
     statPrefix: 'inbound_http',
@@ -144,7 +158,7 @@ function toHttpWorkload (id: SpiffeId, settings: MeshSettings): FilterInit {
         routes: [{ match: { prefix: '/' }, route: { cluster: constant.workload, timeout: { seconds: 0 } } }]
       }]
     },
-    httpFilters: [router],
+    httpFilters: [...authorized, router],
     ...traced(settings, { source: '%DOWNSTREAM_PEER_URI_SAN%', destination: id }),
     ...accessLog(settings, { ...inboundLog(id), ...httpLog, wire: 'mtls' })
   })
@@ -158,36 +172,69 @@ export function tunnelledHttpListener (settings: MeshSettings): Resource {
     trafficDirection: TrafficDirection.INBOUND,
     internalListener: {},
     listenerFilters: [originalDestination],
-    filterChains: [{
-      filters: [httpConnectionManager({
-        ...strictHttp,
-        statPrefix: 'inbound_tunnelled_http',
-        forwardClientCertDetails: ForwardClientCert.SANITIZE,
-        routeConfig: {
-          name: 'inbound',
-          virtualHosts: [{
-            name: 'inbound', domains: ['*'],
-            requestHeadersToAdd: [setHeader('x-forwarded-client-cert', `URI=%FILTER_STATE(${key.peer}:PLAIN)%`)],
-            routes: [{ match: { prefix: '/' }, route: { cluster: constant.workload, timeout: { seconds: 0 } } }]
-          }]
-        },
-        httpFilters: [router],
-        ...traced(settings, { source: `%FILTER_STATE(${key.peer}:PLAIN)%`, destination: `%FILTER_STATE(${key.local}:PLAIN)%` }),
-        ...accessLog(settings, { direction: 'inbound', peer: `%FILTER_STATE(${key.peer}:PLAIN)%`, ...httpLog, wire: 'hbone' })
-      })]
-    }]
+    filterChains: [{ filters: [tunnelledToHttpWorkload(settings)] }]
+  })
+}
+
+function tunnelledToHttpWorkload (settings: MeshSettings, authorized: readonly HttpFilterInit[] = []): FilterInit {
+  return httpConnectionManager({
+    ...strictHttp,
+    statPrefix: 'inbound_tunnelled_http',
+    forwardClientCertDetails: ForwardClientCert.SANITIZE,
+    routeConfig: {
+      name: 'inbound',
+      virtualHosts: [{
+        name: 'inbound', domains: ['*'],
+        requestHeadersToAdd: [setHeader('x-forwarded-client-cert', `URI=%FILTER_STATE(${key.peer}:PLAIN)%`)],
+        routes: [{ match: { prefix: '/' }, route: { cluster: constant.workload, timeout: { seconds: 0 } } }]
+      }]
+    },
+    httpFilters: [...authorized, router],
+    ...traced(settings, { source: tunnelLog.peer, destination: `%FILTER_STATE(${key.local}:PLAIN)%` }),
+    ...accessLog(settings, { ...tunnelLog, ...httpLog })
+  })
+}
+
+const tunnelLog = { direction: 'inbound', peer: `%FILTER_STATE(${key.peer}:PLAIN)%`, details: '%RESPONSE_CODE_DETAILS%', wire: 'hbone' }
+
+/**
+ * Streams of tunnels to a workload that policies are about: the same chains as for what comes without a tunnel, in which the tunnel's
+ * end said who calls.
+ */
+function tunnelled ({ workload, access, settings }: Guarded, authorization: Authorization): Resource {
+  const name = tunnelledListener(workload)
+  return resource(Listener, name, {
+    name,
+    statPrefix: 'inbound_tunnelled',
+    trafficDirection: TrafficDirection.INBOUND,
+    internalListener: {},
+    listenerFilters: [originalDestination],
+    filterChains: [
+      ...access.ports.filter(({ http }) => http).map(({ port }) => ({
+        name: `http/${port}`,
+        filterChainMatch: { destinationPort: { value: port } },
+        filters: [tunnelledToHttpWorkload(settings, authorization.http('tunnelled'))]
+      })),
+      {
+        name: 'tcp',
+        filters: [...authorization.network('tunnelled'), tcpProxy({
+          statPrefix: 'inbound_tunnelled_tcp', cluster: constant.workload,
+          ...accessLog(settings, { ...tunnelLog, local: workload.id, destination: '%DOWNSTREAM_LOCAL_ADDRESS%' })
+        })]
+      }
+    ]
   })
 }
 
 /** @param port for which there are chains of other protocols: Envoy looks for a port's own chains first, and no further */
-function plaintextChain (
-  workload: MeshWorkload, { plaintext }: Access, port: number | undefined, settings: MeshSettings
-): FilterChainInit {
+function plaintextChain ({ workload, access, authorization, settings }: Guarded, port: number | undefined): FilterChainInit {
   const log = accessLog(settings, { direction: 'inbound', local: workload.id, from: '%DOWNSTREAM_REMOTE_ADDRESS%',
     destination: '%DOWNSTREAM_LOCAL_ADDRESS%', wire: 'plaintext' })
-  const filter = plaintext === 'permit'
-    ? tcpProxy({ statPrefix: 'inbound_plaintext', cluster: constant.workload, ...log })
-    : httpConnectionManager({
+  const permitted = (): FilterInit[] => port !== undefined && authorization !== undefined
+    ? [toHttpWorkload(workload.id, settings, authorization.http('plaintext'))]
+    : [...authorization?.network('plaintext') ?? [], tcpProxy({ statPrefix: 'inbound_plaintext', cluster: constant.workload, ...log })]
+  const filters = access.plaintext === 'permit' ? permitted() : [
+    httpConnectionManager({
       statPrefix: 'inbound_plaintext',
       routeConfig: {
         name: 'redirect',
@@ -196,10 +243,11 @@ function plaintextChain (
       httpFilters: [router],
       ...log
     })
+  ]
   return {
     name: port === undefined ? 'plaintext' : `plaintext/${port}`,
     filterChainMatch: { transportProtocol: 'raw_buffer', ...port === undefined ? {} : { destinationPort: { value: port } } },
-    filters: [setFilterState(workloadState(workload.uid, workload.netnsPath)), filter]
+    filters: [setFilterState(workloadState(workload.uid, workload.netnsPath)), ...filters]
   }
 }
 

@@ -3,7 +3,7 @@ import { ClusterLoadAssignment } from '../../wire/generated/envoy-endpoint.ts'
 import { Listener } from '../../wire/generated/envoy-listener.ts'
 import type { MeshSettings, MeshState, MeshWorkload } from '../mesh-state.ts'
 import { typeUrlOf } from './any.ts'
-import { constantClusters, serviceClusterOf } from './clusters.ts'
+import { constantClusters, serviceClusterOf, tunnelledClusterOf } from './clusters.ts'
 import { endpointsOf } from './endpoints.ts'
 import { originalDestination, tcpProxy } from './filters.ts'
 import { inboundListeners, tunnelledHttpListener } from './inbound.ts'
@@ -31,7 +31,8 @@ export function openMeshResources (settings: MeshSettings): (state: MeshState) =
   let ofServices: { readonly clusters: readonly Resource[], readonly assignments: readonly Resource[] } = { clusters: [], assignments: [] }
   let ofWorkloads = new Map<MeshWorkload, readonly Resource[]>()
   return state => {
-    const keep = last?.services === state.services && last.endpoints === state.endpoints && last.revoked === state.revoked
+    const keep = last?.services === state.services && last.endpoints === state.endpoints && last.revoked === state.revoked &&
+      last.policies === state.policies
     const before = keep ? ofWorkloads : new Map<MeshWorkload, readonly Resource[]>()
     ofWorkloads = new Map(state.workloads.filter(({ addresses }) => addresses.length > 0).map(workload => [
       workload,
@@ -45,9 +46,10 @@ export function openMeshResources (settings: MeshSettings): (state: MeshState) =
         assignments: ports.map(({ service, port }) => endpointsOf(service, port, state.endpoints))
       }
     }
+    const tunnelled = state.policies.kind === 'none' ? [] : [...ofWorkloads.keys()].map(tunnelledClusterOf)
     last = state
     return new Map([
-      [clusterType, byName([...clusters, ...ofServices.clusters])],
+      [clusterType, byName([...clusters, ...ofServices.clusters, ...tunnelled])],
       [endpointType, byName(ofServices.assignments)],
       [listenerType, byName([...listeners, ...ofHost, ...[...ofWorkloads.values()].flat()])]
     ])

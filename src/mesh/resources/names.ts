@@ -17,6 +17,8 @@ export function identityOfPeers (name: string): string | undefined {
 export function outboundListener ({ uid }: MeshWorkload): string { return `out/${uid}` }
 export function tunnelListener ({ uid }: MeshWorkload): string { return `in/${uid}` }
 export function inboundListener ({ uid }: MeshWorkload): string { return `in-direct/${uid}` }
+/** Of streams out of tunnels, and of the cluster by which they get there. */
+export function tunnelledListener ({ uid }: MeshWorkload): string { return `in-tunnelled/${uid}` }
 export function localListener ({ uid }: MeshWorkload, service: MeshService, { localPort }: MeshPort): string {
   return `local/${uid}/${service.name}/${localPort}`
 }
@@ -40,6 +42,8 @@ export const constant = {
   originate: 'connect-originate',
   /** Reads the HTTP of a tunnel's stream. */
   http: 'inbound-http',
+  /** Where the agent answers whether a request may pass. */
+  authorization: 'authorization',
   /** Takes spans. */
   spans: 'spans'
 } as const

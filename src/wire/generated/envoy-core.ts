@@ -297,6 +297,32 @@ export const DataSource: MessageType<DataSource, DataSourceInit> = new MessageTy
   field(5, 'watchedDirectory', WatchedDirectory)
 ])
 
+export interface DoubleMatcher {
+  readonly range: DoubleRange | undefined
+  readonly exact: number | undefined
+}
+export interface DoubleMatcherInit {
+  readonly range?: DoubleRangeInit | undefined
+  readonly exact?: number | undefined
+}
+export const DoubleMatcher: MessageType<DoubleMatcher, DoubleMatcherInit> = new MessageType('envoy.type.matcher.v3.DoubleMatcher', () => [
+  oneof('matchPattern', 1, 'range', DoubleRange),
+  oneof('matchPattern', 2, 'exact', 'double')
+])
+
+export interface DoubleRange {
+  readonly start: number
+  readonly end: number
+}
+export interface DoubleRangeInit {
+  readonly start?: number | undefined
+  readonly end?: number | undefined
+}
+export const DoubleRange: MessageType<DoubleRange, DoubleRangeInit> = new MessageType('envoy.type.v3.DoubleRange', () => [
+  field(1, 'start', 'double'),
+  field(2, 'end', 'double')
+])
+
 export interface EnvoyInternalAddress {
   readonly serverListenerName: string | undefined
   readonly endpointId: string
@@ -754,6 +780,22 @@ export const HttpStatus: MessageType<HttpStatus, HttpStatusInit> = new MessageTy
   field(1, 'code', { name: 'envoy.type.v3.StatusCode', enum: StatusCode })
 ])
 
+export interface HttpUri {
+  readonly uri: string
+  readonly cluster: string | undefined
+  readonly timeout: Duration | undefined
+}
+export interface HttpUriInit {
+  readonly uri?: string | undefined
+  readonly cluster?: string | undefined
+  readonly timeout?: DurationInit | undefined
+}
+export const HttpUri: MessageType<HttpUri, HttpUriInit> = new MessageType('envoy.config.core.v3.HttpUri', () => [
+  field(1, 'uri', 'string'),
+  oneof('httpUpstreamType', 2, 'cluster', 'string'),
+  field(3, 'timeout', Duration)
+])
+
 export interface KeepaliveSettings {
   readonly interval: Duration | undefined
   readonly timeout: Duration | undefined
@@ -771,6 +813,26 @@ export const KeepaliveSettings: MessageType<KeepaliveSettings, KeepaliveSettings
   field(2, 'timeout', Duration),
   field(3, 'intervalJitter', Percent),
   field(4, 'connectionIdleInterval', Duration)
+])
+
+export interface ListMatcher {
+  readonly oneOf: ValueMatcher | undefined
+}
+export interface ListMatcherInit {
+  readonly oneOf?: ValueMatcherInit | undefined
+}
+export const ListMatcher: MessageType<ListMatcher, ListMatcherInit> = new MessageType('envoy.type.matcher.v3.ListMatcher', () => [
+  oneof('matchPattern', 1, 'oneOf', ValueMatcher)
+])
+
+export interface ListStringMatcher {
+  readonly patterns: ReadonlyArray<StringMatcher>
+}
+export interface ListStringMatcherInit {
+  readonly patterns?: ReadonlyArray<StringMatcherInit> | undefined
+}
+export const ListStringMatcher: MessageType<ListStringMatcher, ListStringMatcherInit> = new MessageType('envoy.type.matcher.v3.ListStringMatcher', () => [
+  repeated(1, 'patterns', StringMatcher)
 ])
 
 export interface Locality {
@@ -816,6 +878,35 @@ export type MetadataKind_Host = Record<never, never>
 export type MetadataKind_HostInit = Record<never, never>
 export const MetadataKind_Host: MessageType<MetadataKind_Host, MetadataKind_HostInit> = new MessageType('envoy.type.metadata.v3.MetadataKind.Host', () => [])
 
+export interface MetadataMatcher {
+  readonly filter: string
+  readonly path: ReadonlyArray<MetadataMatcher_PathSegment>
+  readonly value: ValueMatcher | undefined
+  readonly invert: boolean
+}
+export interface MetadataMatcherInit {
+  readonly filter?: string | undefined
+  readonly path?: ReadonlyArray<MetadataMatcher_PathSegmentInit> | undefined
+  readonly value?: ValueMatcherInit | undefined
+  readonly invert?: boolean | undefined
+}
+export const MetadataMatcher: MessageType<MetadataMatcher, MetadataMatcherInit> = new MessageType('envoy.type.matcher.v3.MetadataMatcher', () => [
+  field(1, 'filter', 'string'),
+  repeated(2, 'path', MetadataMatcher_PathSegment),
+  field(3, 'value', ValueMatcher),
+  field(4, 'invert', 'bool')
+])
+
+export interface MetadataMatcher_PathSegment {
+  readonly key: string | undefined
+}
+export interface MetadataMatcher_PathSegmentInit {
+  readonly key?: string | undefined
+}
+export const MetadataMatcher_PathSegment: MessageType<MetadataMatcher_PathSegment, MetadataMatcher_PathSegmentInit> = new MessageType('envoy.type.matcher.v3.MetadataMatcher.PathSegment', () => [
+  oneof('segment', 1, 'key', 'string')
+])
+
 export interface Node {
   readonly id: string
   readonly cluster: string
@@ -854,6 +945,16 @@ export const Node: MessageType<Node, NodeInit> = new MessageType('envoy.config.c
   repeated(9, 'extensions', Extension),
   repeated(10, 'clientFeatures', 'string'),
   repeated(11, 'listeningAddresses', Address)
+])
+
+export interface OrMatcher {
+  readonly valueMatchers: ReadonlyArray<ValueMatcher>
+}
+export interface OrMatcherInit {
+  readonly valueMatchers?: ReadonlyArray<ValueMatcherInit> | undefined
+}
+export const OrMatcher: MessageType<OrMatcher, OrMatcherInit> = new MessageType('envoy.type.matcher.v3.OrMatcher', () => [
+  repeated(1, 'valueMatchers', ValueMatcher)
 ])
 
 export interface PathConfigSource {
@@ -990,6 +1091,32 @@ export interface RetryPolicy_RetryPriorityInit {
 export const RetryPolicy_RetryPriority: MessageType<RetryPolicy_RetryPriority, RetryPolicy_RetryPriorityInit> = new MessageType('envoy.config.core.v3.RetryPolicy.RetryPriority', () => [
   field(1, 'name', 'string'),
   oneof('configType', 2, 'typedConfig', Any)
+])
+
+export interface RuntimeFeatureFlag {
+  readonly defaultValue: BoolValue | undefined
+  readonly runtimeKey: string
+}
+export interface RuntimeFeatureFlagInit {
+  readonly defaultValue?: BoolValueInit | undefined
+  readonly runtimeKey?: string | undefined
+}
+export const RuntimeFeatureFlag: MessageType<RuntimeFeatureFlag, RuntimeFeatureFlagInit> = new MessageType('envoy.config.core.v3.RuntimeFeatureFlag', () => [
+  field(1, 'defaultValue', BoolValue),
+  field(2, 'runtimeKey', 'string')
+])
+
+export interface RuntimeFractionalPercent {
+  readonly defaultValue: FractionalPercent | undefined
+  readonly runtimeKey: string
+}
+export interface RuntimeFractionalPercentInit {
+  readonly defaultValue?: FractionalPercentInit | undefined
+  readonly runtimeKey?: string | undefined
+}
+export const RuntimeFractionalPercent: MessageType<RuntimeFractionalPercent, RuntimeFractionalPercentInit> = new MessageType('envoy.config.core.v3.RuntimeFractionalPercent', () => [
+  field(1, 'defaultValue', FractionalPercent),
+  field(2, 'runtimeKey', 'string')
 ])
 
 export interface SelfConfigSource {
@@ -1137,6 +1264,38 @@ export const TypedExtensionConfig: MessageType<TypedExtensionConfig, TypedExtens
   field(1, 'name', 'string'),
   field(2, 'typedConfig', Any)
 ])
+
+export interface ValueMatcher {
+  readonly nullMatch: ValueMatcher_NullMatch | undefined
+  readonly doubleMatch: DoubleMatcher | undefined
+  readonly stringMatch: StringMatcher | undefined
+  readonly boolMatch: boolean | undefined
+  readonly presentMatch: boolean | undefined
+  readonly listMatch: ListMatcher | undefined
+  readonly orMatch: OrMatcher | undefined
+}
+export interface ValueMatcherInit {
+  readonly nullMatch?: ValueMatcher_NullMatchInit | undefined
+  readonly doubleMatch?: DoubleMatcherInit | undefined
+  readonly stringMatch?: StringMatcherInit | undefined
+  readonly boolMatch?: boolean | undefined
+  readonly presentMatch?: boolean | undefined
+  readonly listMatch?: ListMatcherInit | undefined
+  readonly orMatch?: OrMatcherInit | undefined
+}
+export const ValueMatcher: MessageType<ValueMatcher, ValueMatcherInit> = new MessageType('envoy.type.matcher.v3.ValueMatcher', () => [
+  oneof('matchPattern', 1, 'nullMatch', ValueMatcher_NullMatch),
+  oneof('matchPattern', 2, 'doubleMatch', DoubleMatcher),
+  oneof('matchPattern', 3, 'stringMatch', StringMatcher),
+  oneof('matchPattern', 4, 'boolMatch', 'bool'),
+  oneof('matchPattern', 5, 'presentMatch', 'bool'),
+  oneof('matchPattern', 6, 'listMatch', ListMatcher),
+  oneof('matchPattern', 7, 'orMatch', OrMatcher)
+])
+
+export type ValueMatcher_NullMatch = Record<never, never>
+export type ValueMatcher_NullMatchInit = Record<never, never>
+export const ValueMatcher_NullMatch: MessageType<ValueMatcher_NullMatch, ValueMatcher_NullMatchInit> = new MessageType('envoy.type.matcher.v3.ValueMatcher.NullMatch', () => [])
 
 export interface WatchedDirectory {
   readonly path: string

@@ -1,0 +1,51 @@
+import { Decider } from '../authz/decider.ts'
+import { extAuthzMethods } from '../authz/ext-authz/ext-authz-methods.ts'
+import { PolicyEngine } from '../authz/policy/policy-engine.ts'
+import type { MeshPolicies } from '../mesh/mesh-state.ts'
+import { openRpcServer } from '../rpc/server.ts'
+import type { Clock } from '../runtime/clock.ts'
+import type { Logger } from '../runtime/logger.ts'
+import { SpiffeError } from '../spiffe/errors.ts'
+import type { NodePolicies, NodePolicyState } from './node-policies.ts'
+
+export interface NodeAuthorizationDeps {
+  readonly policies: Pick<NodePolicies, 'state'>
+  /** Of the socket; nobody but the agent's own user and root may open it. */
+  readonly path: string
+  readonly takeOver: boolean
+  readonly clock: Clock
+  readonly log: Logger
+}
+
+/**
+ * Answers the node's proxy about requests to workloads whose rules it cannot be told (Envoy's ext_authz). What it says of the caller beside
+ * its question is believed, since the agent configured it.
+ * @throws {SpiffeError} `socket_in_use`, `file_unusable`
+ */
+export async function openNodeAuthorization ({ policies, path, takeOver, clock, log }: NodeAuthorizationDeps): Promise<AsyncDisposable> {
+  const decider = new Decider({
+    engine: () => engineOf(policies.state),
+    // Whoever a `custom` rule names is not configured at a node: its requests are refused.
+    providers: () => undefined,
+    monotonicMs: () => clock.monotonicMs()
+  })
+  await using scope = new AsyncDisposableStack()
+  const rpc = scope.use(openRpcServer({ services: [], unary: extAuthzMethods(decider, clock, { trustsMetadata: true }), log, clock }))
+  await rpc.listenUnix({ path, mode: 0o600, takeOver })
+  return scope.move()
+}
+
+const everybody = new PolicyEngine({
+  revision: 'none', trustDomain: undefined, trustDomainAliases: [], defaultAction: 'allow', rules: [], scopes: []
+})
+
+function engineOf (state: NodePolicyState): PolicyEngine {
+  if (state.kind === 'unknown') throw new SpiffeError('server_initializing', 'no server has said yet which policies there are')
+  // Without policies a chain of before asks, which is about to go.
+  return state.kind === 'set' ? state.engine : everybody
+}
+
+/** The trust domain's policies as the proxy's configuration is made of them. */
+export async function * meshPolicies (policies: Pick<NodePolicies, 'watch'>, signal: AbortSignal): AsyncGenerator<MeshPolicies> {
+  for await (const state of policies.watch(signal)) yield state.kind === 'set' ? { kind: 'set', set: state.engine.set } : state
+}
