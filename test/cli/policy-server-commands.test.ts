@@ -150,3 +150,50 @@ t.test('a folder is kept applied: the whole of it, or the last good one', async 
   t.equal(await running, 1, 'what the files said last is not active')
   t.match(json((await assay('show', '-output', 'json')).stdout), { version: { number: '4' } })
 })
+
+const rule = (path: string) => `apiVersion: assay/v1
+kind: Policy
+name: orders
+workloads: { ids: [spiffe://example.org/orders] }
+rules:
+- { name: read, action: allow, from: [{ ids: [spiffe://example.org/web] }], to: [{ paths: [${path}] }] }
+`
+
+t.test('a set whose answers differ from what is active is applied once somebody has signed for that', async t => {
+  await using server = await startTestServer()
+  const assay = on(server)
+  const event = (id: string, path: string) => JSON.stringify({
+    labels: { id: 'a' }, decision_id: id, bundles: { assay: { revision: 'r1' } }, timestamp: '2026-01-01T00:00:00.000Z',
+    input: {
+      source: { id: 'spiffe://example.org/web' }, destination: { id: 'spiffe://example.org/orders', port: 8080 },
+      time: '2026-01-01T00:00:00.000Z', http: { method: 'GET', path, host: 'orders', headers: {} }
+    },
+    result: { allowed: true, reason: 'rule', rule: 'orders/read' }
+  })
+  const folder = await folderOf(t, {
+    'old.yaml': rule('/v1/*'), 'new.yaml': rule('/v2/*'), 'same.yaml': `# As it was.\n${rule('/v1/*')}`, 'log': `${event('1', '/v1/a')}\n`
+  })
+  const at = (name: string) => join(folder, name)
+  const apply = (name: string, ...words: string[]) => assay('apply', at(name), '-requireSignoff', '-against', at('log'), ...words)
+  t.match(await apply('old.yaml'), { code: 0, stdout: /Version 1 is active/ }, 'where nothing was active, nothing was refused')
+  t.match(await apply('same.yaml'), { code: 0, stdout: /Version 2 is active/ }, 'what answers alike needs nobody')
+  const refused = await apply('new.yaml', '-output', 'json')
+  t.match(refused, { code: 1, stderr: /policy_not_signed_off/ })
+  t.match((await assay('history')).stdout, /^2 \*/m, 'and what was active stays')
+  const revision = /revision ([0-9a-f]{64})/.exec(refused.stderr)?.[1]
+  const signed = (operation: string) => writeFile(at('signoff'), `apiVersion: assay/v1
+kind: FlipSignoff
+revision: "${revision}"
+reviewers: [ann]
+flips:
+- { source: spiffe://example.org/web, destination: spiffe://example.org/orders, operation: ${operation}, before: allow, after: deny }
+`)
+  await signed('GET /v3/*')
+  t.match(await apply('new.yaml', '-signoff', at('signoff')), { code: 1, stderr: /GET \/v1\/a.*: allow becomes deny/ },
+    'nor by a signature for others')
+  await signed('GET /v1/*')
+  t.match(await apply('new.yaml', '-signoff', at('signoff')), { code: 0, stdout: /Version 3 is active/ })
+  for (const words of [['-requireSignoff'], ['-against', at('log')], ['-requireSignoff', '-against', at('log'), '-watch']]) {
+    t.match(await assay('apply', at('new.yaml'), ...words), { code: 2 }, words.join(' '))
+  }
+})

@@ -9,7 +9,10 @@ import { silentLogger } from '../../src/runtime/logger.ts'
 import { parseSpiffeId } from '../../src/spiffe/spiffe-id.ts'
 import { PodWorkload, type Reply } from '../fakes/pod-workload.ts'
 import { noNamespaces } from '../fakes/pods.ts'
+import { applyPolicies } from '../fakes/apply-policies.ts'
+import { until } from '../fakes/envoy.ts'
 import { MeshRig } from './mesh-rig.ts'
+import { Nodes } from './nodes.ts'
 
 const skip = noNamespaces()
 const addresses = { a: '10.77.0.2', b: '10.77.0.3', c: '10.77.0.4' } as const
@@ -168,4 +171,35 @@ void t.test('policies hold for who comes without mTLS', { skip }, async t => {
   t.equal((await plain.http(addresses.b, 8080)).status, 403, 'and nothing else')
   t.not((await plain.tcp(addresses.b, 9000)).body, 'b hello', 'bytes neither')
   t.equal(await lab.http('a', '/'), 200)
+})
+
+void t.test('policies that a server pushes are obeyed by the proxies of two nodes', { skip, timeout: 120_000 }, async t => {
+  await using nodes = await Nodes.open()
+  const [one, two] = await Promise.all([nodes.startNode('one'), nodes.startNode('two')])
+  for (const [name, address] of [['one/a', '10.77.0.2'], ['one/b', '10.77.0.3'], ['two/c', '10.77.0.4']] as const) {
+    nodes.network.addPod(name, address, { redirected: false })
+  }
+  await Promise.all([
+    nodes.register(one, '/a', 'netns:name:a'), nodes.register(one, '/b', 'netns:name:b'), nodes.register(two, '/web', 'netns:name:c')
+  ])
+  const [a, b] = await Promise.all(['one/a', 'one/b', 'two/c'].map(name => PodWorkload.start(nodes.network, name)))
+  await nodes.service('web', '10.99.0.1', ['/web'])
+  const status = async (pod: PodWorkload | undefined, path: string) => (await pod!.http('10.99.0.1', 80, { path })).status
+  const statuses = async () => [await status(a, '/items/7'), await status(b, '/items/7'), await status(a, '/timed/7')]
+  const become = async (...expected: number[]) => {
+    await until(`answers to be ${expected.join()}`, async () => (await statuses()).join() === expected.join())
+  }
+  await become(200, 200, 200)
+  const documents = (path: string, more: object = {}) => [JSON.stringify({
+    apiVersion: 'assay/v1', kind: 'Policy', name: 'web', workloads: { ids: ['spiffe://example.org/web'] },
+    rules: [{ name: 'items', action: 'allow', from: [{ ids: ['spiffe://example.org/a'] }], to: [{ paths: [path] }], ...more }]
+  })]
+  await applyPolicies(nodes.admin, documents('/items/*'))
+  await become(200, 403, 403)
+  await applyPolicies(nodes.admin, documents('/timed/*', { when: timed }), { replaces: 1n })
+  await become(403, 403, 200)
+  t.equal((await a!.tcp('10.99.0.1', 90)).body ?? '', '', 'nor does anybody get in whom no rule names')
+
+  await two.kill9()
+  t.strictSame(await statuses(), [503, 503, 503], 'what only the agent can decide is refused while it is away')
 })

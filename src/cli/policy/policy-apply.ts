@@ -2,13 +2,15 @@ import { systemClock } from '../../runtime/clock.ts'
 import { isStop } from '../../runtime/tasks.ts'
 import { defineCommand, type Call, type ExitCode } from '../command.ts'
 import { beginWait, tellChange, waitFlags } from '../convergence/wait.ts'
-import { numberFlag, switchFlag, textFlag, type FlagValues } from '../flag.ts'
+import { numberFlag, pathFlag, switchFlag, textFlag, type FlagValues } from '../flag.ts'
 import { usage } from '../parse-flags.ts'
 import { tellFailure } from '../refusal.ts'
 import { withServers, type Servers } from '../servers.ts'
 import { outputFlag, replicaFlags } from '../socket-path.ts'
+import { checkSignoff } from './check-signoff.ts'
 import { formatChange, policyConcern } from './format-policy.ts'
 import { keepApplied } from './keep-applied.ts'
+import { entriesFlag } from './load-policies.ts'
 import { activeNumber, applyPolicyTexts, checkPolicyFiles } from './policy-calls.ts'
 import { readPolicyFiles } from './policy-files.ts'
 
@@ -16,6 +18,10 @@ const flags = {
   comment: textFlag('why, for the history'),
   replaces: numberFlag('the version that is active as far as you know, 0 for none; refused when it is another', { minimum: 0 }),
   dryRun: switchFlag('only say what would become of it'),
+  requireSignoff: switchFlag('refuse it if a recorded request would be answered otherwise, and nobody has signed for that'),
+  against: pathFlag('with -requireSignoff: a decision log of JSON lines; read as gzip when its name ends with .gz'),
+  signoff: pathFlag('with -requireSignoff: flips that were reviewed (`assay policy diff` tells them)'),
+  entries: entriesFlag,
   watch: switchFlag('go on until Ctrl-C, and apply the whole again after each change of the files'),
   ...waitFlags,
   ...replicaFlags,
@@ -34,6 +40,7 @@ export const policyApply = defineCommand({
     'assay policy apply policies/ --wait',
     'assay policy apply web.yaml db.yaml -comment web-may-read -replaces 7',
     'assay policy apply policies/ -dryRun --output json',
+    'assay policy apply policies/ -requireSignoff -against decisions.log.gz -signoff reviewed.yaml',
     'assay policy apply /srv/checkout/policies -watch'
   ],
   async run (call) {
@@ -46,8 +53,11 @@ async function applyOnce (call: ApplyCall, servers: Servers): Promise<ExitCode> 
   const { flags: { comment, dryRun, ...given }, terminal } = call
   const { signal } = terminal
   const files = await readPolicyFiles(call.arguments)
-  await checkPolicyFiles(files, servers, signal)
+  const candidate = await checkPolicyFiles(files, servers, signal)
   const replaces = given.replaces ?? await activeNumber(servers, signal)
+  const { against, signoff, entries } = given
+  // The version it was held against is the one that is replaced, or nothing is.
+  if (against !== undefined) await checkSignoff({ against, signoff, entries }, candidate, replaces, servers, terminal)
   const wait = dryRun ? undefined : await beginWait(call, servers)
   const change = await applyPolicyTexts(files, { replaces, comment, dryRun }, servers, signal)
   const json = { ...change, ...dryRun ? { dryRun } : {} }
@@ -81,7 +91,12 @@ async function watchAndApply (call: ApplyCall, servers: Servers): Promise<ExitCo
   return code
 }
 
-function refuseTogether ({ watch, dryRun, replaces }: FlagValues<typeof flags>): void {
+function refuseTogether ({ watch, dryRun, replaces, requireSignoff, against, signoff, entries }: FlagValues<typeof flags>): void {
+  if (requireSignoff && against === undefined) throw usage('-requireSignoff needs -against: name a decision log')
+  if (!requireSignoff && [against, signoff, entries].some(path => path !== undefined)) {
+    throw usage('-against, -signoff and -entries are for -requireSignoff')
+  }
+  if (requireSignoff && watch) throw usage('-watch and -requireSignoff exclude each other: a signature is for one revision')
   if (watch && dryRun) throw usage('-watch and -dryRun exclude each other')
   if (watch && replaces !== undefined) throw usage('-watch and -replaces exclude each other: the files always replace what is active')
 }

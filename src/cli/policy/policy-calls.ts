@@ -1,4 +1,5 @@
 import { foreignKinds } from '../../authz/policy/foreign-kinds.ts'
+import type { PolicySet } from '../../authz/policy/policy-set.ts'
 import { readPolicySet } from '../../authz/policy/read-policy-set.ts'
 import type { Channel } from '../../rpc/channel.ts'
 import type { PolicyDocumentText } from '../../spiffe/policy-version.ts'
@@ -11,11 +12,15 @@ import type { PolicyFile } from './policy-files.ts'
 
 const timeoutMs = 60_000
 
-/** Finds every problem here, with the paths of the files. @throws {SpiffeError} `policy_malformed` */
-export async function checkPolicyFiles (files: readonly PolicyFile[], servers: Servers, signal: AbortSignal): Promise<void> {
+/**
+ * Finds every problem here, with the paths of the files.
+ * @returns the set, its selectors as they are written
+ * @throws {SpiffeError} `policy_malformed`
+ */
+export async function checkPolicyFiles (files: readonly PolicyFile[], servers: Servers, signal: AbortSignal): Promise<PolicySet> {
   const { trustDomain } = await servers.ask(channel => getStatus(channel, { signal, timeoutMs }))
   const texts = files.map(({ path, text }) => ({ name: path, text }))
-  readPolicySet(texts, { trustDomain: parseTrustDomain(trustDomain), foreign: foreignKinds })
+  return readPolicySet(texts, { trustDomain: parseTrustDomain(trustDomain), foreign: foreignKinds })
 }
 
 /** The active version's number; 0: none. */
