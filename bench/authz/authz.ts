@@ -6,6 +6,7 @@ import { type BenchCase, makeCase } from './cases.ts'
 import { CheckClient, frameOf } from './check-client.ts'
 import { measureInProcess } from './in-process.ts'
 import { type Peer, startAssay, startOpa } from './peers.ts'
+import { measureThroughEnvoy } from './through-envoy.ts'
 
 /** The plugin's program for Envoy, on the OPA to measure with; without it only Assay is measured. */
 const opaVariable = 'OPA_ENVOY_BIN'
@@ -24,9 +25,21 @@ export async function runAuthz ({ quick, progress }: SuiteOptions): Promise<read
       progress(`${one.name}: ${peer.name}`)
       rows.push(...await measure(peer, one, quick))
     }
+    const absent = opa === undefined ? [`OPA was not measured: ${opaVariable} names no program.`] : []
     sections.push({ title: `ext_authz, ${one.name}`, rows, notes: [
-      ...opa === undefined ? [`OPA was not measured: ${opaVariable} names no program.`] : [],
+      ...absent,
       'The client shares the cores. 8 at a time on 2 connections, one at a time on one; each answer is compared with a walk over all rules.'
+    ] })
+    if (one.rules.length === 10_000) continue
+    await using scope = new AsyncDisposableStack()
+    const peers: Peer[] = []
+    for (const startPeer of [() => startAssay(one, 'unix'), ...opa === undefined ? [] : [() => startOpa(one, opa)]]) {
+      peers.push(scope.use(await startPeer()))
+    }
+    progress(`${one.name}: through Envoy`)
+    sections.push({ title: `Through Envoy, ${one.name}`, rows: await measureThroughEnvoy(one, peers, quick), notes: [
+      ...absent,
+      'One Envoy with one worker; it answers itself what is let in. The ways take turns; client, Envoy and who is asked share the cores.'
     ] })
   }
   return sections
