@@ -1,5 +1,6 @@
 import type { Fact } from '../../../src/authz/policy/facts.ts'
 import type { Rule, Test } from '../../../src/authz/policy/rule.ts'
+import { type TimeWindowSpec, weekDays } from '../../../src/authz/policy/time-window.ts'
 import type { Match } from '../../../src/authz/policy/match.ts'
 import type { PolicySet } from '../../../src/authz/policy/policy-set.ts'
 import type { AuthzRequest } from '../../../src/authz/policy/request.ts'
@@ -110,8 +111,22 @@ function meets (match: Match, value: string): boolean {
     case 'template': return new RegExp(`^${quoted(match.template.text).replaceAll('{**}', '.*').replaceAll('{*}', '[^/]+')}$`).test(value)
     case 'network': return isWithin(match.network.text, value)
     case 'selected': return match.ids?.has(value) === true
+    case 'window': return isThen(match.window.spec, value)
     default: throw new Error(`the oracle knows no ${match.kind}`)
   }
+}
+
+/** @param instant in ISO 8601, whose minutes and days are those of UTC */
+function isThen ({ notBefore, notAfter, days, from, to, timeZone }: TimeWindowSpec, instant: string): boolean {
+  if (timeZone !== 'UTC') throw new Error('the oracle knows no time zones')
+  if (notBefore !== undefined && instant < notBefore.toISOString()) return false
+  if (notAfter !== undefined && instant >= notAfter.toISOString()) return false
+  const [minute, today] = [Number(instant.slice(11, 13)) * 60 + Number(instant.slice(14, 16)), new Date(instant).getUTCDay()]
+  // Each evening's window and the one that yesterday's may still be.
+  const begins = from ?? 0
+  const ends = to === undefined ? 1_440 : to < begins ? to + 1_440 : to
+  return [[today, minute], [(today + 6) % 7, minute + 1_440]].some(([day = 0, at = 0]) =>
+    at >= begins && at < ends && (days === undefined || days.includes(weekDays[day] ?? 'sun')))
 }
 
 function quoted (text: string): string { return text.replaceAll(/[.+^$()|[\]\\]/g, String.raw`\$&`) }
