@@ -5,6 +5,7 @@ import { parseStrictJsonObject } from '../../spiffe/strict-json.ts'
 import { type DecisionsAnswer, decisionsPath } from '../decision-log/decision-api.ts'
 import type { Decided, Decider } from '../decider.ts'
 import { documentAt } from '../document-path.ts'
+import type { ShadowReport } from '../flips/shadow-comparison.ts'
 import type { PolicyText } from '../policy/read-policies.ts'
 import { requestOfInput } from './input-request.ts'
 
@@ -24,12 +25,16 @@ export interface DataApiDeps {
   readonly policies: () => readonly PolicyText[]
   /** Decisions that are remembered. */
   readonly decisions?: ((asked: { request?: string, decision?: string }) => DecisionsAnswer) | undefined
+  /** What a candidate would answer otherwise. */
+  readonly flips?: (() => ShadowReport) | undefined
   /** In Prometheus' text format. */
   readonly metrics?: (() => Promise<string>) | undefined
   /** What is wrong; empty: nothing. */
   readonly problems: () => readonly string[]
 }
 
+/** Where what a candidate would answer otherwise is told. */
+export const flipsPath = '/v1/flips'
 /** Where the rules' own decision is, as a document. */
 const rulesPath = ['assay', 'authz']
 
@@ -49,6 +54,7 @@ export class DataApi {
         return { status: 200, body: await this.#deps.metrics(), contentType: 'text/plain; version=0.0.4' }
       }
       if (pathname === decisionsPath && this.#deps.decisions !== undefined) return this.#decisions(searchParams, this.#deps.decisions)
+      if (pathname === flipsPath && this.#deps.flips !== undefined) return { status: 200, body: { result: this.#deps.flips() } }
       if (first === 'v1' && second === 'data') return await this.#data(method, path, searchParams, body)
       if (first === 'v1' && second === 'policies') return this.#policies(method, path)
       return failure(404, 'resource_not_found', `${pathname} is not offered here`)

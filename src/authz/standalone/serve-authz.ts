@@ -14,9 +14,11 @@ import { foreignKinds } from '../policy/foreign-kinds.ts'
 import { type PolicyText, readPolicies } from '../policy/read-policies.ts'
 import type { PolicySet } from '../policy/policy-set.ts'
 import { regoProvider } from '../rego/rego-provider.ts'
+import { keepRbac, type RbacFolder, writeFilters } from './keep-rbac.ts'
 import { type BundlesConfig, openBundles } from './open-bundles.ts'
 import { openRecorder, type RecordingConfig } from './open-recorder.ts'
 import { fingerprint, readPolicyFiles } from './policy-folder.ts'
+import { openShadow } from './shadow.ts'
 import { loadPolicies, type PolicySource, watchPolicies } from './watch-policies.ts'
 
 export interface AuthzConfig {
@@ -29,6 +31,10 @@ export interface AuthzConfig {
   /** HTTP, OPA's Data API. */
   readonly dataApi: readonly EndpointAddress[]
   readonly dryRun: boolean
+  /** Where filters for Envoys are written. */
+  readonly rbac?: RbacFolder | undefined
+  /** Files and folders of policies that are not obeyed: what they would answer otherwise is told. */
+  readonly candidate?: readonly string[] | undefined
   readonly tls?: ServingTls | undefined
   readonly rego?: BundlesConfig | undefined
   readonly recording?: RecordingConfig | undefined
@@ -56,7 +62,7 @@ const tlsPollMs = 1_000
  * @throws {SpiffeError} `policy_malformed`, `policy_unsupported`, `file_unusable`, `address_unusable`, `socket_in_use`
  */
 export async function serveAuthz (config: AuthzConfig, deps: AuthzDeps, signal: AbortSignal): Promise<void> {
-  const { tls } = config
+  const { tls, rbac } = config
   const { log, clock, onReady = () => {} } = deps
   const recorder = openRecorder(config.recording ?? { mask: [] }, { clock, log })
   await using rego = config.rego === undefined ? undefined : await openBundles(config.rego, { clock, log })
@@ -76,10 +82,15 @@ export async function serveAuthz (config: AuthzConfig, deps: AuthzDeps, signal: 
   const active = loadPolicies(source, clock)
   const { engine } = active.value
   log.info({ revision: engine.set.revision, rules: engine.set.rules.length }, 'policies taken over')
+  if (rbac !== undefined) writeFilters(rbac, active.value, deps)
+  const shadow = openShadow(config.candidate ?? [], active, deps)
   const decider = new Decider({
     engine: () => active.value.engine,
     providers,
-    onDecided: facts => recorder.decided(facts),
+    onDecided (facts) {
+      recorder.decided(facts)
+      shadow?.observe(facts)
+    },
     dryRun: config.dryRun,
     monotonicMs: () => clock.monotonicMs()
   })
@@ -87,6 +98,7 @@ export async function serveAuthz (config: AuthzConfig, deps: AuthzDeps, signal: 
     decider, clock, policies: () => texts,
     decisions: asked => recorder.log.find(asked),
     metrics: () => recorder.metrics.expose(),
+    ...shadow === undefined ? {} : { flips: () => shadow.report() },
     documents: async (path, input) => await currentRego()?.document(path, input, { time: clock.now() }),
     problems: () => [
       ...active.value.problem === undefined ? [] : [active.value.problem.message],
@@ -104,6 +116,8 @@ export async function serveAuthz (config: AuthzConfig, deps: AuthzDeps, signal: 
   await runTasks(signal, [
     inner => watchPolicies(active, source, { clock, log }, inner),
     inner => recorder.log.run(inner),
+    ...shadow === undefined ? [] : [(inner: AbortSignal) => shadow.run(inner)],
+    ...rbac === undefined ? [] : [(inner: AbortSignal) => keepRbac(rbac, active, deps, inner)],
     ...tls === undefined ? [] : [(inner: AbortSignal) => watchTls(tls, rpc, { clock, log }, inner)],
     ...config.extAuthzHttp.map(address => (inner: AbortSignal) =>
       serveHttp(address, request => answerHttpCheck(decider, request, clock.now()), log, inner, ready('ext-authz-http'))),

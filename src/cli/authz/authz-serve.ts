@@ -3,6 +3,7 @@ import { createLogger } from '../../runtime/logger.ts'
 import { parseCallerPattern, type CallerPattern } from '../../spiffe/caller-pattern.ts'
 import { type EndpointAddress, parseEndpointAddress } from '../../spiffe/endpoint-address.ts'
 import { SpiffeError } from '../../spiffe/errors.ts'
+import { parseSpiffeId, type SpiffeId } from '../../spiffe/spiffe-id.ts'
 import { defineCommand } from '../command.ts'
 import { choiceFlag, type Flag, pathFlag, pathListFlag, switchFlag, textFlag, textListFlag } from '../flag.ts'
 import { regoOfFlags } from './rego-flags.ts'
@@ -22,6 +23,11 @@ export const authzServe = defineCommand({
     decisionLogUpload: textFlag('receiver of OPA\'s decision logs, without /logs', { placeholder: 'URL' }),
     decisionLogOtlp: textFlag('OpenTelemetry collector, as http://HOST:4318/v1/logs', { placeholder: 'URL' }),
     mask: textListFlag('part of the input that logs must not have, such as /input/http/headers/x-user', 'POINTER'),
+    candidate: pathListFlag('file or folder of policies that are not obeyed: what they would change is at /v1/flips of -dataApi', {
+      placeholder: 'PATH'
+    }),
+    rbacOut: pathFlag('folder for filters: each workload\'s rules as Envoy\'s own RBAC, written anew with each change'),
+    rbacFor: idListFlag('workload to write filters for, besides those that rules name by their whole ID'),
     dryRun: switchFlag('let everybody in, and record what would have been decided'),
     svid: pathFlag('certificate chain (PEM) of an X509-SVID: TCP addresses of -extAuthz are then served by mutual TLS'),
     svidKey: pathFlag('its private key (PEM)'),
@@ -36,14 +42,17 @@ export const authzServe = defineCommand({
   examples: [
     'assay authz serve -policies /etc/assay/policies -extAuthz unix:///run/assay/ext-authz.sock',
     'assay authz serve -policies policies.yaml -extAuthz tcp://127.0.0.1:9191 -dataApi tcp://127.0.0.1:8181',
+    'assay authz serve -policies policies.yaml -rbacOut /etc/envoy/rbac -rbacFor spiffe://example.org/orders',
     'assay authz serve -policies policies.yaml -extAuthz tcp://0.0.0.0:9191 -svid svid.pem -svidKey key.pem -bundle bundle.pem'
   ],
   async run ({ flags, terminal }) {
-    const { policies, extAuthz, extAuthzHttp, dataApi, dryRun } = flags
+    const { policies, extAuthz, extAuthzHttp, dataApi, dryRun, candidate, rbacOut, rbacFor } = flags
     if (policies.length === 0) throw new SpiffeError('usage_invalid', '-policies is missing: there is nothing to decide by')
-    if (extAuthz.length + extAuthzHttp.length + dataApi.length === 0) {
-      throw new SpiffeError('usage_invalid', 'give at least one of -extAuthz, -extAuthzHttp and -dataApi: nobody could ask')
+    if (extAuthz.length + extAuthzHttp.length + dataApi.length === 0 && rbacOut === undefined) {
+      throw new SpiffeError('usage_invalid', 'give at least one of -extAuthz, -extAuthzHttp, -dataApi and -rbacOut: nobody could ask')
     }
+    if (rbacFor.length > 0 && rbacOut === undefined) throw new SpiffeError('usage_invalid', '-rbacFor needs -rbacOut')
+    if (candidate.length > 0 && dataApi.length === 0) throw new SpiffeError('usage_invalid', '-candidate needs -dataApi: nobody could look')
     const { svid, svidKey: key, bundle, callers } = flags
     const files = svid === undefined || key === undefined || bundle === undefined ? undefined : { svid, key, bundle }
     if (files === undefined && (svid ?? key ?? bundle) !== undefined) {
@@ -56,7 +65,8 @@ export const authzServe = defineCommand({
     const recording = { file, uploadUrl, otlpUrl, mask: mask.map(path => ({ op: 'remove' as const, path })) }
     const log = createLogger({ level: flags.logLevel, format: flags.logFormat })
     const { serveAuthz } = await import('../../authz/standalone/serve-authz.ts')
-    const config = { policies, extAuthz, extAuthzHttp, dataApi, dryRun, tls, rego, recording }
+    const rbac = rbacOut === undefined ? undefined : { folder: rbacOut, workloads: rbacFor }
+    const config = { policies, extAuthz, extAuthzHttp, dataApi, dryRun, candidate, rbac, tls, rego, recording }
     await serveAuthz(config, { log, clock: systemClock }, terminal.signal)
     return 0
   }
@@ -64,6 +74,10 @@ export const authzServe = defineCommand({
 
 function addressListFlag (help: string): Flag<readonly EndpointAddress[]> {
   return { help, placeholder: 'ADDRESS', initial: [], repeats: true, accept: (text, before) => [...before, parseEndpointAddress(text)] }
+}
+
+function idListFlag (help: string): Flag<readonly SpiffeId[]> {
+  return { help, placeholder: 'SPIFFE-ID', initial: [], repeats: true, accept: (text, before) => [...before, parseSpiffeId(text)] }
 }
 
 function callerListFlag (help: string): Flag<readonly CallerPattern[]> {

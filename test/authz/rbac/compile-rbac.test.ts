@@ -3,7 +3,7 @@ import { compileRbac, type RbacOptions } from '../../../src/authz/rbac/compile-r
 import { resolveSelectors } from '../../../src/authz/policy/resolve-selectors.ts'
 import type { Extension } from '../../../src/authz/rbac/extension.ts'
 import { parseSpiffeId } from '../../../src/spiffe/spiffe-id.ts'
-import { asJson } from './as-json.ts'
+import { asJson } from '../../../src/authz/rbac/as-json.ts'
 import { policiesOf } from './policies-of.ts'
 
 const db = parseSpiffeId('spiffe://own.test/db')

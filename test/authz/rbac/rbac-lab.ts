@@ -1,5 +1,5 @@
 import type { Extension } from '../../../src/authz/rbac/extension.ts'
-import { asJson } from './as-json.ts'
+import { asJson } from '../../../src/authz/rbac/as-json.ts'
 import { perRoute, placeholders } from '../../../src/authz/rbac/rbac-filter.ts'
 import { encodePem } from '../../../src/x509/pem.ts'
 import { createTestAuthority, type TestAuthority, type TestSvid } from '../../fakes/authority.ts'

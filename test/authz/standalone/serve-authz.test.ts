@@ -1,4 +1,5 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { execFileSync } from 'node:child_process'
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { connect as connectHttp2 } from 'node:http2'
 import { request } from 'node:http'
 import { tmpdir } from 'node:os'
@@ -9,10 +10,11 @@ import { type AuthzConfig, serveAuthz } from '../../../src/authz/standalone/serv
 import { tlsOfFiles } from '../../../src/cli/authz/tls-files.ts'
 import { systemClock } from '../../../src/runtime/clock.ts'
 import { parseCallerPattern } from '../../../src/spiffe/caller-pattern.ts'
+import { parseSpiffeId } from '../../../src/spiffe/spiffe-id.ts'
 import { encodePem } from '../../../src/x509/pem.ts'
 import { createTestAuthority, type TestAuthority, type TestSvid } from '../../fakes/authority.ts'
 import { capturedLog } from '../../fakes/captured-log.ts'
-import { until } from '../../fakes/envoy.ts'
+import { findEnvoy, until } from '../../fakes/envoy.ts'
 import { runAssay } from '../../fakes/run-assay.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'authz-'))
@@ -184,4 +186,82 @@ t.test('the command line says what is missing', async t => {
     t.not(code, 0, what)
     t.match(stderr, what)
   }
+})
+
+const orders = (path: string, more = '') => `apiVersion: assay/v1
+kind: Policy
+name: p
+rules:
+- { name: read, action: allow, from: [{ ids: [spiffe://a.test/web] }], to: [{ ids: [spiffe://a.test/orders], paths: [${path}] }] }
+${more}`
+const dataApi = [{ kind: 'tcp', host: '127.0.0.1', port: 0 }] as const
+
+t.test('each workload\'s rules are written as filters of Envoy, and follow the policies', async t => {
+  const out = join(folder, 'rbac')
+  const file = join(folder, 'rbac.yaml')
+  const timed = '- { name: then, action: allow, to: [{ ids: [spiffe://a.test/timed] }], when: [{ time: { notBefore: 2020-01-01T00:00:00Z } }] }'
+  writeFileSync(file, orders('/v1/*', timed))
+  const { lines } = await serve(t, {
+    policies: [file], dataApi, rbac: { folder: out, workloads: [parseSpiffeId('spiffe://a.test/ns/x/sa/other')] }
+  })
+  const read = (name: string) => JSON.parse(readFileSync(join(out, name), 'utf8')) as Record<string, any>
+  t.strictSame(read('index.json')['workloads'].map(({ file }: { file: string }) => file),
+    ['a.test/ns/x/sa/other.json', 'a.test/orders.json', 'a.test/timed.json'])
+  t.match(read('a.test/timed.json'), { id: 'spiffe://a.test/timed', http: { external: [{ rule: 'p/then', reason: 'a time' }] } })
+  const { http, network } = read('a.test/orders.json')
+  t.match([http.filters.length, network.filters.length, http.external], [2, 2, []])
+  const envoy = findEnvoy()
+  if (envoy === undefined) t.comment('there is no Envoy here: the filters are not shown to one')
+  else t.doesNotThrow(() => validate(envoy, http.filters, network.filters), 'a real Envoy takes them')
+
+  writeFileSync(file, orders('/v2/*'))
+  await until('the new filters', () => JSON.stringify(read('a.test/orders.json')).includes('/v2/'))
+  await until('those of a workload that is no longer named to go', () => !existsSync(join(out, 'a.test/timed.json')))
+  t.ok(existsSync(join(out, 'a.test/ns/x/sa/other.json')))
+  rmSync(out, { recursive: true })
+  writeFileSync(out, 'no folder')
+  writeFileSync(file, orders('/v3/*'))
+  await until('the failure to be told', () => lines.some(({ code }) => code === 'file_unusable'))
+  rmSync(out)
+  writeFileSync(file, orders('/v4/*'))
+  await until('the next to be written', () => existsSync(join(out, 'index.json')))
+  t.match(await runAssay(['authz', 'serve', '-policies', file, '-rbacFor', 'spiffe://a.test/x', '-dataApi', 'tcp://127.0.0.1:8181']),
+    { code: 2, stderr: /-rbacFor needs -rbacOut/ })
+})
+
+/** @throws {Error} with what Envoy says */
+function validate (envoy: string, http: readonly object[], network: readonly object[]): void {
+  const config = join(folder, 'envoy.json')
+  const typeOf = (name: string) => `type.googleapis.com/envoy.extensions.filters.${name}`
+  const manager = {
+    '@type': typeOf('network.http_connection_manager.v3.HttpConnectionManager'), stat_prefix: 'x', route_config: {},
+    http_filters: [...http, { name: 'router', typed_config: { '@type': typeOf('http.router.v3.Router') } }]
+  }
+  writeFileSync(config, JSON.stringify({ static_resources: { listeners: [{
+    name: 'l', address: { socket_address: { address: '127.0.0.1', port_value: 0 } },
+    filter_chains: [{ filters: [...network, { name: 'http', typed_config: manager }] }]
+  }] } }))
+  execFileSync(envoy, ['--mode', 'validate', '-c', config, '-l', 'error'], { stdio: 'pipe' })
+}
+
+t.test('a candidate is held against what is obeyed, on live requests', async t => {
+  const [obeyed, candidate] = [join(folder, 'obeyed.yaml'), join(folder, 'candidate.yaml')]
+  writeFileSync(obeyed, orders('/v1/*'))
+  writeFileSync(candidate, orders('/v2/*'))
+  const { where } = await serve(t, { policies: [obeyed], candidate: [candidate], dataApi })
+  const url = where.replace('tcp:', 'http:')
+  const ask = async (path: string) => {
+    const input = { source: { id: 'spiffe://a.test/web' }, destination: { id: 'spiffe://a.test/orders' }, http: { method: 'GET', path } }
+    const answer = await fetch(`${url}/v1/data/assay/authz/allow`, { method: 'POST', body: JSON.stringify({ input }) })
+    return (await answer.json() as { result: boolean }).result
+  }
+  const flips = async () => (await (await fetch(`${url}/v1/flips`)).json() as { result: Record<string, any> }).result
+  t.strictSame([await ask('/v1/a'), await ask('/v1/a'), await ask('/v2/a'), await ask('/v3/a')], [true, true, false, false])
+  t.match(await flips(), { compared: 4, flipped: 3, failed: 0, flips: [
+    { operation: /^GET \/v1\/a/, before: 'allow', after: 'deny', count: 2 }, { operation: /^GET \/v2\/a/, before: 'deny', after: 'allow' }
+  ] })
+  writeFileSync(candidate, orders('/v1/*'))
+  await until('another candidate to begin anew', async () => (await flips())['compared'] === 0)
+  t.equal(await ask('/v1/a'), true)
+  t.match(await flips(), { compared: 1, flipped: 0 })
 })

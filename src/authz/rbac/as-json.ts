@@ -1,19 +1,19 @@
-import { decodeMessage } from '../../../src/wire/decode-message.ts'
-import { Ip } from '../../../src/wire/generated/envoy-matching-ip.ts'
-import * as network from '../../../src/wire/generated/envoy-matching-network.ts'
-import { UriSanInput } from '../../../src/wire/generated/envoy-matching-ssl.ts'
-import { HttpRequestHeaderMatchInput } from '../../../src/wire/generated/envoy-core.ts'
-import { HttpRBAC, HttpRBACPerRoute } from '../../../src/wire/generated/envoy-http-rbac.ts'
-import { NetworkRBAC } from '../../../src/wire/generated/envoy-network-rbac.ts'
-import { Action } from '../../../src/wire/generated/envoy-rbac.ts'
-import type { AnyInit } from '../../../src/wire/generated/well-known.ts'
-import { type AnyMessageType, MessageType } from '../../../src/wire/message-type.ts'
+import { decodeMessage } from '../../wire/decode-message.ts'
+import { Ip } from '../../wire/generated/envoy-matching-ip.ts'
+import * as network from '../../wire/generated/envoy-matching-network.ts'
+import { UriSanInput } from '../../wire/generated/envoy-matching-ssl.ts'
+import { HttpRequestHeaderMatchInput } from '../../wire/generated/envoy-core.ts'
+import { HttpRBAC, HttpRBACPerRoute } from '../../wire/generated/envoy-http-rbac.ts'
+import { NetworkRBAC } from '../../wire/generated/envoy-network-rbac.ts'
+import { Action } from '../../wire/generated/envoy-rbac.ts'
+import type { AnyInit } from '../../wire/generated/well-known.ts'
+import { type AnyMessageType, MessageType } from '../../wire/message-type.ts'
 
 const inputs = [...Object.values(network), UriSanInput, HttpRequestHeaderMatchInput, Ip]
 const types = new Map<string, AnyMessageType>([HttpRBAC, HttpRBACPerRoute, NetworkRBAC, Action, ...inputs]
   .map(type => [`type.googleapis.com/${type.name}`, type]))
 
-/** An extension's message as it stands in a configuration written in JSON. */
+/** An extension's message as it stands in a configuration of Envoy written in JSON. @throws {Error} for what no RBAC filter holds */
 export function asJson ({ typeUrl = '', value = new Uint8Array() }: AnyInit): object {
   const type = types.get(typeUrl)
   if (type === undefined) throw new Error(`no ${typeUrl} here`)

@@ -1,0 +1,72 @@
+import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { SpiffeError } from '../../spiffe/errors.ts'
+import type { SpiffeId } from '../../spiffe/spiffe-id.ts'
+import type { PolicySet } from '../policy/policy-set.ts'
+import type { Test } from '../policy/rule.ts'
+import { asJson } from '../rbac/as-json.ts'
+import { compileRbac, type CompiledRbac } from '../rbac/compile-rbac.ts'
+
+/** What a folder of filters holds, in `index.json`. */
+export interface RbacIndex {
+  readonly revision: string
+  readonly workloads: ReadonlyArray<{ readonly id: SpiffeId, readonly file: string, readonly external: readonly string[] }>
+}
+
+/**
+ * Writes each workload's share of the policies as filters for a hand-written configuration of Envoy: one file for each, by trust domain and
+ * path, with the filters for chains of HTTP and of bytes. Each file is whole at any time; those of workloads that are no longer named go.
+ * @param more workloads besides those that rules name by their whole ID
+ * @throws {SpiffeError} `file_unusable`
+ */
+export function writeRbac (folder: string, set: PolicySet, more: readonly SpiffeId[], now: Date): RbacIndex {
+  try {
+    const before = readIndex(folder)
+    const workloads = [...new Set([...namedWorkloads(set), ...more])].toSorted().map(id => {
+      const file = `${id.slice('spiffe://'.length)}.json`
+      const [http, network] = (['http', 'network'] as const).map(kind => compileRbac(set, id, { kind, now }))
+      write(join(folder, file), { id, revision: set.revision, http: shown(http), network: shown(network) })
+      return { id, file, external: [...new Set([http, network].flatMap(compiled => compiled?.external ?? []))] }
+    })
+    const index: RbacIndex = { revision: set.revision, workloads }
+    write(join(folder, 'index.json'), index)
+    const kept = new Set(workloads.map(({ file }) => file))
+    for (const { file } of before?.workloads ?? []) if (!kept.has(file)) rmSync(join(folder, file), { force: true })
+    return index
+  } catch (error) {
+    if (error instanceof SpiffeError) throw error
+    throw new SpiffeError('file_unusable', `filters cannot be written to ${folder}: ${(error as Error).message}`, { cause: error })
+  }
+}
+
+/** With rules that Envoy cannot be told the filters refuse everything, and who reads the file learns which rules these are. */
+function shown (compiled: CompiledRbac | undefined): object {
+  const { filters = [], external = [], reasons = [] } = compiled ?? {}
+  return {
+    filters: filters.map(({ name, typedConfig }) => ({ name, typed_config: asJson(typedConfig) })),
+    external: external.map((rule, i) => ({ rule, reason: reasons[i] }))
+  }
+}
+
+function namedWorkloads ({ rules }: PolicySet): SpiffeId[] {
+  return rules.flatMap(({ target, to = [] }) => [...target, ...to.flat()].flatMap(exactDestinations))
+}
+
+function exactDestinations ({ fact, any = [] }: Test): SpiffeId[] {
+  return fact.name !== 'destination.id' ? [] : any.flatMap(match => match.kind === 'exact' ? [match.value as SpiffeId] : [])
+}
+
+/** What an earlier run left; only files that it names are ever removed. */
+function readIndex (folder: string): RbacIndex | undefined {
+  try {
+    return JSON.parse(readFileSync(join(folder, 'index.json'), 'utf8')) as RbacIndex
+  } catch {
+    return undefined
+  }
+}
+
+function write (path: string, value: object): void {
+  mkdirSync(dirname(path), { recursive: true })
+  writeFileSync(`${path}.new`, `${JSON.stringify(value, undefined, 2)}\n`)
+  renameSync(`${path}.new`, path)
+}
