@@ -87,7 +87,7 @@ class Lab implements AsyncDisposable {
 
 const passed = ({ status }: Reply): boolean => status === 200
 
-void t.test('the node\'s proxy obeys the policies, in tunnels and outside', { skip }, async t => {
+void t.test('the node\'s proxy obeys the policies, in tunnels and outside', { skip, timeout: 120_000 }, async t => {
   await using lab = await Lab.open()
   t.strictSame([await lab.http('a', '/x'), await lab.tcp('c')], [200, true], 'without policies services say who may call')
 
@@ -129,7 +129,7 @@ void t.test('the node\'s proxy obeys the policies, in tunnels and outside', { sk
   t.strictSame([await lab.http('c', '/x'), await lab.tcp('c')], [200, true], 'policies that are gone decide no more')
 })
 
-void t.test('what the proxy cannot be told, it asks the agent', { skip }, async t => {
+void t.test('what the proxy cannot be told, it asks the agent', { skip, timeout: 120_000 }, async t => {
   await using lab = await Lab.open()
   {
     await using scope = new AsyncDisposableStack()
@@ -155,7 +155,7 @@ void t.test('what the proxy cannot be told, it asks the agent', { skip }, async 
   t.equal(await lab.http('a', '/'), 200, 'once it is back it answers')
 })
 
-void t.test('policies hold for who comes without mTLS', { skip }, async t => {
+void t.test('policies hold for who comes without mTLS', { skip, timeout: 120_000 }, async t => {
   await using lab = await Lab.open()
   lab.rig.network.addPod('plain', '10.77.0.9', { redirected: false })
   const plain = await PodWorkload.start(lab.rig.network, 'plain')
