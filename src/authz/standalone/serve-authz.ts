@@ -1,6 +1,7 @@
 import type { Clock } from '../../runtime/clock.ts'
 import type { Logger } from '../../runtime/logger.ts'
 import { hostAndPort } from '../../runtime/host-and-port.ts'
+import { releaseMemory } from '../../runtime/release-memory.ts'
 import { runTasks } from '../../runtime/tasks.ts'
 import type { EndpointAddress } from '../../spiffe/endpoint-address.ts'
 import { SpiffeError } from '../../spiffe/errors.ts'
@@ -56,6 +57,8 @@ export interface AuthzDeps {
 }
 
 const tlsPollMs = 1_000
+/** Reading them leaves more behind than they are. */
+const manyRules = 1_000
 
 /**
  * Decides for any Envoy or service, without a server or an agent, until the signal aborts.
@@ -81,6 +84,7 @@ export async function serveAuthz (config: AuthzConfig, deps: AuthzDeps, signal: 
   }
   const active = loadPolicies(source, clock)
   const { engine } = active.value
+  if (engine.set.rules.length > manyRules) releaseMemory()
   log.info({ revision: engine.set.revision, rules: engine.set.rules.length }, 'policies taken over')
   if (rbac !== undefined) writeFilters(rbac, active.value, deps)
   const shadow = openShadow(config.candidate ?? [], active, deps)
