@@ -13,6 +13,8 @@ export interface BatchWriter {
    * @throws when none could be, and they should be tried again; a `RetryLater` says when
    */
   write (batch: readonly DecisionRecord[], signal: AbortSignal): Promise<number>
+  /** What it takes at all; everything unless there is this. */
+  wants? (record: DecisionRecord): boolean
   close? (): Promise<void>
 }
 
@@ -60,6 +62,7 @@ export class BatchingSink implements DecisionSink {
   get waiting (): number { return this.#queue.length }
 
   offer (record: DecisionRecord): void {
+    if (this.#writer.wants?.(record) === false) return
     const { buffer, batch } = this.#limits
     if (this.#queue.length >= buffer) return this.#observer.dropped(this.name, 'full', 1)
     this.#queue.push(record)

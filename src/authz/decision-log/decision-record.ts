@@ -1,7 +1,7 @@
 import type { Decision } from '../policy/decision.ts'
 import type { AuthzRequest } from '../policy/request.ts'
 
-const traceparent = /^(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}(?:-|$)/
+const traceparent = /^(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(?:-|$)/
 
 /** One decision as it was taken: references alone, nothing of it is written out until somebody wants it. */
 export class DecisionRecord {
@@ -35,10 +35,11 @@ export class DecisionRecord {
   get requestId (): string | undefined { return this.#requestId ?? this.request.http?.headers.get('x-request-id') }
 
   /** Of W3C Trace Context §3.2; `undefined` for a header that is none. */
-  get trace (): { readonly traceId: string, readonly spanId: string } | undefined {
+  get trace (): { readonly traceId: string, readonly spanId: string, readonly sampled: boolean } | undefined {
     const header = this.request.http?.headers.get('traceparent')
-    const [, traceId, spanId] = traceparent.exec(header ?? '') ?? []
-    return traceId === undefined || spanId === undefined ? undefined : { traceId, spanId }
+    const [, traceId, spanId, flags = ''] = traceparent.exec(header ?? '') ?? []
+    if (traceId === undefined || spanId === undefined) return undefined
+    return { traceId, spanId, sampled: (Number.parseInt(flags, 16) & 1) === 1 }
   }
 }
 

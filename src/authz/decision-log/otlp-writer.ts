@@ -1,6 +1,7 @@
 import type { BatchWriter } from './batching-sink.ts'
 import { decisionEvent, type DecisionEvent, type EventSettings } from './decision-event.ts'
 import type { DecisionRecord } from './decision-record.ts'
+import { attributesOf, factsOf, rejectedBy } from './otlp.ts'
 import { post, type PostOptions } from './post.ts'
 import type { SinkObserver } from './sink.ts'
 
@@ -30,7 +31,7 @@ export class OtlpWriter implements BatchWriter {
       }]
     })
     const answer = await post(this.#target, new TextEncoder().encode(body), { 'content-type': 'application/json' }, signal)
-    const lost = answer.outcome === 'refused' ? batch.length : Math.min(batch.length, rejectedBy(answer.body))
+    const lost = answer.outcome === 'refused' ? batch.length : Math.min(batch.length, rejectedBy(answer.body, 'rejectedLogRecords'))
     if (answer.outcome === 'refused') this.#observer.failed(this.name, new Error(`it answered ${answer.status}`))
     if (lost > 0) this.#observer.dropped(this.name, 'refused', lost)
     if (lost < batch.length) this.#observer.written(this.name, batch.length - lost)
@@ -39,9 +40,8 @@ export class OtlpWriter implements BatchWriter {
 }
 
 function logRecordOf (event: DecisionEvent): object {
-  const { input, result, decision_id: id, trace_id: traceId, span_id: spanId, bundles, metrics, custom } = event
+  const { result, trace_id: traceId, span_id: spanId } = event
   const time = `${BigInt(new Date(event.timestamp).getTime()) * 1_000_000n}`
-  const { source, destination, http } = input
   return {
     timeUnixNano: time,
     observedTimeUnixNano: time,
@@ -52,41 +52,7 @@ function logRecordOf (event: DecisionEvent): object {
     traceId,
     spanId,
     attributes: attributesOf({
-      'assay.decision.id': id,
-      'assay.decision.allowed': result.allowed,
-      'assay.decision.reason': result.reason,
-      'assay.decision.rule': result.rule,
-      'assay.decision.shadow_allowed': result.shadow?.allowed,
-      'assay.decision.latency_ns': metrics.timer_server_handler_ns,
-      'assay.policy.revision': bundles.assay.revision,
-      'assay.request.id': custom.request_id,
-      'assay.source.id': source.id,
-      'assay.destination.id': destination.id,
-      'client.address': source.address,
-      'server.port': destination.port,
-      'server.address': http?.host,
-      'http.request.method': http?.method,
-      'url.path': http?.path
+      ...factsOf(event), 'assay.decision.latency_ns': event.metrics.timer_server_handler_ns
     })
-  }
-}
-
-function attributesOf (values: Readonly<Record<string, string | number | boolean | undefined>>): object[] {
-  return Object.entries(values).flatMap(([key, value]) => value === undefined ? [] : [{ key, value: anyValue(value) }])
-}
-
-function anyValue (value: string | number | boolean): object {
-  if (typeof value === 'string') return { stringValue: value }
-  return typeof value === 'boolean' ? { boolValue: value } : { intValue: String(value) }
-}
-
-/** What the receiver did not take of a request that it answered with success (OTLP §Partial Success). */
-function rejectedBy (body: string): number {
-  try {
-    const { partialSuccess } = JSON.parse(body) as { partialSuccess?: { rejectedLogRecords?: string | number } }
-    const rejected = Number(partialSuccess?.rejectedLogRecords ?? 0)
-    return Number.isSafeInteger(rejected) && rejected > 0 ? rejected : 0
-  } catch {
-    return 0
   }
 }

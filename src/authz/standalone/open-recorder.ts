@@ -7,6 +7,7 @@ import { DecisionLog } from '../decision-log/decision-log.ts'
 import type { EventSettings } from '../decision-log/decision-event.ts'
 import { FileWriter } from '../decision-log/file-writer.ts'
 import { Mask, type MaskRule } from '../decision-log/mask.ts'
+import { OtlpSpanWriter } from '../decision-log/otlp-span-writer.ts'
 import { OtlpWriter } from '../decision-log/otlp-writer.ts'
 import type { SinkObserver } from '../decision-log/sink.ts'
 import { UploadWriter } from '../decision-log/upload-writer.ts'
@@ -20,6 +21,8 @@ export interface RecordingConfig {
   readonly uploadUrl?: string | undefined
   /** OTLP over HTTP, e.g. `http://collector:4318/v1/logs`. */
   readonly otlpUrl?: string | undefined
+  /** OTLP over HTTP, e.g. `http://collector:4318/v1/traces`: a span for each decision about a request of a sampled trace. */
+  readonly spansUrl?: string | undefined
   /** Beyond what never is written. */
   readonly mask: readonly MaskRule[]
 }
@@ -44,11 +47,12 @@ export function openRecorder (config: RecordingConfig, { clock, log }: { readonl
     }
   }
   const sink = (writer: BatchWriter) => new BatchingSink(writer, clock, observer)
-  const { file, uploadUrl, otlpUrl } = config
+  const { file, uploadUrl, otlpUrl, spansUrl } = config
   const decisions = new DecisionLog({ ...settings, sinks: [
     ...file === undefined ? [] : [sink(new FileWriter({ path: file }, settings, observer))],
     ...uploadUrl === undefined ? [] : [sink(new UploadWriter({ url: uploadUrl }, settings, observer))],
-    ...otlpUrl === undefined ? [] : [sink(new OtlpWriter({ url: otlpUrl }, settings, observer))]
+    ...otlpUrl === undefined ? [] : [sink(new OtlpWriter({ url: otlpUrl }, settings, observer))],
+    ...spansUrl === undefined ? [] : [sink(new OtlpSpanWriter({ url: spansUrl }, settings, observer))]
   ] })
   return {
     log: decisions,

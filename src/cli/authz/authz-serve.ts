@@ -22,6 +22,7 @@ export const authzServe = defineCommand({
     decisionLog: pathFlag('file that each decision is appended to, as a JSON line'),
     decisionLogUpload: textFlag('receiver of OPA\'s decision logs, without /logs', { placeholder: 'URL' }),
     decisionLogOtlp: textFlag('OpenTelemetry collector, as http://HOST:4318/v1/logs', { placeholder: 'URL' }),
+    tracesOtlp: textFlag('OpenTelemetry collector of spans, as http://HOST:4318/v1/traces', { placeholder: 'URL' }),
     mask: textListFlag('part of the input that logs must not have, such as /input/http/headers/x-user', 'POINTER'),
     candidate: pathListFlag('file or folder of policies that are not obeyed: what they would change is at /v1/flips of -dataApi', {
       placeholder: 'PATH'
@@ -61,8 +62,8 @@ export const authzServe = defineCommand({
     if (files === undefined && callers.length > 0) throw new SpiffeError('usage_invalid', '-callers needs -svid, -svidKey and -bundle')
     const tls = files === undefined ? undefined : tlsOfFiles(files, callers)
     const rego = regoOfFlags(flags)
-    const { decisionLog: file, decisionLogUpload: uploadUrl, decisionLogOtlp: otlpUrl, mask } = flags
-    const recording = { file, uploadUrl, otlpUrl, mask: mask.map(path => ({ op: 'remove' as const, path })) }
+    const { decisionLog: file, decisionLogUpload: uploadUrl, decisionLogOtlp: otlpUrl, tracesOtlp: spansUrl, mask } = flags
+    const recording = { file, uploadUrl, otlpUrl, spansUrl, mask: mask.map(path => ({ op: 'remove' as const, path })) }
     const log = createLogger({ level: flags.logLevel, format: flags.logFormat })
     const { serveAuthz } = await import('../../authz/standalone/serve-authz.ts')
     const rbac = rbacOut === undefined ? undefined : { folder: rbacOut, workloads: rbacFor }

@@ -12,6 +12,7 @@ import type { DecisionEvent } from '../../../src/authz/decision-log/decision-eve
 import { DecisionLog } from '../../../src/authz/decision-log/decision-log.ts'
 import { FileWriter } from '../../../src/authz/decision-log/file-writer.ts'
 import { Mask } from '../../../src/authz/decision-log/mask.ts'
+import { OtlpSpanWriter } from '../../../src/authz/decision-log/otlp-span-writer.ts'
 import { OtlpWriter } from '../../../src/authz/decision-log/otlp-writer.ts'
 import { readEvents } from '../../../src/authz/decision-log/read-events.ts'
 import { UploadWriter } from '../../../src/authz/decision-log/upload-writer.ts'
@@ -235,4 +236,29 @@ t.test('OpenTelemetry logs', async t => {
     { key: 'assay.decision.allowed', value: { boolValue: true } }, { key: 'server.port', value: { intValue: '80' } },
     { key: 'assay.request.id', value: { stringValue: 'r1' } }
   ]) t.ok(first?.attributes.some(one => JSON.stringify(one) === JSON.stringify(attribute)), attribute.key)
+})
+
+t.test('a span for each decision about a request of a sampled trace', async t => {
+  const observer = new Observed()
+  const { received, url } = await receiver(t, [200])
+  const { clock, log, stop } = running(t, new OtlpSpanWriter({ url: `${url}/v1/traces` }, settings, observer), observer)
+  const traceparent = '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01'
+  log.record(...decided({ traceparent }))
+  log.record(...decided({ traceparent: traceparent.replace(/01$/, '00') }))
+  log.record(...decided())
+  await clock.advance(1_000)
+  await eventually('it is sent', () => observer.counts['written'] === 1)
+  await stop()
+  t.same(observer.counts, { written: 1 }, 'what is not sampled is no loss')
+  t.equal(received[0]?.url, '/v1/traces')
+  const sent = JSON.parse(received[0]?.body.toString() ?? '') as { resourceSpans: { scopeSpans: { spans: Record<string, any>[] }[] }[] }
+  const spans = sent.resourceSpans[0]?.scopeSpans[0]?.spans ?? []
+  t.equal(spans.length, 1)
+  const [span] = spans
+  t.match(span, {
+    traceId: '4bf92f3577b34da6a3ce929d0e0e4736', parentSpanId: '00f067aa0ba902b7', spanId: /^(?!00f067aa0ba902b7)[0-9a-f]{16}$/,
+    startTimeUnixNano: '1767225600500000000', kind: 2
+  })
+  t.ok(BigInt(span?.['endTimeUnixNano']) > BigInt(span?.['startTimeUnixNano']))
+  t.ok(JSON.stringify(span?.['attributes']).includes('{"key":"assay.decision.rule","value":{"stringValue":"p/get"}}'))
 })
