@@ -7,7 +7,8 @@ import { DecisionLog } from '../decision-log/decision-log.ts'
 import type { EventSettings } from '../decision-log/decision-event.ts'
 import { FileWriter } from '../decision-log/file-writer.ts'
 import { Mask, type MaskRule } from '../decision-log/mask.ts'
-import { OtlpSpanWriter } from '../decision-log/otlp-span-writer.ts'
+import { otlpLogs } from '../decision-log/otlp-logs.ts'
+import { otlpSpans } from '../decision-log/otlp-spans.ts'
 import { OtlpWriter } from '../decision-log/otlp-writer.ts'
 import type { SinkObserver } from '../decision-log/sink.ts'
 import { UploadWriter } from '../decision-log/upload-writer.ts'
@@ -51,8 +52,8 @@ export function openRecorder (config: RecordingConfig, { clock, log }: { readonl
   const decisions = new DecisionLog({ ...settings, sinks: [
     ...file === undefined ? [] : [sink(new FileWriter({ path: file }, settings, observer))],
     ...uploadUrl === undefined ? [] : [sink(new UploadWriter({ url: uploadUrl }, settings, observer))],
-    ...otlpUrl === undefined ? [] : [sink(new OtlpWriter({ url: otlpUrl }, settings, observer))],
-    ...spansUrl === undefined ? [] : [sink(new OtlpSpanWriter({ url: spansUrl }, settings, observer))]
+    ...otlpUrl === undefined ? [] : [sink(new OtlpWriter(otlpLogs, { url: otlpUrl }, settings, observer))],
+    ...spansUrl === undefined ? [] : [sink(new OtlpWriter(otlpSpans, { url: spansUrl }, settings, observer))]
   ] })
   return {
     log: decisions,

@@ -12,7 +12,8 @@ import type { DecisionEvent } from '../../../src/authz/decision-log/decision-eve
 import { DecisionLog } from '../../../src/authz/decision-log/decision-log.ts'
 import { FileWriter } from '../../../src/authz/decision-log/file-writer.ts'
 import { Mask } from '../../../src/authz/decision-log/mask.ts'
-import { OtlpSpanWriter } from '../../../src/authz/decision-log/otlp-span-writer.ts'
+import { otlpLogs } from '../../../src/authz/decision-log/otlp-logs.ts'
+import { otlpSpans } from '../../../src/authz/decision-log/otlp-spans.ts'
 import { OtlpWriter } from '../../../src/authz/decision-log/otlp-writer.ts'
 import { readEvents } from '../../../src/authz/decision-log/read-events.ts'
 import { UploadWriter } from '../../../src/authz/decision-log/upload-writer.ts'
@@ -211,7 +212,7 @@ t.test('what is too large or refused is counted, and does not stop the rest', as
 t.test('OpenTelemetry logs', async t => {
   const observer = new Observed()
   const { received, url } = await receiver(t, [[200, {}, '{"partialSuccess":{"rejectedLogRecords":"1"}}'], 200])
-  const { clock, log, stop } = running(t, new OtlpWriter({ url: `${url}/v1/logs` }, settings, observer), observer)
+  const { clock, log, stop } = running(t, new OtlpWriter(otlpLogs, { url: `${url}/v1/logs` }, settings, observer), observer)
   const traceparent = '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01'
   log.record(...decided({ traceparent, 'x-request-id': 'r1' }))
   log.record(...decided({}, { method: 'POST' }))
@@ -241,7 +242,7 @@ t.test('OpenTelemetry logs', async t => {
 t.test('a span for each decision about a request of a sampled trace', async t => {
   const observer = new Observed()
   const { received, url } = await receiver(t, [200])
-  const { clock, log, stop } = running(t, new OtlpSpanWriter({ url: `${url}/v1/traces` }, settings, observer), observer)
+  const { clock, log, stop } = running(t, new OtlpWriter(otlpSpans, { url: `${url}/v1/traces` }, settings, observer), observer)
   const traceparent = '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01'
   log.record(...decided({ traceparent }))
   log.record(...decided({ traceparent: traceparent.replace(/01$/, '00') }))

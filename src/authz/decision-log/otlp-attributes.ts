@@ -31,14 +31,3 @@ function anyValue (value: string | number | boolean): object {
   if (typeof value === 'string') return { stringValue: value }
   return typeof value === 'boolean' ? { boolValue: value } : { intValue: String(value) }
 }
-
-/** What the receiver did not take of a request that it answered with success (OTLP §Partial Success). */
-export function rejectedBy (body: string, field: 'rejectedLogRecords' | 'rejectedSpans'): number {
-  try {
-    const { partialSuccess } = JSON.parse(body) as { partialSuccess?: Readonly<Record<string, string | number>> }
-    const rejected = Number(partialSuccess?.[field] ?? 0)
-    return Number.isSafeInteger(rejected) && rejected > 0 ? rejected : 0
-  } catch {
-    return 0
-  }
-}
