@@ -1,7 +1,7 @@
 import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { SpiffeError } from '../../spiffe/errors.ts'
-import type { SpiffeId } from '../../spiffe/spiffe-id.ts'
+import { parseSpiffeId, type SpiffeId } from '../../spiffe/spiffe-id.ts'
 import type { PolicySet } from '../policy/policy-set.ts'
 import type { Test } from '../policy/rule.ts'
 import { asJson } from '../rbac/as-json.ts'
@@ -21,9 +21,9 @@ export interface RbacIndex {
  */
 export function writeRbac (folder: string, set: PolicySet, more: readonly SpiffeId[], now: Date): RbacIndex {
   try {
-    const before = readIndex(folder)
+    const before = filesOf(folder)
     const workloads = [...new Set([...namedWorkloads(set), ...more])].toSorted().map(id => {
-      const file = `${id.slice('spiffe://'.length)}.json`
+      const file = fileOf(id)
       const [http, network] = (['http', 'network'] as const).map(kind => compileRbac(set, id, { kind, now }))
       write(join(folder, file), { id, revision: set.revision, http: shown(http), network: shown(network) })
       return { id, file, external: [...new Set([http, network].flatMap(compiled => compiled?.external ?? []))] }
@@ -31,7 +31,7 @@ export function writeRbac (folder: string, set: PolicySet, more: readonly Spiffe
     const index: RbacIndex = { revision: set.revision, workloads }
     write(join(folder, 'index.json'), index)
     const kept = new Set(workloads.map(({ file }) => file))
-    for (const { file } of before?.workloads ?? []) if (!kept.has(file)) rmSync(join(folder, file), { force: true })
+    for (const file of before) if (!kept.has(file)) rmSync(join(folder, file), { force: true })
     return index
   } catch (error) {
     if (error instanceof SpiffeError) throw error
@@ -56,14 +56,18 @@ function exactDestinations ({ fact, any = [] }: Test): SpiffeId[] {
   return fact.name !== 'destination.id' ? [] : any.flatMap(match => match.kind === 'exact' ? [match.value as SpiffeId] : [])
 }
 
-/** What an earlier run left; only files that it names are ever removed. */
-function readIndex (folder: string): RbacIndex | undefined {
+/** What an earlier run left: nothing else is ever removed, and nothing outside of the folder. */
+function filesOf (folder: string): string[] {
   try {
-    return JSON.parse(readFileSync(join(folder, 'index.json'), 'utf8')) as RbacIndex
+    const { workloads } = JSON.parse(readFileSync(join(folder, 'index.json'), 'utf8')) as RbacIndex
+    return workloads.map(({ id }) => fileOf(parseSpiffeId(id)))
   } catch {
-    return undefined
+    return []
   }
 }
+
+/** The segments of a SPIFFE ID are names of files as they are (SPIFFE-ID §2.2). */
+function fileOf (id: SpiffeId): string { return `${id.slice('spiffe://'.length)}.json` }
 
 function write (path: string, value: object): void {
   mkdirSync(dirname(path), { recursive: true })
