@@ -202,4 +202,6 @@ void t.test('policies that a server pushes are obeyed by the proxies of two node
 
   await two.kill9()
   t.strictSame(await statuses(), [503, 503, 503], 'what only the agent can decide is refused while it is away')
+  await nodes.startNode('two', { folder: two.folder })
+  await become(403, 403, 200)
 })
