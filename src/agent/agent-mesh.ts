@@ -5,6 +5,7 @@ import { attestConnection } from '../attestation/socket/attest-connection.ts'
 import { connectionNameFormat, parseConnectionName } from '../attestation/socket/connection-name.ts'
 import { openSocketDiagnosis } from '../attestation/socket/socket-diagnosis.ts'
 import type { WorkloadAttestor } from '../attestation/workload/workload-attestor.ts'
+import { DecisionMetrics } from '../authz/metrics/decision-metrics.ts'
 import { adsHandlers } from '../mesh/ads/ads-handlers.ts'
 import { ConnectionSecrets } from '../mesh/ads/connection-secrets.ts'
 import { ProxyState } from '../mesh/ads/proxy-state.ts'
@@ -19,6 +20,7 @@ import type { CallContext } from '../rpc/call.ts'
 import { bind, openRpcServer } from '../rpc/server.ts'
 import type { Clock } from '../runtime/clock.ts'
 import type { Logger } from '../runtime/logger.ts'
+import type { Metrics } from '../runtime/metrics.ts'
 import type { Task } from '../runtime/tasks.ts'
 import { SpiffeError } from '../spiffe/errors.ts'
 import { formatSelector, type Selector } from '../spiffe/selector.ts'
@@ -42,6 +44,7 @@ export interface AgentMeshDeps {
   readonly nodeMesh: NodeMesh
   readonly revoked: (signal: AbortSignal) => AsyncIterable<Revoked>
   readonly policies: NodePolicies
+  readonly metrics: Metrics
   readonly attest: (context: CallContext) => Promise<readonly Selector[]>
   readonly attestors: readonly WorkloadAttestor[]
   readonly takeOver: boolean
@@ -78,7 +81,11 @@ export async function openAgentMesh (config: MeshConfig, deps: AgentMeshDeps): P
     clock
   })
   const { policies, takeOver } = deps
-  scope.use(await openNodeAuthorization({ policies, path: settings.authorizationSocketPath, takeOver, clock, log }))
+  const counts = new DecisionMetrics(deps.metrics)
+  scope.use(await openNodeAuthorization({
+    policies, path: settings.authorizationSocketPath, takeOver, clock, log,
+    onDecided: ({ decision, durationMs }) => counts.decided(decision, durationMs)
+  }))
   const envoy = config.envoy === undefined ? undefined : superviseEnvoy({
     ...config.envoy, folder: join(dataDir, 'envoy'), xdsSocketPath: config.xdsSocketPath, nodeId: hostname(),
     isHandover: reason => reason instanceof HandingOver

@@ -1,4 +1,4 @@
-import { Decider } from '../authz/decider.ts'
+import { Decider, type DecisionFacts } from '../authz/decider.ts'
 import { extAuthzMethods } from '../authz/ext-authz/ext-authz-methods.ts'
 import { PolicyEngine } from '../authz/policy/policy-engine.ts'
 import type { MeshPolicies } from '../mesh/mesh-state.ts'
@@ -13,6 +13,8 @@ export interface NodeAuthorizationDeps {
   /** Of the socket; nobody but the agent's own user and root may open it. */
   readonly path: string
   readonly takeOver: boolean
+  /** Told of each decision. */
+  readonly onDecided?: ((facts: DecisionFacts) => void) | undefined
   readonly clock: Clock
   readonly log: Logger
 }
@@ -22,11 +24,14 @@ export interface NodeAuthorizationDeps {
  * its question is believed, since the agent configured it.
  * @throws {SpiffeError} `socket_in_use`, `file_unusable`
  */
-export async function openNodeAuthorization ({ policies, path, takeOver, clock, log }: NodeAuthorizationDeps): Promise<AsyncDisposable> {
+export async function openNodeAuthorization (
+  { policies, path, takeOver, onDecided, clock, log }: NodeAuthorizationDeps
+): Promise<AsyncDisposable> {
   const decider = new Decider({
     engine: () => engineOf(policies.state),
     // Whoever a `custom` rule names is not configured at a node: its requests are refused.
     providers: () => undefined,
+    onDecided,
     monotonicMs: () => clock.monotonicMs()
   })
   await using scope = new AsyncDisposableStack()

@@ -1,5 +1,4 @@
 import type { Metrics } from '../../runtime/metrics.ts'
-import type { DropReason, SinkObserver } from '../decision-log/sink.ts'
 import type { Decision } from '../policy/decision.ts'
 import { RuleCounts } from './rule-counts.ts'
 
@@ -8,16 +7,13 @@ export interface DecisionMetricsOptions {
   readonly rules?: number
 }
 
-/** What decisions and their log tell Prometheus. Counting is a few numbers; the registry learns them when it is asked. */
-export class DecisionMetrics implements SinkObserver {
+/** What decisions tell Prometheus. Counting is a few numbers; the registry learns them when it is asked. */
+export class DecisionMetrics {
   readonly #rules: RuleCounts
   readonly #shadowRules: RuleCounts
   readonly #totals = new Map<string, number>()
   #shadowDiffers = 0
   readonly #latency
-  readonly #written
-  readonly #dropped
-  readonly #failures
 
   constructor (metrics: Metrics, { rules = 100 }: DecisionMetricsOptions = {}) {
     this.#rules = new RuleCounts(rules)
@@ -33,12 +29,6 @@ export class DecisionMetrics implements SinkObserver {
       name: 'decision_seconds', help: 'How long decisions took',
       buckets: [1e-6, 2.5e-6, 5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 1e-3, 1e-2, 1e-1]
     })
-    this.#written = metrics.counter<'sink'>({ name: 'decision_log_written_total', help: 'Decisions written', labels: ['sink'] })
-    this.#dropped = metrics.counter<'sink' | 'reason'>({
-      name: 'decision_log_dropped_total', help: 'Decisions that were not written', labels: ['sink', 'reason']
-    })
-    this.#failures = metrics.counter<'sink'>({ name: 'decision_log_failures_total', help: 'Attempts to write that failed',
-      labels: ['sink'] })
     metrics.gauge({ name: 'deciding_rules', help: 'Rules that decided since the metrics were read last', collect: () => {
       for (const [key, count] of this.#totals) {
         const [allowed = '', reason = ''] = key.split(' ')
@@ -71,8 +61,4 @@ export class DecisionMetrics implements SinkObserver {
     this.#rules.keepOnly(rules)
     this.#shadowRules.keepOnly(rules)
   }
-
-  written (sink: string, count: number): void { this.#written.add(count, { sink }) }
-  dropped (sink: string, reason: DropReason, count: number): void { this.#dropped.add(count, { sink, reason }) }
-  failed (sink: string): void { this.#failures.add(1, { sink }) }
 }

@@ -13,6 +13,7 @@ import { OtlpWriter } from '../decision-log/otlp-writer.ts'
 import type { SinkObserver } from '../decision-log/sink.ts'
 import { UploadWriter } from '../decision-log/upload-writer.ts'
 import { DecisionMetrics } from '../metrics/decision-metrics.ts'
+import { SinkMetrics } from '../metrics/sink-metrics.ts'
 
 /** Where decisions are written besides memory. */
 export interface RecordingConfig {
@@ -38,12 +39,13 @@ export interface Recorder {
 export function openRecorder (config: RecordingConfig, { clock, log }: { readonly clock: Clock, readonly log: Logger }): Recorder {
   const metrics = createMetrics({ prefix: 'assay_authz' })
   const counts = new DecisionMetrics(metrics)
+  const written = new SinkMetrics(metrics)
   const settings: EventSettings = { labels: {}, mask: new Mask(config.mask) }
   const observer: SinkObserver = {
-    written: (sink, count) => counts.written(sink, count),
-    dropped: (sink, reason, count) => counts.dropped(sink, reason, count),
+    written: (sink, count) => written.written(sink, count),
+    dropped: (sink, reason, count) => written.dropped(sink, reason, count),
     failed (sink, error) {
-      counts.failed(sink)
+      written.failed(sink)
       log.warn({ sink, reason: (error as Error).message }, 'decisions could not be written: it is tried again')
     }
   }

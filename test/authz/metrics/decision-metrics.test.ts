@@ -1,5 +1,6 @@
 import t from 'tap'
 import { DecisionMetrics } from '../../../src/authz/metrics/decision-metrics.ts'
+import { SinkMetrics } from '../../../src/authz/metrics/sink-metrics.ts'
 import type { Decision } from '../../../src/authz/policy/decision.ts'
 import { createMetrics } from '../../../src/runtime/metrics.ts'
 
@@ -33,9 +34,10 @@ t.test('decisions, their latency, shadow rules and the log', async t => {
   observer.decided(decision(undefined, { allowed: false, reason: 'federation' }), 20)
   observer.decided(decision('p/a', { shadow: decision('p/s', { allowed: false }) }), 0.003)
   observer.decided(decision('p/a', { shadow: decision('p/s') }), 0.003)
-  observer.written('file', 3)
-  observer.dropped('file', 'full', 2)
-  observer.failed('upload')
+  const sinks = new SinkMetrics(metrics)
+  sinks.written('file', 3)
+  sinks.dropped('file', 'full', 2)
+  sinks.failed('upload')
   const text = await metrics.expose()
   for (const line of [
     'assay_authz_decisions_total{allowed="true",reason="rule"} 3', 'assay_authz_decisions_total{allowed="false",reason="federation"} 1',
