@@ -16,7 +16,7 @@ import type { Section, Suite } from './suite.ts'
 
 const usage = `usage: npm run bench -- [sign|entries|sds|propagate|stampede|scale|mesh|authz|all] [--quick] [--record] [--profile FOLDER]
 
-  sign      server CPU per X509-SVID, JWT-SVID and attestation, beside Go's and OpenSSL's floor; also called issue
+  sign      X509-SVIDs, JWT-SVIDs and attestations: CPU each and rate, beside SPIRE (SPIRE_SERVER_BIN) in turns; also called issue
   entries   entries created and read at 1,000, 10,000 and 100,000 stored, on SQLite and, if there is one, PostgreSQL
   sds       1,000 SDS and 1,000 Workload API streams on one agent: time, CPU and memory to open and to update them all
   propagate entry created, changed, removed → open workload stream and Envoy, with 1, 100 and 1,000 agents on 2 replicas
@@ -70,7 +70,7 @@ async function runSuite (name: string, suite: Suite): Promise<void> {
   if (values.record) recordRun(name === 'issue' ? 'sign' : name, text)
 }
 
-/** Small sizes say nothing about SPIRE's figures or our budgets. */
+/** Small sizes say nothing about SPIRE's figures of elsewhere or our budgets. */
 function withoutComparison (section: Section): Section {
-  return { ...section, rows: section.rows.map(({ what, unit, values }) => ({ what, unit, values })), notes: [] }
+  return { ...section, rows: section.rows.map(({ what, unit, values, peer }) => ({ what, unit, values, peer })), notes: [] }
 }

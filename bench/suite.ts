@@ -5,6 +5,8 @@ export interface Row {
   readonly unit: string
   /** One for each round. */
   readonly values: readonly number[]
+  /** SPIRE's for the same in the same run, round by round. */
+  readonly peer?: readonly number[] | undefined
   /** SPIRE's figures for the same, lowest and highest median; measured elsewhere, in another run. */
   readonly spire?: Range | undefined
   /** Met at the stricter end, nearly met up to the other. */

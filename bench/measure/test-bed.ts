@@ -17,13 +17,24 @@ export interface AgentIdentity {
   readonly privateKey: Uint8Array
 }
 
+/** One that answers the API of SPIRE's servers, in a process of its own. */
+export interface BedServer extends AsyncDisposable {
+  readonly pid: number
+  /** `host:port` */
+  readonly address: string
+  readonly adminSocket: string
+  /** As an operator stops it. */
+  stop (): Promise<unknown>
+}
+
 /** A server in a process of its own, rate limits off, with its administrator and, by TLS, its agents in this process. */
-export class TestBed implements AsyncDisposable {
-  readonly server: RunningServer
+export class TestBed<S extends BedServer = RunningServer> implements AsyncDisposable {
+  readonly server: S
   readonly #admin: Channel
   readonly #scope = new AsyncDisposableStack()
 
-  private constructor (server: RunningServer) {
+  /** @param server ends with the bed */
+  constructor (server: S) {
     this.server = server
     this.#admin = this.#scope.use(openUnixChannel(server.adminSocket))
   }

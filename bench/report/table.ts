@@ -1,7 +1,7 @@
 import { median } from '../measure/statistics.ts'
 import type { Range, Row, Section } from '../suite.ts'
 
-const header = ['what', 'Assay: median (min–max)', 'SPIRE, elsewhere', 'Assay / SPIRE', 'budget', 'verdict']
+const header = ['what', 'Assay: median (min–max)', 'SPIRE, same run', 'SPIRE, elsewhere', 'Assay / SPIRE', 'budget', 'verdict']
 
 /** Markdown that reads well on a terminal too. */
 export function formatSection ({ title, rows, notes }: Section): string {
@@ -15,17 +15,33 @@ export function formatSection ({ title, rows, notes }: Section): string {
 }
 
 function cellsOf (row: Row): string[] {
-  const { what, unit, values, spire, budget } = row
-  const middle = median(values)
-  const spread = values.length > 1 ? ` (${short(Math.min(...values))}–${short(Math.max(...values))})` : ''
+  const { what, unit, values, peer, spire, budget } = row
   return [
     what,
-    `${short(middle)} ${unit}${spread}`,
+    formatValues(values, ` ${unit}`),
+    peer === undefined ? '' : formatValues(peer, ` ${unit}`),
     spire === undefined ? '' : formatRange(spire),
-    spire === undefined ? '' : formatRange([middle / spire[1], middle / spire[0]]),
+    ratioOf(row),
     budget === undefined ? '' : `${row.better === 'higher' ? '≥' : '≤'} ${formatRange(budget)}`,
     verdictOf(row)
   ]
+}
+
+/** Of the same run: round by round, since the machine's mood is that of the round. */
+function ratioOf ({ values, peer, spire }: Row): string {
+  if (peer !== undefined) {
+    // What took less than a tick of the clock has no ratio.
+    const ratios = values.map((value, round) => value / (peer[round] ?? 0)).filter(Number.isFinite)
+    return ratios.length === 0 ? '' : formatValues(ratios, '')
+  }
+  if (spire === undefined) return ''
+  const middle = median(values)
+  return formatRange([middle / spire[1], middle / spire[0]])
+}
+
+function formatValues (values: readonly number[], unit: string): string {
+  const spread = values.length > 1 ? ` (${short(Math.min(...values))}–${short(Math.max(...values))})` : ''
+  return `${short(median(values))}${unit}${spread}`
 }
 
 /** `met`, `nearly` (within the range that SPIRE's own spread gives) or `MISSED`. */

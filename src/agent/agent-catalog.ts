@@ -9,6 +9,7 @@ import type { Logger } from '../runtime/logger.ts'
 import type { TrustDomain } from '../spiffe/trust-domain.ts'
 import type { AgentStateStore } from './agent-state.ts'
 import { fileSealingPlugin } from './sealing/file-sealing-plugin.ts'
+import { keyringSealingPlugin } from './sealing/keyring-sealing-plugin.ts'
 import type { Sealing } from './sealing/sealing.ts'
 import { diskStatePlugin, memoryStatePlugin } from './agent-state-plugins.ts'
 
@@ -32,7 +33,7 @@ export interface AgentPluginHost {
 
 export const agentCatalog: Catalog<AgentPlugins, AgentPluginHost> = {
   KeyManager: { use: 'one', plugins: [diskStatePlugin, memoryStatePlugin] },
-  Sealing: { use: 'one', plugins: [fileSealingPlugin] },
+  Sealing: { use: 'one', plugins: [fileSealingPlugin, keyringSealingPlugin] },
   NodeAttestor: { use: 'one', plugins: [joinTokenPlugin] },
   WorkloadAttestor: { use: 'several', plugins: [unixPlugin, systemdPlugin] }
 }

@@ -155,6 +155,7 @@ export const errorCatalogue = {
   usage_invalid: { status: 'INVALID_ARGUMENT', retry: false, next: 'see the command\'s --help' },
   config_invalid: { status: 'INVALID_ARGUMENT', retry: false, next: 'correct the named key; see docs/configuration.md' },
   file_unusable: { status: 'INVALID_ARGUMENT', retry: false, next: 'check the path and its permissions' },
+  keyring_unusable: { status: 'FAILED_PRECONDITION', retry: false, next: 'let the agent use add_key and keyctl, or take another Sealing' },
   socket_in_use: { status: 'FAILED_PRECONDITION', retry: false, next: 'stop the process that listens there, or choose another path' },
   netns_unusable: { status: 'FAILED_PRECONDITION', retry: false, next: 'check the path; entering namespaces needs CAP_SYS_ADMIN' },
   proxy_not_admitted: { status: 'PERMISSION_DENIED', retry: false, next: 'name its selectors in mesh.proxy_selectors of the agent' },

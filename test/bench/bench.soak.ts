@@ -2,6 +2,7 @@ import { execFile } from 'node:child_process'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import t from 'tap'
+import { findSpireServer, withoutSpire } from '../../bench/measure/spire-server.ts'
 import { formatSection, verdictOf } from '../../bench/report/table.ts'
 import { noNamespaces } from '../fakes/pods.ts'
 import { postgresMissing } from '../fakes/postgres.ts'
@@ -21,7 +22,11 @@ async function bench (...words: string[]): Promise<{ code: number, stdout: strin
 
 await t.test('each bench still runs', { timeout: 900_000 }, async t => {
   const rows = {
-    sign: ['X509-SVID, 50 per call, 8 callers', 'JWT-SVID, 1 caller', 'attestation by join token', 'node:crypto, P-256 verify'],
+    issue: [
+      '### Server CPU per operation, SQLite', 'X509-SVID, 50 per call, 8 callers', 'JWT-SVID, 1 caller', 'attestation by join token',
+      ...postgresMissing() === false ? ['### CPU of the database per operation, PostgreSQL'] : [],
+      ...process.env['SPIRE_SERVER_BIN'] === undefined ? [] : ['SPIRE, same run', 'Assay / SPIRE'], 'node:crypto, P-256 verify'
+    ],
     entries: ['### Entries on SQLite', 'created at 600', 'ListEntries, all pages of 500, at 600', 'poll of an agent at 600: server CPU'],
     scale: ['load from the datastore', 'heap per entry', 'heap per stream', 'an entry below the alias of 100 agents changed: CPU'],
     stampede: ['20 agents return', 'time to served, max', 'server RSS, max'],
@@ -39,6 +44,24 @@ await t.test('each bench still runs', { timeout: 900_000 }, async t => {
   }
 })
 
+await t.test('without SPIRE\'s program a run says how to get it', async t => {
+  const { file, version } = { file: process.execPath, version: process.version }
+  const before = process.env['SPIRE_SERVER_BIN']
+  t.teardown(() => setVariable(before))
+  setVariable(undefined)
+  t.equal(findSpireServer(), undefined)
+  t.match(withoutSpire, /SPIRE_SERVER_BIN name the program spire-server/)
+  setVariable(file)
+  t.strictSame(findSpireServer(), { file, version })
+  setVariable('/nowhere/spire-server')
+  t.throws(findSpireServer, { message: /SPIRE_SERVER_BIN: \/nowhere\/spire-server does not tell its version/ })
+})
+
+function setVariable (value: string | undefined): void {
+  if (value === undefined) delete process.env['SPIRE_SERVER_BIN']
+  else process.env['SPIRE_SERVER_BIN'] = value
+}
+
 await t.test('usage', async t => {
   t.match(await bench('--help'), { code: 0, stdout: /usage: npm run bench/ })
   t.match(await bench('singing'), { code: 2, stderr: /no bench is called "singing"/ })
@@ -53,6 +76,14 @@ await t.test('a verdict follows the median', async t => {
   t.equal(verdictOf({ ...row, budget: [2000, 2000], values: [2500], better: 'higher' }), 'met')
   const plain = formatSection({ title: 'x', rows: [{ what: 'x', unit: 'ms', values: [1] }], notes: [] })
   t.notMatch(plain, /SPIRE/, 'empty columns are left out')
+})
+
+await t.test('a peer of the same run is compared round by round', async t => {
+  const row = { what: 'x', unit: 'ms', values: [1, 3, 2], peer: [2, 3, 8] }
+  const table = formatSection({ title: 'x', rows: [row], notes: [] })
+  t.match(table, /\| x +\| 2 ms \(1–3\) +\| 3 ms \(2–8\) +\| 0\.5 \(0\.25–1\) +\|/)
+  const idle = formatSection({ title: 'x', rows: [{ ...row, peer: [0, 0, 0] }], notes: [] })
+  t.notMatch(idle, /Infinity|NaN/, 'a peer that needed less than a tick has no ratio')
 })
 
 await t.test('a recorded run takes the place of the one before, and nothing else', async t => {

@@ -1,4 +1,4 @@
-import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto'
+import { randomBytes } from 'node:crypto'
 import { constants } from 'node:fs'
 import { open } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -6,12 +6,10 @@ import { z } from 'zod'
 import type { Plugin } from '../../plugins/plugin.ts'
 import { writeFileAtomically } from '../../runtime/atomic-file.ts'
 import { SpiffeError } from '../../spiffe/errors.ts'
+import { openBytes, sealBytes, sealingKeyBytes } from './seal-bytes.ts'
 import type { Sealing } from './sealing.ts'
 
 const configSchema = z.strictObject({ key_path: z.string().min(1, 'must not be empty').optional() })
-const keyBytes = 32
-const nonceBytes = 12
-const tagBytes = 16
 
 /**
  * Seals with a key in a file beside the data: a copy of the data without that file is worthless, a copy of both is not. The key is made
@@ -23,7 +21,6 @@ export const fileSealingPlugin: Plugin<Sealing & AsyncDisposable, z.output<typeo
   start: async ({ key_path: path }, { dataDir }) => new FileSealing(path ?? join(dataDir, 'agent-cache.key'))
 }
 
-/** AES-256-GCM: nonce, ciphertext, tag. */
 class FileSealing implements Sealing, AsyncDisposable {
   readonly name = 'file'
   readonly #path: string
@@ -32,23 +29,13 @@ class FileSealing implements Sealing, AsyncDisposable {
   constructor (path: string) { this.#path = path }
 
   async seal (bytes: Uint8Array, context: string): Promise<Uint8Array> {
-    const key = this.#key ??= await this.#read() ?? await this.#make()
-    const nonce = randomBytes(nonceBytes)
-    const cipher = createCipheriv('aes-256-gcm', key, nonce).setAAD(Buffer.from(context))
-    return Buffer.concat([nonce, cipher.update(bytes), cipher.final(), cipher.getAuthTag()])
+    return sealBytes(this.#key ??= await this.#read() ?? await this.#make(), bytes, context)
   }
 
   async open (sealed: Uint8Array, context: string): Promise<Uint8Array> {
     const key = this.#key ??= await this.#read()
     if (key === undefined) throw new SpiffeError('cache_unusable', `the key file ${this.#path} is not there any more`)
-    if (sealed.length < nonceBytes + tagBytes) throw new SpiffeError('cache_unusable', 'it is cut short')
-    try {
-      const decipher = createDecipheriv('aes-256-gcm', key, sealed.subarray(0, nonceBytes))
-      decipher.setAAD(Buffer.from(context)).setAuthTag(sealed.subarray(-tagBytes))
-      return Buffer.concat([decipher.update(sealed.subarray(nonceBytes, -tagBytes)), decipher.final()])
-    } catch (error) {
-      throw new SpiffeError('cache_unusable', 'it was changed, or sealed with another key', { cause: error })
-    }
+    return openBytes(key, sealed, context)
   }
 
   /** `undefined` when there is none, or one of the wrong size. */
@@ -60,7 +47,7 @@ class FileSealing implements Sealing, AsyncDisposable {
         throw new SpiffeError('file_unusable', `the key file ${this.#path} must belong to the agent's user and have mode 0600`)
       }
       const key = await file.readFile()
-      return key.length === keyBytes ? key : undefined
+      return key.length === sealingKeyBytes ? key : undefined
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
       if (error instanceof SpiffeError) throw error
@@ -69,7 +56,7 @@ class FileSealing implements Sealing, AsyncDisposable {
   }
 
   async #make (): Promise<Uint8Array> {
-    const key = randomBytes(keyBytes)
+    const key = randomBytes(sealingKeyBytes)
     try {
       await writeFileAtomically(this.#path, key, { mode: 0o600 })
     } catch (error) {
