@@ -11,7 +11,9 @@ import { findEnvoy } from '../../src/cli/demo/find-envoy.ts'
 import { eventually } from '../fakes/eventually.ts'
 
 const timeoutMs = 120_000
-const skip = await podmanMissing()
+/** Whoever wants containers on this machine says so: they come with mounts and networks of their own. */
+const wanted = process.env['ASSAY_PODMAN'] === '1'
+const skip = wanted ? await podmanMissing() : 'containers are started where ASSAY_PODMAN=1 says so'
 const folder = await mkdtemp(join(tmpdir(), 'podman-'))
 
 await t.test('compose.yaml in containers', { skip, timeout: 1_200_000 }, async t => {
