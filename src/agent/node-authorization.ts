@@ -1,6 +1,7 @@
 import { Decider, type DecisionFacts } from '../authz/decider.ts'
 import { extAuthzMethods } from '../authz/ext-authz/ext-authz-methods.ts'
 import { PolicyEngine } from '../authz/policy/policy-engine.ts'
+import { noPolicies } from '../authz/policy/policy-set.ts'
 import type { MeshPolicies } from '../mesh/mesh-state.ts'
 import { openRpcServer } from '../rpc/server.ts'
 import type { Clock } from '../runtime/clock.ts'
@@ -40,9 +41,7 @@ export async function openNodeAuthorization (
   return scope.move()
 }
 
-const everybody = new PolicyEngine({
-  revision: 'none', trustDomain: undefined, trustDomainAliases: [], defaultAction: 'allow', rules: [], scopes: []
-})
+const everybody = new PolicyEngine(noPolicies)
 
 function engineOf (state: NodePolicyState): PolicyEngine {
   if (state.kind === 'unknown') throw new SpiffeError('server_initializing', 'no server has said yet which policies there are')

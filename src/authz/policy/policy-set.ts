@@ -29,5 +29,10 @@ export interface PolicySet {
   readonly scopes: readonly FederationScope[]
 }
 
+/** Where there are no policies, nothing is refused. */
+export const noPolicies: PolicySet = {
+  revision: 'none', trustDomain: undefined, trustDomainAliases: [], defaultAction: 'allow', rules: [], scopes: []
+}
+
 /** Who is meant by selectors: the IDs of all entries that have them. */
 export type SelectorDirectory = (selectors: readonly string[]) => ReadonlySet<SpiffeId>

@@ -15,8 +15,10 @@ export interface RbacFolder {
 interface KeepDeps { readonly clock: Pick<Clock, 'now'>, readonly log: Logger }
 
 /** @throws {SpiffeError} `file_unusable` */
-export function writeFilters ({ folder, workloads }: RbacFolder, { engine: { set } }: ActivePolicies, { clock, log }: KeepDeps): void {
-  const index = writeRbac(folder, set, workloads, clock.now())
+export async function writeFilters (
+  { folder, workloads }: RbacFolder, { engine: { set } }: ActivePolicies, { clock, log }: KeepDeps
+): Promise<void> {
+  const index = await writeRbac(folder, set, workloads, clock.now())
   const external = index.workloads.filter(one => one.external.length > 0).map(({ id }) => id)
   log.info({ folder, workloads: index.workloads.length, ...external.length === 0 ? {} : { external } }, 'filters written')
 }
@@ -28,7 +30,7 @@ export async function keepRbac (rbac: RbacFolder, active: Watchable<ActivePolici
     if (policies.engine.set.revision === revision) continue
     revision = policies.engine.set.revision
     try {
-      writeFilters(rbac, policies, deps)
+      await writeFilters(rbac, policies, deps)
     } catch (error) {
       if (!(error instanceof SpiffeError)) throw error
       deps.log.error({ code: error.code, reason: error.message, revision }, 'filters could not be written: those of before stay')

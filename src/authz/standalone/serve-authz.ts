@@ -86,7 +86,7 @@ export async function serveAuthz (config: AuthzConfig, deps: AuthzDeps, signal: 
   const { engine } = active.value
   if (engine.set.rules.length > manyRules) releaseMemory()
   log.info({ revision: engine.set.revision, rules: engine.set.rules.length }, 'policies taken over')
-  if (rbac !== undefined) writeFilters(rbac, active.value, deps)
+  if (rbac !== undefined) await writeFilters(rbac, active.value, deps)
   const shadow = openShadow(config.candidate ?? [], active, deps)
   const decider = new Decider({
     engine: () => active.value.engine,

@@ -1,5 +1,6 @@
-import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, rmSync } from 'node:fs'
 import { dirname, join } from 'node:path'
+import { writeFileAtomically } from '../../runtime/atomic-file.ts'
 import { SpiffeError } from '../../spiffe/errors.ts'
 import { parseSpiffeId, type SpiffeId } from '../../spiffe/spiffe-id.ts'
 import type { PolicySet } from '../policy/policy-set.ts'
@@ -19,17 +20,18 @@ export interface RbacIndex {
  * @param more workloads besides those that rules name by their whole ID
  * @throws {SpiffeError} `file_unusable`
  */
-export function writeRbac (folder: string, set: PolicySet, more: readonly SpiffeId[], now: Date): RbacIndex {
+export async function writeRbac (folder: string, set: PolicySet, more: readonly SpiffeId[], now: Date): Promise<RbacIndex> {
   try {
     const before = filesOf(folder)
-    const workloads = [...new Set([...namedWorkloads(set), ...more])].toSorted().map(id => {
+    const workloads: Array<RbacIndex['workloads'][number]> = []
+    for (const id of [...new Set([...namedWorkloads(set), ...more])].toSorted()) {
       const file = fileOf(id)
       const [http, network] = (['http', 'network'] as const).map(kind => compileRbac(set, id, { kind, now }))
-      write(join(folder, file), { id, revision: set.revision, http: shown(http), network: shown(network) })
-      return { id, file, external: [...new Set([http, network].flatMap(compiled => compiled?.external ?? []))] }
-    })
+      await write(join(folder, file), { id, revision: set.revision, http: shown(http), network: shown(network) })
+      workloads.push({ id, file, external: [...new Set([http, network].flatMap(compiled => compiled?.external ?? []))] })
+    }
     const index: RbacIndex = { revision: set.revision, workloads }
-    write(join(folder, 'index.json'), index)
+    await write(join(folder, 'index.json'), index)
     const kept = new Set(workloads.map(({ file }) => file))
     for (const file of before) if (!kept.has(file)) rmSync(join(folder, file), { force: true })
     return index
@@ -69,8 +71,8 @@ function filesOf (folder: string): string[] {
 /** The segments of a SPIFFE ID are names of files as they are (SPIFFE-ID §2.2). */
 function fileOf (id: SpiffeId): string { return `${id.slice('spiffe://'.length)}.json` }
 
-function write (path: string, value: object): void {
+/** An Envoy of another user reads it. */
+async function write (path: string, value: object): Promise<void> {
   mkdirSync(dirname(path), { recursive: true })
-  writeFileSync(`${path}.new`, `${JSON.stringify(value, undefined, 2)}\n`)
-  renameSync(`${path}.new`, path)
+  await writeFileAtomically(path, `${JSON.stringify(value, undefined, 2)}\n`, { mode: 0o644 })
 }

@@ -3,7 +3,7 @@ import { compareRecorded } from '../../authz/flips/compare-recorded.ts'
 import { readSignoff, requireSignoff } from '../../authz/flips/signoff.ts'
 import { directoryOf, parseEntries } from '../../authz/lint/registered-entries.ts'
 import { foreignKinds } from '../../authz/policy/foreign-kinds.ts'
-import type { PolicySet } from '../../authz/policy/policy-set.ts'
+import { noPolicies, type PolicySet } from '../../authz/policy/policy-set.ts'
 import { readPolicySet } from '../../authz/policy/read-policy-set.ts'
 import { resolveSelectors } from '../../authz/policy/resolve-selectors.ts'
 import { readInputJson, readInputText } from '../read-input.ts'
@@ -18,11 +18,6 @@ export interface SignoffPaths {
   readonly entries: string | undefined
 }
 
-/** Where no policies are active, nothing is refused. */
-const nothingActive: PolicySet = {
-  revision: 'none', trustDomain: undefined, trustDomainAliases: [], defaultAction: 'allow', rules: [], scopes: []
-}
-
 /**
  * Decides recorded requests again, by what is active and by what is to be.
  * @param replaces the active version; 0: none
@@ -34,7 +29,7 @@ export async function checkSignoff (
 ): Promise<void> {
   const registered = entries === undefined ? undefined : directoryOf(parseEntries(entries, await readInputJson(entries, terminal)))
   const signoffs = signoff === undefined ? [] : readSignoff({ name: signoff, text: await readInputText(signoff, terminal) })
-  const before = replaces === 0 ? nothingActive : await activeSet(candidate, replaces, servers, terminal.signal)
+  const before = replaces === 0 ? noPolicies : await activeSet(candidate, replaces, servers, terminal.signal)
   const report = await compareRecorded(readEvents(against), resolveSelectors(before, registered), resolveSelectors(candidate, registered))
   requireSignoff(report, signoffs)
 }

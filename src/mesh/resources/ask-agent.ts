@@ -1,10 +1,9 @@
 import { HttpExtAuthz } from '../../wire/generated/envoy-http-ext-authz.ts'
 import { NetworkExtAuthz } from '../../wire/generated/envoy-network-ext-authz.ts'
 import { ApiVersion, type GrpcServiceInit } from '../../wire/generated/envoy-core.ts'
-import type { HttpFilterInit } from '../../wire/generated/envoy-http-connection-manager.ts'
-import type { FilterInit } from '../../wire/generated/envoy-listener.ts'
 import type { SpiffeId } from '../../spiffe/spiffe-id.ts'
 import { checkMetadata } from '../../authz/ext-authz/check-metadata.ts'
+import type { Extension } from '../../authz/rbac/extension.ts'
 import { duration, extension } from './any.ts'
 import { key } from './filter-state.ts'
 import { constant } from './names.ts'
@@ -24,13 +23,13 @@ const patienceSeconds = 1
 const serviceUnavailable = 503
 
 /** For one workload: each connection, or each request, is put before the agent, and nothing passes that it did not allow. */
-export function askAboutConnection (destination: SpiffeId, wire: Wire): FilterInit {
+export function askAboutConnection (destination: SpiffeId, wire: Wire): Extension {
   return extension('envoy.filters.network.ext_authz', NetworkExtAuthz, {
     statPrefix: 'agent', transportApiVersion: ApiVersion.V3, grpcService: agent(destination, wire), includeTlsSession: true
   })
 }
 
-export function askAboutRequest (destination: SpiffeId, wire: Wire): HttpFilterInit {
+export function askAboutRequest (destination: SpiffeId, wire: Wire): Extension {
   return extension('envoy.filters.http.ext_authz', HttpExtAuthz, {
     transportApiVersion: ApiVersion.V3, grpcService: agent(destination, wire), includeTlsSession: true,
     statusOnError: { code: serviceUnavailable }

@@ -33,9 +33,15 @@ export function authorizationOf ({ id }: Pick<MeshWorkload, 'id'>, policies: Mes
     case 'unknown': return { network: () => [refuseAll('network')], http: () => [refuseAll('http')] }
     case 'set': break
   }
-  const filters = (kind: 'network' | 'http', wire: Wire, ask: typeof askAboutConnection) => {
+  // Each port that speaks HTTP has a chain with the same.
+  const known = new Map<string, Extension[]>()
+  const filters = (kind: 'network' | 'http', wire: Wire, ask: typeof askAboutConnection): Extension[] => {
+    const made = known.get(`${kind} ${wire}`)
+    if (made !== undefined) return made
     const { filters, external } = compileRbac(policies.set, id, { kind, peer: peers[wire] })
-    return external.length > 0 ? [ask(id, wire)] : [...filters]
+    const fresh = external.length > 0 ? [ask(id, wire)] : [...filters]
+    known.set(`${kind} ${wire}`, fresh)
+    return fresh
   }
   return { network: wire => filters('network', wire, askAboutConnection), http: wire => filters('http', wire, askAboutRequest) }
 }
