@@ -8,6 +8,7 @@ import type { Catalog } from '../plugins/catalog.ts'
 import { diskUpstreamPlugin } from '../upstream/disk/disk-upstream-plugin.ts'
 import { spireUpstreamPlugin } from '../upstream/spire/spire-upstream-plugin.ts'
 import type { UpstreamHost } from '../upstream/upstream-plugin.ts'
+import { vaultUpstreamPlugin } from '../upstream/vault/vault-upstream-plugin.ts'
 
 export interface ServerPlugins { readonly KeyManager: KeyManager, readonly UpstreamAuthority: UpstreamAuthority }
 
@@ -19,5 +20,5 @@ export interface ServerPluginHost extends UpstreamHost {
 
 export const serverCatalog: Catalog<ServerPlugins, ServerPluginHost> = {
   KeyManager: { use: 'one', plugins: [diskKeyManagerPlugin, memoryKeyManagerPlugin, databaseKeyManagerPlugin] },
-  UpstreamAuthority: { use: 'one_or_none', plugins: [diskUpstreamPlugin, spireUpstreamPlugin] }
+  UpstreamAuthority: { use: 'one_or_none', plugins: [diskUpstreamPlugin, spireUpstreamPlugin, vaultUpstreamPlugin] }
 }
