@@ -35,7 +35,7 @@ import { Revocations } from './revocations.ts'
 import { ServerClient } from './server-client.ts'
 import { SvidCache } from './svid-cache.ts'
 import { untilHandedOver } from './until-handed-over.ts'
-import { verifyServerWith } from './verify-server.ts'
+import { verifyServerWith } from '../rpc/verify-server.ts'
 
 export interface RunAgentOptions {
   readonly log: Logger

@@ -9,7 +9,7 @@ import { agentService, type AttestAgentRequestInit } from '../wire/generated/ser
 import { bundleService } from '../wire/generated/server-bundle.ts'
 import { Mailbox } from './mailbox.ts'
 import { ownBundleOf } from './own-bundle.ts'
-import type { VerifyServer } from './verify-server.ts'
+import type { VerifyServer } from '../rpc/verify-server.ts'
 
 export interface NodeAttestation {
   readonly address: string

@@ -17,7 +17,7 @@ import { attestNode } from './attest-node.ts'
 import { fetchTrustBundle, withoutQuery } from './fetch-trust-bundle.ts'
 import { ownBundleOf } from './own-bundle.ts'
 import { serverRefusal } from './server-trouble.ts'
-import { verifyServerIdOnly, verifyServerWith, type VerifyServer } from './verify-server.ts'
+import { verifyServerIdOnly, verifyServerWith, type VerifyServer } from '../rpc/verify-server.ts'
 
 export interface JoinDeps {
   readonly attestor: NodeAttestor

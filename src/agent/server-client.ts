@@ -15,10 +15,10 @@ import { entryService } from '../wire/generated/server-entry.ts'
 import { svidService } from '../wire/generated/server-svid.ts'
 import { endingOf } from './ends-agent.ts'
 import type { JwtSigner } from './jwt-cache.ts'
-import { RetiringChannel } from './retiring-channel.ts'
+import { RetiringChannel } from '../rpc/retiring-channel.ts'
 import { syncEntries } from './sync-entries.ts'
 import type { SvidSigner } from './svid-cache.ts'
-import type { VerifyServer } from './verify-server.ts'
+import type { VerifyServer } from '../rpc/verify-server.ts'
 
 export interface ServerClientOptions {
   /** `host:port`, at least one: equal replicas. */

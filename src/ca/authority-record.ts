@@ -4,6 +4,9 @@ import type { Bundle } from '../spiffe/bundle.ts'
 /** X.509 CAs sign X509-SVIDs, JWT keys sign JWT-SVIDs. */
 export type AuthorityKind = 'x509' | 'jwt'
 
+/** What the journal keeps: the authorities that sign here, and what an upstream has this trust domain trust. */
+export type JournalKind = AuthorityKind | 'upstream-x509' | 'upstream-jwt'
+
 /** Two key slots per kind, so that the next key exists before the present one goes. */
 export type Slot = 'A' | 'B'
 
@@ -12,23 +15,26 @@ export type AuthorityState = 'prepared' | 'active' | 'old' | 'tainted' | 'revoke
 
 /** One row of the journal: what a restart needs in order to go on with the same authorities. */
 export interface AuthorityRecord {
-  /** X.509: hex SHA-1 subject key id. JWT: the `kid`. */
+  /** X.509: hex SHA-1 subject key id; of an upstream's: hex SHA-256 of the certificate. JWT: the `kid`. */
   readonly authorityId: string
-  readonly kind: AuthorityKind
+  readonly kind: JournalKind
   readonly slot: Slot
   readonly state: AuthorityState
-  /** X.509 only: the CA certificate, DER. */
+  /** X.509 only: the CA certificate, DER; where an upstream signed it, followed by those between it and the upstream's root. */
   readonly certificate?: Uint8Array | undefined
   /** SubjectPublicKeyInfo, DER. */
   readonly publicKey: Uint8Array
   readonly notBefore: Date
+  /** When it is of no use any more: the soonest end on the way to its root. */
   readonly notAfter: Date
+  /** X.509 only: hex subject key id of the upstream's root; absent when the authority is its own root. */
+  readonly upstreamAuthorityId?: string | undefined
 }
 
 /** What the authorities need of storage: rows kept through restarts. */
 export interface AuthorityJournal {
   /** In the order in which they were first saved. */
-  list (kind: AuthorityKind): Promise<readonly AuthorityRecord[]>
+  list (kind: JournalKind): Promise<readonly AuthorityRecord[]>
   /**
    * Saves rows and what they mean for the trust domain's bundle in one transaction.
    * @param publish pure; gives its argument back when nothing is to change

@@ -14,7 +14,9 @@ export interface AuthorityProfile<Held> {
   readonly keyType: KeyType
   readonly lifetimeSeconds: number
   keyId (slot: Slot): string
-  create (key: ManagedKey, slot: Slot, now: Date): Promise<AuthorityRecord>
+  create (key: ManagedKey, slot: Slot, now: Date, writer: AuthorityWriter): Promise<AuthorityRecord>
+  /** Whether the configuration would make one like it today; one that is not is replaced before its time. Always unless given. */
+  isCurrent? (record: AuthorityRecord): boolean
   hold (record: AuthorityRecord, key: ManagedKey): Held
   publish (bundle: Bundle, record: AuthorityRecord): Bundle
   taint (bundle: Bundle, record: AuthorityRecord): Bundle
@@ -90,8 +92,21 @@ export class AuthoritySlots<Held> {
     if (this.#active !== undefined && this.#active.record.notAfter <= now) this.#active = undefined
     if (this.#prepared !== undefined && this.#prepared.record.notAfter <= now) this.#prepared = undefined
     await this.#publishAgain(writer)
-    if (this.#prepared === undefined && (this.#active === undefined || prepareAt(this.#active.record) <= now)) await this.prepare(writer)
-    if (this.#active === undefined || activateAt(this.#active.record) <= now) await this.#activate(writer)
+    const { active } = this.records
+    if (this.#prepared === undefined && (active === undefined || this.#prepareAt(active) <= now)) await this.prepare(writer)
+    if (active === undefined || this.#activateAt(active) <= now) await this.#activate(writer)
+  }
+
+  #prepareAt (active: AuthorityRecord): Date {
+    return this.#profile.isCurrent?.(active) === false ? active.notBefore : prepareAt(active)
+  }
+
+  /** The successor of what the configuration would not make any more has been known for as long as any before it takes over. */
+  #activateAt (active: AuthorityRecord): Date {
+    const next = this.#prepared?.record
+    if (next === undefined || this.#profile.isCurrent?.(active) !== false) return activateAt(active)
+    const knownFor = activateAt(next).getTime() - prepareAt(next).getTime()
+    return new Date(Math.min(activateAt(active).getTime(), next.notBefore.getTime() + knownFor))
   }
 
   /** Makes and publishes the next authority, in place of one that was prepared and not used. */
@@ -99,7 +114,7 @@ export class AuthoritySlots<Held> {
     const slot: Slot = this.#active?.record.slot === 'A' ? 'B' : 'A'
     const unused = this.#prepared?.record
     const key = await writer.keys.generateKey(this.#profile.keyId(slot), this.#profile.keyType)
-    const record = await this.#profile.create(key, slot, this.#deps.clock.now())
+    const record = await this.#profile.create(key, slot, this.#deps.clock.now(), writer)
     const dropped = unused === undefined ? [] : [{ ...unused, state: 'revoked' as const }]
     await this.#save([...dropped, record], writer, bundle =>
       this.#profile.publish(unused === undefined ? bundle : this.#profile.withdraw(bundle, unused), record))
@@ -135,6 +150,19 @@ export class AuthoritySlots<Held> {
     this.#old = this.#old.filter(old => old.authorityId !== authorityId)
     this.#report(record, 'revoked')
     return record
+  }
+
+  /** Prepares and activates at once where `isLeft` says that what signs must not go on. @throws {SpiffeError} what `create` throws */
+  async replace (isLeft: (record: AuthorityRecord) => boolean, writer: AuthorityWriter): Promise<void> {
+    const { active, prepared } = this.records
+    const isActiveLeft = active !== undefined && isLeft(active)
+    if (prepared === undefined ? isActiveLeft : isLeft(prepared)) await this.prepare(writer)
+    if (!isActiveLeft) return
+    const next = this.#prepared?.record
+    if (next !== undefined && isLeft(next)) {
+      throw new SpiffeError('upstream_invalid', 'the upstream authority signs with the root that it distrusts')
+    }
+    await this.#activate(writer)
   }
 
   #oldNamed (authorityId: string, verb: 'taint' | 'revoke'): AuthorityRecord {

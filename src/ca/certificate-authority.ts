@@ -1,20 +1,21 @@
 import { randomBytes } from 'node:crypto'
-import type { Bundle } from '../spiffe/bundle.ts'
-import { pruneExpired } from '../spiffe/bundle-change.ts'
+import type { Bundle, JwtAuthority } from '../spiffe/bundle.ts'
+import { appendAuthorities, pruneExpired } from '../spiffe/bundle-change.ts'
 import { SpiffeError } from '../spiffe/errors.ts'
 import type { SpiffeId } from '../spiffe/spiffe-id.ts'
 import type { TrustDomain } from '../spiffe/trust-domain.ts'
 import { issueJwtSvid } from '../jwt/issue-jwt-svid.ts'
 import { parseCertificate } from '../x509/certificate.ts'
-import type { CaSubject } from '../x509/ca-certificate.ts'
+import { createCaCertificate, type CaSubject } from '../x509/ca-certificate.ts'
 import type { KeyType } from '../x509/key-type.ts'
-import type { LeafIssuer } from '../x509/leaf-issuer.ts'
 import { AuthoritySlots, type AuthorityDeps, type AuthorityRecords } from './authority-slots.ts'
-import type { AuthorityKind, AuthorityWriter } from './authority-record.ts'
+import type { AuthorityKind, AuthorityRecord, AuthorityWriter } from './authority-record.ts'
 import { jwtProfile, type JwtKey } from './jwt-authority.ts'
 import { OwnBundle, type BundleJournal } from './own-bundle.ts'
 import { ReplicaIntermediate } from './replica-intermediate.ts'
-import { backdateSeconds, x509Profile, type HeldRoot } from './x509-authority.ts'
+import type { UpstreamAuthority, UpstreamTrust } from './upstream-authority.ts'
+import { subjectKeyIdOf, UpstreamRoots } from './upstream-roots.ts'
+import { backdateSeconds, upstreamTimeoutMs, x509Profile, type HeldRoot } from './x509-authority.ts'
 
 export interface CertificateAuthorityOptions {
   readonly trustDomain: TrustDomain
@@ -26,6 +27,14 @@ export interface CertificateAuthorityOptions {
   readonly disableJwtSvids: boolean
   /** Sign with an intermediate of this process instead of the root itself: where replicas share the root. */
   readonly intermediate?: { readonly usualTtlSeconds: number } | undefined
+  /** Signs the CA, so that the bundle holds the upstream's roots; without one the CA is its own root. */
+  readonly upstream?: UpstreamAuthority | undefined
+}
+
+export interface DownstreamCaOrder {
+  /** SubjectPublicKeyInfo, DER; its owner has proved possession already. */
+  readonly publicKey: Uint8Array
+  readonly ttlSeconds: number
 }
 
 export interface X509SvidOrder {
@@ -40,7 +49,7 @@ export interface X509SvidOrder {
 
 export interface IssuedX509Svid {
   readonly id: SpiffeId
-  /** DER, leaf first, then this replica's intermediate if there is one; without the self-signed root. */
+  /** DER, leaf first, then the CAs above it: this replica's intermediate, what an upstream signed; without the root. */
   readonly chain: readonly Uint8Array[]
   readonly notAfter: Date
   /** Lower-case hex, as in `Certificate.serialNumber`. */
@@ -76,15 +85,18 @@ export class CertificateAuthority {
   readonly #deps: AuthorityDeps
   readonly #x509: AuthoritySlots<HeldRoot>
   readonly #jwt: AuthoritySlots<JwtKey> | undefined
+  readonly #upstreamRoots: UpstreamRoots
   readonly #intermediate: ReplicaIntermediate | undefined
 
-  private constructor (options: CertificateAuthorityOptions, deps: AuthorityDeps,
-    x509: AuthoritySlots<HeldRoot>, jwt: AuthoritySlots<JwtKey> | undefined) {
+  private constructor (options: CertificateAuthorityOptions, deps: AuthorityDeps, { x509, jwt, upstreamRoots }: {
+    readonly x509: AuthoritySlots<HeldRoot>, readonly jwt: AuthoritySlots<JwtKey> | undefined, readonly upstreamRoots: UpstreamRoots
+  }) {
     this.bundle = deps.bundle
     this.#options = options
     this.#deps = deps
     this.#x509 = x509
     this.#jwt = jwt
+    this.#upstreamRoots = upstreamRoots
     if (options.intermediate === undefined) return
     this.#intermediate = new ReplicaIntermediate({
       trustDomain: options.trustDomain, keyType: options.caKeyType, subject: options.caSubject, clock: deps.clock, ...options.intermediate
@@ -96,13 +108,21 @@ export class CertificateAuthority {
     { bundles, ...rest }: Omit<AuthorityDeps, 'bundle'> & { readonly bundles: BundleJournal }): Promise<CertificateAuthority> {
     const deps = { ...rest, bundle: await OwnBundle.open(options.trustDomain, bundles) }
     const lifetimeSeconds = options.caTtlSeconds
+    const { upstream } = options
+    const upstreamRoots = await UpstreamRoots.open(deps)
     const x509 = await AuthoritySlots.open(x509Profile({
-      trustDomain: options.trustDomain, keyType: options.caKeyType, lifetimeSeconds, subject: options.caSubject
+      trustDomain: options.trustDomain, keyType: options.caKeyType, lifetimeSeconds, subject: options.caSubject,
+      upstream, upstreamRoots
     }), deps)
+    const publishAbove = upstream?.publishJwtKey && (async (key: JwtAuthority, writer: AuthorityWriter) => {
+      const jwtAuthorities = await upstream.publishJwtKey?.(key, AbortSignal.timeout(upstreamTimeoutMs)) ?? []
+      const own = new Set([key.keyId, ...await ownJwtKeyIds(writer)])
+      await upstreamRoots.apply({ x509Authorities: [], jwtAuthorities, complete: false }, writer, own)
+    })
     const jwt = options.disableJwtSvids
       ? undefined
-      : await AuthoritySlots.open(jwtProfile({ keyType: options.jwtKeyType, lifetimeSeconds }), deps)
-    return new CertificateAuthority(options, deps, x509, jwt)
+      : await AuthoritySlots.open(jwtProfile({ keyType: options.jwtKeyType, lifetimeSeconds, publishAbove }), deps)
+    return new CertificateAuthority(options, deps, { x509, jwt, upstreamRoots })
   }
 
   /** Whether X509-SVIDs, and where they are not disabled JWT-SVIDs, can be signed now. */
@@ -133,6 +153,7 @@ export class CertificateAuthority {
 
   /** Another replica changed the authorities. */
   async reload (): Promise<void> {
+    await this.#upstreamRoots.reload()
     await this.#x509.reload()
     await this.#jwt?.reload()
   }
@@ -141,11 +162,12 @@ export class CertificateAuthority {
   async issueX509Svids (orders: readonly X509SvidOrder[]): Promise<IssuedX509Svid[]> {
     if (orders.length === 0) return []
     const now = this.#deps.clock.now().getTime()
-    const { leafIssuer, above } = await this.#issuerUntil(new Date(now + Math.max(...orders.map(order => order.ttlSeconds)) * 1000))
+    const longest = Math.max(...orders.map(order => order.ttlSeconds))
+    const { leafIssuer, above, notAfter: end } = await this.#issuerUntil(new Date(now + longest * 1000))
     const notBefore = new Date(now - backdateSeconds * 1000)
     const signHere = leafIssuer.issueSync !== undefined && orders.length <= (signHereUpTo[this.#options.caKeyType] ?? 0)
     return Promise.all(orders.map(async ({ id, publicKey, dnsNames, ttlSeconds, subject }) => {
-      const notAfter = earlier(new Date(now + ttlSeconds * 1000), leafIssuer.issuer.notAfter)
+      const notAfter = earlier(new Date(now + ttlSeconds * 1000), end)
       const serialNumber = randomBytes(16)
       const request = { id, publicKey, dnsNames, notBefore, notAfter, serialNumber, ...(subject === undefined ? {} : { subject }) }
       const leaf = signHere && leafIssuer.issueSync !== undefined ? leafIssuer.issueSync(request) : await leafIssuer.issue(request)
@@ -155,11 +177,32 @@ export class CertificateAuthority {
   }
 
   /** The root itself, or this replica's intermediate below it. */
-  async #issuerUntil (until: Date): Promise<{ readonly leafIssuer: LeafIssuer, readonly above: readonly Uint8Array[] }> {
+  async #issuerUntil (until: Date): Promise<Pick<HeldRoot, 'leafIssuer' | 'above' | 'notAfter'>> {
     const root = this.#x509.active
-    if (this.#intermediate === undefined) return { leafIssuer: root.leafIssuer, above: [] }
+    // Where no CA may stand below the one that the upstream signed, it signs itself: its key is here as well.
+    if (this.#intermediate === undefined || root.room < 1) return root
     const { leafIssuer, certificate } = await this.#intermediate.issuerUnder(root, until)
-    return { leafIssuer, above: [certificate] }
+    return { leafIssuer, above: [certificate, ...root.above], notAfter: earlier(leafIssuer.issuer.notAfter, root.notAfter) }
+  }
+
+  /**
+   * Signs a nested server's CA (spire-surface §1.6, §7.1). It lives for its ttl, cut at this CA's own end.
+   * @returns DER, the new CA first; without the root
+   * @throws {SpiffeError} `ca_path_exhausted`
+   */
+  async issueDownstreamCa ({ publicKey, ttlSeconds }: DownstreamCaOrder): Promise<readonly Uint8Array[]> {
+    const { trustDomain, caSubject } = this.#options
+    const root = this.#x509.active
+    if (root.room < 1) {
+      throw new SpiffeError('ca_path_exhausted', 'the upstream authority allows no CA below this server\'s own (path length)')
+    }
+    const now = this.#deps.clock.now().getTime()
+    const certificate = await createCaCertificate({
+      trustDomain, signer: { publicKey }, issuer: root,
+      subject: { ...caSubject, organizationalUnit: [`DOWNSTREAM-${1 + root.above.length}`] },
+      notBefore: new Date(now - backdateSeconds * 1000), notAfter: earlier(new Date(now + ttlSeconds * 1000), root.notAfter)
+    })
+    return [certificate, ...root.above]
   }
 
   async issueX509Svid (order: X509SvidOrder): Promise<IssuedX509Svid> {
@@ -181,12 +224,89 @@ export class CertificateAuthority {
 
   /** One look at the clock: prepares and activates authorities that are due, and takes expired ones out of the bundle. */
   async rotateIfDue (writer: AuthorityWriter): Promise<void> {
-    await this.#x509.rotateIfDue(writer)
-    await this.#jwt?.rotateIfDue(writer)
+    const failures: unknown[] = []
+    for (const slots of [this.#x509, this.#jwt]) {
+      // An upstream that signs nothing keeps no JWT key from being replaced.
+      await slots?.rotateIfDue(writer).catch((error: unknown) => { failures.push(error) })
+    }
     const expired = new Date(this.#deps.clock.now().getTime() - pruneGraceSeconds * 1000)
     const prune = (bundle: Bundle) => pruneExpired(bundle, expired, der => parseCertificate(der).notAfter)
     if (prune(this.bundle.value) !== this.bundle.value) this.bundle.show(await writer.journal.save([], prune))
+    if (failures.length > 0) throw failures[0]
   }
+
+  /** Whether an upstream signs, or its roots are still trusted. */
+  get knowsUpstream (): boolean { return this.#options.upstream !== undefined || !this.#upstreamRoots.isEmpty }
+
+  /** @throws {SpiffeError} `upstream_authority_signs` unless the X.509 authority of this ID is a root of its own */
+  requireOwnRoot (authorityId: string): void {
+    const { active, prepared, old } = this.#x509.records
+    const record = [active, prepared, old].find(record => record?.authorityId === authorityId)
+    if (record === undefined ? this.#options.upstream === undefined : record.upstreamAuthorityId === undefined) return
+    throw new SpiffeError('upstream_authority_signs', 'an upstream authority is configured: taint and revoke its root')
+  }
+
+  /** @param subjectKeyId hex. @throws {SpiffeError} `no_upstream_authority`, `authority_unknown`, `authority_in_use` */
+  async taintUpstream (subjectKeyId: string, writer: AuthorityWriter): Promise<void> {
+    this.#requireUnused(subjectKeyId)
+    await this.#upstreamRoots.taint(subjectKeyId, writer)
+    this.#deps.log.info({ subjectKeyId }, 'upstream authority tainted')
+  }
+
+  /** Like `taintUpstream`, and `authority_not_tainted`. */
+  async revokeUpstream (subjectKeyId: string, writer: AuthorityWriter): Promise<void> {
+    this.#requireUnused(subjectKeyId)
+    await this.#upstreamRoots.revoke(subjectKeyId, writer)
+    this.#deps.log.info({ subjectKeyId }, 'upstream authority revoked')
+  }
+
+  #requireUnused (subjectKeyId: string): void {
+    if (!this.knowsUpstream) throw new SpiffeError('no_upstream_authority', 'upstream authority is not configured')
+    if (subjectKeyId === '') throw new SpiffeError('authority_unknown', 'no subject key ID provided')
+    const { active, prepared } = this.#x509.records
+    for (const record of [active, prepared]) {
+      if (record?.upstreamAuthorityId !== subjectKeyId) continue
+      throw new SpiffeError('authority_in_use', `the upstream authority signs the ${record.state} local authority ${record.authorityId}`)
+    }
+  }
+
+  /** Publishes a nested server's JWT key, by the upstream where it can. @returns the JWT keys of the bundle then */
+  async publishDownstreamJwtKey (key: JwtAuthority, writer: AuthorityWriter): Promise<Bundle['jwtAuthorities']> {
+    const { upstream } = this.#options
+    if (upstream?.publishJwtKey !== undefined) {
+      const jwtAuthorities = await upstream.publishJwtKey(key, AbortSignal.timeout(upstreamTimeoutMs))
+      await this.#upstreamRoots.apply({ x509Authorities: [], jwtAuthorities, complete: false }, writer, await ownJwtKeyIds(writer))
+    }
+    this.bundle.show(await writer.journal.save([], bundle => appendAuthorities(bundle, { jwtAuthorities: [key] })))
+    return this.bundle.value.jwtAuthorities
+  }
+
+  /**
+   * Takes over what the upstream trusts now. Where it distrusts the root above our CA, another CA is made first, so that whoever has an
+   * SVID replaced gets one that is better.
+   */
+  async followUpstream (trust: UpstreamTrust, writer: AuthorityWriter): Promise<void> {
+    const { log } = this.#deps
+    const keyIds = (tainted: boolean) => new Set(trust.x509Authorities.filter(root => root.tainted === tainted)
+      .map(({ certificate }) => subjectKeyIdOf(parseCertificate(certificate))))
+    const [good, tainted] = [keyIds(false), keyIds(true)]
+    const isLeft = ({ upstreamAuthorityId: id }: AuthorityRecord) =>
+      id !== undefined && (trust.complete ? !good.has(id) : tainted.has(id))
+    try {
+      await this.#x509.replace(isLeft, writer)
+    } catch (error) {
+      log.error({ err: error }, 'the upstream distrusts the root above this CA, and signed no other; trying again')
+    }
+    const signing = this.#x509.records.active?.upstreamAuthorityId
+    // Until another CA signs, what it signed would be replaced by the same.
+    const x509Authorities = trust.x509Authorities.map(root =>
+      root.tainted && subjectKeyIdOf(parseCertificate(root.certificate)) === signing ? { ...root, tainted: false } : root)
+    await this.#upstreamRoots.apply({ ...trust, x509Authorities }, writer, await ownJwtKeyIds(writer))
+  }
+}
+
+async function ownJwtKeyIds ({ journal }: AuthorityWriter): Promise<ReadonlySet<string>> {
+  return new Set((await journal.list('jwt')).map(({ authorityId }) => authorityId))
 }
 
 function earlier (a: Date, b: Date): Date { return a < b ? a : b }

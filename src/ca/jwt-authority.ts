@@ -2,6 +2,8 @@ import { randomInt } from 'node:crypto'
 import { appendAuthorities, removeJwtAuthority, taintJwtAuthority } from '../spiffe/bundle-change.ts'
 import type { Signer } from '../x509/signer.ts'
 import type { KeyType } from '../x509/key-type.ts'
+import type { JwtAuthority } from '../spiffe/bundle.ts'
+import type { AuthorityWriter } from './authority-record.ts'
 import type { AuthorityProfile } from './authority-slots.ts'
 
 export interface JwtKey {
@@ -13,16 +15,24 @@ export interface JwtKey {
 
 const keyIdAlphabet = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789'
 
+export interface JwtAuthorityOptions {
+  readonly keyType: KeyType
+  readonly lifetimeSeconds: number
+  /** Publishes a key above this trust domain's own bundle, before it is published there; whatever it throws keeps the key from use. */
+  readonly publishAbove?: ((key: JwtAuthority, writer: AuthorityWriter) => Promise<void>) | undefined
+}
+
 /** A JWT signing key per slot; published with `kid` and expiry (JWT-18). */
-export function jwtProfile (options: { readonly keyType: KeyType, readonly lifetimeSeconds: number }): AuthorityProfile<JwtKey> {
+export function jwtProfile (options: JwtAuthorityOptions): AuthorityProfile<JwtKey> {
   return {
     kind: 'jwt',
     keyType: options.keyType,
     lifetimeSeconds: options.lifetimeSeconds,
     keyId: slot => `JWT-Signer-${slot}`,
-    async create (key, slot, now) {
+    async create (key, slot, now, writer) {
       const authorityId = Array.from({ length: 32 }, () => keyIdAlphabet[randomInt(keyIdAlphabet.length)]).join('')
       const notAfter = new Date(now.getTime() + options.lifetimeSeconds * 1000)
+      await options.publishAbove?.({ keyId: authorityId, publicKey: key.publicKey, expiresAt: notAfter, tainted: false }, writer)
       return { authorityId, kind: 'jwt', slot, state: 'prepared', publicKey: key.publicKey, notBefore: now, notAfter }
     },
     hold: (record, signer) => ({ keyId: record.authorityId, signer, notAfter: record.notAfter }),

@@ -50,20 +50,20 @@ export class ReplicaIntermediate {
   #serves (current: Current, root: HeldRoot, until: Date): boolean {
     if (current.root !== root || current.renewAt <= this.#options.clock.now()) return false
     const { notAfter } = current.leafIssuer.issuer
-    return notAfter >= until || notAfter >= root.certificate.notAfter
+    return notAfter >= until || notAfter >= atMost(root)
   }
 
   async #make (root: HeldRoot, until: Date): Promise<Current> {
     const { trustDomain, keyType, subject, usualTtlSeconds, clock } = this.#options
     const now = clock.now().getTime()
     const wanted = Math.max(now + 24 * usualTtlSeconds * 1000, now + 2 * (until.getTime() - now))
-    const notAfter = new Date(Math.min(wanted, root.certificate.notAfter.getTime()))
+    const notAfter = new Date(Math.min(wanted, atMost(root).getTime()))
     const signer = signerOf(await generatePrivateKey(keyType))
     const certificate = await createCaCertificate({
       trustDomain, signer, subject, pathLength: 0, issuer: root,
       notBefore: new Date(now - backdateSeconds * 1000), notAfter
     })
-    const lasts = notAfter < root.certificate.notAfter
+    const lasts = notAfter < atMost(root)
     return {
       root,
       certificate,
@@ -73,3 +73,6 @@ export class ReplicaIntermediate {
     }
   }
 }
+
+/** Certificates carry whole seconds. */
+function atMost ({ notAfter }: HeldRoot): Date { return new Date(Math.floor(notAfter.getTime() / 1000) * 1000) }

@@ -9,13 +9,13 @@ export type PluginApis<Apis> = { readonly [Type in keyof Apis]: AsyncDisposable 
 export type Catalog<Apis extends PluginApis<Apis>, Host> = { readonly [Type in keyof Apis]: PluginType<Apis[Type], Host> }
 
 export interface PluginType<Api extends AsyncDisposable, Host> {
-  /** Whether a configuration may name several. */
-  readonly use: 'one' | 'several'
-  /** The first is used, with its defaults, where a configuration names none. */
+  /** Whether a configuration may name several, and whether it must name one. */
+  readonly use: 'one' | 'several' | 'one_or_none'
+  /** The first is used, with its defaults, where a configuration names none of those it must have. */
   readonly plugins: readonly [Plugin<Api, unknown, Host>, ...Plugin<Api, unknown, Host>[]]
 }
 
-/** What a configuration chose, at least one per type, in the catalog's order. */
+/** What a configuration chose per type, in the catalog's order. */
 export type ConfiguredPlugins<Apis> = { readonly [Type in keyof Apis]: readonly ConfiguredPlugin[] }
 
 export interface ConfiguredPlugin {
@@ -41,9 +41,9 @@ function typeSchema<Host> ({ use, plugins }: PluginType<AsyncDisposable, Host>) 
   const blocks = pluginBlocks(Object.fromEntries(plugins.map(({ name, config }) => [name, config])))
   return blocks.transform((blocks, context): readonly ConfiguredPlugin[] => {
     const chosen = plugins.filter(({ name }) => Object.hasOwn(blocks, name)).map(({ name }) => ({ name, config: blocks[name] }))
-    if (use === 'one' && chosen.length > 1) context.addIssue(`must name one of ${plugins.map(({ name }) => name).join(', ')}`)
+    if (use !== 'several' && chosen.length > 1) context.addIssue(`must name one of ${plugins.map(({ name }) => name).join(', ')}`)
     const [{ name, config }] = plugins
-    return chosen.length > 0 ? chosen : [{ name, config: config.parse({}) }]
+    return chosen.length > 0 || use === 'one_or_none' ? chosen : [{ name, config: config.parse({}) }]
   })
 }
 

@@ -1,16 +1,19 @@
-import type { AuthorityJournal, AuthorityWriter } from '../ca/authority-record.ts'
+import type { AuthorityJournal, AuthorityWriter, JournalKind } from '../ca/authority-record.ts'
 import { CertificateAuthority, type CertificateAuthorityOptions } from '../ca/certificate-authority.ts'
 import { emptyBundle } from '../ca/own-bundle.ts'
 import { DatabaseKeyManager } from '../keys/database/database-key-manager.ts'
+import type { UpstreamAuthority, UpstreamTrust } from '../ca/upstream-authority.ts'
 import type { KeyManager } from '../keys/key-manager.ts'
 import type { Clock } from '../runtime/clock.ts'
 import type { Logger } from '../runtime/logger.ts'
+import { codeOf } from '../spiffe/errors.ts'
 import type { Datastore, Stores } from '../storage/datastore.ts'
 import type { LeaseKeeper } from './replication/lease-keeper.ts'
 
 export interface AuthoritiesDeps {
   readonly store: Datastore
   readonly keys: KeyManager
+  readonly upstream: UpstreamAuthority | undefined
   readonly lease: LeaseKeeper
   /** Owns the authorities where replicas do not share their keys. */
   readonly serverId: string
@@ -18,7 +21,7 @@ export interface AuthoritiesDeps {
   readonly log: Logger
 }
 
-export interface AuthoritiesOptions extends Omit<CertificateAuthorityOptions, 'intermediate'> {
+export interface AuthoritiesOptions extends Omit<CertificateAuthorityOptions, 'intermediate' | 'upstream'> {
   readonly defaultX509SvidTtlSeconds: number
   readonly agentTtlSeconds: number
 }
@@ -36,6 +39,10 @@ export class Authorities {
   readonly shared: boolean
   readonly #deps: AuthoritiesDeps
   readonly #owner: string
+  /** Rotation, commands and what the upstream says change the same slots; an upstream may take its time. */
+  #lastChange: Promise<unknown> = Promise.resolve()
+  /** What the upstream said last. */
+  #trust: UpstreamTrust | undefined
   readonly #listeners: (() => Promise<void>)[] = []
 
   private constructor (ca: CertificateAuthority, shared: boolean, owner: string, deps: AuthoritiesDeps) {
@@ -46,16 +53,16 @@ export class Authorities {
   }
 
   static async open (options: AuthoritiesOptions, deps: AuthoritiesDeps): Promise<Authorities> {
-    const { store, keys, clock, log } = deps
+    const { store, keys, upstream, clock, log } = deps
     const shared = keys instanceof DatabaseKeyManager
     const owner = shared || store.kind === 'sqlite' ? '' : deps.serverId
     if (owner !== '') {
-      log.warn('the key manager is this replica\'s alone: it has a root and a JWT key of its own, and each replica makes bundles ' +
-        'larger; use the key manager "database" to share one root')
+      log.warn(`the key manager is this replica's alone: it has ${upstream === undefined ? 'a root and ' : ''}a JWT key of its own, and ` +
+        'each replica makes bundles larger; use the key manager "database" to share them')
     }
     const usualTtlSeconds = Math.max(options.defaultX509SvidTtlSeconds, options.agentTtlSeconds)
     const ca = await CertificateAuthority.open(
-      { ...options, intermediate: shared ? { usualTtlSeconds } : undefined },
+      { ...options, upstream, intermediate: shared ? { usualTtlSeconds } : undefined },
       { keys, journal: journalOn(store, owner, options.trustDomain), bundles: store.bundles, clock, log }
     )
     return new Authorities(ca, shared, owner, deps)
@@ -64,10 +71,15 @@ export class Authorities {
   /** Makes the first authorities, or waits for the replica that does. On return this replica can sign. */
   async bootstrap (catchUp: () => Promise<void>, signal: AbortSignal): Promise<void> {
     for (;;) {
-      if (!this.#fenced) return await this.ca.rotateIfDue(this.#writer(this.#deps.store))
-      await this.#deps.lease.acquire()
-      await this.rotateIfDue()
-      await catchUp()
+      if (this.#fenced) await this.#deps.lease.acquire()
+      try {
+        await this.rotateIfDue()
+      } catch (error) {
+        // With a CA at hand a server starts without its upstream.
+        if (!this.ca.ready || this.#deps.upstream === undefined) throw error
+        this.#deps.log.error({ err: error }, 'authorities could not be rotated; trying again later')
+      }
+      if (this.#fenced) await catchUp()
       if (this.ca.ready) return
       await this.#deps.clock.sleep(bootstrapEveryMs, signal)
     }
@@ -75,8 +87,30 @@ export class Authorities {
 
   /** One look at the clock, where it is for this replica to look. */
   async rotateIfDue (): Promise<void> {
-    const stores = this.#fenced ? this.#deps.lease.stores : this.#deps.store
-    if (stores !== undefined) await this.ca.rotateIfDue(this.#writer(stores))
+    await this.#exclusively(async () => {
+      const stores = this.#fenced ? this.#deps.lease.stores : this.#deps.store
+      if (stores === undefined) return
+      await this.ca.rotateIfDue(this.#writer(stores))
+      // Said to a replica that had no lease then, or had no luck.
+      if (this.#trust !== undefined) await this.ca.followUpstream(this.#trust, this.#writer(stores))
+    })
+  }
+
+  /** Carries down what the upstream trusts, until the signal aborts. */
+  async followUpstream (signal: AbortSignal): Promise<void> {
+    const { upstream, lease, store, log } = this.#deps
+    if (upstream?.watch === undefined) return
+    for await (const trust of upstream.watch(signal)) {
+      this.#trust = trust
+      try {
+        await this.#exclusively(async () => {
+          const stores = this.#fenced ? lease.stores : store
+          if (stores !== undefined) await this.ca.followUpstream(trust, this.#writer(stores))
+        })
+      } catch (error) {
+        if (codeOf(error) !== 'lease_lost') log.error({ err: error }, 'what the upstream trusts could not be taken over; trying again')
+      }
+    }
   }
 
   /** Another replica changed authorities or keys. */
@@ -92,11 +126,22 @@ export class Authorities {
 
   /** Runs an operator's command on the authorities, from whatever replica it was given to. */
   async command<T> (work: (writer: AuthorityWriter) => Promise<T>): Promise<T> {
-    if (!this.#fenced) return await work(this.#writer(this.#deps.store))
-    return await this.#deps.lease.command(async stores => {
-      await this.reload()
-      return await work(this.#writer(stores))
+    return await this.#exclusively(async () => {
+      if (!this.#fenced) return await work(this.#writer(this.#deps.store))
+      return await this.#deps.lease.command(async stores => {
+        await this.reload()
+        return await work(this.#writer(stores))
+      })
     })
+  }
+
+  /** A change that any replica may make at any time: it only adds to the bundle. */
+  async change<T> (work: (writer: AuthorityWriter) => Promise<T>): Promise<T> { return await work(this.#writer(this.#deps.store)) }
+
+  async #exclusively<T> (work: () => Promise<T>): Promise<T> {
+    const run = this.#lastChange.then(work)
+    this.#lastChange = run.catch(() => {})
+    return await run
   }
 
   /** Whether other replicas may write the same authorities. */
@@ -113,12 +158,15 @@ export class Authorities {
 
 function journalOn ({ authorities }: Stores, owner: string, trustDomain: CertificateAuthorityOptions['trustDomain']): AuthorityJournal {
   return {
-    list: kind => authorities.list(kind, owner),
+    list: kind => authorities.list(kind, ownerOf(kind, owner)),
     async save (records, publish) {
       const publication = { trustDomain, change: (bundle = emptyBundle(trustDomain)) => publish(bundle) }
-      const bundle = await authorities.save(records.map(record => ({ ...record, owner })), publication)
+      const bundle = await authorities.save(records.map(record => ({ ...record, owner: ownerOf(record.kind, owner) })), publication)
       if (bundle === undefined) throw new Error('the store published nothing')
       return bundle
     }
   }
 }
+
+/** What an upstream is trusted for is the whole trust domain's, as the bundle is. */
+function ownerOf (kind: JournalKind, owner: string): string { return kind.startsWith('upstream') ? '' : owner }

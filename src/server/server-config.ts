@@ -154,7 +154,7 @@ export function parseServerConfig (source: ConfigSource): ServerConfig {
   if (reading.value === undefined) {
     throw new SpiffeError('config_invalid', formatProblems(reading.problems), { details: { problems: reading.problems } })
   }
-  const { server, plugins: { KeyManager, DataStore: { sql } } } = reading.value
+  const { server, plugins: { KeyManager, UpstreamAuthority, DataStore: { sql } } } = reading.value
   const { ca_subject: subject, datastore_pool: pool, experimental: { auth_opa_policy_engine: engine } } = server
   return {
     trustDomain: server.trust_domain,
@@ -183,7 +183,7 @@ export function parseServerConfig (source: ConfigSource): ServerConfig {
     roles: new AdminRoles(server.roles),
     socketRequiresRole: server.socket_requires_role,
     apiPolicy: engine && { regoPath: engine.local.rego_path, dataPath: engine.local.policy_data_path },
-    plugins: { KeyManager },
+    plugins: { KeyManager, UpstreamAuthority },
     caSubject: subject === undefined
       ? { country: ['US'], organization: ['SPIFFE'], commonName: '' }
       : { country: subject.country, organization: subject.organization, commonName: subject.common_name },

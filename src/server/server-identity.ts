@@ -17,8 +17,8 @@ export interface TlsIdentity {
 interface IssuedIdentity extends TlsIdentity {
   readonly issuedAt: Date
   readonly renewAt: Date
-  /** The root's subject key id, hex. */
-  readonly rootId: string
+  /** Subject key ids of the CAs above it, hex. */
+  readonly issuerIds: ReadonlySet<string>
 }
 
 const checkEveryMs = 5000
@@ -62,7 +62,7 @@ export class ServerIdentity {
    */
   async followRoot (): Promise<void> {
     const root = this.#options.authority.x509Records.active?.authorityId
-    if (root !== undefined && root !== this.#current.rootId) await this.#renew()
+    if (root !== undefined && !this.#current.issuerIds.has(root)) await this.#renew()
   }
 
   async #renew (): Promise<void> {
@@ -92,10 +92,10 @@ async function issue ({ authority, trustDomain, ttlSeconds, clock }: ServerIdent
     privateKeyEncoding: { format: 'der', type: 'pkcs8' }
   })
   const { chain, notAfter } = await authority.issueX509Svid({ id: serverIdOf(trustDomain), publicKey, dnsNames: [], ttlSeconds })
-  const { authorityKeyId = [] } = parseCertificate(chain.at(-1) as Uint8Array)
+  const issuerIds = new Set(chain.map(der => Buffer.from(parseCertificate(der).authorityKeyId ?? []).toString('hex')))
   const issuedAt = clock.now()
   return {
-    chain, privateKey, issuedAt, rootId: Buffer.from(authorityKeyId).toString('hex'),
+    chain, privateKey, issuedAt, issuerIds,
     renewAt: new Date((issuedAt.getTime() + notAfter.getTime()) / 2)
   }
 }

@@ -87,14 +87,15 @@ export async function runServer (
   const { datastoreDirectUrl: directUrl, datastorePool: poolLimits } = config
   const store = scope.use(await openDatastore(config.datastoreUrl, { clock, log, directUrl, poolLimits }))
   for (const warning of await store.warnings()) log.warn(warning)
-  const host = { log, dataDir: config.dataDir, sharedKeys: store.keys }
+  const host = { log, clock, trustDomain: config.trustDomain, dataDir: config.dataDir, sharedKeys: store.keys }
   const plugins = scope.use(await startPlugins(serverCatalog, config.plugins, host, signal))
   // A SQLite file has one server: the lease of one that was killed is its successor's at once.
   const replicaId = store.kind === 'sqlite' ? 'sqlite' : randomUUID()
   const aside = new StandAside({ clock, log })
   const lease = new LeaseKeeper({ leases: store.leases, holder: replicaId, aside, clock, log })
   const serverId = store.kind === 'sqlite' ? '' : await readServerId(config.dataDir)
-  const authorities = await Authorities.open(config, { store, keys: plugins.only('KeyManager'), lease, serverId, clock, log })
+  const [upstream] = plugins.all('UpstreamAuthority')
+  const authorities = await Authorities.open(config, { store, keys: plugins.only('KeyManager'), upstream, lease, serverId, clock, log })
   const { ca } = authorities
   const { trustDomain } = config
   const replica = await Replica.open({
@@ -141,6 +142,7 @@ export async function runServer (
     signal => runChores({
       caTtlSeconds: config.caTtlSeconds, authorities, lease, goneReporters: new GoneReporters({ replica, clock, log }), clock, log
     }, signal),
+    signal => authorities.followUpstream(signal),
     signal => progress.run(signal),
     signal => reports.run(signal),
     signal => recorder.run(signal),
@@ -192,12 +194,15 @@ function bindServices (config: ServerConfig, deps: ServiceDeps): BoundService[] 
       trustDomain, agentTtlSeconds: config.agentTtlSeconds, authority: ca, agents: store.agents, joinTokens: store.joinTokens,
       registrations, directory: replica.agents, authorizer, catchUp, limits, signing, recorder, clock
     })),
-    bind(bundleService, bundleHandlers({ trustDomain, ownBundle: ca.bundle, bundles: store.bundles, registrations, authorizer })),
+    bind(bundleService, bundleHandlers({
+      trustDomain, ownBundle: ca.bundle, authorities, bundles: store.bundles, registrations, authorizer, limits, clock
+    })),
     bind(entryService, entryHandlers({
       trustDomain, entries: store.entries, registrations, registry, catchUp, authorizer, polls: new Polls(progress, () => replica.cursor)
     })),
     bind(svidService, svidHandlers({
-      trustDomain, authority: ca, registry, revocations, recorder, catchUp, authorizer, limits, signing, clock,
+      trustDomain, caTtlSeconds: config.caTtlSeconds, authority: ca, registry, revocations, recorder, catchUp, authorizer, limits,
+      signing, clock,
       defaultX509SvidTtlSeconds: config.defaultX509SvidTtlSeconds, defaultJwtSvidTtlSeconds: config.defaultJwtSvidTtlSeconds
     })),
     bind(localAuthorityService, localAuthorityHandlers({ authorities })),

@@ -71,6 +71,11 @@ export const errorCatalogue = {
   authority_not_prepared: { status: 'INTERNAL', retry: false, next: 'prepare one: `assay localauthority x509 prepare` or `… jwt prepare`' },
   authority_in_use: { status: 'INVALID_ARGUMENT', retry: false, next: 'activate another authority, then taint and revoke the old one' },
   no_upstream_authority: { status: 'FAILED_PRECONDITION', retry: false, next: 'use `assay localauthority`: no upstream authority here' },
+  upstream_authority_signs: { status: 'FAILED_PRECONDITION', retry: false, next: 'the root is the upstream\'s: `assay upstreamauthority`' },
+  upstream_unavailable: { status: 'UNAVAILABLE', retry: true, next: 'check the upstream authority and the way to it' },
+  upstream_refused: { status: 'FAILED_PRECONDITION', retry: false, next: 'see docs/upstream-authorities.md: what it must allow' },
+  upstream_invalid: { status: 'FAILED_PRECONDITION', retry: false, next: 'correct what is named; see docs/upstream-authorities.md' },
+  ca_path_exhausted: { status: 'FAILED_PRECONDITION', retry: false, next: 'give the CA above a larger path length, or none' },
   authority_not_tainted: { status: 'INTERNAL', retry: false, next: 'taint it first, so that what it signed is replaced before it goes' },
   authority_relied_on: { status: 'FAILED_PRECONDITION', retry: true, next: 'see `assay status`; -force revokes and breaks who is named' },
   // Revocations

@@ -3,18 +3,18 @@ import type { TrustDomain } from '../spiffe/trust-domain.ts'
 
 /** One authority of the CA's journal; its private key is the key manager's. */
 export interface StoredAuthority {
-  /** X.509: hex subject key id. JWT: the `kid`. */
+  /** X.509: hex subject key id; of an upstream's: hex SHA-256 of the certificate. JWT: the `kid`. */
   readonly authorityId: string
-  readonly kind: 'x509' | 'jwt'
+  readonly kind: 'x509' | 'jwt' | 'upstream-x509' | 'upstream-jwt'
   readonly slot: 'A' | 'B'
   readonly state: 'prepared' | 'active' | 'old' | 'tainted' | 'revoked'
-  /** X.509 only: the CA certificate, DER. */
+  /** X.509 only: the CA certificate, DER; where an upstream signed it, followed by those between it and the upstream's root. */
   readonly certificate?: Uint8Array | undefined
   /** SubjectPublicKeyInfo, DER. */
   readonly publicKey: Uint8Array
   readonly notBefore: Date
   readonly notAfter: Date
-  /** Absent when the authority is its own root. */
+  /** Hex subject key id of the upstream's root; absent when the authority is its own root. */
   readonly upstreamAuthorityId?: string | undefined
   /** The replica whose own authority it is; absent: the trust domain's. */
   readonly owner?: string | undefined

@@ -27,16 +27,23 @@ export interface CaSubject {
 
 export interface CaCertificateOptions {
   readonly trustDomain: TrustDomain
-  /** Whose key is certified. */
-  readonly signer: Signer
+  /** Whose key is certified; it signs as well unless there is an issuer. */
+  readonly signer: Signer | CertifiedKey
   readonly notBefore: Date
   readonly notAfter: Date
-  /** SPIRE's by default: C=US, O=SPIFFE. */
-  readonly subject?: CaSubject
+  /** SPIRE's by default: C=US, O=SPIFFE. Or a Name in DER. */
+  readonly subject?: CaSubject | Uint8Array
   /** How many CA certificates may stand between this one and a leaf; no limit by default. */
   readonly pathLength?: number
   /** Who signs an intermediate; self-signed without (ID-17, X509-24). */
   readonly issuer?: { readonly certificate: Certificate, readonly signer: Signer }
+}
+
+/** A key of which another one holds the private half. */
+export interface CertifiedKey {
+  /** SubjectPublicKeyInfo, DER. */
+  readonly publicKey: Uint8Array
+  readonly sign?: never
 }
 
 const defaultSubject: CaSubject = { country: ['US'], organization: ['SPIFFE'] }
@@ -48,10 +55,11 @@ const defaultSubject: CaSubject = { country: ['US'], organization: ['SPIFFE'] }
 export async function createCaCertificate (options: CaCertificateOptions): Promise<Uint8Array> {
   const { signer, issuer, notBefore, notAfter } = options
   const signing = issuer?.signer ?? signer
+  if (signing.sign === undefined) throw new TypeError('a key that is only certified signs nothing')
   const algorithm = algorithmOfKeyType[signing.type]
   const serial = randomBytes(16)
   serial[0]! |= 1
-  const subject = encodeSubject(options.subject ?? defaultSubject, serial)
+  const subject = encodeCaSubject(options.subject ?? defaultSubject, serial)
   const tbs = encodeSequence(
     encodeContext(0, encodeUnsigned(Buffer.of(2))),
     encodeUnsigned(serial),
@@ -80,8 +88,10 @@ function encodeExtensions ({ trustDomain, signer, issuer, pathLength }: CaCertif
   ]
 }
 
-function encodeSubject (subject: CaSubject, serial: Buffer): Buffer {
-  const decimal = BigInt(`0x${serial.toString('hex')}`).toString()
+/** @param serial the certificate's serial number, or as good as one: it tells CAs of one subject apart */
+export function encodeCaSubject (subject: CaSubject | Uint8Array, serial: Uint8Array): Uint8Array {
+  if (subject instanceof Uint8Array) return subject
+  const decimal = BigInt(`0x${Buffer.from(serial).toString('hex')}`).toString()
   return encodeName([
     ...(subject.country ?? []).map(value => [oid.country, value] as const),
     ...(subject.organization ?? []).map(value => [oid.organization, value] as const),

@@ -8,6 +8,7 @@ import { encodeDnsName, encodeUri, noNames, type GeneralNames } from './general-
 import { emptyName, parseName } from './name.ts'
 import { oid } from './oid.ts'
 import { parseSubjectKey } from './public-key.ts'
+import type { Signer } from './signer.ts'
 import { algorithmOfKeyType, algorithmOid, findSignatureAlgorithm, verifySignature } from './signature-algorithm.ts'
 
 /** What a PKCS #10 request asks for; whoever sent it held the private key. Bytes are views of the input. */
@@ -45,19 +46,23 @@ export interface RequestedNames {
 
 /** Makes a request in DER, signed with SHA-384 for P-384 and SHA-256 otherwise. @param privateKey P-256, P-384 or RSA */
 export function createCertificateRequest (privateKey: KeyObject, names: RequestedNames = {}): Uint8Array {
-  const { subjectDer = emptyName, uriSans = [], dnsSans = [] } = names
-  const sans = [...uriSans.map(encodeUri), ...dnsSans.map(encodeDnsName)]
-  const extension = encodeSequence(encodeOid(oid.subjectAltName), encodeOctetString(encodeSequence(...sans)))
-  const attribute = encodeSequence(encodeOid(oid.extensionRequest), encodeSet(encodeSequence(extension)))
-  const info = encodeSequence(
-    encodeUnsigned(Buffer.of(0)),
-    subjectDer,
-    createPublicKey(privateKey).export({ format: 'der', type: 'spki' }),
-    encodeContext(0, ...sans.length > 0 ? [attribute] : [])
-  )
+  const info = encodeInfo(createPublicKey(privateKey).export({ format: 'der', type: 'spki' }), names)
   const isP384 = privateKey.asymmetricKeyDetails?.namedCurve === 'secp384r1'
   const algorithm = algorithmOfKeyType[isP384 ? 'ec-p384' : privateKey.asymmetricKeyType === 'ec' ? 'ec-p256' : 'rsa-2048']
   return encodeSequence(info, algorithm, encodeBitString(sign(isP384 ? 'sha384' : 'sha256', info, privateKey)))
+}
+
+/** The same with a key that may be anywhere. */
+export async function signCertificateRequest (signer: Signer, names: RequestedNames = {}): Promise<Uint8Array> {
+  const info = encodeInfo(signer.publicKey, names)
+  return encodeSequence(info, algorithmOfKeyType[signer.type], encodeBitString(await signer.sign(info, 'der')))
+}
+
+function encodeInfo (publicKey: Uint8Array, { subjectDer = emptyName, uriSans = [], dnsSans = [] }: RequestedNames): Uint8Array {
+  const sans = [...uriSans.map(encodeUri), ...dnsSans.map(encodeDnsName)]
+  const extension = encodeSequence(encodeOid(oid.subjectAltName), encodeOctetString(encodeSequence(...sans)))
+  const attribute = encodeSequence(encodeOid(oid.extensionRequest), encodeSet(encodeSequence(extension)))
+  return encodeSequence(encodeUnsigned(Buffer.of(0)), subjectDer, publicKey, encodeContext(0, ...sans.length > 0 ? [attribute] : []))
 }
 
 function read (der: Uint8Array): CertificateRequest {

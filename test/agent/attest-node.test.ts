@@ -1,7 +1,7 @@
 import { Buffer } from 'node:buffer'
 import t from 'tap'
 import { attestNode } from '../../src/agent/attest-node.ts'
-import { verifyServerWith } from '../../src/agent/verify-server.ts'
+import { verifyServerWith } from '../../src/rpc/verify-server.ts'
 import type { NodeAttestor } from '../../src/attestation/node/node-attestor.ts'
 import { bind, openRpcServer } from '../../src/rpc/server.ts'
 import { systemClock } from '../../src/runtime/clock.ts'

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { RetiringChannel } from '../../src/agent/retiring-channel.ts'
+import { RetiringChannel } from '../../src/rpc/retiring-channel.ts'
 import type { Channel } from '../../src/rpc/channel.ts'
 
 /** Channels that only know their number and whether they were closed. */

@@ -37,7 +37,7 @@ void t.test('a server configuration has SPIRE\'s defaults', async t => {
     roles: { all: [] },
     socketRequiresRole: false,
     apiPolicy: undefined,
-    plugins: { KeyManager: [{ name: 'disk', config: {} }] },
+    plugins: { KeyManager: [{ name: 'disk', config: {} }], UpstreamAuthority: [] },
     caSubject: { country: ['US'], organization: ['SPIFFE'], commonName: '' },
     ratelimit: { attestation: true, signing: true },
     logLevel: 'info',
@@ -107,7 +107,7 @@ health_checks: { listener_enabled: true, bind_port: 8080, live_path: /up }
     logFile: '/var/log/assay.log',
     logFormat: 'text',
     logSourceLocation: true,
-    plugins: { KeyManager: [{ name: 'database', config: { key_encryption_key_file: '/run/kek' } }] },
+    plugins: { KeyManager: [{ name: 'database', config: { key_encryption_key_file: '/run/kek' } }], UpstreamAuthority: [] },
     prometheus: { host: 'localhost', port: 9988 },
     healthChecks: { host: 'localhost', port: 8080, livePath: '/up', readyPath: '/ready' }
   })
@@ -118,12 +118,24 @@ health_checks: { listener_enabled: true, bind_port: 8080, live_path: /up }
   ])
   t.same(
     server('{"server":{"trust_domain":"a","data_dir":"b"},"plugins":{"KeyManager":[{"memory":{"plugin_data":{}}}]}}').plugins,
-    { KeyManager: [{ name: 'memory', config: {} }] }, 'SPIRE\'s JSON form, with lists of plugins'
+    { KeyManager: [{ name: 'memory', config: {} }], UpstreamAuthority: [] }, 'SPIRE\'s JSON form, with lists of plugins'
   )
   t.same(
     server(`${serverBase}plugins: { KeyManager: { disk: { plugin_data: { keys_path: /keys } } } }`).plugins,
-    { KeyManager: [{ name: 'disk', config: { keys_path: '/keys' } }] }
+    { KeyManager: [{ name: 'disk', config: { keys_path: '/keys' } }], UpstreamAuthority: [] }
   )
+  const upstream = (text: string) => server(`${serverBase}plugins: { UpstreamAuthority: ${text} }`).plugins.UpstreamAuthority
+  t.same(upstream('{ disk: { plugin_data: { cert_file_path: /c, key_file_path: /k } } }'), [
+    { name: 'disk', config: { cert_file_path: '/c', key_file_path: '/k' } }
+  ])
+  t.same(upstream('[{ spire: { plugin_data: { server_address: up, server_port: "8081", workload_api_socket: /s } } }]'), [
+    { name: 'spire', config: { server_address: 'up', server_port: 8081, workload_api_socket: '/s' } }
+  ], 'SPIRE writes the port in quotes')
+  for (const wrong of ['{ disk: {} }', '{ spire: { plugin_data: { server_address: a, server_port: "0", workload_api_socket: /s } } }',
+    '{ disk: { plugin_data: { cert_file_path: /c, key_file_path: /k } }, spire: { plugin_data: { server_address: a, server_port: 1, ' +
+    'workload_api_socket: /s } } }']) {
+    t.throws(() => upstream(wrong), { code: 'config_invalid', message: /UpstreamAuthority/ }, wrong)
+  }
 })
 
 void t.test('each key of an agent configuration is read', async t => {

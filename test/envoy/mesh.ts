@@ -47,9 +47,10 @@ export class Mesh implements AsyncDisposable {
     this.#folder = folder
   }
 
-  static async open (config: Readonly<Record<string, unknown>> = {}): Promise<Mesh> {
+  /** @param config keys of the server's block @param blocks whole blocks beside it */
+  static async open (config: Readonly<Record<string, unknown>> = {}, blocks: Readonly<Record<string, unknown>> = {}): Promise<Mesh> {
     await using scope = new AsyncDisposableStack()
-    const server = scope.use(await startServer({ config }))
+    const server = scope.use(await startServer({ config, blocks }))
     const folder = await mkdtemp(join(tmpdir(), 'mesh-'))
     scope.defer(() => rm(folder, { recursive: true, force: true }))
     return new Mesh(scope.move(), server, folder)

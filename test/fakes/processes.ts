@@ -165,8 +165,8 @@ export async function spawnServer (
 }
 
 export interface StartAgentOptions {
-  /** Where it joins. */
-  readonly server: RunningServer
+  /** Where it joins; a server of ours or SPIRE's. */
+  readonly server: Pick<RunningServer, 'trustDomain' | 'address' | 'adminSocket'>
   /** Further replicas, which it may turn to. */
   readonly replicas?: readonly RunningServer[]
   /** Of an earlier agent, to start it again; a new one, removed at the end, if not given. */
@@ -223,7 +223,7 @@ export async function startAgent (
   return new RunningAgent({ process, folder: home, ownsFolder: folder === undefined }, socket)
 }
 
-async function prepareJoin (server: RunningServer, bundleFile: string): Promise<string> {
+async function prepareJoin (server: Pick<RunningServer, 'adminSocket'>, bundleFile: string): Promise<string> {
   await using channel = openUnixChannel(server.adminSocket)
   const { x509Authorities } = await channel.client(bundleService).getBundle({})
   await writeFile(bundleFile, x509Authorities.map(({ asn1 }) => encodePem('CERTIFICATE', asn1)).join(''))

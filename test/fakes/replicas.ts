@@ -13,17 +13,21 @@ export interface TestReplicas extends AsyncDisposable {
 }
 
 /** The configuration of a key manager that shares keys through the database. */
-export function databaseKeys (keyFile: string): Pick<ServerConfig, 'plugins'> {
-  return { plugins: { KeyManager: [{ name: 'database', config: { key_encryption_key_file: keyFile } }] } }
+export function databaseKeys (
+  keyFile: string, UpstreamAuthority: ServerConfig['plugins']['UpstreamAuthority'] = []
+): Pick<ServerConfig, 'plugins'> {
+  return { plugins: { KeyManager: [{ name: 'database', config: { key_encryption_key_file: keyFile } }], UpstreamAuthority } }
 }
 
 /** Whole servers in this process on one database, with one root. */
-export async function startTestReplicas (datastoreUrl: string, count: number, config: Partial<ServerConfig> = {}): Promise<TestReplicas> {
+export async function startTestReplicas (
+  datastoreUrl: string, count: number, config: Partial<ServerConfig> = {}, upstream: ServerConfig['plugins']['UpstreamAuthority'] = []
+): Promise<TestReplicas> {
   const folder = await mkdtemp(join(tmpdir(), 'assay-replicas-'))
   const keyFile = join(folder, 'kek')
   await writeFile(keyFile, randomBytes(32).toString('hex'), { mode: 0o600 })
   const start = (more: Partial<ServerConfig> = {}, log: Logger = silentLogger) =>
-    startTestServer({ config: { datastoreUrl, ...databaseKeys(keyFile), ...config, ...more }, log })
+    startTestServer({ config: { datastoreUrl, ...databaseKeys(keyFile, upstream), ...config, ...more }, log })
   const servers: TestServer[] = []
   for (let n = 0; n < count; n++) servers.push(await start())
   return {

@@ -54,6 +54,11 @@ export async function startTestServer (options: TestServerOptions = {}): Promise
   }
 }
 
+/** The section `plugins` of a configuration. */
+export function testPlugins (section: Record<string, unknown> = {}): ServerConfig['plugins'] {
+  return z.strictObject(pluginSchemas(serverCatalog)).parse(section)
+}
+
 export function testServerConfig (folder: string): ServerConfig {
   return {
     trustDomain: parseTrustDomain('example.org'),
@@ -77,7 +82,7 @@ export function testServerConfig (folder: string): ServerConfig {
     roles: new AdminRoles([]),
     socketRequiresRole: false,
     apiPolicy: undefined,
-    plugins: z.strictObject(pluginSchemas(serverCatalog)).parse({}),
+    plugins: testPlugins(),
     caSubject: { country: ['US'], organization: ['SPIFFE'], commonName: '' },
     ratelimit: { attestation: false, signing: false },
     logLevel: 'info',

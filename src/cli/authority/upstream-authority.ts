@@ -7,7 +7,7 @@ import { usage } from '../parse-flags.ts'
 import { printable } from '../pretty.ts'
 import { outputFlag, serverFlags } from '../socket-path.ts'
 
-/** For servers whose CA is signed by another one; a server of ours has no such yet and refuses. */
+/** For servers whose CA is signed by another one. */
 export function upstreamAuthorityVerb (verb: 'taint' | 'revoke'): Command {
   return defineCommand({
     flags: {
@@ -15,7 +15,10 @@ export function upstreamAuthorityVerb (verb: 'taint' | 'revoke'): Command {
       ...serverFlags,
       output: outputFlag
     },
-    details: 'For servers below an upstream authority. Assay\'s own server has none yet and refuses with no_upstream_authority.',
+    details: verb === 'taint'
+      ? 'What was signed below this root is replaced, and stays valid meanwhile. It must not sign the active or the prepared CA:\n' +
+        'give the upstream another root, then prepare and activate.'
+      : 'Takes a tainted root out of the bundle, for good: whatever was signed below it is refused from now on.',
     examples: [`assay upstreamauthority ${verb} -subjectKeyID 1b0a6f25…`],
     async run (call) {
       const { flags, terminal } = call

@@ -6,18 +6,24 @@ import type { TrustDomain } from '../../spiffe/trust-domain.ts'
 import type { AdminAccess } from '../../authz/admin/access.ts'
 import type { CallContext } from '../../rpc/call.ts'
 import type { BundleDeleteMode, BundleStore } from '../../storage/bundle-store.ts'
-import { decodeBundle, decodeJwtAuthority, encodeBundle } from '../../wire/bundle-codec.ts'
+import { decodeBundle, decodeJwtAuthority, encodeBundle, encodeJwtAuthority } from '../../wire/bundle-codec.ts'
 import type { BatchDeleteFederatedBundleRequest, BundleHandlers } from '../../wire/generated/server-bundle.ts'
 import type { Bundle as BundleMessage, BundleMask, StatusInit } from '../../wire/generated/types.ts'
 import { decodeTrustDomain } from '../../wire/spiffe-id-codec.ts'
+import type { Clock } from '../../runtime/clock.ts'
+import type { Authorities } from '../authorities.ts'
 import type { Authorizer } from '../authorize.ts'
 import type { Registrations } from '../registrations.ts'
 import { checkBundleContent, splitX509Authorities } from './check-bundle.ts'
+import type { Limits } from './limits.ts'
 import { itemOk, itemRefused } from './item-status.ts'
 
 export interface BundleDeps {
   readonly trustDomain: TrustDomain
   readonly ownBundle: OwnBundle
+  readonly authorities: Authorities
+  readonly limits: Limits
+  readonly clock: Clock
   readonly bundles: BundleStore
   readonly registrations: Registrations
   readonly authorizer: Authorizer
@@ -25,9 +31,9 @@ export interface BundleDeps {
 
 const deleteModes: readonly BundleDeleteMode[] = ['restrict', 'delete', 'dissociate']
 
-/** `spire.api.server.bundle.v1.Bundle` (spire-surface §1.4). The Publish calls come with nested servers. */
+/** `spire.api.server.bundle.v1.Bundle` (spire-surface §1.4). Nested servers publish JWT keys; WIT keys there are none. */
 export function bundleHandlers (deps: BundleDeps): Partial<BundleHandlers<CallContext>> {
-  const { authorizer, trustDomain, ownBundle, bundles, registrations } = deps
+  const { authorities, authorizer, clock, limits, trustDomain, ownBundle, bundles, registrations } = deps
   const foreign = (name: string) => foreignDomain(name, trustDomain)
   const readable = (context: CallContext) => authorizer.accessOf(context).filter('bundles.read', objectOf)
   const readWritable = (message: BundleMessage, context: CallContext) => {
@@ -54,6 +60,19 @@ export function bundleHandlers (deps: BundleDeps): Partial<BundleHandlers<CallCo
         jwtAuthorities: jwtAuthorities.map(decodeJwtAuthority)
       })
       return encodeBundle(await ownBundle.update(current => appendAuthorities(current, added)), outputMask)
+    },
+
+    async publishJWTAuthority ({ jwtAuthority }, context) {
+      await limits.publish(context, 1)
+      if (jwtAuthority === undefined) throw new SpiffeError('argument_invalid', 'missing JWT authority')
+      const key = decodeJwtAuthority(jwtAuthority)
+      checkBundleContent({ trustDomain, x509Authorities: [], jwtAuthorities: [key] })
+      if (key.expiresAt !== undefined && key.expiresAt <= clock.now()) {
+        throw new SpiffeError('argument_invalid', `JWT authority ${JSON.stringify(key.keyId)} has expired`)
+      }
+      const keys = await authorities.change(writer => authorities.ca.publishDownstreamJwtKey(key, writer))
+      context.log.info({ kid: key.keyId }, 'a downstream server has published a JWT key')
+      return { jwtAuthorities: keys.map(encodeJwtAuthority) }
     },
 
     async listFederatedBundles ({ outputMask, pageSize, pageToken }, context) {

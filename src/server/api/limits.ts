@@ -8,6 +8,8 @@ export interface Limits {
   signing (context: CallContext, count: number): Promise<void>
   jwt (context: CallContext, count: number): Promise<void>
   status (context: CallContext, count: number): Promise<void>
+  /** Of JWT keys by nested servers. */
+  publish (context: CallContext, count: number): Promise<void>
 }
 
 export interface LimitSwitches { readonly attestation: boolean, readonly signing: boolean }
@@ -23,7 +25,8 @@ export function createLimits (switches: LimitSwitches, clock: Clock): Limits {
     attestation: limiter(1, switches.attestation),
     signing: limiter(500, switches.signing),
     jwt: limiter(500, switches.signing),
-    status: limiter(10, true)
+    status: limiter(10, true),
+    publish: limiter(500, true)
   }
 }
 

@@ -6,7 +6,7 @@ import type { Authorities } from '../authorities.ts'
 
 /**
  * `spire.api.server.localauthority.v1.LocalAuthority` (spire-surface §1.8). Where replicas share their keys, it acts on the trust domain's
- * authorities, whichever replica is asked. There are no upstream authorities yet, and no WIT keys.
+ * authorities, whichever replica is asked. There are no WIT keys.
  */
 export function localAuthorityHandlers (
   { authorities }: { readonly authorities: Authorities }
@@ -15,7 +15,10 @@ export function localAuthorityHandlers (
   type Verb = 'activate' | 'taint' | 'revoke'
   const run = async (kind: AuthorityKind, verb: Verb, authorityId: string, { log }: CallContext) => {
     const slots = ca.slots(kind)
-    const record = await authorities.command(writer => slots[verb](authorityId, writer))
+    const record = await authorities.command(writer => {
+      if (kind === 'x509' && verb !== 'activate') ca.requireOwnRoot(authorityId)
+      return slots[verb](authorityId, writer)
+    })
     log.warn({ kind, authority: record.authorityId, verb }, 'an authority was changed by an operator')
     return encodeAuthority(record)
   }
@@ -31,6 +34,11 @@ export function localAuthorityHandlers (
     if (active === undefined) throw initializing()
     return { active: encodeAuthority(active), prepared: prepared && encodeAuthority(prepared), old: old && encodeAuthority(old) }
   }
+  const upstream = async (verb: 'taint' | 'revoke', subjectKeyId: string, { log }: CallContext) => {
+    await authorities.command(writer => verb === 'taint' ? ca.taintUpstream(subjectKeyId, writer) : ca.revokeUpstream(subjectKeyId, writer))
+    log.warn({ subjectKeyId, verb }, 'an upstream authority was changed by an operator')
+    return { upstreamAuthoritySubjectKeyId: subjectKeyId }
+  }
   return {
     getX509AuthorityState: async () => state('x509'),
     prepareX509Authority: async (_, context) => ({ preparedAuthority: await prepare('x509', context) }),
@@ -43,17 +51,13 @@ export function localAuthorityHandlers (
     activateJWTAuthority: async ({ authorityId }, context) => ({ activatedAuthority: await run('jwt', 'activate', authorityId, context) }),
     taintJWTAuthority: async ({ authorityId }, context) => ({ taintedAuthority: await run('jwt', 'taint', authorityId, context) }),
     revokeJWTAuthority: async ({ authorityId }, context) => ({ revokedAuthority: await run('jwt', 'revoke', authorityId, context) }),
-    async taintX509UpstreamAuthority () { throw noUpstream() },
-    async revokeX509UpstreamAuthority () { throw noUpstream() }
+    taintX509UpstreamAuthority: ({ subjectKeyId }, context) => upstream('taint', subjectKeyId, context),
+    revokeX509UpstreamAuthority: ({ subjectKeyId }, context) => upstream('revoke', subjectKeyId, context)
   }
 }
 
-function encodeAuthority ({ authorityId, notAfter }: AuthorityRecord): AuthorityStateInit {
-  return { authorityId, expiresAt: BigInt(Math.floor(notAfter.getTime() / 1000)) }
+function encodeAuthority ({ authorityId, notAfter, upstreamAuthorityId = '' }: AuthorityRecord): AuthorityStateInit {
+  return { authorityId, expiresAt: BigInt(Math.floor(notAfter.getTime() / 1000)), upstreamAuthoritySubjectKeyId: upstreamAuthorityId }
 }
 
 function initializing (): SpiffeError { return new SpiffeError('server_initializing', 'server is initializing') }
-
-function noUpstream (): SpiffeError {
-  return new SpiffeError('no_upstream_authority', 'upstream authority is not configured')
-}

@@ -11,6 +11,7 @@ import type { Clock } from '../../runtime/clock.ts'
 import type { CallContext } from '../../rpc/call.ts'
 import type { BatchNewX509SVIDRequest, NewX509SVIDParams, SVIDHandlers } from '../../wire/generated/server-svid.ts'
 import { decodeSpiffeId } from '../../wire/spiffe-id-codec.ts'
+import { parseCertificate } from '../../x509/certificate.ts'
 import { parseCertificateRequest } from '../../x509/certificate-request.ts'
 import { checkAudience } from '../../jwt/audience.ts'
 import type { Authorizer } from '../authorize.ts'
@@ -25,6 +26,8 @@ import type { Limits } from './limits.ts'
 
 export interface SvidDeps {
   readonly trustDomain: TrustDomain
+  /** What a nested server's CA lives for unless it asks for something else. */
+  readonly caTtlSeconds: number
   readonly defaultX509SvidTtlSeconds: number
   readonly defaultJwtSvidTtlSeconds: number
   readonly authority: CertificateAuthority
@@ -42,7 +45,7 @@ export interface SvidDeps {
 /** Items one BatchNewX509SVID may carry; SPIRE's agents send 500 at most. */
 const maxBatch = 1000
 
-/** `spire.api.server.svid.v1.SVID` (spire-surface §1.6). WIT-SVIDs and downstream CAs are not offered yet. */
+/** `spire.api.server.svid.v1.SVID` (spire-surface §1.6). WIT-SVIDs are not offered yet. */
 export function svidHandlers (deps: SvidDeps): Partial<SVIDHandlers<CallContext>> {
   const { authority, authorizer, limits, recorder, registry, revocations, trustDomain } = deps
   const requireMint = async (context: CallContext, id: SpiffeId, dnsNames: readonly string[]) => {
@@ -85,6 +88,22 @@ export function svidHandlers (deps: SvidDeps): Partial<SVIDHandlers<CallContext>
       const agent = authorizer.agentOf(context)
       await limits.signing(context, request.params.length)
       return { results: await newX509Svids(request, agent, deps, context.signal) }
+    },
+
+    /** Only the key of the request counts; the name is the trust domain's (spire-surface §7.1). */
+    async newDownstreamX509CA ({ csr, preferredTtl }, context) {
+      await limits.signing(context, 1)
+      if (csr.length === 0) throw new SpiffeError('csr_malformed', 'missing CSR')
+      const { publicKey } = parseCertificateRequest(csr)
+      const ttlSeconds = ttlOf(preferredTtl, deps.caTtlSeconds)
+      // A server without a CA has a whole branch waiting.
+      const work = { kind: 'agent' as const, caller: callerOf(context), endsBy: deps.clock.now(), keyType: authority.keyType }
+      const [caCertChain] = await deps.signing.sign(work, [publicKey], async ([publicKey]) => [
+        await authority.issueDownstreamCa({ publicKey: publicKey as Uint8Array, ttlSeconds })
+      ], context.signal)
+      context.log.info({ ca: parseCertificate(caCertChain?.[0] as Uint8Array).serialNumber }, 'a downstream CA was signed')
+      const { x509Authorities } = authority.bundle.value
+      return { caCertChain: caCertChain ?? [], x509Authorities: x509Authorities.map(({ certificate }) => certificate) }
     },
 
     async newJWTSVID ({ entryId, audience }, context) {
@@ -166,6 +185,10 @@ function authorizedEntry (entryId: string, agent: AgentView, { registry, revocat
     throw new SpiffeError('entry_not_authorized', 'entry not found or not authorized')
   }
   return entry
+}
+
+function callerOf ({ caller }: CallContext): string {
+  return caller.kind === 'tls' ? caller.svid?.id ?? caller.address : 'local'
 }
 
 function isAuthorized (entryId: string, agent: AgentView, registry: Registry): boolean {

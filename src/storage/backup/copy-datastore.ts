@@ -99,7 +99,11 @@ async function copy (source: Side, target: Side, { now, handover = {}, onRows, s
 }
 
 async function handOver (trx: Transaction<Schema>, { owner, wrappedKeys = new Map() }: KeyHandover): Promise<void> {
-  if (owner !== undefined) await trx.updateTable('authorities').set({ owner: owner.to }).where('owner', '=', owner.from).execute()
+  if (owner !== undefined) {
+    // What an upstream is trusted for is nobody's own.
+    await trx.updateTable('authorities').set({ owner: owner.to })
+      .where('owner', '=', owner.from).where('kind', 'in', ['x509', 'jwt']).execute()
+  }
   for (const [id, wrapped] of wrappedKeys) {
     await trx.insertInto('wrapped_keys').values({ id, wrapped })
       .onConflict(conflict => conflict.column('id').doUpdateSet({ wrapped })).execute()

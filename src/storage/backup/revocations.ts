@@ -51,7 +51,7 @@ async function distrust (trx: Transaction<Schema>, row: AuthorityRow): Promise<v
 }
 
 function withdraw (bundle: Bundle, { kind, authority_id: id, certificate, state }: AuthorityRow): Bundle {
-  if (kind === 'jwt') return state === 'revoked' ? removeJwtAuthority(bundle, id) : taintJwtAuthority(bundle, id)
+  if (kind === 'jwt' || kind === 'upstream-jwt') return state === 'revoked' ? removeJwtAuthority(bundle, id) : taintJwtAuthority(bundle, id)
   if (certificate === null) return bundle
   return state === 'revoked' ? removeX509Authority(bundle, certificate) : taintX509Authority(bundle, certificate)
 }

@@ -1,4 +1,4 @@
-import type { Channel } from '../rpc/channel.ts'
+import type { Channel } from './channel.ts'
 
 interface Held { readonly channel: Channel, calls: number, retired: boolean }
 
