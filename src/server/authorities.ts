@@ -1,8 +1,7 @@
 import type { AuthorityJournal, AuthorityWriter } from '../ca/authority-record.ts'
 import { CertificateAuthority, type CertificateAuthorityOptions } from '../ca/certificate-authority.ts'
 import { emptyBundle } from '../ca/own-bundle.ts'
-import { DatabaseKeyManager } from '../keys/database/database-key-manager.ts'
-import type { KeyManager } from '../keys/key-manager.ts'
+import { isShared, type KeyManager } from '../keys/key-manager.ts'
 import type { Clock } from '../runtime/clock.ts'
 import type { Logger } from '../runtime/logger.ts'
 import type { Datastore, Stores } from '../storage/datastore.ts'
@@ -47,11 +46,11 @@ export class Authorities {
 
   static async open (options: AuthoritiesOptions, deps: AuthoritiesDeps): Promise<Authorities> {
     const { store, keys, clock, log } = deps
-    const shared = keys instanceof DatabaseKeyManager
+    const shared = isShared(keys)
     const owner = shared || store.kind === 'sqlite' ? '' : deps.serverId
     if (owner !== '') {
       log.warn('the key manager is this replica\'s alone: it has a root and a JWT key of its own, and each replica makes bundles ' +
-        'larger; use the key manager "database" to share one root')
+        'larger; use the key manager "database", or one that keeps keys elsewhere, to share one root')
     }
     const usualTtlSeconds = Math.max(options.defaultX509SvidTtlSeconds, options.agentTtlSeconds)
     const ca = await CertificateAuthority.open(
@@ -82,7 +81,7 @@ export class Authorities {
   /** Another replica changed authorities or keys. */
   async reload (): Promise<void> {
     const { keys } = this.#deps
-    if (keys instanceof DatabaseKeyManager) await keys.reload()
+    if (isShared(keys)) await keys.reload()
     await this.ca.reload()
     for (const listener of this.#listeners) await listener()
   }
@@ -106,7 +105,7 @@ export class Authorities {
     const { keys } = this.#deps
     return {
       journal: journalOn(stores, this.#owner, this.ca.bundle.value.trustDomain),
-      keys: keys instanceof DatabaseKeyManager ? keys.on(stores.keys) : keys
+      keys: isShared(keys) ? keys.on(stores.keys) : keys
     }
   }
 }

@@ -1,20 +1,25 @@
+import { awsKmsKeyManagerPlugin } from '../keys/aws-kms/aws-kms-plugin.ts'
 import { databaseKeyManagerPlugin } from '../keys/database/database-plugin.ts'
-import type { WrappedKeys } from '../keys/database/database-key-manager.ts'
 import { diskKeyManagerPlugin } from '../keys/disk/disk-plugin.ts'
+import { hashicorpVaultKeyManagerPlugin } from '../keys/hashicorp-vault/hashicorp-vault-plugin.ts'
 import type { KeyManager } from '../keys/key-manager.ts'
 import { memoryKeyManagerPlugin } from '../keys/memory/memory-plugin.ts'
+import { pkcs11KeyManagerPlugin } from '../keys/pkcs11/pkcs11-plugin.ts'
+import type { RemoteKeysHost } from '../keys/remote/remote-keys-host.ts'
 import type { Catalog } from '../plugins/catalog.ts'
-import type { Logger } from '../runtime/logger.ts'
 
 export interface ServerPlugins { readonly KeyManager: KeyManager }
 
-export interface ServerPluginHost {
-  readonly log: Logger
+export interface ServerPluginHost extends RemoteKeysHost {
   readonly dataDir: string
-  /** For keys that all replicas share. */
-  readonly sharedKeys: WrappedKeys
 }
 
 export const serverCatalog: Catalog<ServerPlugins, ServerPluginHost> = {
-  KeyManager: { use: 'one', plugins: [diskKeyManagerPlugin, memoryKeyManagerPlugin, databaseKeyManagerPlugin] }
+  KeyManager: {
+    use: 'one',
+    plugins: [
+      diskKeyManagerPlugin, memoryKeyManagerPlugin, databaseKeyManagerPlugin, hashicorpVaultKeyManagerPlugin, awsKmsKeyManagerPlugin,
+      pkcs11KeyManagerPlugin
+    ]
+  }
 }

@@ -87,7 +87,7 @@ export async function runServer (
   const { datastoreDirectUrl: directUrl, datastorePool: poolLimits } = config
   const store = scope.use(await openDatastore(config.datastoreUrl, { clock, log, directUrl, poolLimits }))
   for (const warning of await store.warnings()) log.warn(warning)
-  const host = { log, dataDir: config.dataDir, sharedKeys: store.keys }
+  const host = { log, clock, dataDir: config.dataDir, sharedKeys: store.keys, trustDomain: config.trustDomain }
   const plugins = scope.use(await startPlugins(serverCatalog, config.plugins, host, signal))
   // A SQLite file has one server: the lease of one that was killed is its successor's at once.
   const replicaId = store.kind === 'sqlite' ? 'sqlite' : randomUUID()
