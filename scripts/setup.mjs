@@ -1,5 +1,5 @@
 // Brings what is missing: npm packages (with Node 24) and Envoy. Plain JavaScript that Node 20 runs: it comes before everything else.
-// usage: node scripts/setup.mjs [npm] [envoy]      harmless to re-run, offline once done
+// usage: node scripts/setup.mjs [npm] [envoy] [python]      harmless to re-run, offline once done
 import { spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { accessSync, constants, existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
@@ -10,7 +10,10 @@ const root = dirname(dirname(fileURLToPath(import.meta.url)))
 const envoyVersion = '1.40.0'
 const envoyHome = join(root, '.assay-tools', `envoy-${envoyVersion}`)
 
-const steps = { npm: setUpNpm, envoy: setUpEnvoy }
+const requirements = join(root, 'test', 'requirements.txt')
+const pythonHome = join(root, '.assay-tools', 'python')
+
+const steps = { npm: setUpNpm, envoy: setUpEnvoy, python: setUpPython }
 for (const name of process.argv.slice(2)) {
   if (!Object.hasOwn(steps, name)) fail(`unknown step ${name}; there are: ${Object.keys(steps).join(', ')}`)
   steps[name]()
@@ -55,6 +58,23 @@ function setUpEnvoy () {
     'installing Envoy failed; put an envoy ≥ 1.40 on PATH or check the network, then run this again')
   rmSync(envoyHome, { recursive: true, force: true })
   renameSync(staging, envoyHome)
+}
+
+/** Programs that tests run beside the project, which skip what needs them where they are not. */
+function setUpPython () {
+  const stamp = join(pythonHome, '.setup-stamp')
+  const wanted = readFileSync(requirements, 'utf8')
+  if (existsSync(stamp) && readFileSync(stamp, 'utf8') === wanted) return
+  const python = onPath('python3') ?? fail('there is no python3; install python3 and python3-pip')
+  say('installing test/requirements.txt into .assay-tools (once; a minute or two)')
+  const staging = `${pythonHome}.staging-${process.pid}`
+  mkdirSync(dirname(staging), { recursive: true })
+  const flags = ['--quiet', '--no-compile', '--root-user-action=ignore', '--disable-pip-version-check']
+  run(python, ['-m', 'pip', 'install', ...flags, '--target', staging, '-r', requirements],
+    'installing test/requirements.txt failed; check the network, then run this again')
+  rmSync(pythonHome, { recursive: true, force: true })
+  renameSync(staging, pythonHome)
+  writeFileSync(stamp, wanted)
 }
 
 function run (command, args, otherwise, stdout = 'inherit') {

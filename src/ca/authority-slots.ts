@@ -91,6 +91,9 @@ export class AuthoritySlots<Held> {
     const now = this.#deps.clock.now()
     if (this.#active !== undefined && this.#active.record.notAfter <= now) this.#active = undefined
     if (this.#prepared !== undefined && this.#prepared.record.notAfter <= now) this.#prepared = undefined
+    // A key that is kept elsewhere can be removed there.
+    this.#active = this.#usable(this.#active?.record, this.#active)
+    this.#prepared = this.#usable(this.#prepared?.record, this.#prepared)
     await this.#publishAgain(writer)
     const { active } = this.records
     if (this.#prepared === undefined && (active === undefined || this.#prepareAt(active) <= now)) await this.prepare(writer)

@@ -137,6 +137,9 @@ export class CertificateAuthority {
   /** Of what signs JWT-SVIDs. */
   get jwtKeyType (): KeyType { return this.#options.jwtKeyType }
 
+  /** Whether the key of JWT-SVIDs is elsewhere: signing then waits for an answer and costs next to nothing here. */
+  get jwtKeyIsRemote (): boolean { return this.#jwt !== undefined && this.#jwt.active.signer.signSync === undefined }
+
   get jwtDisabled (): boolean { return this.#jwt === undefined }
 
   get x509Records (): AuthorityRecords { return this.#x509.records }

@@ -23,16 +23,21 @@ export interface IntermediateIssuer {
   readonly certificate: Uint8Array
 }
 
+/** Between attempts to renew an intermediate that still serves. */
+const pauseMs = 30_000
+
 interface Current extends IntermediateIssuer { readonly root: HeldRoot, readonly renewAt: Date }
 
 /**
  * One replica's own CA below the trust domain's root: its key never leaves memory, no bundle holds it, and it is gone with the process.
- * Renewed at half of its life, and at once when the root changes or an SVID is to live longer than it does.
+ * Renewed at half of its life, and at once when the root changes or an SVID is to live longer than it does. Where the root's key is
+ * elsewhere, signing goes on with the present one while it is renewed, and for as long as that fails.
  */
 export class ReplicaIntermediate {
   readonly #options: ReplicaIntermediateOptions
   #current: Current | undefined
   #making: Promise<Current> | undefined
+  #tryAgainAt = new Date(0)
 
   constructor (options: ReplicaIntermediateOptions) { this.#options = options }
 
@@ -40,17 +45,22 @@ export class ReplicaIntermediate {
   async issuerUnder (root: HeldRoot, until: Date): Promise<IntermediateIssuer> {
     for (;;) {
       const current = this.#current
-      if (current !== undefined && this.#serves(current, root, until)) return current
-      // Those who wait for one being made look again: it may be of an older root.
-      const mine = this.#making ??= this.#make(root, until).finally(() => { this.#making = undefined })
-      this.#current = await mine
+      const now = this.#options.clock.now()
+      if (current !== undefined && serves(current, root, until)) {
+        if (current.renewAt > now) return current
+        if (root.signer.signSync === undefined) {
+          if (this.#tryAgainAt <= now) void this.#renewed(root, until).catch(() => { this.#tryAgainAt = new Date(now.getTime() + pauseMs) })
+          return current
+        }
+      }
+      await this.#renewed(root, until)
     }
   }
 
-  #serves (current: Current, root: HeldRoot, until: Date): boolean {
-    if (current.root !== root || current.renewAt <= this.#options.clock.now()) return false
-    const { notAfter } = current.leafIssuer.issuer
-    return notAfter >= until || notAfter >= atMost(root)
+  /** Those who wait for one being made look again: it may be of an older root. */
+  async #renewed (root: HeldRoot, until: Date): Promise<void> {
+    const mine = this.#making ??= this.#make(root, until).finally(() => { this.#making = undefined })
+    this.#current = await mine
   }
 
   async #make (root: HeldRoot, until: Date): Promise<Current> {
@@ -72,6 +82,12 @@ export class ReplicaIntermediate {
       renewAt: lasts ? new Date((now + notAfter.getTime()) / 2) : notAfter
     }
   }
+}
+
+/** Or would, if it were not due. */
+function serves (current: Current, root: HeldRoot, until: Date): boolean {
+  const { notAfter } = current.leafIssuer.issuer
+  return current.root === root && (notAfter >= until || notAfter >= atMost(root))
 }
 
 /** Certificates carry whole seconds. */

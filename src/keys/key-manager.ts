@@ -19,3 +19,22 @@ export interface KeyManager extends AsyncDisposable {
   /** Nothing happens when there is no such key. Throws as `generateKey` does. */
   deleteKey? (id: string): Promise<void>
 }
+
+/** What all replicas see under a key's ID: a wrapped private key, or where a key is that is kept elsewhere. */
+export interface SharedKeyRows {
+  list (): Promise<ReadonlyMap<string, Uint8Array>>
+  put (id: string, row: Uint8Array): Promise<void>
+  delete (id: string): Promise<void>
+}
+
+/** The same keys for all replicas. Only their root's and the JWT key's: replicas sign X509-SVIDs with an intermediate each. */
+export interface SharedKeyManager extends KeyManager {
+  /** The same keys, written through another view of the rows: the lease holder's. */
+  on (rows: SharedKeyRows): SharedKeyManager
+  /** Reads what other replicas wrote. */
+  reload (): Promise<void>
+}
+
+export function isShared (keys: KeyManager): keys is SharedKeyManager {
+  return 'reload' in keys
+}

@@ -1,9 +1,8 @@
 import type { AuthorityJournal, AuthorityWriter, JournalKind } from '../ca/authority-record.ts'
 import { CertificateAuthority, type CertificateAuthorityOptions } from '../ca/certificate-authority.ts'
 import { emptyBundle } from '../ca/own-bundle.ts'
-import { DatabaseKeyManager } from '../keys/database/database-key-manager.ts'
 import type { UpstreamAuthority, UpstreamTrust } from '../ca/upstream-authority.ts'
-import type { KeyManager } from '../keys/key-manager.ts'
+import { isShared, type KeyManager } from '../keys/key-manager.ts'
 import type { Clock } from '../runtime/clock.ts'
 import type { Logger } from '../runtime/logger.ts'
 import { codeOf } from '../spiffe/errors.ts'
@@ -54,11 +53,11 @@ export class Authorities {
 
   static async open (options: AuthoritiesOptions, deps: AuthoritiesDeps): Promise<Authorities> {
     const { store, keys, upstream, clock, log } = deps
-    const shared = keys instanceof DatabaseKeyManager
+    const shared = isShared(keys)
     const owner = shared || store.kind === 'sqlite' ? '' : deps.serverId
     if (owner !== '') {
       log.warn(`the key manager is this replica's alone: it has ${upstream === undefined ? 'a root and ' : ''}a JWT key of its own, and ` +
-        'each replica makes bundles larger; use the key manager "database" to share them')
+        'each replica makes bundles larger; use the key manager "database", or one that keeps keys elsewhere, to share them')
     }
     const usualTtlSeconds = Math.max(options.defaultX509SvidTtlSeconds, options.agentTtlSeconds)
     const ca = await CertificateAuthority.open(
@@ -116,7 +115,7 @@ export class Authorities {
   /** Another replica changed authorities or keys. */
   async reload (): Promise<void> {
     const { keys } = this.#deps
-    if (keys instanceof DatabaseKeyManager) await keys.reload()
+    if (isShared(keys)) await keys.reload()
     await this.ca.reload()
     for (const listener of this.#listeners) await listener()
   }
@@ -151,7 +150,7 @@ export class Authorities {
     const { keys } = this.#deps
     return {
       journal: journalOn(stores, this.#owner, this.ca.bundle.value.trustDomain),
-      keys: keys instanceof DatabaseKeyManager ? keys.on(stores.keys) : keys
+      keys: isShared(keys) ? keys.on(stores.keys) : keys
     }
   }
 }

@@ -1,9 +1,12 @@
+import { awsKmsKeyManagerPlugin } from '../keys/aws-kms/aws-kms-plugin.ts'
 import { databaseKeyManagerPlugin } from '../keys/database/database-plugin.ts'
-import type { WrappedKeys } from '../keys/database/database-key-manager.ts'
 import { diskKeyManagerPlugin } from '../keys/disk/disk-plugin.ts'
+import { hashicorpVaultKeyManagerPlugin } from '../keys/hashicorp-vault/hashicorp-vault-plugin.ts'
 import type { KeyManager } from '../keys/key-manager.ts'
 import type { UpstreamAuthority } from '../ca/upstream-authority.ts'
 import { memoryKeyManagerPlugin } from '../keys/memory/memory-plugin.ts'
+import { pkcs11KeyManagerPlugin } from '../keys/pkcs11/pkcs11-plugin.ts'
+import type { RemoteKeysHost } from '../keys/remote/remote-keys-host.ts'
 import type { Catalog } from '../plugins/catalog.ts'
 import { diskUpstreamPlugin } from '../upstream/disk/disk-upstream-plugin.ts'
 import { spireUpstreamPlugin } from '../upstream/spire/spire-upstream-plugin.ts'
@@ -12,13 +15,17 @@ import { vaultUpstreamPlugin } from '../upstream/vault/vault-upstream-plugin.ts'
 
 export interface ServerPlugins { readonly KeyManager: KeyManager, readonly UpstreamAuthority: UpstreamAuthority }
 
-export interface ServerPluginHost extends UpstreamHost {
+export interface ServerPluginHost extends UpstreamHost, RemoteKeysHost {
   readonly dataDir: string
-  /** For keys that all replicas share. */
-  readonly sharedKeys: WrappedKeys
 }
 
 export const serverCatalog: Catalog<ServerPlugins, ServerPluginHost> = {
-  KeyManager: { use: 'one', plugins: [diskKeyManagerPlugin, memoryKeyManagerPlugin, databaseKeyManagerPlugin] },
+  KeyManager: {
+    use: 'one',
+    plugins: [
+      diskKeyManagerPlugin, memoryKeyManagerPlugin, databaseKeyManagerPlugin, hashicorpVaultKeyManagerPlugin, awsKmsKeyManagerPlugin,
+      pkcs11KeyManagerPlugin
+    ]
+  },
   UpstreamAuthority: { use: 'one_or_none', plugins: [diskUpstreamPlugin, spireUpstreamPlugin, vaultUpstreamPlugin] }
 }

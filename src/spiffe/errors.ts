@@ -156,6 +156,13 @@ export const errorCatalogue = {
   key_store_corrupt: { status: 'INTERNAL', retry: false, next: 'restore the key file from a backup, or remove it to start anew' },
   key_encryption_key_invalid: { status: 'FAILED_PRECONDITION', retry: false, next: 'give every replica the same key-encryption key' },
   key_store_changed: { status: 'FAILED_PRECONDITION', retry: false, next: 'give each server its own keys_path, then restart this one' },
+  key_service_unreachable: { status: 'UNAVAILABLE', retry: true, next: 'check address, network and that it runs; see docs/keys.md' },
+  key_service_sealed: { status: 'UNAVAILABLE', retry: true, next: 'unseal it: `vault operator unseal`; nothing is lost meanwhile' },
+  key_service_throttled: { status: 'RESOURCE_EXHAUSTED', retry: true, next: 'raise its quota; see docs/keys.md for what calls it' },
+  key_service_failed: { status: 'UNAVAILABLE', retry: true, next: 'see the log of the key service itself' },
+  key_service_refused: { status: 'INTERNAL', retry: false, next: 'renew or widen the server\'s credentials there; see docs/keys.md' },
+  key_service_malformed: { status: 'INTERNAL', retry: false, next: 'find out what answers at that address, and whether its keys changed' },
+  key_service_key_gone: { status: 'UNAVAILABLE', retry: true, next: 'find out who removed it; another authority takes over by itself' },
   // Configuration and files
   usage_invalid: { status: 'INVALID_ARGUMENT', retry: false, next: 'see the command\'s --help' },
   config_invalid: { status: 'INVALID_ARGUMENT', retry: false, next: 'correct the named key; see docs/configuration.md' },

@@ -4,6 +4,7 @@ import type { AuthorityJournal, AuthorityRecord } from '../../src/ca/authority-r
 import { emptyBundle, OwnBundle, type BundleJournal } from '../../src/ca/own-bundle.ts'
 import { createMemoryKeyManager } from '../../src/keys/memory/memory-key-manager.ts'
 import type { KeyManager } from '../../src/keys/key-manager.ts'
+import { RemoteKeyManager } from '../../src/keys/remote/remote-key-manager.ts'
 import { silentLogger } from '../../src/runtime/logger.ts'
 import { withContent } from '../../src/spiffe/bundle-change.ts'
 import type { Bundle } from '../../src/spiffe/bundle.ts'
@@ -14,6 +15,9 @@ import { parseCertificate } from '../../src/x509/certificate.ts'
 import { verifyX509Svid } from '../../src/x509/verify-svid.ts'
 import { newKey } from '../fakes/agent-client.ts'
 import { ManualClock } from '../fakes/clock.ts'
+import { eventually } from '../fakes/eventually.ts'
+import { FakeKeyService } from '../fakes/key-service.ts'
+import { MemoryKeyRows } from '../fakes/shared-key-rows.ts'
 import { idOf } from '../fakes/entries.ts'
 import { createPublicKey } from 'node:crypto'
 
@@ -292,4 +296,53 @@ await t.test('a replica signs with an intermediate of its own below the shared r
   const next = await two.issueX509Svid(order())
   const root = parseCertificate(journals.bundle().x509Authorities[1]?.certificate as Uint8Array)
   t.same(parseCertificate(next.chain[1] as Uint8Array).issuerDer, root.subjectDer, 'another replica\'s change of root is followed')
+})
+
+await t.test('the root\'s key is kept elsewhere', async t => {
+  const clock = new ManualClock()
+  const service = new FakeKeyService()
+  const rows = new MemoryKeyRows()
+  const keys = await RemoteKeyManager.open(service, rows, { identifier: 'test', clock, log: silentLogger })
+  const journals = memoryJournals()
+  const authority = await open(journals, keys, clock, { intermediate: { usualTtlSeconds: 3600 }, caTtlSeconds: 100 * day / 1000 })
+  const outcome = async (work: Promise<unknown>) => {
+    let done: unknown
+    work.then(() => { done = 'signed' }, (error: { code?: string }) => { done = error.code ?? error })
+    await eventually('it ends', async () => {
+      // Only who waits for the service needs time to pass.
+      if (done === undefined && clock.sleeping > 0) await clock.advance(10_000)
+      return done !== undefined
+    })
+    return done
+  }
+  const before = await authority.issueX509Svid(order())
+  t.equal(verifyX509Svid(before.chain, { bundleOf: () => journals.bundle(), at: clock.now() }).id, idOf('/web'))
+  const asked = service.signed
+  for (let n = 0; n < 20; n++) await authority.issueX509Svid(order())
+  t.equal(service.signed, asked, 'no X509-SVID costs a signature there')
+
+  for (const state of ['away', 'hangs'] as const) {
+    service.state = state
+    t.equal(await outcome(authority.issueX509Svid(order())), 'signed', `${state}: X509-SVIDs are signed here`)
+    const jwt = { id: idOf('/web'), audience: ['a'], ttlSeconds: 60 }
+    t.equal(await outcome(authority.issueJwtSvid(jwt)), 'key_service_unreachable', `${state}: JWT-SVIDs are not`)
+  }
+  await clock.advance(13 * 3_600_000)
+  t.equal(await outcome(authority.issueX509Svid(order())), 'signed', 'beyond half of the intermediate\'s life too, and nobody waits')
+  service.state = 'well'
+  await clock.advance(60_000)
+  await eventually('it is renewed once that works again', async () =>
+    !Buffer.from((await authority.issueX509Svid(order())).chain[1] as Uint8Array).equals(before.chain[1] as Uint8Array))
+  service.state = 'hangs'
+  await clock.advance(26 * 3_600_000)
+  t.equal(await outcome(authority.issueX509Svid(order())), 'key_service_unreachable', 'until the intermediate ends')
+  service.state = 'well'
+
+  service.keys.clear()
+  t.equal(await outcome(authority.issueX509Svid(order())), 'key_service_key_gone')
+  await authority.rotate()
+  const [, root] = journals.bundle().x509Authorities
+  const next = await authority.issueX509Svid(order())
+  t.same(parseCertificate(next.chain[1] as Uint8Array).issuerDer, parseCertificate(root?.certificate as Uint8Array).subjectDer,
+    'a root whose key was removed is followed by another by itself')
 })

@@ -137,5 +137,5 @@ t.test('as an npm script, the npm that runs it is used', async t => {
 })
 
 t.test('a step that does not exist is refused', async t => {
-  t.match(plant(t).setUp('envy'), { status: 1, stderr: 'set-up: unknown step envy; there are: npm, envoy\n' })
+  t.match(plant(t).setUp('envy'), { status: 1, stderr: 'set-up: unknown step envy; there are: npm, envoy, python\n' })
 })

@@ -3,8 +3,8 @@ import { join } from 'node:path'
 import { z } from 'zod'
 import type { Plugin } from '../../plugins/plugin.ts'
 import { SpiffeError } from '../../spiffe/errors.ts'
-import type { KeyManager } from '../key-manager.ts'
-import { DatabaseKeyManager, type WrappedKeys } from './database-key-manager.ts'
+import type { KeyManager, SharedKeyRows } from '../key-manager.ts'
+import { DatabaseKeyManager } from './database-key-manager.ts'
 import { parseKeyEncryptionKey } from './key-wrapping.ts'
 
 const schema = z.strictObject({
@@ -19,7 +19,7 @@ const schema = z.strictObject({
  * Keys in the database, wrapped under a key from a file or from a credential of the service manager (`$CREDENTIALS_DIRECTORY`, as
  * systemd's `LoadCredential=` and `SetCredentialEncrypted=` give them). All replicas need the same one.
  */
-export const databaseKeyManagerPlugin: Plugin<KeyManager, z.output<typeof schema>, { readonly sharedKeys: WrappedKeys }> = {
+export const databaseKeyManagerPlugin: Plugin<KeyManager, z.output<typeof schema>, { readonly sharedKeys: SharedKeyRows }> = {
   name: 'database',
   config: schema,
   async start (config, { sharedKeys }) {

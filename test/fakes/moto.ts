@@ -1,0 +1,56 @@
+import { spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
+import { existsSync } from 'node:fs'
+import { createServer, type AddressInfo } from 'node:net'
+import { join } from 'node:path'
+import { eventually } from './eventually.ts'
+
+const installed = join(import.meta.dirname, '../../.assay-tools/python')
+const program = join(import.meta.dirname, 'moto_kms.py')
+
+function environment (): NodeJS.ProcessEnv {
+  return { ...process.env, ...existsSync(installed) ? { PYTHONPATH: installed } : {}, PYTHONDONTWRITEBYTECODE: '1' }
+}
+
+/** Why tests that need moto cannot run here, or `false`; fits tap's `skip`. */
+export function motoMissing (): string | false {
+  if (existsSync(join(installed, 'moto'))) return false
+  const { status } = spawnSync('python3', ['-c', 'import importlib.util as u, sys; sys.exit(u.find_spec("moto") is None)'])
+  return status !== 0 && 'python3 has no moto: node scripts/setup.mjs python'
+}
+
+/** AWS's KMS as moto plays it, in memory; credentials are not checked. Gone when disposed. */
+export async function startMoto (): Promise<AsyncDisposable & { readonly endpoint: string }> {
+  const port = await freePort()
+  const endpoint = `http://127.0.0.1:${port}`
+  const child = spawn('python3', [program, '-H', '127.0.0.1', '-p', String(port)], {
+    stdio: ['ignore', 'ignore', 'pipe'], env: environment()
+  })
+  let said = ''
+  child.stderr.setEncoding('utf8').on('data', (text: string) => { said = (said + text).slice(-4_096) })
+  const stop = async () => {
+    if (child.exitCode !== null || child.signalCode !== null) return
+    const ended = once(child, 'exit')
+    child.kill('SIGKILL')
+    await ended
+  }
+  try {
+    await eventually('moto answers', async () => {
+      if (child.exitCode !== null) throw new Error(`moto ended with ${child.exitCode}: ${said}`)
+      return await fetch(`${endpoint}/moto-api/`).then(({ ok }) => ok, () => false)
+    }, 120_000)
+  } catch (error) {
+    await stop()
+    throw error
+  }
+  return { endpoint, [Symbol.asyncDispose]: stop }
+}
+
+async function freePort (): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  server.close()
+  await once(server, 'close')
+  return port
+}
