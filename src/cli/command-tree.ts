@@ -324,6 +324,19 @@ export const commandTree: CommandGroup = {
         }
       }
     },
+    oidc: {
+      summary: 'OpenID Connect discovery for JWT-SVIDs',
+      commands: {
+        serve: {
+          summary: 'Serve the discovery document and the keys until SIGINT or SIGTERM',
+          load: async () => (await import('./oidc/oidc-serve.ts')).oidcServe
+        },
+        validate: {
+          summary: 'Check a provider\'s configuration without running it',
+          load: async () => (await import('./oidc/oidc-validate.ts')).oidcValidate
+        }
+      }
+    },
     mesh: {
       summary: 'The node\'s proxy and the workloads it serves',
       commands: {

@@ -12,8 +12,11 @@ export interface ConfigOverride {
 }
 
 export interface ConfigSource {
-  /** Name for messages; the text is YAML 1.2, of which JSON is a part. Absent: overrides and defaults only. */
-  readonly file?: { readonly name: string, readonly text: string } | undefined
+  /**
+   * Name for messages; the text is YAML 1.2, of which JSON is a part, unless `parse` reads another form.
+   * Absent: overrides and defaults only.
+   */
+  readonly file?: { readonly name: string, readonly text: string, readonly parse?: typeof parseYaml | undefined } | undefined
   readonly overrides?: readonly ConfigOverride[]
   /** Characters; 1 Mi by default, a limit against a file that is no configuration at all. */
   readonly maxLength?: number
@@ -40,7 +43,7 @@ export function readConfig<Schema extends z.ZodType> (schema: Schema, source: Co
   const text = source.file?.text ?? ''
   const whole = (rule: string) => ({ problems: [{ where: name, key: '', rule }] })
   if (text.length > maxLength) return whole(`longer than ${maxLength} characters`)
-  const documents = parseYaml(name, text)
+  const documents = (source.file?.parse ?? parseYaml)(name, text)
   if ('problems' in documents) return { problems: documents.problems.map(({ where, rule }) => ({ where, key: '', rule })) }
   const [document] = documents
   if (document === undefined || documents.length > 1) return whole('has more than one document')

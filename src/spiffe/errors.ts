@@ -133,6 +133,10 @@ export const errorCatalogue = {
   server_unreachable: { status: 'UNAVAILABLE', retry: true, next: 'check that the server runs and the address is right' },
   server_initializing: { status: 'UNAVAILABLE', retry: true, next: 'retry in a moment: the process is starting, or waits for its server' },
   server_stopping: { status: 'UNAVAILABLE', retry: true, next: 'retry: the process is stopping or being restarted' },
+  // OpenID Connect
+  oidc_keys_unavailable: { status: 'UNAVAILABLE', retry: true, next: 'see that what it reads keys from runs; see docs/oidc.md' },
+  oidc_host_unknown: { status: 'INVALID_ARGUMENT', retry: false, next: 'ask for one of the names in `domains`, or add this one' },
+  oidc_request_refused: { status: 'INVALID_ARGUMENT', retry: false, next: 'ask with GET for one of the two documents; see docs/oidc.md' },
   // Storage and keys
   datastore_unavailable: { status: 'UNAVAILABLE', retry: true, next: 'check that the database runs and is reachable' },
   datastore_outcome_unknown: { status: 'UNAVAILABLE', retry: true, next: 'look whether the change was made, then ask for it again if not' },
