@@ -163,9 +163,11 @@ t.test('refresh polls at once and puts the next poll off', async t => {
   t.equal(endpoint.asked, 2)
   await clock.advance(1)
   t.equal(endpoint.asked, 3)
-  const seen: Array<bigint | undefined> = []
-  for await (const { sequenceNumber } of partner.state.watch(AbortSignal.timeout(0))) seen.push(sequenceNumber)
-  t.same(seen, [2n], 'its state can be watched')
+  // `AbortSignal.timeout` would not keep the process: the first state is enough.
+  for await (const { sequenceNumber } of partner.state.watch(never)) {
+    t.equal(sequenceNumber, 2n, 'its state can be watched')
+    break
+  }
 })
 
 t.test('what cannot be stored is a fault of ours: no other source is asked', async t => {
