@@ -55,6 +55,17 @@ export const errorCatalogue = {
   bundle_not_found: { status: 'NOT_FOUND', retry: false, next: 'list bundles with `assay bundle list`' },
   bundle_exists: { status: 'ALREADY_EXISTS', retry: false, next: 'replace it with `assay bundle set`' },
   bundle_in_use: { status: 'FAILED_PRECONDITION', retry: false, next: 'delete with --mode dissociate or --mode delete' },
+  // Federation
+  bundle_endpoint_malformed: { status: 'INVALID_ARGUMENT', retry: false, next: 'give trust domain, profile and https://host/path' },
+  bundle_endpoint_id_unknown: { status: 'FAILED_PRECONDITION', retry: false, next: 'store its domain\'s bundle: `assay bundle set`' },
+  bundle_endpoint_unreachable: { status: 'UNAVAILABLE', retry: true, next: 'check the URL, the network and what answers there' },
+  bundle_endpoint_slow: { status: 'DEADLINE_EXCEEDED', retry: true, next: 'check the network, and with the partner its endpoint' },
+  bundle_endpoint_untrusted: { status: 'UNAUTHENTICATED', retry: false, next: 'ask the partner what it shows; see docs/federation.md' },
+  bundle_redirect_refused: { status: 'FAILED_PRECONDITION', retry: false, next: 'give the URL where the bundle is now' },
+  fetched_bundle_malformed: { status: 'FAILED_PRECONDITION', retry: false, next: 'tell the partner; its last good bundle is in force' },
+  fetched_bundle_too_large: { status: 'RESOURCE_EXHAUSTED', retry: false, next: 'tell the partner; keys that it no longer uses should go' },
+  fetched_bundle_foreign: { status: 'FAILED_PRECONDITION', retry: false, next: 'give the URL of this trust domain\'s own endpoint' },
+  fetched_bundle_older: { status: 'FAILED_PRECONDITION', retry: true, next: 'ask the partner why; `assay bundle set` takes it' },
   // X.509
   certificate_malformed: { status: 'INVALID_ARGUMENT', retry: false, next: 'inspect the file with `assay svid inspect`' },
   csr_malformed: { status: 'INVALID_ARGUMENT', retry: false, next: 'send a PKCS#10 request in DER, signed by its own key' },

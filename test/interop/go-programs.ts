@@ -8,7 +8,7 @@ import { createInterface } from 'node:readline'
 import { promisify } from 'node:util'
 
 const cache = join(import.meta.dirname, '../../node_modules/.cache/assay')
-const programs = ['workload-client', 'admin-client', 'fake-agent', 'cilium-client'] as const
+const programs = ['workload-client', 'admin-client', 'fake-agent', 'cilium-client', 'federation-peer'] as const
 export type GoProgram = typeof programs[number]
 
 /** Why the Go programs cannot be used here; `false` when they can. */
