@@ -25,6 +25,8 @@ export const serverApiPolicy: ReadonlyMap<string, readonly CallerClass[]> = new 
   ...rows(`${server}.svid.v1.SVID`, operator, ['MintX509SVID', 'MintJWTSVID', 'MintWITSVID']),
   ...rows(`${server}.svid.v1.SVID`, agent, ['BatchNewX509SVID', 'NewJWTSVID', 'BatchNewWITSVID']),
   ...rows(`${server}.svid.v1.SVID`, downstream, ['NewDownstreamX509CA']),
+  ...rows(`${server}.trustdomain.v1.TrustDomain`, operator, ['ListFederationRelationships', 'GetFederationRelationship',
+    'BatchCreateFederationRelationship', 'BatchUpdateFederationRelationship', 'BatchDeleteFederationRelationship', 'RefreshBundle']),
   ...rows(`${server}.debug.v1.Debug`, local, ['GetInfo']),
   ...rows(`${server}.logger.v1.Logger`, local, ['GetLogger', 'SetLogLevel', 'ResetLogLevel']),
   ...rows(`${server}.localauthority.v1.LocalAuthority`, operator, ['GetJWTAuthorityState', 'PrepareJWTAuthority', 'ActivateJWTAuthority',

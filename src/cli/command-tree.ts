@@ -200,6 +200,35 @@ export const commandTree: CommandGroup = {
         }
       }
     },
+    federation: {
+      summary: 'Federation relationships: whose bundles the server is to have, and where they are fetched',
+      commands: {
+        create: {
+          summary: 'Create relationships',
+          load: async () => (await import('./federation/federation-create.ts')).federationCreate
+        },
+        list: {
+          summary: 'List relationships',
+          load: async () => (await import('./federation/federation-list.ts')).federationList
+        },
+        show: {
+          summary: 'Show the relationship with one trust domain',
+          load: async () => (await import('./federation/federation-show.ts')).federationShow
+        },
+        update: {
+          summary: 'Change relationships',
+          load: async () => (await import('./federation/federation-update.ts')).federationUpdate
+        },
+        delete: {
+          summary: 'End the relationship with a trust domain',
+          load: async () => (await import('./federation/federation-delete.ts')).federationDelete
+        },
+        refresh: {
+          summary: 'Have the server fetch a partner\'s bundle now',
+          load: async () => (await import('./federation/federation-refresh.ts')).federationRefresh
+        }
+      }
+    },
     localauthority: {
       summary: 'The authorities that sign: how they follow each other, and what to do when one is stolen',
       commands: {

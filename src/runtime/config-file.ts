@@ -122,6 +122,7 @@ interface SchemaParts {
   readonly in?: { readonly def: SchemaParts }
   readonly out?: unknown
   readonly element?: unknown
+  readonly valueType?: unknown
   readonly shape?: Readonly<Record<string, unknown>>
 }
 
@@ -132,5 +133,6 @@ function keysAt (schema: unknown, path: readonly PropertyKey[]): string[] {
   if (def.in !== undefined) return keysAt(def.in.def.type === 'transform' ? def.out : def.in, path)
   const [first, ...rest] = path
   if (def.shape !== undefined) return first === undefined ? Object.keys(def.shape) : keysAt(def.shape[String(first)], rest)
+  if (def.valueType !== undefined && first !== undefined) return keysAt(def.valueType, rest)
   return def.element !== undefined ? keysAt(def.element, rest) : []
 }

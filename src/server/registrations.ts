@@ -1,5 +1,6 @@
 import type { BundleDeleteMode, BundleRemoval } from '../storage/bundle-store.ts'
 import type { Stores } from '../storage/datastore.ts'
+import type { FederationChange } from '../storage/federation-store.ts'
 import type { CreateOutcome, EntryGuard, EntryUpdate } from '../storage/entry-store.ts'
 import type { ServiceGuard } from '../storage/service-store.ts'
 import type { Agent } from '../spiffe/agent.ts'
@@ -8,6 +9,7 @@ import type { Entry, EntryDraft } from '../spiffe/entry.ts'
 import type { PolicyVersionDraft } from '../spiffe/policy-version.ts'
 import type { PolicyOutcome } from '../storage/policy-store.ts'
 import type { SpiffeError } from '../spiffe/errors.ts'
+import type { FederationRelationship } from '../spiffe/federation-relationship.ts'
 import type { Service, ServiceDraft } from '../spiffe/service.ts'
 import type { SpiffeId } from '../spiffe/spiffe-id.ts'
 import type { TrustDomain } from '../spiffe/trust-domain.ts'
@@ -18,8 +20,8 @@ export interface Follows {
 }
 
 /**
- * All changes to entries, agents, federated bundles, services and policies: stored, then followed from the log, so that whoever
- * gets an answer finds the change in this replica's memory. Nothing else writes them.
+ * All changes to entries, agents, federated bundles and relationships, services and policies: stored, then followed from the log, so
+ * that whoever gets an answer finds the change in this replica's memory. Nothing else writes them.
  */
 export class Registrations {
   readonly #store: Stores
@@ -81,6 +83,21 @@ export class Registrations {
   /** @throws {SpiffeError} `bundle_not_found`, `bundle_in_use` */
   deleteBundle (trustDomain: TrustDomain, mode: BundleDeleteMode): Promise<BundleRemoval> {
     return this.#shown(this.#store.bundles.delete(trustDomain, mode))
+  }
+
+  /** @throws {SpiffeError} `federation_exists` */
+  createFederation (relationship: FederationRelationship, bundle?: Bundle): Promise<FederationRelationship> {
+    return this.#shown(this.#store.federation.create(relationship, bundle))
+  }
+
+  /** @throws {SpiffeError} `federation_not_found` */
+  updateFederation (trustDomain: TrustDomain, change: FederationChange): Promise<FederationRelationship> {
+    return this.#shown(this.#store.federation.update(trustDomain, change))
+  }
+
+  /** @throws {SpiffeError} `federation_not_found` */
+  deleteFederation (trustDomain: TrustDomain): Promise<FederationRelationship> {
+    return this.#shown(this.#store.federation.delete(trustDomain))
   }
 
   createServices (drafts: readonly ServiceDraft[]): Promise<ReadonlyArray<Service | SpiffeError>> {

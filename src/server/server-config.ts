@@ -17,6 +17,7 @@ import { parseDatastoreUrl } from '../storage/datastore-url.ts'
 import { parsePostgresAddress } from '../storage/postgres/postgres-address.ts'
 import { answerGraceMs, usualPoolLimits, type PoolLimits } from '../storage/postgres/postgres-pool.ts'
 import type { KeyType } from '../x509/key-type.ts'
+import { federationSchema, federationWarnings, type FederationConfig } from './federation-config.ts'
 import { serverCatalog, type ServerPlugins } from './server-catalog.ts'
 
 /** What `runServer` needs; every default is filled in. */
@@ -45,6 +46,7 @@ export interface ServerConfig extends LogConfig {
   readonly jwtIssuer: string | undefined
   readonly disableJwtSvids: boolean
   readonly adminIds: readonly SpiffeId[]
+  readonly federation: FederationConfig
   readonly roles: AdminRoles
   /** Whether processes on the admin socket need a role, unless they are root's or of the server's own user. */
   readonly socketRequiresRole: boolean
@@ -84,6 +86,7 @@ const serverSchema = z.strictObject({
   signing_during_database_outage: z.boolean().default(false),
   admin_ids: z.array(parsedBy(parseSpiffeId)).default([]),
   roles: rolesSchema.default([]),
+  federation: federationSchema.prefault({}),
   socket_requires_role: z.boolean().default(false),
   experimental: z.strictObject({
     auth_opa_policy_engine: z.strictObject({
@@ -142,6 +145,15 @@ const configSchema = z.strictObject({
       'cannot be used with PostgreSQL: each server that restarts or takes over would leave another root in the bundle; use database, ' +
       'whose keys all servers share, or disk')
   }
+  for (const { trustDomain } of value.server.federation.partners) {
+    if (trustDomain === value.server.trust_domain) {
+      refuse(['server', 'federation', 'federates_with', trustDomain], 'is this server\'s own trust domain: it cannot federate with itself')
+    }
+  }
+  if (value.server.federation.bundleEndpoint !== undefined) {
+    refuse(['server', 'federation', 'bundle_endpoint'],
+      'is not served by this version; leave it out, and give partners the output of `assay bundle show -format spiffe`')
+  }
   if (!shared && value.server.datastore_direct_url !== undefined) {
     refuse(['server', 'datastore_direct_url'],
       'leads past a pooler to PostgreSQL, and the database here is SQLite; leave it out, or set datastore_url to a postgres:// address')
@@ -180,6 +192,7 @@ export function parseServerConfig (source: ConfigSource): ServerConfig {
     jwtIssuer: server.jwt_issuer,
     disableJwtSvids: server.disable_jwt_svids,
     adminIds: server.admin_ids,
+    federation: server.federation,
     roles: new AdminRoles(server.roles),
     socketRequiresRole: server.socket_requires_role,
     apiPolicy: engine && { regoPath: engine.local.rego_path, dataPath: engine.local.policy_data_path },
@@ -215,7 +228,7 @@ export function serverConfigWarnings (config: ServerConfig): string[] {
   if (config.plugins.KeyManager.some(({ name }) => name === 'memory')) {
     warnings.push('the memory key manager loses all keys at restart: SVIDs must then be renewed')
   }
-  return [...warnings, ...roleWarnings(config)]
+  return [...warnings, ...federationWarnings(config.federation), ...roleWarnings(config)]
 }
 
 function roleWarnings ({ adminIds, roles, trustDomain }: ServerConfig): string[] {

@@ -24,6 +24,7 @@ import { bundleService } from '../wire/generated/server-bundle.ts'
 import { entryService } from '../wire/generated/server-entry.ts'
 import { localAuthorityService } from '../wire/generated/server-local-authority.ts'
 import { svidService } from '../wire/generated/server-svid.ts'
+import { trustDomainService } from '../wire/generated/server-trust-domain.ts'
 import type { VerifiedX509Svid } from '../x509/verify-svid.ts'
 import { agentHandlers } from './api/agent-handlers.ts'
 import { agentSyncHandlers } from './api/agent-sync-handlers.ts'
@@ -36,10 +37,13 @@ import { policyHandlers } from './api/policy-handlers.ts'
 import { serviceHandlers } from './api/service-handlers.ts'
 import { revocationHandlers } from './api/revocation-handlers.ts'
 import { svidHandlers } from './api/svid-handlers.ts'
+import { trustDomainHandlers } from './api/trust-domain-handlers.ts'
 import { Authorities } from './authorities.ts'
 import { Authorizer } from './authorize.ts'
+import { noBundleRefresher } from './bundle-refresher.ts'
 import { runChores } from './chores.ts'
 import { EndpointReports } from './endpoint-reports.ts'
+import { FederationPartners } from './federation-partners.ts'
 import { GoneReporters } from './gone-reporters.ts'
 import { IssuanceRecorder } from './issuance-recorder.ts'
 import { AgentFeeds } from './push/agent-feeds.ts'
@@ -194,8 +198,11 @@ function bindServices (config: ServerConfig, deps: ServiceDeps): BoundService[] 
       trustDomain, agentTtlSeconds: config.agentTtlSeconds, authority: ca, agents: store.agents, joinTokens: store.joinTokens,
       registrations, directory: replica.agents, authorizer, catchUp, limits, signing, recorder, clock
     })),
-    bind(bundleService, bundleHandlers({
       trustDomain, ownBundle: ca.bundle, authorities, bundles: store.bundles, registrations, authorizer, limits, clock
+    })),
+    bind(trustDomainService, trustDomainHandlers({
+      trustDomain, federation: store.federation, partners: new FederationPartners(config.federation.partners, () => replica.federation),
+      replica, registrations, refresher: noBundleRefresher, authorizer
     })),
     bind(entryService, entryHandlers({
       trustDomain, entries: store.entries, registrations, registry, catchUp, authorizer, polls: new Polls(progress, () => replica.cursor)

@@ -26,7 +26,12 @@ export const errorCatalogue = {
   entry_exists: { status: 'ALREADY_EXISTS', retry: false, next: 'change the existing entry with `assay entry update`' },
   federated_bundle_unknown: { status: 'INTERNAL', retry: false, next: 'store that domain\'s bundle first: `assay bundle set`' },
   entry_not_authorized: { status: 'NOT_FOUND', retry: true, next: 'check that the entry\'s parent is this agent: `assay entry show`' },
+  // Federation
   federation_invalid: { status: 'INVALID_ARGUMENT', retry: false, next: 'name a trust domain other than this one' },
+  federation_malformed: { status: 'INVALID_ARGUMENT', retry: false, next: 'correct the named field; see `assay federation create --help`' },
+  federation_not_found: { status: 'NOT_FOUND', retry: false, next: 'list relationships with `assay federation list`' },
+  federation_exists: { status: 'ALREADY_EXISTS', retry: false, next: 'change the existing one with `assay federation update`' },
+  bundle_refresh_missing: { status: 'UNIMPLEMENTED', retry: false, next: 'no bundles are fetched here: store it with `assay bundle set`' },
   // Services
   service_malformed: { status: 'INVALID_ARGUMENT', retry: false, next: 'correct the named field; see `assay service create --help`' },
   service_not_found: { status: 'NOT_FOUND', retry: false, next: 'list services with `assay service list`' },

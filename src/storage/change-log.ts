@@ -2,6 +2,7 @@ import type { Agent } from '../spiffe/agent.ts'
 import type { PolicyVersion } from '../spiffe/policy-version.ts'
 import type { Bundle } from '../spiffe/bundle.ts'
 import type { Entry } from '../spiffe/entry.ts'
+import type { FederationRelationship } from '../spiffe/federation-relationship.ts'
 import type { ServiceEndpoint } from '../spiffe/service-endpoint.ts'
 import type { Service } from '../spiffe/service.ts'
 import type { Revocation } from '../spiffe/revocation.ts'
@@ -25,6 +26,7 @@ export interface ChangedState {
   readonly entries: ReadonlyMap<string, Entry | undefined>
   readonly agents: ReadonlyMap<SpiffeId, Agent | undefined>
   readonly bundles: ReadonlyMap<TrustDomain, Bundle | undefined>
+  readonly federation: ReadonlyMap<TrustDomain, FederationRelationship | undefined>
   /** Services and endpoints by id. */
   readonly services: ReadonlyMap<string, Service | undefined>
   readonly endpoints: ReadonlyMap<string, ServiceEndpoint | undefined>

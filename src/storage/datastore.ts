@@ -4,6 +4,7 @@ import type { BundleStore } from './bundle-store.ts'
 import type { ChangeLog } from './change-log.ts'
 import type { EndpointStore } from './endpoint-store.ts'
 import type { EntryStore } from './entry-store.ts'
+import type { FederationStore } from './federation-store.ts'
 import type { IssuedSvidStore } from './issued-svid-store.ts'
 import type { JoinTokenStore } from './join-token-store.ts'
 import type { KeyStore } from './key-store.ts'
@@ -26,6 +27,7 @@ export interface Stores {
   readonly issuedSvids: IssuedSvidStore
   readonly revocations: RevocationStore
   readonly bundles: BundleStore
+  readonly federation: FederationStore
   readonly services: ServiceStore
   readonly endpoints: EndpointStore
   readonly policies: PolicyStore

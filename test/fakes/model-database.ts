@@ -1,6 +1,7 @@
 import type { Agent } from '../../src/spiffe/agent.ts'
 import type { Bundle } from '../../src/spiffe/bundle.ts'
 import type { Entry } from '../../src/spiffe/entry.ts'
+import type { FederationRelationship } from '../../src/spiffe/federation-relationship.ts'
 import type { ServiceEndpoint } from '../../src/spiffe/service-endpoint.ts'
 import type { Service } from '../../src/spiffe/service.ts'
 import type { Revocation } from '../../src/spiffe/revocation.ts'
@@ -21,6 +22,7 @@ export interface Committed {
   readonly entries: ReadonlyMap<string, Entry>
   readonly agents: ReadonlyMap<SpiffeId, Agent>
   readonly bundles: ReadonlyMap<TrustDomain, Bundle>
+  readonly federation: ReadonlyMap<TrustDomain, FederationRelationship>
   readonly services: ReadonlyMap<string, Service>
   readonly endpoints: ReadonlyMap<string, ServiceEndpoint>
   readonly revocations: ReadonlyMap<string, Revocation>
@@ -31,6 +33,7 @@ export interface ModelChange {
   readonly entries?: ReadonlyMap<string, Entry | undefined>
   readonly agents?: ReadonlyMap<SpiffeId, Agent | undefined>
   readonly bundles?: ReadonlyMap<TrustDomain, Bundle | undefined>
+  readonly federation?: ReadonlyMap<TrustDomain, FederationRelationship | undefined>
   readonly services?: ReadonlyMap<string, Service | undefined>
   readonly endpoints?: ReadonlyMap<string, ServiceEndpoint | undefined>
   readonly revocations?: ReadonlyMap<string, Revocation | undefined>
@@ -52,7 +55,7 @@ export interface ModelFaults {
 export class ModelDatabase {
   committed: Committed = {
     epoch: 'e0', number: 0, compacted: 0, log: [], entries: new Map(), agents: new Map(), bundles: new Map(),
-    services: new Map(), endpoints: new Map(), revocations: new Map()
+    federation: new Map(), services: new Map(), endpoints: new Map(), revocations: new Map()
   }
 
   readonly nudges = new LocalNudges()
@@ -73,6 +76,7 @@ export class ModelDatabase {
       entries: applied(committed.entries, change.entries),
       agents: applied(committed.agents, change.agents),
       bundles: applied(committed.bundles, change.bundles),
+      federation: applied(committed.federation, change.federation),
       services: applied(committed.services, change.services),
       endpoints: applied(committed.endpoints, change.endpoints),
       revocations: applied(committed.revocations, change.revocations)
@@ -101,6 +105,7 @@ export class ModelDatabase {
       kind: 'postgres',
       log: this.#logFor(statement, nudges),
       entries: { all: () => rowByRow(() => this.committed.entries, statement) },
+      federation: { list: () => statement(() => ({ relationships: [...this.committed.federation.values()], nextPageToken: '' })) },
       policies: { active: () => statement(() => undefined) },
       revocations: { list: () => statement(() => [...this.committed.revocations.values()]) },
       agents: { all: () => rowByRow(() => this.committed.agents, statement) },
@@ -146,12 +151,14 @@ export class ModelDatabase {
   }
 }
 
-function keysOf ({ entries, agents, bundles, services, endpoints, revocations, authorities, everything }: ModelChange): ChangeKey[] {
+function keysOf (change: ModelChange): ChangeKey[] {
+  const { entries, agents, bundles, federation, services, endpoints, revocations, authorities, everything } = change
   if (everything === true) return [['everything']]
   return [
     ...[...entries?.keys() ?? []].map(key => ['entry', key] as const),
     ...[...agents?.keys() ?? []].map(key => ['agent', key] as const),
     ...[...bundles?.keys() ?? []].map(key => ['bundle', key] as const),
+    ...[...federation?.keys() ?? []].map(key => ['federation', key] as const),
     ...[...services?.keys() ?? []].map(key => ['service', key] as const),
     ...[...endpoints?.keys() ?? []].map(key => ['endpoint', key] as const),
     ...[...revocations?.keys() ?? []].map(key => ['revocation', key] as const),
@@ -166,6 +173,7 @@ function stateOf (from: Committed, keys: readonly ChangeKey[]): ChangedState {
     entries: rows('entry', from.entries),
     agents: rows('agent', from.agents),
     bundles: rows('bundle', from.bundles),
+    federation: rows('federation', from.federation),
     services: rows('service', from.services),
     endpoints: rows('endpoint', from.endpoints),
     revocations: rows('revocation', from.revocations),

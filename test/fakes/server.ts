@@ -79,6 +79,7 @@ export function testServerConfig (folder: string): ServerConfig {
     jwtIssuer: undefined,
     disableJwtSvids: false,
     adminIds: [],
+    federation: { bundleEndpoint: undefined, partners: [] },
     roles: new AdminRoles([]),
     socketRequiresRole: false,
     apiPolicy: undefined,

@@ -3,7 +3,7 @@ import type { Datastore } from '../../src/storage/datastore.ts'
 import { authority, backUp, dump, everything, fill, inShort, newFile, ownBundle, restore, withStore } from './backup-fixture.ts'
 import { makePolicyDraft } from '../fakes/policies.ts'
 import { makeServiceDraft } from '../fakes/services.ts'
-import { agent, bundle, domain, draft, id, now, selectors, type DatabaseKind } from './fixture.ts'
+import { agent, bundle, domain, draft, id, now, relationship, selectors, type DatabaseKind } from './fixture.ts'
 import { issued } from './revocation-contract.ts'
 
 const inAnHour = new Date(now.getTime() + 3_600_000)
@@ -31,6 +31,7 @@ export async function comparisonContract (t: Test, database: DatabaseKind): Prom
       for (const name of ['evicted', 'to-ban', 'to-renew', 'still']) await store.agents.attest(agent(name))
       await store.bundles.set(bundle('to-change.test'))
       await store.bundles.set(bundle('to-delete.test'))
+      await store.federation.create(relationship('to-delete.test'))
       await store.authorities.save([authority('bbbb', { state: 'old', slot: 'B' })])
       await store.bundles.set({ ...ownBundle(authority('aaaa'), authority('bbbb')), sequenceNumber: 8n })
     })
@@ -52,6 +53,9 @@ export async function comparisonContract (t: Test, database: DatabaseKind): Prom
       await store.policies.apply(makePolicyDraft(['later']), 2)
       await store.bundles.set(bundle('to-change.test', { sequenceNumber: 2n }))
       await store.bundles.delete(domain('to-delete.test'), 'restrict')
+      await store.federation.delete(domain('to-delete.test'))
+      await store.federation.update(domain('large.test'), { endpoint: { profile: { kind: 'https_web' } } })
+      await store.federation.create(relationship('new.test'))
       await store.bundles.set(bundle('new.test'))
       await store.authorities.save([
         authority('aaaa', { state: 'tainted' }), authority('bbbb', { state: 'revoked', slot: 'B' }),
@@ -72,19 +76,22 @@ export async function comparisonContract (t: Test, database: DatabaseKind): Prom
     `2 agent_banned ${outcome}`, '1 agent_unbanned goes_back', ...agents, `1 revocation_made ${outcome}`, '1 revocation_lifted goes_back',
     '2 entry_deleted comes_back', '1 entry_changed goes_back', '1 entry_created lost',
     '1 service_deleted comes_back', '1 service_changed goes_back', '1 service_created lost',
-    '1 bundle_deleted comes_back', '1 bundle_changed goes_back', '1 bundle_created lost', '1 policy_applied lost'
+    '1 bundle_deleted comes_back', '1 bundle_changed goes_back', '1 bundle_created lost',
+    '1 federation_deleted comes_back', '1 federation_changed goes_back', '1 federation_created lost', '1 policy_applied lost'
   ]
   const registryOf = async (store: Datastore) => ({
     back: (await store.entries.getMany(['many-1', 'many-2', 'later'])).map(entry => entry.id),
     hint: (await store.entries.get('plain'))?.hint,
     services: (await store.services.list({ size: 0, token: '' })).services.map(({ name }) => name),
+    federation: (await store.federation.list({ size: 0, token: '' })).relationships.map(({ endpoint }) => endpoint.profile.kind),
     policies: (await store.policies.active())?.number,
     changed: (await store.bundles.get(domain('to-change.test')))?.sequenceNumber,
     deleted: await store.bundles.get(domain('to-delete.test')) !== undefined,
     created: await store.bundles.get(domain('new.test')) !== undefined
   })
   const registryOfBackup = {
-    back: ['many-1', 'many-2'], hint: 'changed', services: ['renamed', 'full'], policies: 2, changed: 1n, deleted: true, created: false
+    back: ['many-1', 'many-2'], hint: 'changed', services: ['renamed', 'full'],
+    federation: ['https_web', 'https_spiffe', 'https_web'], policies: 2, changed: 1n, deleted: true, created: false
   }
   /** What is revoked, and how many certificates are known of. */
   const revokedIn = async (store: Datastore) => ({
@@ -169,7 +176,8 @@ export async function comparisonContract (t: Test, database: DatabaseKind): Prom
       '1 authority_revoked stays', '1 authority_tainted stays', '1 authority_made lost', '2 agent_banned stays',
       '1 agent_unbanned goes_back', '1 agent_evicted comes_back', '1 agent_attested lost',
       '1 revocation_made stays', '1 revocation_lifted goes_back',
-      '1102 entry_deleted comes_back', '2 service_deleted comes_back', '2 bundle_deleted comes_back'
+      '1102 entry_deleted comes_back', '2 service_deleted comes_back', '2 bundle_deleted comes_back',
+      '2 federation_deleted comes_back'
     ])
     t.equal(report.findings.find(({ kind }) => kind === 'entry_deleted')?.listed.length, 1_000, 'a list has an end')
     await withStore(url, async store => {
@@ -191,7 +199,8 @@ export async function comparisonContract (t: Test, database: DatabaseKind): Prom
     const before = await dump(database, url, untouched)
     t.strictSame(inShort(await restore(file, url, { force: true })), [
       '1 authority_revoked stays', '2 authority_made stays', '1 agent_banned stays', '1 agent_attested stays', '1 revocation_made stays',
-      '7 entry_created lost', '2 service_created lost', '2 bundle_created lost', '2 policy_applied lost'
+      '7 entry_created lost', '2 service_created lost', '2 bundle_created lost',
+      '2 federation_created lost', '2 policy_applied lost'
     ])
     t.strictSame(await dump(database, url, untouched), before)
     await withStore(url, async store => {

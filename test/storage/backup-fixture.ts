@@ -15,7 +15,7 @@ import { ManualClock } from '../fakes/clock.ts'
 import { executeSql, postgresMissing, startPostgres } from '../fakes/postgres.ts'
 import { makePolicyDraft } from '../fakes/policies.ts'
 import { makeEndpoint, makeServiceDraft } from '../fakes/services.ts'
-import { agent, bundle, domain, draft, id, now, selectors, type DatabaseKind } from './fixture.ts'
+import { agent, bundle, domain, draft, id, now, relationship, selectors, type DatabaseKind } from './fixture.ts'
 
 let files = 0
 
@@ -135,6 +135,8 @@ export async function fill (store: Datastore, many = 1_100): Promise<void> {
   ])
   await store.entries.deleteMany(['gone'])
   await store.entries.updateMany([{ id: 'plain', change: { hint: 'changed' } }])
+  await store.federation.create(relationship('plain.test'))
+  await store.federation.create(relationship('large.test', 'spiffe://large.test/spire/server', 'https://[::1]:8443/b?x=%20y'))
   await store.services.createMany([
     makeServiceDraft({ id: 'bare' }),
     makeServiceDraft({

@@ -4,7 +4,7 @@ import type { ChangedState, Cursor } from '../../src/storage/change-log.ts'
 import type { Datastore, Stores } from '../../src/storage/datastore.ts'
 import { makePolicyDraft } from '../fakes/policies.ts'
 import { makeEndpoint, makeServiceDraft } from '../fakes/services.ts'
-import { agent, bundle, domain, draft, id, now, openFresh, selectors, type DatabaseKind } from './fixture.ts'
+import { agent, bundle, domain, draft, id, now, openFresh, relationship, selectors, type DatabaseKind } from './fixture.ts'
 
 const own = domain('example.org')
 const partner = domain('partner.test')
@@ -42,6 +42,9 @@ export async function changeLogContract (t: Test, database: DatabaseKind): Promi
     await store.bundles.set(bundle('partner.test'))
     await store.bundles.set(bundle('gone.test'))
     await store.bundles.delete(domain('gone.test'), 'restrict')
+    await store.federation.create(relationship('partner.test'))
+    await store.federation.create(relationship('gone.test'))
+    await store.federation.delete(domain('gone.test'))
     await store.services.createMany([makeServiceDraft({ id: 'web' }), makeServiceDraft({ id: 'none', name: 'none' })])
     await store.services.deleteMany(['none'])
     await store.endpoints.replace(new Map([[endpoint.agentId, [endpoint]]]))
@@ -50,6 +53,7 @@ export async function changeLogContract (t: Test, database: DatabaseKind): Promi
       entries: new Map([['a', await store.entries.get('a')], ['b', undefined]]),
       agents: new Map([[nodeId, agent('n')]]),
       bundles: new Map([[partner, bundle('partner.test')], [domain('gone.test'), undefined]]),
+      federation: new Map([[partner, relationship('partner.test')], [domain('gone.test'), undefined]]),
       services: new Map([['web', await store.services.get('web')], ['none', undefined]]),
       endpoints: new Map([[endpoint.id, endpoint]]),
       revocations: new Map(),
@@ -147,8 +151,8 @@ export async function changeLogContract (t: Test, database: DatabaseKind): Promi
 }
 
 const nothing: ChangedState = {
-  entries: new Map(), agents: new Map(), bundles: new Map(), services: new Map(), endpoints: new Map(), revocations: new Map(),
-  authorities: false
+  entries: new Map(), agents: new Map(), bundles: new Map(), federation: new Map(), services: new Map(), endpoints: new Map(),
+  revocations: new Map(), authorities: false
 }
 const endpoint = makeEndpoint('a')
 const moved = makeEndpoint('a', '/web', '10.0.0.2')
@@ -204,6 +208,17 @@ const steps: readonly Step[] = [
   ['bundles.delete refused: in use', '', ({ bundles }) => bundles.delete(partner, 'restrict')],
   ['bundles.delete', `bundle:${partner} entry:a`, ({ bundles }) => bundles.delete(partner, 'dissociate')],
 
+  ['federation.create', `federation:${partner}`, ({ federation }) => federation.create(relationship(partner))],
+  ['federation.create refused: there is one', '', ({ federation }) => federation.create(relationship(partner), bundle(partner))],
+  ['federation.update: the same', '', ({ federation }) => federation.update(partner, { endpoint: relationship(partner).endpoint })],
+  ['federation.update', `federation:${partner}`, ({ federation }) => federation.update(partner, { endpoint: { url: 'https://new.test' } })],
+  ['federation.update: a bundle', `bundle:${partner}`, ({ federation }) => federation.update(partner, { bundle: bundle(partner) })],
+  ['federation.update refused: unknown', '', ({ federation }) => federation.update(own, { bundle: bundle(own) })],
+  ['federation.create: with a bundle', 'bundle:b.test federation:b.test', ({ federation }) =>
+    federation.create(relationship('b.test'), bundle('b.test'))],
+  ['federation.delete', `federation:${partner}`, ({ federation }) => federation.delete(partner)],
+  ['federation.delete refused: unknown', '', ({ federation }) => federation.delete(partner)],
+
   ['authorities.save', 'authorities', ({ authorities }) => authorities.save([authority('1'), authority('2')])],
   ['authorities.save: the same', '', ({ authorities }) => authorities.save([authority('1')])],
   ['authorities.save: none', '', ({ authorities }) => authorities.save([])],
@@ -256,19 +271,21 @@ const readers = new Set(['constructor', 'get', 'getMany', 'list', 'count', 'all'
 
 function mutatingMethods (store: Stores): string[] {
   const aggregates = [
-    'entries', 'agents', 'bundles', 'services', 'endpoints', 'policies', 'authorities', 'keys', 'joinTokens', 'replicas', 'progress'
+    'entries', 'agents', 'bundles', 'federation', 'services', 'endpoints', 'policies', 'authorities', 'keys', 'joinTokens', 'replicas',
+    'progress'
   ] as const
   return aggregates.flatMap(name => Object.getOwnPropertyNames(Object.getPrototypeOf(store[name]))
     .filter(method => !readers.has(method)).map(method => `${name}.${method}`))
 }
 
-function describe ({ entries, agents, bundles, services, endpoints, authorities, policies }: ChangedState): string {
+function describe ({ entries, agents, bundles, federation, services, endpoints, authorities, policies }: ChangedState): string {
   return [
     ...[...agents.keys()].map(key => `agent:${key}`),
     ...authorities ? ['authorities'] : [],
     ...[...bundles.keys()].map(key => `bundle:${key}`),
     ...[...endpoints.keys()].map(key => `endpoint:${key}`).toSorted(),
     ...[...entries.keys()].map(key => `entry:${key}`).toSorted(),
+    ...[...federation.keys()].map(key => `federation:${key}`),
     ...policies === undefined ? [] : ['policies'],
     ...[...services.keys()].map(key => `service:${key}`).toSorted()
   ].join(' ')

@@ -135,8 +135,8 @@ class View {
   async reload (): Promise<ChangedState> {
     this.reloads++
     return {
-      entries: new Map(), agents: new Map(), bundles: new Map(), services: new Map(), endpoints: new Map(), revocations: new Map(),
-      authorities: false
+      entries: new Map(), agents: new Map(), bundles: new Map(), federation: new Map(), services: new Map(), endpoints: new Map(),
+      revocations: new Map(), authorities: false
     }
   }
 
@@ -165,7 +165,7 @@ async function contentOf (store: Datastore) {
   const entries = new Map((await store.entries.list({}, everything)).entries.map(entry => [entry.id, entry]))
   const agents = new Map((await store.agents.list({}, everything)).agents.map(agent => [agent.id, agent]))
   const bundles = new Map((await store.bundles.list(everything)).bundles.map(bundle => [bundle.trustDomain, bundle]))
-  const rest = { services: new Map(), endpoints: new Map(), revocations: new Map(), authorities: false }
+  const rest = { federation: new Map(), services: new Map(), endpoints: new Map(), revocations: new Map(), authorities: false }
   await view.apply({ entries, agents, bundles, ...rest }, { number: 0 })
   return view.content()
 }

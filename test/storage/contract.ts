@@ -6,6 +6,7 @@ import { agentContract } from './agent-contract.ts'
 import { bundleContract } from './bundle-contract.ts'
 import { changeLogContract } from './change-log-contract.ts'
 import { entryContract } from './entry-contract.ts'
+import { federationContract } from './federation-contract.ts'
 import { filterContract } from './filter-contract.ts'
 import { draft, openFresh, type DatabaseKind } from './fixture.ts'
 import { leaseContract } from './lease-contract.ts'
@@ -40,7 +41,7 @@ export async function datastoreContract (t: Test, database: DatabaseKind): Promi
       t.equal(await store.entries.count({}), 1)
       await store[Symbol.asyncDispose]()
     }
-    t.strictSame((await database.execute(url, 'select number from schema_migrations')).map(row => row.number), [1, 2, 3, 4, 5])
+    t.strictSame((await database.execute(url, 'select number from schema_migrations')).map(row => row.number), [1, 2, 3, 4, 5, 6])
   })
 
   await t.test('closing lets what runs come to its end', async t => {
@@ -78,6 +79,7 @@ export async function datastoreContract (t: Test, database: DatabaseKind): Promi
   await filterContract(t, database)
   await agentContract(t, database)
   await bundleContract(t, database)
+  await federationContract(t, database)
   await changeLogContract(t, database)
   await leaseContract(t, database)
   await replicaContract(t, database)

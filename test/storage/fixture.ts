@@ -2,6 +2,7 @@ import type { Test } from 'tap'
 import { silentLogger } from '../../src/runtime/logger.ts'
 import type { Agent } from '../../src/spiffe/agent.ts'
 import type { Bundle } from '../../src/spiffe/bundle.ts'
+import { parseFederationRelationship, type FederationRelationship } from '../../src/spiffe/federation-relationship.ts'
 import type { EntryDraft } from '../../src/spiffe/entry.ts'
 import { parseSelector, type Selector } from '../../src/spiffe/selector.ts'
 import { parseSpiffeId, type SpiffeId } from '../../src/spiffe/spiffe-id.ts'
@@ -75,4 +76,10 @@ export function agent (name: string, rest: Partial<Agent> = {}): Agent {
 
 export function bundle (name: string, rest: Partial<Bundle> = {}): Bundle {
   return { trustDomain: domain(name), x509Authorities: [], jwtAuthorities: [], sequenceNumber: 1n, ...rest }
+}
+
+/** @param endpointId of `https_spiffe`; without it the profile is `https_web` */
+export function relationship (trustDomain: string, endpointId?: string, url = `https://${trustDomain}/bundle`): FederationRelationship {
+  const raw = { trustDomain, url, httpsWeb: endpointId === undefined, httpsSpiffe: endpointId }
+  return parseFederationRelationship(raw, domain('example.org'))
 }

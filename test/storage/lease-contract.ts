@@ -6,7 +6,7 @@ import { ManualClock } from '../fakes/clock.ts'
 import { eventually } from '../fakes/eventually.ts'
 import { makePolicyDraft } from '../fakes/policies.ts'
 import { makeServiceDraft } from '../fakes/services.ts'
-import { agent, bundle, domain, draft, now, openFresh, type DatabaseKind } from './fixture.ts'
+import { agent, bundle, domain, draft, now, openFresh, relationship, type DatabaseKind } from './fixture.ts'
 
 const longMs = 60_000
 
@@ -84,6 +84,7 @@ export async function leaseContract (t: Test, database: DatabaseKind): Promise<v
       'bundles.set': () => held.bundles.set(bundle('a.test', { sequenceNumber: 9n })),
       'bundles.update': () => held.bundles.update(domain('a.test'), () => bundle('a.test', { sequenceNumber: 9n })),
       'bundles.delete': () => held.bundles.delete(domain('a.test'), 'restrict'),
+      'federation.create': () => held.federation.create(relationship('a.test')),
       'services.createMany': () => held.services.createMany([makeServiceDraft()]),
       'policies.apply': () => held.policies.apply(makePolicyDraft(), 0),
       'endpoints.replace': () => held.endpoints.replace(new Map([[agent('n').id, []]])),

@@ -17,6 +17,7 @@ export type AdminObject =
   | { readonly kind: 'token', readonly agentId: SpiffeId | undefined, readonly alias: SpiffeId | undefined }
   /** `detaches`: deleting it may change or delete entries. */
   | { readonly kind: 'bundle', readonly trustDomain: TrustDomain, readonly detaches: boolean }
+  | { readonly kind: 'federation', readonly trustDomain: TrustDomain }
   | { readonly kind: 'service', readonly service: ServiceFacts }
   | { readonly kind: 'svid', readonly id: SpiffeId, readonly dnsNames: readonly string[] }
   /** Of an ID, of one of its SVIDs, or of a node. */

@@ -81,6 +81,7 @@ function grantsFor (verb: AdminVerb, object: AdminObject, privileges: Privileges
       ...exceeds(privileges.ofDomain(object.trustDomain), roles) ? ['bundles.admin' as const] : [],
       ...object.detaches ? ['bundles.detach' as const] : []
     ]
+    case 'federation': return exceeds(privileges.ofDomain(object.trustDomain), roles) ? ['federation.admin'] : []
     case 'service': return claimsPlaces(object.service) ? ['services.address'] : []
     default: return []
   }
@@ -127,7 +128,8 @@ function outsideOf (scope: AdminScope, object: AdminObject, reading: boolean): O
       const { agentId, alias } = object
       return each('agent ID', scope.agents, agentId === undefined ? [] : [agentId]) ?? id(alias === undefined ? [] : [alias])
     }
-    case 'bundle': return each('federation partner', scope.federatesWith ?? [], [object.trustDomain])
+    case 'bundle':
+    case 'federation': return each('federation partner', scope.federatesWith ?? [], [object.trustDomain])
     case 'service': {
       const { name, spiffeIds, callers = [] } = object.service
       // Whoever serves it is of the scope; whoever else comes from elsewhere must be of a partner.

@@ -63,6 +63,8 @@ const neededKeys: Partial<Record<AdminVerb, ReadonlyArray<readonly ScopeKey[]>>>
   'tokens.alias': [['ids']],
   'bundles.read': [['federates_with']],
   'bundles.write': [['federates_with']],
+  'federation.read': [['federates_with']],
+  'federation.write': [['federates_with']],
   'services.read': [['ids']],
   'services.write': [['ids'], ['service_names']],
   'svids.mint': [['ids']],

@@ -1,17 +1,19 @@
 /** What an RPC of the server's API is for. Each method that operators may call has exactly one; roles grant them. */
 export type MethodVerb =
   | 'entries.read' | 'entries.write' | 'agents.read' | 'agents.ban' | 'agents.evict' | 'tokens.create' | 'bundles.read' | 'bundles.write'
-  | 'bundle.append' | 'services.read' | 'services.write' | 'svids.mint' | 'revocations.read' | 'revocations.revoke' | 'revocations.lift'
+  | 'bundle.append' | 'federation.read' | 'federation.write' | 'services.read' | 'services.write' | 'svids.mint'
+  | 'revocations.read' | 'revocations.revoke' | 'revocations.lift'
   | 'policies.read' | 'policies.write' | 'authorities.read' | 'authorities.change' | 'cluster.read' | 'cluster.aside'
   | 'server.inspect' | 'server.log'
 
 /**
  * What no method is named for, and what writing never implies: the admin and the downstream flag and the IDs that carry such a right;
- * entries that select agents; another ID for who shows a join token; a partner's bundle deleted with the entries' links to it, or
- * changed where some of the partner's members administer here; addresses and local ports, which are the same on all nodes.
+ * entries that select agents; another ID for who shows a join token; a partner's bundle deleted with the entries' links to it; a partner's
+ * bundle changed, or where it is fetched, of which some members administer here; addresses and local ports, the same on all nodes.
  */
 export type GrantVerb =
-  'entries.admin' | 'entries.downstream' | 'entries.alias' | 'tokens.alias' | 'bundles.detach' | 'bundles.admin' | 'services.address'
+  'entries.admin' | 'entries.downstream' | 'entries.alias' | 'tokens.alias' | 'bundles.detach' | 'bundles.admin' | 'federation.admin'
+  | 'services.address'
 
 export type AdminVerb = MethodVerb | GrantVerb
 
@@ -19,7 +21,7 @@ export type AdminVerb = MethodVerb | GrantVerb
 export const grantVerbs: ReadonlyMap<AdminVerb, MethodVerb> = new Map<GrantVerb, MethodVerb>([
   ['entries.admin', 'entries.write'], ['entries.downstream', 'entries.write'], ['entries.alias', 'entries.write'],
   ['tokens.alias', 'tokens.create'], ['bundles.detach', 'bundles.write'], ['bundles.admin', 'bundles.write'],
-  ['services.address', 'services.write']
+  ['federation.admin', 'federation.write'], ['services.address', 'services.write']
 ])
 
 const spire = '/spire.api.server'
@@ -37,6 +39,9 @@ const rows: ReadonlyArray<readonly [MethodVerb, string, readonly string[]]> = [
   ['bundles.write', `${spire}.bundle.v1.Bundle`, ['BatchCreateFederatedBundle', 'BatchUpdateFederatedBundle', 'BatchSetFederatedBundle',
     'BatchDeleteFederatedBundle']],
   ['bundle.append', `${spire}.bundle.v1.Bundle`, ['AppendBundle']],
+  ['federation.read', `${spire}.trustdomain.v1.TrustDomain`, ['ListFederationRelationships', 'GetFederationRelationship']],
+  ['federation.write', `${spire}.trustdomain.v1.TrustDomain`, ['BatchCreateFederationRelationship', 'BatchUpdateFederationRelationship',
+    'BatchDeleteFederationRelationship', 'RefreshBundle']],
   ['services.read', '/assay.server.v1.ServiceRegistry', ['ListServices', 'GetService']],
   ['services.write', '/assay.server.v1.ServiceRegistry', ['BatchCreateService', 'BatchUpdateService', 'BatchDeleteService']],
   ['svids.mint', `${spire}.svid.v1.SVID`, ['MintX509SVID', 'MintJWTSVID', 'MintWITSVID']],

@@ -130,6 +130,7 @@ function merge (earlier: ChangedState, later: ChangedState): ChangedState {
     entries: overlay(earlier.entries, later.entries),
     agents: overlay(earlier.agents, later.agents),
     bundles: overlay(earlier.bundles, later.bundles),
+    federation: overlay(earlier.federation, later.federation),
     services: overlay(earlier.services, later.services),
     endpoints: overlay(earlier.endpoints, later.endpoints),
     revocations: overlay(earlier.revocations, later.revocations),

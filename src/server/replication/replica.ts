@@ -6,6 +6,7 @@ import type { Agent } from '../../spiffe/agent.ts'
 import type { Bundle } from '../../spiffe/bundle.ts'
 import type { Entry } from '../../spiffe/entry.ts'
 import { SpiffeError } from '../../spiffe/errors.ts'
+import type { FederationRelationship } from '../../spiffe/federation-relationship.ts'
 import type { ServiceEndpoint } from '../../spiffe/service-endpoint.ts'
 import type { SpiffeId } from '../../spiffe/spiffe-id.ts'
 import type { TrustDomain } from '../../spiffe/trust-domain.ts'
@@ -26,6 +27,8 @@ export interface ReplicaChange {
   readonly touched: ReadonlyMap<SpiffeId, Touched>
   /** Trust domains whose bundle changed or went. */
   readonly bundles: ReadonlySet<TrustDomain>
+  /** Trust domains of which the federation relationship came, changed or went. */
+  readonly federation: ReadonlySet<TrustDomain>
   /** Agents whose record changed or went. */
   readonly agents: ReadonlySet<SpiffeId>
   readonly mesh: MeshChange
@@ -50,8 +53,9 @@ export interface ReplicaDeps {
 }
 
 /**
- * One server's memory of what the database holds: entries, agents, bundles, revocations, services and policies. It follows the log
- * and nothing else changes it, so that all replicas show the same, and a write is shown where it was made like anywhere else.
+ * One server's memory of what the database holds: entries, agents, bundles, federation relationships, revocations, services and
+ * policies. It follows the log and nothing else changes it, so that all replicas show the same, and a write is shown where it was made
+ * like anywhere else.
  */
 export class Replica {
   readonly registry: Registry
@@ -61,6 +65,7 @@ export class Replica {
   readonly policies = new PolicyIndex()
   readonly #deps: ReplicaDeps
   readonly #bundles = new Map<TrustDomain, Bundle>()
+  readonly #federation = new Map<TrustDomain, FederationRelationship>()
   readonly #listeners = new Set<(change: ReplicaChange) => void>()
   #cursor: Cursor = { epoch: '', number: 0 }
   #follower: Follower | undefined
@@ -108,6 +113,9 @@ export class Replica {
     throw new SpiffeError('replica_stale', `this replica has not seen the database for ${Math.round(staleMs / 1000)} s`)
   }
 
+  /** Relationships as stored; those of the configuration are not among them. */
+  get federation (): ReadonlyMap<TrustDomain, FederationRelationship> { return this.#federation }
+
   /** A federated bundle; the own one is the certificate authority's. */
   bundleOf (trustDomain: TrustDomain): Bundle | undefined { return this.#bundles.get(trustDomain) }
 
@@ -135,16 +143,23 @@ export class Replica {
     for await (const agent of store.agents.all()) agents.set(agent.id, agent)
     const bundles = new Map<TrustDomain, Bundle | undefined>([...this.#bundles.keys()].map(domain => [domain, undefined]))
     for (const bundle of (await store.bundles.list(everything)).bundles) bundles.set(bundle.trustDomain, bundle)
+    const federation = new Map<TrustDomain, FederationRelationship | undefined>()
+    for (const domain of this.#federation.keys()) federation.set(domain, undefined)
+    for (const one of (await store.federation.list(everything)).relationships) federation.set(one.trustDomain, one)
     const services = await differencesOf(this.services.services, store.services.all())
     const endpoints = await differencesOf(this.services.stored, store.endpoints.all())
     const revocations = await differencesOf(this.revocations.all, await store.revocations.list())
     const policies = { active: await store.policies.active() }
-    return { entries, agents, bundles, services, endpoints, revocations, authorities: true, policies }
+    return { entries, agents, bundles, federation, services, endpoints, revocations, authorities: true, policies }
   }
 
   async #take (state: ChangedState, cursor: Cursor, anew: boolean): Promise<void> {
-    const { entries, agents, bundles, services, endpoints, revocations, authorities, policies } = state
+    const { entries, agents, bundles, federation, services, endpoints, revocations, authorities, policies } = state
     for (const [trustDomain, bundle] of bundles) this.#showBundle(trustDomain, bundle, anew)
+    for (const [trustDomain, relationship] of federation) {
+      if (relationship === undefined) this.#federation.delete(trustDomain)
+      else this.#federation.set(trustDomain, relationship)
+    }
     for (const [id, agent] of agents) {
       if (agent === undefined) this.agents.remove(id)
       else this.agents.put(agent)
@@ -157,8 +172,8 @@ export class Replica {
     const mesh = this.services.apply({ services, endpoints, agents: agents.keys() })
     this.#cursor = cursor
     const change = {
-      cursor, touched, bundles: new Set(bundles.keys()), agents: new Set(agents.keys()), revocations: revocations.size > 0, mesh, reporters,
-      policies: this.policies.show()
+      cursor, touched, bundles: new Set(bundles.keys()), federation: new Set(federation.keys()), agents: new Set(agents.keys()),
+      revocations: revocations.size > 0, mesh, reporters, policies: this.policies.show()
     }
     for (const listener of this.#listeners) listener(change)
     // Last: what is signed from now on verifies by what is shown already; and if this fails and all is taken over once more, whom the

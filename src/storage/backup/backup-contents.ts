@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import type { AgentRow, AuthorityRow, BundleRow, PolicyVersionRow, RevocationRow, Schema } from '../sql/schema.ts'
+import type { AgentRow, AuthorityRow, BundleRow, FederationRow, PolicyVersionRow, RevocationRow, Schema } from '../sql/schema.ts'
 import type { BackupHeader } from './backup-header.ts'
 import { readBackup } from './read-backup.ts'
 import { toRecord, type OnRows, type RowChunk, type WrittenRow } from './row.ts'
@@ -12,6 +12,8 @@ export interface BackupContents {
   readonly revocations: readonly RevocationRow[]
   /** Trust domain → digest of what its bundle says. */
   readonly bundles: ReadonlyMap<string, string>
+  /** Trust domain → what its relationship says. */
+  readonly federation: ReadonlyMap<string, string>
   readonly ownBundle: BundleRow | undefined
   /** What tells versions of policies apart. */
   readonly policies: ReadonlySet<string>
@@ -25,6 +27,7 @@ export async function readContents (path: string, signal: AbortSignal, onRows?: 
   const bannedAgents: AgentRow[] = []
   const revocations: RevocationRow[] = []
   const bundles = new Map<string, string>()
+  const federation = new Map<string, string>()
   const policies = new Set<string>()
   const leases: Array<Schema['leases']> = []
   let ownBundle: BundleRow | undefined
@@ -36,6 +39,9 @@ export async function readContents (path: string, signal: AbortSignal, onRows?: 
       case 'revocations': revocations.push(...records<RevocationRow>()); break
       case 'agents': bannedAgents.push(...records<AgentRow>().filter(({ banned }) => banned === 1)); break
       case 'policy_versions': for (const row of records<PolicyVersionRow>()) policies.add(namePolicies(row)); break
+      case 'federation_relationships':
+        for (const row of records<FederationRow>()) federation.set(row.trust_domain, describeFederation(row))
+        break
       case 'bundles':
         for (const row of records<BundleRow>()) {
           bundles.set(row.trust_domain, digestBundle(row))
@@ -45,7 +51,9 @@ export async function readContents (path: string, signal: AbortSignal, onRows?: 
       default:
     }
   }
-  return { header: header as unknown as BackupHeader, authorities, bannedAgents, revocations, bundles, ownBundle, policies, leases }
+  return {
+    header: header as unknown as BackupHeader, authorities, bannedAgents, revocations, bundles, federation, ownBundle, policies, leases
+  }
 }
 
 /** The chunks of a backup, with progress told. */
@@ -69,6 +77,11 @@ export async function * countedChunks (
 /** A database that was set back gives the same number to another set. */
 export function namePolicies ({ number, revision, applied_at: appliedAt }: Omit<PolicyVersionRow, 'texts'>): string {
   return `${number} ${revision} ${appliedAt}`
+}
+
+/** Equal for relationships that say the same. */
+export function describeFederation (row: FederationRow): string {
+  return JSON.stringify([row.bundle_endpoint_url, row.bundle_endpoint_profile, row.endpoint_spiffe_id])
 }
 
 /** Equal for bundles that say the same. */

@@ -1,7 +1,7 @@
 import { sql, type Transaction } from 'kysely'
 import { policyFactColumns } from '../sql/policy-rows.ts'
 import type { AuthorityRow, BundleRow, RevocationRow, Schema } from '../sql/schema.ts'
-import { countedChunks, digestBundle, namePolicies, type BackupContents } from './backup-contents.ts'
+import { countedChunks, describeFederation, digestBundle, namePolicies, type BackupContents } from './backup-contents.ts'
 import { Findings, type Difference } from './findings.ts'
 import { toRecord, writeDown, type OnRows, type RowChunk, type WrittenRow } from './row.ts'
 import { countRows, readRows } from './table-rows.ts'
@@ -24,6 +24,7 @@ export async function compareWithBackup (trx: Transaction<Schema>, options: Comp
   compareAuthorities(await trx.selectFrom('authorities').selectAll().orderBy('row_id').execute(), contents, findings)
   compareRevocations(await trx.selectFrom('revocations').selectAll().orderBy('id').execute(), contents, now, findings)
   await compareBundles(trx, options, findings)
+  await compareFederation(trx, contents, findings)
   await comparePolicies(trx, contents, findings)
   const comparisons = new Map<TableSpec['name'], Comparison>(
     [entryComparison, agentComparison, serviceComparison].map(spec => [spec.table, new Comparison(trx, spec, findings)]))
@@ -165,6 +166,18 @@ async function compareBundles (
     }
   }
   for (const id of gone) findings.add('bundle_deleted', { id })
+}
+
+async function compareFederation (trx: Transaction<Schema>, { federation }: BackupContents, findings: Findings): Promise<void> {
+  const gone = new Set(federation.keys())
+  for (const row of await trx.selectFrom('federation_relationships').selectAll().orderBy('row_id').execute()) {
+    const { trust_domain: id } = row
+    gone.delete(id)
+    const before = federation.get(id)
+    if (before === undefined) findings.add('federation_created', { id })
+    else if (before !== describeFederation(row)) findings.add('federation_changed', { id })
+  }
+  for (const id of gone) findings.add('federation_deleted', { id })
 }
 
 /** Those that the history has forgotten since are not missed. */

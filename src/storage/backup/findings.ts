@@ -10,6 +10,7 @@ export type FindingKind =
   | 'entry_deleted' | 'entry_changed' | 'entry_created'
   | 'service_deleted' | 'service_changed' | 'service_created'
   | 'bundle_deleted' | 'bundle_changed' | 'bundle_created'
+  | 'federation_deleted' | 'federation_changed' | 'federation_created'
   | 'policy_applied'
 
 /** `stays` as it is now; `comes_back` from the backup; `goes_back` to what the backup says; `lost`. */
@@ -31,8 +32,8 @@ export interface Finding {
 }
 
 /**
- * What differs: an entry, a service or a revocation by id, a version of policies by number, an agent by SPIFFE ID, a bundle by trust
- * domain, an authority by kind and id.
+ * What differs: an entry, a service or a revocation by id, a version of policies by number, an agent by SPIFFE ID, a bundle or
+ * a federation relationship by trust domain, an authority by kind and id.
  */
 export interface Difference {
   readonly id: string
@@ -66,6 +67,9 @@ const outcomes: Outcomes = {
   bundle_deleted: always('comes_back'),
   bundle_changed: always('goes_back'),
   bundle_created: always('lost'),
+  federation_deleted: always('comes_back'),
+  federation_changed: always('goes_back'),
+  federation_created: always('lost'),
   policy_applied: always('lost')
 }
 
@@ -93,11 +97,13 @@ export class Findings {
 /** One line, e.g. `2 entries deleted since: back again`. */
 export function formatFinding ({ kind, outcome, total }: Pick<Finding, 'kind' | 'outcome' | 'total'>): string {
   const [first, verb] = kind.split('_') as [string, string]
-  const noun = first === 'policy' ? 'policy set' : first
+  const noun = nouns[first] ?? first
   const many = noun.endsWith('y') ? noun.replace(/y$/, 'ies') : `${noun}s`
   const what = verbs[verb] ?? `${verb} since`
   return `${total} ${total === 1 ? noun : many} ${what}: ${consequences[kind][outcome] ?? outcome}`
 }
+
+const nouns: Readonly<Record<string, string>> = { policy: 'policy set', federation: 'federation relationship' }
 
 const verbs: Readonly<Record<string, string>> = {
   cleared: 'that the backup distrusts', unbanned: 'banned in the backup and not now', renewed: 'whose SVID was renewed since'
@@ -124,5 +130,8 @@ const consequences: Readonly<Record<FindingKind, Readonly<Partial<Record<Outcome
   bundle_deleted: { comes_back: 'back again' },
   bundle_changed: { goes_back: 'as in the backup' },
   bundle_created: { lost: 'lost' },
+  federation_deleted: { comes_back: 'back again' },
+  federation_changed: { goes_back: 'as in the backup' },
+  federation_created: { lost: 'lost' },
   policy_applied: { lost: 'lost, and those of the backup decide again' }
 }

@@ -42,6 +42,15 @@ export const tables: readonly TableSpec[] = [
     atOnce: 50
   },
   {
+    name: 'federation_relationships',
+    role: 'registry',
+    columns: {
+      row_id: 'int', trust_domain: 'text', bundle_endpoint_url: 'text', bundle_endpoint_profile: 'text', endpoint_spiffe_id: 'text?'
+    },
+    key: ['row_id'],
+    atOnce: usual
+  },
+  {
     name: 'entries',
     role: 'registry',
     columns: {

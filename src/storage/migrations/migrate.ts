@@ -7,9 +7,10 @@ import { replicas } from './0002-replicas.ts'
 import { revocations } from './0003-revocations.ts'
 import { services } from './0004-services.ts'
 import { policies } from './0005-policies.ts'
+import { federation } from './0006-federation.ts'
 import type { ColumnTypes, Migration } from './migration.ts'
 
-const migrations: readonly Migration[] = [initial, replicas, revocations, services, policies]
+const migrations: readonly Migration[] = [initial, replicas, revocations, services, policies, federation]
 
 /** The schema that this version works with. */
 export const newestSchema = migrations.at(-1)?.number ?? 0

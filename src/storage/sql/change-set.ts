@@ -2,17 +2,18 @@ import { sql, type Transaction } from 'kysely'
 import type { Bundle } from '../../spiffe/bundle.ts'
 import type { Agent } from '../../spiffe/agent.ts'
 import type { Entry } from '../../spiffe/entry.ts'
+import type { FederationRelationship } from '../../spiffe/federation-relationship.ts'
 import type { ServiceEndpoint } from '../../spiffe/service-endpoint.ts'
 import type { Service } from '../../spiffe/service.ts'
 import type { Revocation } from '../../spiffe/revocation.ts'
 import type { Schema } from './schema.ts'
 
 /**
- * What a change is about: an agent by SPIFFE ID, a bundle by trust domain, anything else by id; or the authorities, or the policies, as a
- * whole.
+ * What a change is about: an agent by SPIFFE ID, a bundle or a federation relationship by trust domain, anything else by id; or the
+ * authorities, or the policies, as a whole.
  */
 export type ChangeKey =
-  | readonly [kind: 'entry' | 'agent' | 'bundle' | 'revocation' | 'service' | 'endpoint', key: string]
+  | readonly [kind: 'entry' | 'agent' | 'bundle' | 'federation' | 'revocation' | 'service' | 'endpoint', key: string]
   | readonly [kind: 'authorities' | 'policies' | 'everything']
 
 /** More keys than this in one transaction: reading everything anew is cheaper. */
@@ -30,6 +31,8 @@ export class ChangeSet {
 
   agent ({ id }: Pick<Agent, 'id'>): void { this.#keys.push(['agent', id]) }
   bundle ({ trustDomain }: Pick<Bundle, 'trustDomain'>): void { this.#keys.push(['bundle', trustDomain]) }
+  federation ({ trustDomain }: Pick<FederationRelationship, 'trustDomain'>): void { this.#keys.push(['federation', trustDomain]) }
+
   services (services: Iterable<Pick<Service, 'id'>>): void {
     for (const { id } of services) this.#keys.push(['service', id])
   }

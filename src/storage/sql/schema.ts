@@ -12,6 +12,7 @@ export interface Schema {
   issued_svids: IssuedSvidTable
   revocations: RevocationTable
   bundles: BundleTable
+  federation_relationships: FederationTable
   authorities: AuthorityTable
   /** One row: where the log of changes stands. */
   log_head: { epoch: string, number: number, compacted: number }
@@ -113,6 +114,16 @@ interface BundleTable {
   jwt_authorities: string
 }
 
+interface FederationTable {
+  row_id: Generated<number>
+  trust_domain: string
+  bundle_endpoint_url: string
+  /** `https_web` or `https_spiffe` */
+  bundle_endpoint_profile: string
+  /** Of `https_spiffe` alone. */
+  endpoint_spiffe_id: string | null
+}
+
 interface AuthorityTable {
   row_id: Generated<number>
   kind: string
@@ -208,6 +219,7 @@ export type AgentRowDraft = Insertable<AgentTable>
 export type IssuedSvidRow = Selectable<IssuedSvidTable>
 export type RevocationRow = Selectable<RevocationTable>
 export type BundleRow = Selectable<BundleTable>
+export type FederationRow = Selectable<FederationTable>
 export type AuthorityRow = Selectable<AuthorityTable>
 export type ProgressRow = Selectable<ProgressTable>
 export type ReplicaRow = Selectable<ReplicaTable>

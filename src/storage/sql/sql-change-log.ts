@@ -8,6 +8,7 @@ import { decodeBundle } from './bundle-rows.ts'
 import type { ChangeKey } from './change-set.ts'
 import { chunks, idsPerStatement } from './chunks.ts'
 import { decodeEntry, entryColumns } from './entry-rows.ts'
+import { decodeFederation } from './federation-rows.ts'
 import { isLost, partOf, type LogHead } from './log-reading.ts'
 import { decodePolicyVersion } from './policy-rows.ts'
 import { decodeRevocation } from './revocation-rows.ts'
@@ -58,8 +59,8 @@ export class SqlChangeLog implements ChangeLog {
 }
 
 const nothingChanged: ChangedState = {
-  entries: new Map(), agents: new Map(), bundles: new Map(), services: new Map(), endpoints: new Map(), revocations: new Map(),
-  authorities: false
+  entries: new Map(), agents: new Map(), bundles: new Map(), federation: new Map(), services: new Map(), endpoints: new Map(),
+  revocations: new Map(), authorities: false
 }
 
 const timeline = sql.raw<string>(timelineSql)
@@ -109,6 +110,9 @@ async function readState (trx: Transaction<Schema>, keys: readonly ChangeKey[]):
     agents: await named('agent', ids => trx.selectFrom('agents').selectAll().where('id', 'in', ids).execute(), idOf, decodeAgent),
     bundles: await named('bundle', domains => trx.selectFrom('bundles').selectAll().where('trust_domain', 'in', domains).execute(),
       row => row.trust_domain, decodeBundle),
+    federation: await named('federation', domains =>
+      trx.selectFrom('federation_relationships').selectAll().where('trust_domain', 'in', domains).execute(), row => row.trust_domain,
+    decodeFederation),
     services: await named('service', ids => trx.selectFrom('services').selectAll().where('id', 'in', ids).execute(), idOf, decodeService),
     endpoints: await named('endpoint', ids => trx.selectFrom('service_endpoints').selectAll().where('id', 'in', ids).execute(), idOf,
       decodeEndpoint),

@@ -10,6 +10,7 @@ import { SqlChangeLog } from './sql-change-log.ts'
 import type { SqlDatabase } from './sql-database.ts'
 import { SqlEndpointStore } from './sql-endpoint-store.ts'
 import { SqlEntryStore } from './sql-entry-store.ts'
+import { SqlFederationStore } from './sql-federation-store.ts'
 import { SqlIssuedSvidStore } from './sql-issued-svid-store.ts'
 import { SqlJoinTokenStore } from './sql-join-token-store.ts'
 import { SqlKeyStore } from './sql-key-store.ts'
@@ -36,6 +37,7 @@ export async function openSqlDatastore (database: SqlDatabase, nudges: Nudges, c
     issuedSvids: new SqlIssuedSvidStore(database, clock),
     revocations: new SqlRevocationStore(database, clock),
     bundles: new SqlBundleStore(database, clock),
+    federation: new SqlFederationStore(database, clock),
     services: new SqlServiceStore(database, clock),
     endpoints: new SqlEndpointStore(database, clock),
     policies: new SqlPolicyStore(database, clock),

@@ -24,11 +24,13 @@ const selectorParts = ['k8s:ns:team-a', 'k8s:ns:team-ab', 'k8s:sa:web', 'unix:ui
 const names = ['web.team-a.internal', 'web.team-ab.internal', 'team-a.internal', 'xteam-a.internal', 'db.internal']
 const verbs: readonly AdminVerb[] = [
   'entries.read', 'entries.write', 'agents.read', 'agents.ban', 'agents.evict', 'bundles.read', 'bundles.write', 'svids.mint',
+  'federation.read', 'federation.write',
   'tokens.create', 'services.read', 'services.write', 'revocations.revoke', 'revocations.read', 'cluster.read', 'authorities.change'
 ]
 const grants: ReadonlyArray<readonly [AdminVerb, AdminVerb]> = [
   ['entries.write', 'entries.admin'], ['entries.write', 'entries.downstream'], ['entries.write', 'entries.alias'],
   ['tokens.create', 'tokens.alias'], ['bundles.write', 'bundles.detach'], ['bundles.write', 'bundles.admin'],
+  ['federation.write', 'federation.admin'],
   ['services.write', 'services.address']
 ]
 
@@ -107,6 +109,7 @@ function randomObject (random: Random, verb: AdminVerb): AdminObject | undefined
   if (verb.startsWith('entries.')) return { kind: 'entry', entry: randomEntry(random) }
   if (verb.startsWith('agents.')) return { kind: 'agent', id: randomAgentId(random) as SpiffeId }
   if (verb.startsWith('bundles.')) return { kind: 'bundle', trustDomain: random.pick(domains) as TrustDomain, detaches: random.chance(0.3) }
+  if (verb.startsWith('federation.')) return { kind: 'federation', trustDomain: random.pick(domains) as TrustDomain }
   if (verb === 'svids.mint') {
     return { kind: 'svid', id: randomId(random) as SpiffeId, dnsNames: random.chance(0.3) ? [random.pick(names)] : [] }
   }
@@ -259,6 +262,13 @@ export function mayDo (question: Question): boolean {
         const there = (text: string) => parts(text)[0] === object.trustDomain
         const others = roles.filter(role => (role.members ?? []).some(there) && !mine.includes(role))
         if (admins.some(there) || others.length > 0) needs.push('bundles.admin')
+        break
+      }
+      case 'federation': {
+        inside = all([object.trustDomain], scope.federates_with, nameFits)
+        const there = (text: string) => parts(text)[0] === object.trustDomain
+        const others = roles.filter(role => (role.members ?? []).some(there) && !mine.includes(role))
+        if (admins.some(there) || others.length > 0) needs.push('federation.admin')
         break
       }
       case 'svid':

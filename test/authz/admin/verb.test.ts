@@ -13,7 +13,8 @@ void t.test('each method that operators may call belongs to exactly one verb, an
 void t.test('what the API offers that can lead to more is a grant of its own', async t => {
   const verbs = new Set<string>(methodVerbs.values())
   for (const grant of [
-    'entries.admin', 'entries.downstream', 'entries.alias', 'tokens.alias', 'bundles.detach', 'bundles.admin', 'services.address'
+    'entries.admin', 'entries.downstream', 'entries.alias', 'tokens.alias', 'bundles.detach', 'bundles.admin', 'federation.admin',
+    'services.address'
   ] as const) {
     t.notOk(verbs.has(grant), `${grant} comes with no method`)
     t.ok(grantVerbs.has(grant) && adminVerbs.includes(grant), `${grant} can be granted`)
@@ -21,6 +22,7 @@ void t.test('what the API offers that can lead to more is a grant of its own', a
   const of = (method: string) => methodVerbs.get(`/spire.api.server.${method}`)
   t.equal(of('svid.v1.SVID/MintX509SVID'), 'svids.mint')
   t.equal(of('bundle.v1.Bundle/AppendBundle'), 'bundle.append')
+  t.equal(of('trustdomain.v1.TrustDomain/RefreshBundle'), 'federation.write')
   t.equal(of('localauthority.v1.LocalAuthority/RevokeX509Authority'), 'authorities.change')
   t.equal(of('agent.v1.Agent/CreateJoinToken'), 'tokens.create')
   t.equal(of('agent.v1.Agent/AttestAgent'), undefined, 'agents\' own methods have none')

@@ -7,6 +7,7 @@ import { bundleService } from '../../../src/wire/generated/server-bundle.ts'
 import { entryService } from '../../../src/wire/generated/server-entry.ts'
 import { localAuthorityService } from '../../../src/wire/generated/server-local-authority.ts'
 import { svidService } from '../../../src/wire/generated/server-svid.ts'
+import { trustDomainService } from '../../../src/wire/generated/server-trust-domain.ts'
 import { encodeService } from '../../../src/wire/service-codec.ts'
 import { createCertificateRequest } from '../../../src/x509/certificate-request.ts'
 import { attest, createJoinToken, newKey, openServerChannel } from '../../fakes/agent-client.ts'
@@ -38,6 +39,8 @@ void t.test('what no role grants is refused as a whole, whatever entries one may
     'list entries': channel.client(entryService).listEntries({}),
     'list services': channel.client(serviceRegistryService).listServices({}),
     'list bundles': channel.client(bundleService).listFederatedBundles({}),
+    'list relationships': channel.client(trustDomainService).listFederationRelationships({}),
+    'refresh a bundle': channel.client(trustDomainService).refreshBundle({ trustDomain: 'partner.test' }),
     'list revocations': channel.client(revocationService).listRevocations({}),
     'see the cluster': channel.client(clusterService).getStatus({})
   }
@@ -116,6 +119,44 @@ void t.test('federated bundles: only those of the scope, and none of a domain wh
     statuses((await bundles.batchDeleteFederatedBundle({ trustDomains, mode })).results)
   t.same(await remove(2, ['partner.test']), [7], 'entries that federate are not the bundle\'s writer\'s to change')
   t.same(await remove(0, ['partner.test', 'other.test', 'boss.test']), [9, 7, 7])
+})
+
+void t.test('federation relationships: only those of the scope, and none with a domain whose members administer more', async t => {
+  const scope = { federates_with: ['partner.test', 'new.test', 'boss.test'] }
+  const roles = testAdminRoles(
+    { name: 'team-a', members: [member], verbs: ['federation.read', 'federation.write'], scope },
+    { name: 'ops', members: ['spiffe://boss.test/ops/*'], verbs: ['cluster.read'] },
+    { name: 'writer', members: ['spiffe://example.org/ci/w'], verbs: ['federation.write', 'federation.admin', 'bundles.write'], scope })
+  await using server = await startTestServer({ config: { roles } })
+  const to = (...names: string[]) => names.map(trustDomain => ({ trustDomain, bundleEndpointUrl: `https://${trustDomain}`, httpsWeb: {} }))
+  await server.admin.client(trustDomainService).batchCreateFederationRelationship({
+    federationRelationships: to('other.test', 'partner.test', 'third.test', 'boss.test')
+  })
+  await using channel = await openAs(server, '/ci/team-a')
+  const api = channel.client(trustDomainService)
+  const listed = await api.listFederationRelationships({ pageSize: 1 })
+  t.same(listed.federationRelationships.map(({ trustDomain }) => trustDomain), ['partner.test'], 'the first page is full')
+  const whole = await api.listFederationRelationships({})
+  t.same(whole.federationRelationships.map(({ trustDomain }) => trustDomain), ['partner.test', 'boss.test'])
+  t.equal((await api.getFederationRelationship({ trustDomain: 'partner.test' })).trustDomain, 'partner.test')
+  await t.rejects(api.getFederationRelationship({ trustDomain: 'other.test' }), missing)
+  const names = ['partner.test', 'other.test', 'unknown.test', 'boss.test', 'new.test']
+  const federationRelationships = to(...names)
+  t.same(statuses((await api.batchUpdateFederationRelationship({ federationRelationships })).results), [0, 7, 7, 7, 13],
+    'whether one is there is not told to who may not write it')
+  t.same(statuses((await api.batchCreateFederationRelationship({ federationRelationships })).results), [13, 7, 7, 7, 0])
+  const trustDomainBundle = encodeBundle((await createTestAuthority('new.test')).bundle)
+  const withBundle = { federationRelationships: to('new.test').map(one => ({ ...one, trustDomainBundle })) }
+  t.same(statuses((await api.batchUpdateFederationRelationship(withBundle)).results), [7], 'a bundle is not this verb\'s to write')
+  await using writer = await openAs(server, '/ci/w')
+  const other = writer.client(trustDomainService)
+  t.same(statuses((await other.batchUpdateFederationRelationship(withBundle)).results), [0], 'but of who has both')
+  t.same(statuses((await other.batchUpdateFederationRelationship({ federationRelationships: to('boss.test') })).results), [0])
+  await t.rejects(other.listFederationRelationships({}), denied)
+  await t.rejects(api.refreshBundle({ trustDomain: 'other.test' }), missing)
+  await t.rejects(api.refreshBundle({ trustDomain: 'boss.test' }), denied)
+  await t.rejects(api.refreshBundle({ trustDomain: 'partner.test' }), { name: 'RpcError', status: 'UNIMPLEMENTED' })
+  t.same(statuses((await api.batchDeleteFederationRelationship({ trustDomains: names })).results), [0, 7, 7, 7, 0])
 })
 
 void t.test('services: who serves them and what they are called is within', async t => {

@@ -19,8 +19,8 @@ class Shown {
   async reload (): Promise<ChangedState> {
     this.reloads++
     return {
-      entries: new Map(), agents: new Map(), bundles: new Map(), services: new Map(), endpoints: new Map(), revocations: new Map(),
-      authorities: true
+      entries: new Map(), agents: new Map(), bundles: new Map(), federation: new Map(), services: new Map(), endpoints: new Map(),
+      revocations: new Map(), authorities: true
     }
   }
 

@@ -297,8 +297,8 @@ class ReaderLife {
     this.tell(new Map([...replica.registry.agentIds()].map(id => [id, 'all'])))
     replica.onChange(onChange)
     onChange({
-      cursor: replica.cursor, touched: new Map(), bundles: new Set(), agents: new Set(), reporters: new Set(),
-      mesh: { services: new Set(), endpoints: new Set() }, revocations: true, policies: false
+      cursor: replica.cursor, touched: new Map(), bundles: new Set(), federation: new Set(), agents: new Set(),
+      reporters: new Set(), mesh: { services: new Set(), endpoints: new Set() }, revocations: true, policies: false
     })
     void replica.run(this.stop.signal).catch(() => {})
   }

@@ -7,6 +7,7 @@ import type { Agent } from '../../../src/spiffe/agent.ts'
 import type { Bundle } from '../../../src/spiffe/bundle.ts'
 import type { Entry } from '../../../src/spiffe/entry.ts'
 import { SpiffeError } from '../../../src/spiffe/errors.ts'
+import type { FederationRelationship } from '../../../src/spiffe/federation-relationship.ts'
 import { parseTrustDomain, type TrustDomain } from '../../../src/spiffe/trust-domain.ts'
 import { ManualClock } from '../../fakes/clock.ts'
 import { idOf, makeEntry, testDomain, type EntryOptions } from '../../fakes/entries.ts'
@@ -176,4 +177,22 @@ void t.test('a view that may lack a ban answers nobody', async t => {
   t.doesNotThrow(() => rig.replica.requireFresh(), 'back as soon as it has looked again')
   stop.abort(new Error('done'))
   await running
+})
+
+void t.test('federation relationships are followed, and read anew where the log is lost', async t => {
+  const rig = await new Rig().open()
+  const other = parseTrustDomain('other.test')
+  const to = (trustDomain: TrustDomain, url = `https://${trustDomain}`): FederationRelationship =>
+    ({ trustDomain, endpoint: { url, profile: { kind: 'https_web' } } })
+  const told = () => [...rig.changes.at(-1)?.federation ?? []]
+  await rig.commit({ federation: new Map([[partner, to(partner)], [other, to(other)]]) })
+  t.same([told(), [...rig.replica.federation.values()]], [[partner, other], [to(partner), to(other)]])
+  const before = rig.database.committed
+  await rig.commit({ federation: new Map([[partner, to(partner, 'https://new.test')], [other, undefined]]) })
+  t.same([told(), [...rig.replica.federation.values()]], [[partner, other], [to(partner, 'https://new.test')]])
+  await rig.commit({ entries: new Map([['a', makeEntry({ id: 'a' })]]) })
+  t.same(told(), [], 'nobody is told of relationships that did not change')
+  rig.database.setBack({ ...before, federation: new Map([[other, to(other)]]) }, 'e1')
+  await rig.replica.catchUp()
+  t.same([told().toSorted(), [...rig.replica.federation.values()]], [[other, partner], [to(other)]])
 })

@@ -1,0 +1,55 @@
+import t from 'tap'
+import { parseFederationRelationship, type RawFederationRelationship } from '../../src/spiffe/federation-relationship.ts'
+import { parseTrustDomain } from '../../src/spiffe/trust-domain.ts'
+
+const own = parseTrustDomain('example.org')
+const raw: RawFederationRelationship = {
+  trustDomain: 'partner.test', url: 'https://partner.test/bundle', httpsWeb: true, httpsSpiffe: undefined
+}
+const parse = (more: Partial<RawFederationRelationship>) => parseFederationRelationship({ ...raw, ...more }, own)
+
+void t.test('FED-12 a relationship has a trust domain, a URL and a profile', async t => {
+  t.strictSame(parse({}), { trustDomain: 'partner.test', endpoint: { url: raw.url, profile: { kind: 'https_web' } } })
+  t.strictSame(parse({ trustDomain: 'spiffe://partner.test', httpsWeb: false, httpsSpiffe: 'spiffe://third.test/b' }), {
+    trustDomain: 'partner.test', endpoint: { url: raw.url, profile: { kind: 'https_spiffe', endpointSpiffeId: 'spiffe://third.test/b' } }
+  }, 'the endpoint may be of another trust domain')
+  const refused: ReadonlyArray<readonly [string, Partial<RawFederationRelationship>, string]> = [
+    ['no URL', { url: '' }, 'invalid bundle_endpoint_url: is missing'],
+    ['no profile', { httpsWeb: false }, 'invalid bundle_endpoint_profile: is missing'],
+    ['both', { httpsSpiffe: 'spiffe://a.test/b' }, 'invalid bundle_endpoint_profile: is both https_web and https_spiffe'],
+    ['no domain', { trustDomain: '' }, 'invalid trust_domain: trust domain is empty: ""'],
+    ['an ID', { trustDomain: 'spiffe://a.test/b' },
+      'invalid trust_domain: trust domain has a character other than a-z 0-9 . - _: "a.test/b"'],
+    ['no ID', { httpsWeb: false, httpsSpiffe: '' }, 'invalid endpoint_spiffe_id: is missing: https_spiffe knows the endpoint by it']
+  ]
+  for (const [what, more, message] of refused) t.throws(() => parse(more), { code: 'federation_malformed', message }, what)
+  t.throws(() => parse({ httpsWeb: false, httpsSpiffe: 'https://a.test' }), { message: /^invalid endpoint_spiffe_id: / })
+  t.throws(() => parse({ trustDomain: 'example.org' }), { code: 'federation_invalid', requirement: 'ID-13' })
+})
+
+void t.test('FED-15 https, no userinfo; host, port, path and query are free, and kept to the letter', async t => {
+  for (const url of [
+    'https://a.test', 'https://a.test/', 'https://A.TEST:8443/x/../y?z=%20', 'HTTPS://a.test', 'https://[2001:db8::1]:1/',
+    'https://10.0.0.1', 'https://a.test/@x', 'https://a.test?u=b@c', `https://a.test/${'x'.repeat(2_033)}`
+  ]) t.equal(parse({ url }).endpoint.url, url)
+  const refused: Readonly<Record<string, readonly string[]>> = {
+    'must use the https scheme': ['http://a.test', 'a.test', '//a.test', 'file:///x', 'httpsx://a.test'],
+    'has no host': ['https:', 'https:a.test', 'https:/a.test', 'https://', 'https:///a.test', 'https://:443', 'https://?x'],
+    'must not contain user information': ['https://u@a.test', 'https://u:p@a.test', 'https://@a.test', 'https://a.test@b.test/'],
+    'other than printable ASCII': [
+      ' https://a.test', 'https://a.test\n', 'https://a\t.test', 'https://ä.test', 'https:\\\\a.test', 'https://a.test\\@b'
+    ],
+    'has a fragment': ['https://a.test/#x', 'https://a.test#'],
+    'is no URL': ['https://a.test:99999', 'https://[::1', 'https://a.test:x/', 'https://a%00.test/'],
+    'is longer than 2048': [`https://a.test/${'x'.repeat(2_034)}`]
+  }
+  for (const [rule, urls] of Object.entries(refused)) {
+    const refusal = { code: 'federation_malformed', message: new RegExp(rule), requirement: 'FED-15' }
+    for (const url of urls) t.throws(() => parse({ url }), refusal, url)
+  }
+  try {
+    parse({ url: 'https://user:secret@a.test' })
+  } catch (error) {
+    t.notMatch((error as Error).message, /secret/, 'what may be a password is not repeated')
+  }
+})
