@@ -17,7 +17,7 @@ import { parseDatastoreUrl } from '../storage/datastore-url.ts'
 import { parsePostgresAddress } from '../storage/postgres/postgres-address.ts'
 import { answerGraceMs, usualPoolLimits, type PoolLimits } from '../storage/postgres/postgres-pool.ts'
 import type { KeyType } from '../x509/key-type.ts'
-import { federationSchema, federationWarnings, type FederationConfig } from './federation-config.ts'
+import { federationSchema, federationWarnings, type FederationConfig } from './federation/federation-config.ts'
 import { serverCatalog, type ServerPlugins } from './server-catalog.ts'
 
 /** What `runServer` needs; every default is filled in. */
@@ -149,10 +149,6 @@ const configSchema = z.strictObject({
     if (trustDomain === value.server.trust_domain) {
       refuse(['server', 'federation', 'federates_with', trustDomain], 'is this server\'s own trust domain: it cannot federate with itself')
     }
-  }
-  if (value.server.federation.bundleEndpoint !== undefined) {
-    refuse(['server', 'federation', 'bundle_endpoint'],
-      'is not served by this version; leave it out, and give partners the output of `assay bundle show -format spiffe`')
   }
   if (!shared && value.server.datastore_direct_url !== undefined) {
     refuse(['server', 'datastore_direct_url'],

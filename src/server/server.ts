@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { foreignKinds } from '../authz/policy/foreign-kinds.ts'
+import { WebRoots } from '../federation/client/web-roots.ts'
 import { startPlugins } from '../plugins/catalog.ts'
 import { healthService } from '../rpc/health.ts'
 import { bind, openRpcServer, type BoundService } from '../rpc/server.ts'
@@ -40,10 +41,11 @@ import { svidHandlers } from './api/svid-handlers.ts'
 import { trustDomainHandlers } from './api/trust-domain-handlers.ts'
 import { Authorities } from './authorities.ts'
 import { Authorizer } from './authorize.ts'
-import { noBundleRefresher } from './bundle-refresher.ts'
 import { runChores } from './chores.ts'
 import { EndpointReports } from './endpoint-reports.ts'
-import { FederationPartners } from './federation-partners.ts'
+import { FederationPartners } from './federation/federation-partners.ts'
+import { PartnerBundles } from './federation/partner-bundles.ts'
+import { serveOwnBundle } from './federation/serve-own-bundle.ts'
 import { GoneReporters } from './gone-reporters.ts'
 import { IssuanceRecorder } from './issuance-recorder.ts'
 import { AgentFeeds } from './push/agent-feeds.ts'
@@ -68,6 +70,8 @@ export interface RunServerOptions {
   readonly clock?: Clock
   /** Called once both listeners accept connections. */
   readonly onReady?: (ready: ServerReady) => void
+  /** Called once the bundle endpoint, if one is configured, answers. */
+  readonly onBundleEndpoint?: (address: { readonly host: string, readonly port: number }) => void
 }
 
 export interface ServerReady {
@@ -83,7 +87,7 @@ export interface ServerReady {
  * @throws {SpiffeError} `config_invalid`, `policy_*`, `datastore_*`, `key_store_corrupt`, `file_unusable`, `address_unusable`
  */
 export async function runServer (
-  config: ServerConfig, signal: AbortSignal, { log, clock = systemClock, onReady }: RunServerOptions
+  config: ServerConfig, signal: AbortSignal, { log, clock = systemClock, onReady, onBundleEndpoint }: RunServerOptions
 ): Promise<void> {
   const policy = await loadApiPolicy(config)
   for (const warning of policy.warnings) log.warn(warning)
@@ -120,8 +124,15 @@ export async function runServer (
   const metrics = createMetrics({ prefix: 'assay_server' })
   const signing = new SigningQueue({ clock, metrics, random: Math.random })
   const recorder = new IssuanceRecorder({ store: store.issuedSvids, replicaId, clock, log, metrics })
+  const { bundleEndpoint, leastRefreshMs, webCaPath } = config.federation
+  const partners = new FederationPartners(config.federation.partners, () => replica.federation)
+  const partnerBundles = new PartnerBundles({
+    trustDomain, partners, replica, ownBundle: ca.bundle, store, lease, webRoots: new WebRoots({ extraCaPath: webCaPath }),
+    times: { leastMs: leastRefreshMs }, clock, random: Math.random, log
+  })
   const services = bindServices(config, {
-    store, authorities, replica, replicaId, aside, lease, feeds, progress, reports, authorizer, signing, recorder, clock
+    store, authorities, replica, replicaId, aside, lease, feeds, progress, reports, authorizer, signing, recorder, clock,
+    partners, partnerBundles
   })
   const rpc = scope.use(openRpcServer({
     services: [...services, ...reflectionServices(services)], log, clock, before: context => authorizer.authorize(context)
@@ -147,6 +158,10 @@ export async function runServer (
       caTtlSeconds: config.caTtlSeconds, authorities, lease, goneReporters: new GoneReporters({ replica, clock, log }), clock, log
     }, signal),
     signal => authorities.followUpstream(signal),
+    signal => partnerBundles.run(signal),
+    ...bundleEndpoint === undefined ? [] : [(signal: AbortSignal) => serveOwnBundle(bundleEndpoint, {
+      ownBundle: ca.bundle, identity: () => identity.current, onListening: onBundleEndpoint, clock, log
+    }, signal)],
     signal => progress.run(signal),
     signal => reports.run(signal),
     signal => recorder.run(signal),
@@ -181,11 +196,14 @@ interface ServiceDeps {
   readonly authorizer: Authorizer
   readonly signing: SigningQueue
   readonly recorder: IssuanceRecorder
+  readonly partners: FederationPartners
+  readonly partnerBundles: PartnerBundles
   readonly clock: Clock
 }
 
 function bindServices (config: ServerConfig, deps: ServiceDeps): BoundService[] {
   const { store, authorities, replica, replicaId, aside, lease, feeds, progress, reports, authorizer, signing, recorder, clock } = deps
+  const { partners, partnerBundles } = deps
   const limits = createLimits(config.ratelimit, clock)
   const registrations = new Registrations(store, replica)
   const convergence = new Convergence({ replicaId, replica, feeds, progress: store.progress, replicas: store.replicas, clock })
@@ -198,11 +216,12 @@ function bindServices (config: ServerConfig, deps: ServiceDeps): BoundService[] 
       trustDomain, agentTtlSeconds: config.agentTtlSeconds, authority: ca, agents: store.agents, joinTokens: store.joinTokens,
       registrations, directory: replica.agents, authorizer, catchUp, limits, signing, recorder, clock
     })),
+    bind(bundleService, bundleHandlers({
       trustDomain, ownBundle: ca.bundle, authorities, bundles: store.bundles, registrations, authorizer, limits, clock
     })),
     bind(trustDomainService, trustDomainHandlers({
-      trustDomain, federation: store.federation, partners: new FederationPartners(config.federation.partners, () => replica.federation),
-      replica, registrations, refresher: noBundleRefresher, authorizer
+      trustDomain, federation: store.federation, partners, replica, registrations, refresher: partnerBundles,
+      authorizer
     })),
     bind(entryService, entryHandlers({
       trustDomain, entries: store.entries, registrations, registry, catchUp, authorizer, polls: new Polls(progress, () => replica.cursor)

@@ -31,7 +31,6 @@ export const errorCatalogue = {
   federation_malformed: { status: 'INVALID_ARGUMENT', retry: false, next: 'correct the named field; see `assay federation create --help`' },
   federation_not_found: { status: 'NOT_FOUND', retry: false, next: 'list relationships with `assay federation list`' },
   federation_exists: { status: 'ALREADY_EXISTS', retry: false, next: 'change the existing one with `assay federation update`' },
-  bundle_refresh_missing: { status: 'UNIMPLEMENTED', retry: false, next: 'no bundles are fetched here: store it with `assay bundle set`' },
   // Services
   service_malformed: { status: 'INVALID_ARGUMENT', retry: false, next: 'correct the named field; see `assay service create --help`' },
   service_not_found: { status: 'NOT_FOUND', retry: false, next: 'list services with `assay service list`' },

@@ -25,6 +25,13 @@ export interface FederationStore {
   create (relationship: FederationRelationship, bundle?: Bundle): Promise<FederationRelationship>
   /** @throws {SpiffeError} `federation_not_found`; nothing is written then, the bundle neither */
   update (trustDomain: TrustDomain, change: FederationChange): Promise<FederationRelationship>
+  /**
+   * Changes the bundle of the domain in the bundle store, with no other change in between and only while the relationship stands. What
+   * `change` throws is thrown, and nothing is written.
+   * @param change pure: it may run again when another writer came first; what gives back its argument writes nothing
+   * @throws {SpiffeError} `federation_not_found`
+   */
+  updateBundle (trustDomain: TrustDomain, change: (current: Bundle | undefined) => Bundle): Promise<Bundle>
   /** @throws {SpiffeError} `federation_not_found` */
   delete (trustDomain: TrustDomain): Promise<FederationRelationship>
   get (trustDomain: TrustDomain): Promise<FederationRelationship | undefined>

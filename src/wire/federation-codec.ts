@@ -22,7 +22,7 @@ export function encodeFederation (
 
 function encodeProfile (profile: FederationRelationship['endpoint']['profile']): FederationRelationshipInit {
   if (profile.kind === 'https_web') return { httpsWeb: {} }
-  return { httpsSpiffe: { endpointSpiffeId: profile.endpointSpiffeId } }
+  return { httpsSpiffe: { endpointSpiffeId: profile.endpointId } }
 }
 
 /** Not looked into here: what reads it says what is wrong with it. */

@@ -34,7 +34,7 @@ void t.test('a server configuration has SPIRE\'s defaults', async t => {
     jwtIssuer: undefined,
     disableJwtSvids: false,
     adminIds: [],
-    federation: { bundleEndpoint: undefined, partners: [] },
+    federation: { bundleEndpoint: undefined, webCaPath: undefined, leastRefreshMs: 60_000, partners: [] },
     roles: { all: [] },
     socketRequiresRole: false,
     apiPolicy: undefined,

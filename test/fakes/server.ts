@@ -16,6 +16,8 @@ import { usualPoolLimits } from '../../src/storage/postgres/postgres-pool.ts'
 export interface TestServer extends AsyncDisposable {
   readonly config: ServerConfig
   readonly ready: ServerReady
+  /** Settles only where one is configured. */
+  readonly bundleEndpoint: Promise<{ readonly port: number }>
   /** Over the admin socket. */
   readonly admin: Channel
   readonly folder: string
@@ -35,14 +37,16 @@ export async function startTestServer (options: TestServerOptions = {}): Promise
   const config = { ...testServerConfig(folder), ...options.config }
   const stop = new AbortController()
   const { promise: ready, resolve } = Promise.withResolvers<ServerReady>()
+  const endpoint = Promise.withResolvers<{ readonly port: number }>()
   const run = runServer(config, stop.signal, {
-    log: options.log ?? silentLogger, onReady: resolve, ...(options.clock === undefined ? {} : { clock: options.clock })
+    log: options.log ?? silentLogger, onReady: resolve, onBundleEndpoint: endpoint.resolve, ...(options.clock === undefined ? {} : { clock: options.clock })
   })
   const first = await Promise.race([ready, run.then(() => { throw new Error('the server ended before it was ready') })])
   const admin = openUnixChannel(config.socketPath)
   return {
     config,
     ready: first,
+    bundleEndpoint: endpoint.promise,
     admin,
     folder,
     async [Symbol.asyncDispose] () {
@@ -52,6 +56,10 @@ export async function startTestServer (options: TestServerOptions = {}): Promise
       if (options.folder === undefined) await rm(folder, { recursive: true, force: true })
     }
   }
+}
+
+export const noFederation: ServerConfig['federation'] = {
+  bundleEndpoint: undefined, webCaPath: undefined, leastRefreshMs: 60_000, partners: []
 }
 
 /** The section `plugins` of a configuration. */
@@ -79,7 +87,7 @@ export function testServerConfig (folder: string): ServerConfig {
     jwtIssuer: undefined,
     disableJwtSvids: false,
     adminIds: [],
-    federation: { bundleEndpoint: undefined, partners: [] },
+    federation: noFederation,
     roles: new AdminRoles([]),
     socketRequiresRole: false,
     apiPolicy: undefined,

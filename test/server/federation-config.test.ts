@@ -1,6 +1,6 @@
 import t from 'tap'
 import { formatProblems, readConfig } from '../../src/runtime/config-file.ts'
-import { federationSchema, federationWarnings } from '../../src/server/federation-config.ts'
+import { federationSchema, federationWarnings } from '../../src/server/federation/federation-config.ts'
 import { parseServerConfig } from '../../src/server/server-config.ts'
 
 const read = (text: string) => {
@@ -12,7 +12,8 @@ const web = 'bundle_endpoint_url: https://a.test/b, bundle_endpoint_profile: { h
 const partner = { trustDomain: 'a.test', endpoint: { url: 'https://a.test/b', profile: { kind: 'https_web' } } }
 
 void t.test('federates_with: each trust domain, in YAML and in SPIRE\'s JSON', async t => {
-  t.same(read('{}'), { bundleEndpoint: undefined, partners: [] })
+  t.same(read('{}'), { bundleEndpoint: undefined, webCaPath: undefined, leastRefreshMs: 60_000, partners: [] })
+  t.match(read('web_ca_path: /roots.pem, least_refresh_interval: 5s'), { webCaPath: '/roots.pem', leastRefreshMs: 5_000 })
   t.same(read(`federates_with: { a.test: { ${web} } }`).partners, [partner])
   t.same(read(`federates_with: { a.test: { ${web.replace('https_web: {}', 'https_web:')} } }`).partners, [partner], 'an empty block')
   const spiffe = { endpoint_spiffe_id: 'spiffe://third.test/x' }
@@ -22,14 +23,14 @@ void t.test('federates_with: each trust domain, in YAML and in SPIRE\'s JSON', a
       { 'b.test': [{ bundle_endpoint_url: 'https://b.test', bundle_endpoint_profile: { https_spiffe: [spiffe] } }] }
     ]
   }
-  const profile = { kind: 'https_spiffe', endpointSpiffeId: spiffe.endpoint_spiffe_id }
+  const profile = { kind: 'https_spiffe', endpointId: spiffe.endpoint_spiffe_id }
   t.same(read(JSON.stringify(asJson)).partners, [partner, { trustDomain: 'b.test', endpoint: { url: 'https://b.test', profile } }])
   const profiles = (text: string) => `federates_with: { a.test: { ${web.replace('https_web: {}', text)} } }`
   const refused: ReadonlyArray<readonly [string, RegExp]> = [
     [`federates_with: { Bad: { ${web} } }`, /federates_with\.Bad: trust domain has a character other/],
     ['federates_with: { a.test: { bundle_endpoint_url: https://a.test } }', /a\.test\.bundle_endpoint_profile: is required/],
     ['federates_with: { a.test: { bundle_endpoint_profile: { https_web: {} } } }', /a\.test\.bundle_endpoint_url: is required/],
-    [`federates_with: { a.test: { ${web.replace('https:', 'http:')} } }`, /must use the https scheme/],
+    [`federates_with: { a.test: { ${web.replace('https:', 'http:')} } }`, /is not https/],
     [`federates_with: { a.test: { ${web.replace('https_web', 'https_wed')} } }`, /https_wed: unknown key; did you mean https_web\?/],
     [`federates_with: { a.test: { ${web}, extra: 1 } }`, /a\.test\.extra: unknown key; known here: bundle_endpoint_url/],
     [profiles('https_web: {}, https_spiffe: { endpoint_spiffe_id: spiffe://a.test/x }'), /must be one of https_web and https_spiffe/],
@@ -42,32 +43,26 @@ void t.test('federates_with: each trust domain, in YAML and in SPIRE\'s JSON', a
   for (const [text, rule] of refused) t.throws(() => read(text), { message: rule }, text)
 })
 
-void t.test('bundle_endpoint: both profiles, and the older place of acme', async t => {
+void t.test('bundle_endpoint: both profiles; acme is refused by name', async t => {
   const acme = 'acme: { domain_name: a.test, email: x@a.test, tos_accepted: true }'
-  const readAcme = {
-    directoryUrl: 'https://acme-v02.api.letsencrypt.org/directory', domainName: 'a.test', email: 'x@a.test', tosAccepted: true
-  }
   const endpoint = (text: string) => read(`bundle_endpoint: { ${text} }`).bundleEndpoint
   const defaults = { address: '0.0.0.0', port: 8443, refreshHintSeconds: undefined, profileNamed: true }
   t.same(endpoint('address: 127.0.0.1, port: 0, refresh_hint: 10m, profile: { https_spiffe: {} }'),
     { address: '127.0.0.1', port: 0, refreshHintSeconds: 600, profile: { kind: 'https_spiffe' }, profileNamed: true })
   t.same(endpoint('port: 8443'), { ...defaults, profile: { kind: 'https_spiffe' }, profileNamed: false })
-  t.same(endpoint(`port: 8443, profile: { https_web: { ${acme} } }`), { ...defaults, profile: { kind: 'https_web', acme: readAcme } })
-  t.same(endpoint(`port: 8443, ${acme}`), { ...defaults, profile: { kind: 'https_web', acme: readAcme } })
   const files = 'serving_cert_file: [{ cert_file_path: /c, key_file_path: /k }]'
   t.same(endpoint(`port: 8443, profile: [{ https_web: [{ ${files} }] }]`),
-    { ...defaults, profile: { kind: 'https_web', files: { certFilePath: '/c', keyFilePath: '/k', fileSyncIntervalMs: 3_600_000 } } })
+    { ...defaults, profile: { kind: 'https_web', files: { certFilePath: '/c', keyFilePath: '/k', fileSyncIntervalMs: 2_000 } } })
   for (const [text, rule] of [
     ['address: x', /bundle_endpoint\.port: is required/],
     ['port: 70000', /must be 0 to 65535/],
     ['port: 1, refresh_hint: 5', /must be a duration/],
     ['port: 1, profile: {}', /profile: must be one of https_spiffe and https_web/],
     [`port: 1, profile: { https_spiffe: {}, https_web: { ${acme} } }`, /profile: must be one of/],
-    ['port: 1, profile: { https_web: {} }', /https_web: must have one of acme and serving_cert_file/],
-    [`port: 1, profile: { https_web: { ${acme}, ${files} } }`, /https_web: must have one of acme and serving_cert_file/],
-    [`port: 1, ${acme}, profile: { https_spiffe: {} }`, /bundle_endpoint\.acme: belongs into profile https_web/],
+    ['port: 1, profile: { https_web: {} }', /https_web: must have serving_cert_file/],
+    [`port: 1, profile: { https_web: { ${acme}, ${files} } }`, /https_web\.acme: is not offered by this version/],
+    [`port: 1, ${acme}`, /bundle_endpoint\.acme: is not offered by this version; have an ACME client/],
     ['port: 1, profile: { https_web: { serving_cert_file: { cert_file_path: /c } } }', /key_file_path: is required/],
-    [`port: 1, ${acme.replace('email', 'directory_url: http://x, email')}`, /directory_url: must be an https URL/],
     ['port: 1, prot: 2', /prot: unknown key; did you mean port\?/]
   ] as const) t.throws(() => endpoint(text), { message: rule }, text)
 })
@@ -79,9 +74,6 @@ void t.test('within a server\'s configuration', async t => {
   t.same(server(`{ federates_with: { a.test: { ${web} } } }`).partners, [partner])
   t.throws(() => server(`{ federates_with: { example.org: { ${web} } } }`),
     { code: 'config_invalid', message: /federation\.federates_with\.example\.org: is this server's own trust domain/ })
-  const unserved = { code: 'config_invalid', message: /^s:\d+: server\.federation\.bundle_endpoint: is not served by this version/ }
-  t.throws(() => server('{ bundle_endpoint: { port: 8443 } }'), unserved, 'not ignored: refused by name')
-  t.match(federationWarnings(server(`{ federates_with: { a.test: { ${web} } } }`)), [/fetches no bundles/])
   t.match(federationWarnings(read('bundle_endpoint: { port: 1 }')), [/names no profile: https_spiffe is meant/])
   t.same(federationWarnings(read('bundle_endpoint: { port: 1, profile: { https_spiffe: } }')), [])
 })

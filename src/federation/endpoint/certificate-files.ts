@@ -14,9 +14,14 @@ export interface CertificatePaths {
   readonly keyPath: string
 }
 
-export interface CertificateFilesDeps { readonly clock: Clock, readonly log: Logger }
+export interface CertificateFilesDeps {
+  /** Between looks at the files. */
+  readonly lookEveryMs?: number
+  readonly clock: Clock
+  readonly log: Logger
+}
 
-const lookEveryMs = 2_000
+const usualLookEveryMs = 2_000
 const largestFile = 1_048_576
 
 /** `https_web`: a certificate that somebody else renews in files (FED-22), taken over when both fit each other again. */
@@ -43,7 +48,7 @@ export class CertificateFiles implements ServingCertificate {
 
   /** Looks for changes until the signal aborts, and throws its reason then. What cannot be used leaves the one before in use. */
   async run (signal: AbortSignal): Promise<void> {
-    const { clock, log } = this.#deps
+    const { clock, log, lookEveryMs = usualLookEveryMs } = this.#deps
     for (let said = ''; ;) {
       await clock.sleep(lookEveryMs, signal)
       try {

@@ -1,7 +1,7 @@
 import type { Bundle } from '../../spiffe/bundle.ts'
 import { codeOf, SpiffeError } from '../../spiffe/errors.ts'
 import {
-  parseBundleEndpointProfile, parseBundleEndpointUrl, parseFederationRelationship, parsePartner, type FederationRelationship
+  parseBundleEndpointProfile, parseEndpointUrl, parseFederationRelationship, parsePartner, type FederationRelationship
 } from '../../spiffe/federation-relationship.ts'
 import type { TrustDomain } from '../../spiffe/trust-domain.ts'
 import type { AdminAccess } from '../../authz/admin/access.ts'
@@ -15,8 +15,8 @@ import type {
 } from '../../wire/generated/types.ts'
 import { decodeTrustDomain } from '../../wire/spiffe-id-codec.ts'
 import type { Authorizer } from '../authorize.ts'
-import type { BundleRefresher } from '../bundle-refresher.ts'
-import type { FederationPartners } from '../federation-partners.ts'
+import type { BundleRefresher } from '../federation/bundle-refresher.ts'
+import type { FederationPartners } from '../federation/federation-partners.ts'
 import type { Registrations } from '../registrations.ts'
 import type { Replica } from '../replication/replica.ts'
 import { checkBundleContent, splitX509Authorities } from './check-bundle.ts'
@@ -79,7 +79,7 @@ export function trustDomainHandlers (deps: TrustDomainDeps): TrustDomainHandlers
         const domain = parsePartner(raw.trustDomain, own)
         const bundle = inputMask.trustDomainBundle ? readBundle(message.trustDomainBundle, domain) : undefined
         const endpoint = {
-          ...inputMask.bundleEndpointUrl ? { url: parseBundleEndpointUrl(raw.url) } : {},
+          ...inputMask.bundleEndpointUrl ? { url: parseEndpointUrl(raw.url) } : {},
           ...inputMask.bundleEndpointProfile ? { profile: parseBundleEndpointProfile(raw) } : {}
         }
         requireWrite(access, domain, bundle)

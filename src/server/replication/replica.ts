@@ -116,6 +116,9 @@ export class Replica {
   /** Relationships as stored; those of the configuration are not among them. */
   get federation (): ReadonlyMap<TrustDomain, FederationRelationship> { return this.#federation }
 
+  /** Of all other trust domains. */
+  get federatedBundles (): Iterable<Bundle> { return this.#bundles.values() }
+
   /** A federated bundle; the own one is the certificate authority's. */
   bundleOf (trustDomain: TrustDomain): Bundle | undefined { return this.#bundles.get(trustDomain) }
 

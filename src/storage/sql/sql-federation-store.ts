@@ -39,10 +39,7 @@ export class SqlFederationStore implements FederationStore {
 
   update (trustDomain: TrustDomain, { endpoint, bundle }: FederationChange): Promise<FederationRelationship> {
     return this.#database.change(this.#clock.now(), async (trx, changes) => {
-      const row = await this.#database.locked(
-        trx.selectFrom('federation_relationships').selectAll().where('trust_domain', '=', trustDomain)
-      ).executeTakeFirst()
-      if (row === undefined) throw notFound(trustDomain)
+      const row = await this.#lock(trx, trustDomain)
       const before = decodeFederation(row)
       const { url, profile } = { ...before.endpoint, ...endpoint }
       const after = { trustDomain, endpoint: { url, profile } }
@@ -53,6 +50,13 @@ export class SqlFederationStore implements FederationStore {
       }
       await this.#setBundle(trx, bundle, changes)
       return after
+    })
+  }
+
+  updateBundle (trustDomain: TrustDomain, change: (current: Bundle | undefined) => Bundle): Promise<Bundle> {
+    return this.#database.change(this.#clock.now(), async (trx, changes) => {
+      await this.#lock(trx, trustDomain)
+      return await updateBundle(trx, trustDomain, change, { database: this.#database, changes })
     })
   }
 
@@ -76,6 +80,14 @@ export class SqlFederationStore implements FederationStore {
       db.selectFrom('federation_relationships').selectAll().where('row_id', '>', after).orderBy('row_id').limit(limit).execute()),
     keep === undefined ? undefined : row => keep(row.trust_domain as TrustDomain))
     return { relationships: rows.map(decodeFederation), nextPageToken }
+  }
+
+  async #lock (trx: Transaction<Schema>, trustDomain: TrustDomain) {
+    const row = await this.#database.locked(
+      trx.selectFrom('federation_relationships').selectAll().where('trust_domain', '=', trustDomain)
+    ).executeTakeFirst()
+    if (row === undefined) throw notFound(trustDomain)
+    return row
   }
 
   async #setBundle (trx: Transaction<Schema>, bundle: Bundle | undefined, changes: ChangeSet): Promise<void> {

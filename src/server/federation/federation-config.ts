@@ -1,29 +1,20 @@
 import { z } from 'zod'
-import { durationSeconds, parsedBy, port, text, wholeSeconds } from '../runtime/config-schema.ts'
-import {
-  parseBundleEndpointUrl, type BundleEndpointProfile, type FederationRelationship
-} from '../spiffe/federation-relationship.ts'
-import { parseSpiffeId } from '../spiffe/spiffe-id.ts'
-import { parseTrustDomain, type TrustDomain } from '../spiffe/trust-domain.ts'
-import { labelledBlocks } from './labelled-blocks.ts'
+import { durationSeconds, parsedBy, port, text, wholeSeconds } from '../../runtime/config-schema.ts'
+import { parseBundleEndpointUrl, type BundleEndpointProfile } from '../../spiffe/bundle-endpoint.ts'
+import type { FederationRelationship } from '../../spiffe/federation-relationship.ts'
+import { parseSpiffeId } from '../../spiffe/spiffe-id.ts'
+import { parseTrustDomain, type TrustDomain } from '../../spiffe/trust-domain.ts'
+import { labelledBlocks } from '../labelled-blocks.ts'
 
-/** How clients know the bundle endpoint: `acme` and `files` are of `https_web`. */
+/** How clients know the bundle endpoint: `files` are of `https_web`. */
 export type EndpointProfileConfig =
   | { readonly kind: 'https_spiffe' }
-  | { readonly kind: 'https_web', readonly acme: AcmeConfig }
   | { readonly kind: 'https_web', readonly files: ServingCertConfig }
-
-export interface AcmeConfig {
-  readonly directoryUrl: string
-  readonly domainName: string
-  readonly email: string
-  readonly tosAccepted: boolean
-}
 
 export interface ServingCertConfig {
   readonly certFilePath: string
   readonly keyFilePath: string
-  /** How often the files are looked at. */
+  /** Between looks at the files. */
   readonly fileSyncIntervalMs: number
 }
 
@@ -40,24 +31,21 @@ export interface BundleEndpointConfig {
 /** The key `federation` of a server's configuration (spire-surface §6.2). */
 export interface FederationConfig {
   readonly bundleEndpoint: BundleEndpointConfig | undefined
+  /** PEM: whom `https_web` believes beside the web's and this machine's roots. */
+  readonly webCaPath: string | undefined
+  /** No partner is asked more often, whatever its hint says. */
+  readonly leastRefreshMs: number
   /** In the order of the file, each trust domain once. */
   readonly partners: readonly FederationRelationship[]
 }
 
-const letsEncrypt = 'https://acme-v02.api.letsencrypt.org/directory'
-
-const acme = z.strictObject({
-  directory_url: parsedBy(parseHttpsUrl).default(letsEncrypt),
-  domain_name: text,
-  email: text,
-  tos_accepted: z.boolean().default(false)
-}).transform((value): AcmeConfig =>
-  ({ directoryUrl: value.directory_url, domainName: value.domain_name, email: value.email, tosAccepted: value.tos_accepted }))
+/** Of ACME (RFC 8555), by which SPIRE's server gets certificates itself. */
+const noAcme = 'is not offered by this version; have an ACME client write certificate and key to files, and name them in serving_cert_file'
 
 const servingCertFile = z.strictObject({
   cert_file_path: text,
   key_file_path: text,
-  file_sync_interval: durationSeconds(100).default(3_600)
+  file_sync_interval: durationSeconds(100).default(2)
 }).transform((value): ServingCertConfig => ({
   certFilePath: value.cert_file_path, keyFilePath: value.key_file_path, fileSyncIntervalMs: value.file_sync_interval * 1_000
 }))
@@ -66,14 +54,14 @@ const empty = z.preprocess(raw => raw ?? {}, z.strictObject({}))
 
 const servedProfile = labelledBlocks({
   https_spiffe: empty,
-  https_web: z.strictObject({ acme: block(acme).optional(), serving_cert_file: block(servingCertFile).optional() })
+  https_web: z.strictObject({ acme: z.unknown().optional(), serving_cert_file: block(servingCertFile).optional() })
 }).transform(({ https_spiffe: spiffe, https_web: web }, context): EndpointProfileConfig => {
   const refuse = (message: string, path: string[] = []) => context.issues.push({ code: 'custom', path, message, input: undefined })
   if ((spiffe === undefined) === (web === undefined)) refuse('must be one of https_spiffe and https_web')
   if (web === undefined) return { kind: 'https_spiffe' }
-  if (web.acme !== undefined && web.serving_cert_file === undefined) return { kind: 'https_web', acme: web.acme }
-  if (web.serving_cert_file !== undefined && web.acme === undefined) return { kind: 'https_web', files: web.serving_cert_file }
-  refuse('must have one of acme and serving_cert_file', ['https_web'])
+  if (web.acme !== undefined) refuse(noAcme, ['https_web', 'acme'])
+  else if (web.serving_cert_file !== undefined) return { kind: 'https_web', files: web.serving_cert_file }
+  else refuse('must have serving_cert_file', ['https_web'])
   return z.NEVER
 })
 
@@ -82,22 +70,19 @@ const bundleEndpoint = z.strictObject({
   port,
   refresh_hint: wholeSeconds.optional(),
   /** The older place of it. */
-  acme: block(acme).optional(),
+  acme: z.unknown().optional(),
   profile: servedProfile.optional()
 }).transform((value, context): BundleEndpointConfig => {
-  if (value.acme !== undefined && value.profile !== undefined) {
-    context.issues.push({ code: 'custom', path: ['acme'], message: 'belongs into profile https_web', input: undefined })
-  }
-  const profile = value.profile ?? (value.acme === undefined ? { kind: 'https_spiffe' } : { kind: 'https_web', acme: value.acme })
-  const profileNamed = value.profile !== undefined || value.acme !== undefined
-  return { address: value.address, port: value.port, refreshHintSeconds: value.refresh_hint, profile, profileNamed }
+  if (value.acme !== undefined) context.issues.push({ code: 'custom', path: ['acme'], message: noAcme, input: undefined })
+  const { profile = { kind: 'https_spiffe' } } = value
+  return { address: value.address, port: value.port, refreshHintSeconds: value.refresh_hint, profile, profileNamed: value.profile !== undefined }
 })
 
 const partnerProfile = labelledBlocks({
   https_web: empty, https_spiffe: z.strictObject({ endpoint_spiffe_id: parsedBy(parseSpiffeId) })
 }).transform(({ https_web: web, https_spiffe: spiffe }, context): BundleEndpointProfile => {
   if (web !== undefined && spiffe === undefined) return { kind: 'https_web' }
-  if (spiffe !== undefined && web === undefined) return { kind: 'https_spiffe', endpointSpiffeId: spiffe.endpoint_spiffe_id }
+  if (spiffe !== undefined && web === undefined) return { kind: 'https_spiffe', endpointId: spiffe.endpoint_spiffe_id }
   context.issues.push({ code: 'custom', message: 'must be one of https_web and https_spiffe', input: undefined })
   return z.NEVER
 })
@@ -106,27 +91,23 @@ const partner = z.strictObject({ bundle_endpoint_url: parsedBy(parseBundleEndpoi
 
 export const federationSchema = z.strictObject({
   bundle_endpoint: block(bundleEndpoint).optional(),
+  web_ca_path: text.optional(),
+  least_refresh_interval: durationSeconds(1_000).default(60),
   federates_with: labelledBlocks(partner, parseTrustDomain).prefault({})
 }).transform((value): FederationConfig => ({
   bundleEndpoint: value.bundle_endpoint,
+  webCaPath: value.web_ca_path,
+  leastRefreshMs: value.least_refresh_interval * 1_000,
   partners: Object.entries(value.federates_with).map(([domain, { bundle_endpoint_url: url, bundle_endpoint_profile: profile }]) =>
     ({ trustDomain: domain as TrustDomain, endpoint: { url, profile } }))
 }))
 
 /** What is allowed but likely unwanted, a sentence each. */
-export function federationWarnings ({ bundleEndpoint, partners }: FederationConfig): string[] {
-  return [
-    ...bundleEndpoint?.profileNamed === false ? ['federation.bundle_endpoint names no profile: https_spiffe is meant'] : [],
-    ...partners.length === 0 ? [] : ['federation.federates_with: this version fetches no bundles; give it each one with `assay bundle set`']
-  ]
+export function federationWarnings ({ bundleEndpoint }: FederationConfig): string[] {
+  return bundleEndpoint?.profileNamed === false ? ['federation.bundle_endpoint names no profile: https_spiffe is meant'] : []
 }
 
 /** SPIRE's JSON form has a list of one map where YAML has a map. */
 function block<Schema extends z.ZodType> (schema: Schema) {
   return z.preprocess(raw => Array.isArray(raw) && raw.length === 1 ? raw[0] : raw, schema)
-}
-
-function parseHttpsUrl (url: string): string {
-  if (!URL.canParse(url) || !url.startsWith('https://')) throw new Error('must be an https URL')
-  return url
 }

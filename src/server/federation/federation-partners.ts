@@ -1,5 +1,5 @@
-import type { FederationRelationship } from '../spiffe/federation-relationship.ts'
-import type { TrustDomain } from '../spiffe/trust-domain.ts'
+import type { FederationRelationship } from '../../spiffe/federation-relationship.ts'
+import type { TrustDomain } from '../../spiffe/trust-domain.ts'
 
 type Relationships = ReadonlyMap<TrustDomain, FederationRelationship>
 
@@ -18,6 +18,9 @@ export class FederationPartners {
   }
 
   get all (): Relationships { return new Map([...this.#stored(), ...this.#fixed]) }
+
+  /** Whether it is the configuration that names the domain. */
+  isFixed (trustDomain: TrustDomain): boolean { return this.#fixed.has(trustDomain) }
 
   get (trustDomain: TrustDomain): FederationRelationship | undefined {
     return this.#fixed.get(trustDomain) ?? this.#stored().get(trustDomain)
