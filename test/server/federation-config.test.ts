@@ -13,7 +13,7 @@ const partner = { trustDomain: 'a.test', endpoint: { url: 'https://a.test/b', pr
 
 void t.test('federates_with: each trust domain, in YAML and in SPIRE\'s JSON', async t => {
   t.same(read('{}'), { bundleEndpoint: undefined, webCaPath: undefined, leastRefreshMs: 60_000, partners: [] })
-  t.match(read('web_ca_path: /roots.pem, least_refresh_interval: 5s'), { webCaPath: '/roots.pem', leastRefreshMs: 5_000 })
+  t.match(read('{ web_ca_path: /roots.pem, least_refresh_interval: 5s }'), { webCaPath: '/roots.pem', leastRefreshMs: 5_000 })
   t.same(read(`federates_with: { a.test: { ${web} } }`).partners, [partner])
   t.same(read(`federates_with: { a.test: { ${web.replace('https_web: {}', 'https_web:')} } }`).partners, [partner], 'an empty block')
   const spiffe = { endpoint_spiffe_id: 'spiffe://third.test/x' }

@@ -34,7 +34,7 @@ async function relate (from: TestServer, to: TestServer, more: object = {}): Pro
       httpsSpiffe: { endpointSpiffeId: `spiffe://${trustDomain}/spire/server` }, ...more
     }]
   })
-  t.equal(results[0]?.status?.code, 0, results[0]?.status?.message)
+  t.equal(results[0]?.status?.code, 0, results[0]?.status?.message ?? '')
 }
 
 void t.test('two servers follow each other\'s roots by their SPIFFE IDs', async t => {

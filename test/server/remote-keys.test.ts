@@ -9,12 +9,12 @@ import { svidService } from '../../src/wire/generated/server-svid.ts'
 import { createCertificateRequest } from '../../src/x509/certificate-request.ts'
 import { newKey } from '../fakes/agent-client.ts'
 import { postgresMissing, startPostgres } from '../fakes/postgres.ts'
-import { startTestServer, type TestServer } from '../fakes/server.ts'
+import { startTestServer, testPlugins, type TestServer } from '../fakes/server.ts'
 import { startFakeVault, type FakeVault } from '../fakes/vault.ts'
 
 function vaultKeys ({ address }: FakeVault): Pick<ServerConfig, 'plugins'> {
   const config = hashicorpVaultKeyManagerPlugin.config.parse({ vault_addr: address, token_auth: { token: 'root' } })
-  return { plugins: { KeyManager: [{ name: 'hashicorp_vault', config }] } }
+  return { plugins: { ...testPlugins(), KeyManager: [{ name: 'hashicorp_vault', config }] } }
 }
 
 function clientsOf ({ admin }: TestServer) {

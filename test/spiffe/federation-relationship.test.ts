@@ -27,25 +27,10 @@ void t.test('FED-12 a relationship has a trust domain, a URL and a profile', asy
   t.throws(() => parse({ trustDomain: 'example.org' }), { code: 'federation_invalid', requirement: 'ID-13' })
 })
 
-void t.test('FED-15 https, no userinfo; host, port, path and query are free, and kept to the letter', async t => {
-  for (const url of [
-    'https://a.test', 'https://a.test/', 'https://A.TEST:8443/x/../y?z=%20', 'HTTPS://a.test', 'https://[2001:db8::1]:1/',
-    'https://10.0.0.1', 'https://a.test/@x', 'https://a.test?u=b@c', `https://a.test/${'x'.repeat(2_033)}`
-  ]) t.equal(parse({ url }).endpoint.url, url)
-  const refused: Readonly<Record<string, readonly string[]>> = {
-    'is not https': ['http://a.test', 'a.test', '//a.test', 'file:///x', 'httpsx://a.test'],
-    'has no host': ['https:', 'https:a.test', 'https:/a.test', 'https://', 'https:///a.test', 'https://:443', 'https://?x'],
-    'has a user': ['https://u@a.test', 'https://u:p@a.test', 'https://@a.test', 'https://a.test@b.test/'],
-    'has a character that no URL has': [
-      ' https://a.test', 'https://a.test\n', 'https://a\t.test', 'https://ä.test', 'https:\\\\a.test', 'https://a.test\\@b'
-    ],
-    'has a fragment': ['https://a.test/#x', 'https://a.test#'],
-    'is no URL': ['https://a.test:99999', 'https://[::1', 'https://a.test:x/', 'https://a%00.test/'],
-    'is longer than 2048': [`https://a.test/${'x'.repeat(2_034)}`]
-  }
-  for (const [rule, urls] of Object.entries(refused)) {
-    const refusal = { code: 'federation_malformed', message: new RegExp(rule), requirement: 'FED-15' }
-    for (const url of urls) t.throws(() => parse({ url }), refusal, url)
+void t.test('FED-15 the URL is one of a bundle endpoint, kept to the letter', async t => {
+  for (const url of ['https://A.TEST:8443/x/../y?z=%20', 'HTTPS://a.test', 'https://[2001:db8::1]:1/']) t.equal(parse({ url }).endpoint.url, url)
+  for (const [url, rule] of [['http://a.test', /is not https/], ['https://u:p@a.test', /has a user/], ['https://?x', /has no host/]] as const) {
+    t.throws(() => parse({ url }), { code: 'federation_malformed', message: rule, requirement: 'FED-15' }, url)
   }
   try {
     parse({ url: 'https://user:secret@a.test' })

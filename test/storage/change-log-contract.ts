@@ -1,4 +1,5 @@
 import type { Test } from 'tap'
+import { parseBundleEndpointUrl } from '../../src/spiffe/bundle-endpoint.ts'
 import type { StoredAuthority } from '../../src/storage/authority-store.ts'
 import type { ChangedState, Cursor } from '../../src/storage/change-log.ts'
 import type { Datastore, Stores } from '../../src/storage/datastore.ts'
@@ -211,7 +212,8 @@ const steps: readonly Step[] = [
   ['federation.create', `federation:${partner}`, ({ federation }) => federation.create(relationship(partner))],
   ['federation.create refused: there is one', '', ({ federation }) => federation.create(relationship(partner), bundle(partner))],
   ['federation.update: the same', '', ({ federation }) => federation.update(partner, { endpoint: relationship(partner).endpoint })],
-  ['federation.update', `federation:${partner}`, ({ federation }) => federation.update(partner, { endpoint: { url: 'https://new.test' } })],
+  ['federation.update', `federation:${partner}`, ({ federation }) =>
+    federation.update(partner, { endpoint: { url: parseBundleEndpointUrl('https://new.test') } })],
   ['federation.update: a bundle', `bundle:${partner}`, ({ federation }) => federation.update(partner, { bundle: bundle(partner) })],
   ['federation.update refused: unknown', '', ({ federation }) => federation.update(own, { bundle: bundle(own) })],
   ['federation.create: with a bundle', 'bundle:b.test federation:b.test', ({ federation }) =>

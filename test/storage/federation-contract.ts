@@ -1,4 +1,6 @@
 import type { Test } from 'tap'
+import { parseBundleEndpointUrl } from '../../src/spiffe/bundle-endpoint.ts'
+import type { Bundle } from '../../src/spiffe/bundle.ts'
 import { codeOf } from '../../src/spiffe/errors.ts'
 import { bundle, domain, everyPage, openFresh, relationship, type DatabaseKind } from './fixture.ts'
 
@@ -43,13 +45,26 @@ export async function federationContract (t: Test, database: DatabaseKind): Prom
   await t.test('an update changes what it names', async t => {
     const { store: { federation } } = await openFresh(t, database)
     await federation.create(relationship('a.test', 'spiffe://a.test/one'))
-    const moved = await federation.update(a, { endpoint: { url: 'https://new.test' } })
+    const moved = await federation.update(a, { endpoint: { url: parseBundleEndpointUrl('https://new.test') } })
     t.strictSame(moved, relationship('a.test', 'spiffe://a.test/one', 'https://new.test'))
     const web = await federation.update(a, { endpoint: { profile: { kind: 'https_web' } } })
     t.strictSame(web, relationship('a.test', undefined, 'https://new.test'), 'no ID of the profile before is left')
     t.strictSame(await federation.update(a, {}), web)
     t.strictSame(await federation.get(a), web)
-    await t.rejects(federation.update(b, { endpoint: { url: 'https://new.test' } }), { code: 'federation_not_found' })
+    await t.rejects(federation.update(b, { endpoint: { url: parseBundleEndpointUrl('https://new.test') } }), { code: 'federation_not_found' })
+  })
+
+  await t.test('a fetched bundle is taken while the relationship stands, and not when it has gone', async t => {
+    const { store } = await openFresh(t, database)
+    const [one, two] = [1n, 2n].map(sequenceNumber => bundle('a.test', { sequenceNumber })) as [Bundle, Bundle]
+    await t.rejects(store.federation.updateBundle(a, () => one), { code: 'federation_not_found' })
+    await store.federation.create(relationship('a.test'))
+    t.strictSame(await store.federation.updateBundle(a, current => current ?? one), one)
+    await t.rejects(store.federation.updateBundle(a, () => { throw new Error('refused') }), { message: 'refused' })
+    t.strictSame(await store.federation.updateBundle(a, current => current ?? two), one, 'what gives back its argument writes nothing')
+    await store.federation.delete(a)
+    await t.rejects(store.federation.updateBundle(a, () => two), { code: 'federation_not_found' }, 'FED-31')
+    t.strictSame(await store.bundles.get(a), one)
   })
 
   await t.test('a bundle comes with a relationship or not at all, and stays when it goes', async t => {

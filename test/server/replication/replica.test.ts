@@ -1,4 +1,5 @@
 import t from 'tap'
+import { parseBundleEndpointUrl } from '../../../src/spiffe/bundle-endpoint.ts'
 import { OwnBundle } from '../../../src/ca/own-bundle.ts'
 import { silentLogger } from '../../../src/runtime/logger.ts'
 import { Replica, type ReplicaChange } from '../../../src/server/replication/replica.ts'
@@ -183,7 +184,7 @@ void t.test('federation relationships are followed, and read anew where the log 
   const rig = await new Rig().open()
   const other = parseTrustDomain('other.test')
   const to = (trustDomain: TrustDomain, url = `https://${trustDomain}`): FederationRelationship =>
-    ({ trustDomain, endpoint: { url, profile: { kind: 'https_web' } } })
+    ({ trustDomain, endpoint: { url: parseBundleEndpointUrl(url), profile: { kind: 'https_web' } } })
   const told = () => [...rig.changes.at(-1)?.federation ?? []]
   await rig.commit({ federation: new Map([[partner, to(partner)], [other, to(other)]]) })
   t.same([told(), [...rig.replica.federation.values()]], [[partner, other], [to(partner), to(other)]])
