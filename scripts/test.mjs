@@ -58,7 +58,8 @@ async function run (seed) {
       if (indent === 0 || skipped || diagnosis) console.log(line)
     } else if (diagnosis && indent > depth) {
       console.log(line)
-    } else if (indent === 0 && /^(#|Bail out)/.test(text) && !/^# (Subtest|No coverage)/.test(text)) {
+    } else if ((indent === 0 || soak) && /^(#|Bail out)/.test(text) && !/^# (Subtest|No coverage)/.test(text)) {
+      // What a long proof counted is worth more than that it passed.
       console.log(line)
     }
   }

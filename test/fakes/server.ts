@@ -39,7 +39,8 @@ export async function startTestServer (options: TestServerOptions = {}): Promise
   const { promise: ready, resolve } = Promise.withResolvers<ServerReady>()
   const endpoint = Promise.withResolvers<{ readonly port: number }>()
   const run = runServer(config, stop.signal, {
-    log: options.log ?? silentLogger, onReady: resolve, onBundleEndpoint: endpoint.resolve, ...(options.clock === undefined ? {} : { clock: options.clock })
+    log: options.log ?? silentLogger, onReady: resolve, onBundleEndpoint: endpoint.resolve,
+    ...(options.clock === undefined ? {} : { clock: options.clock })
   })
   const first = await Promise.race([ready, run.then(() => { throw new Error('the server ended before it was ready') })])
   const admin = openUnixChannel(config.socketPath)

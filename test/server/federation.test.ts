@@ -66,18 +66,23 @@ void t.test('an endpoint with a certificate of the web, and a partner that the c
   t.teardown(() => rmSync(folder, { recursive: true, force: true }))
   const ca = await createWebCa()
   const { cert, key } = await ca.certify()
-  const [certFilePath, keyFilePath, webCaPath] = ['cert.pem', 'key.pem', 'ca.pem'].map(name => join(folder, name)) as [string, string, string]
+  const file = (name: string) => join(folder, name)
+  const [certFilePath, keyFilePath, webCaPath] = [file('cert.pem'), file('key.pem'), file('ca.pem')]
   writeFileSync(certFilePath, cert)
   writeFileSync(keyFilePath, key)
   writeFileSync(webCaPath, ca.root)
   const files = { certFilePath, keyFilePath, fileSyncIntervalMs: 2_000 }
   await using them = await startTestServer({
-    config: { trustDomain: partnerDomain, federation: { ...noFederation, bundleEndpoint: { ...endpoint, profile: { kind: 'https_web', files } } } }
+    config: {
+      trustDomain: partnerDomain,
+      federation: { ...noFederation, bundleEndpoint: { ...endpoint, profile: { kind: 'https_web', files } } }
+    }
   })
   const { port } = await them.bundleEndpoint
   const url = `https://127.0.0.1:${port}/`
   const served = await get(url, ca.root)
-  t.match(parseBundleDocument(served, partnerDomain), { refreshHintSeconds: 1, x509Authorities: [{}] }, 'FED-16 nobody has to prove anything')
+  const document = parseBundleDocument(served, partnerDomain)
+  t.match(document, { refreshHintSeconds: 1, x509Authorities: [{}] }, 'FED-16 nobody has to prove anything')
   const partner = { trustDomain: partnerDomain, endpoint: { url, profile: { kind: 'https_web' } } } as never
   await using us = await startTestServer({
     config: { federation: { bundleEndpoint: undefined, webCaPath, leastRefreshMs: 100, partners: [partner] } }

@@ -74,8 +74,8 @@ const bundleEndpoint = z.strictObject({
   profile: servedProfile.optional()
 }).transform((value, context): BundleEndpointConfig => {
   if (value.acme !== undefined) context.issues.push({ code: 'custom', path: ['acme'], message: noAcme, input: undefined })
-  const { profile = { kind: 'https_spiffe' } } = value
-  return { address: value.address, port: value.port, refreshHintSeconds: value.refresh_hint, profile, profileNamed: value.profile !== undefined }
+  const { address, port, refresh_hint: refreshHintSeconds, profile } = value
+  return { address, port, refreshHintSeconds, profile: profile ?? { kind: 'https_spiffe' }, profileNamed: profile !== undefined }
 })
 
 const partnerProfile = labelledBlocks({

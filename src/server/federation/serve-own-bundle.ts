@@ -21,7 +21,8 @@ export interface ServeOwnBundleDeps {
  * @throws {SpiffeError} `address_unusable`, `file_unusable`
  */
 export async function serveOwnBundle (
-  { address, port, refreshHintSeconds, profile }: BundleEndpointConfig, { ownBundle, identity, onListening, clock, log }: ServeOwnBundleDeps,
+  { address, port, refreshHintSeconds, profile }: BundleEndpointConfig,
+  { ownBundle, identity, onListening, clock, log }: ServeOwnBundleDeps,
   signal: AbortSignal
 ): Promise<void> {
   const options = { host: address, port, refreshHintSeconds }
