@@ -4,7 +4,7 @@ import { existsSync } from 'node:fs'
 import { createServer, type AddressInfo } from 'node:net'
 import { eventually } from './eventually.ts'
 
-const variable = 'ASSAY_TEST_VAULT'
+const variable = 'VAULT_BIN'
 
 /** Why tests that need a real Vault cannot run here, or `false`; fits tap's `skip`. */
 export function realVaultMissing (): string | false {
