@@ -33,6 +33,8 @@ export interface RigOptions {
   readonly settings?: Partial<MeshSettings>
   /** Of Envoy; sharing is hidden by several. */
   readonly concurrency?: number
+  /** Envoy asks for the state of the world instead of changes. */
+  readonly wholeState?: boolean
 }
 
 export interface IdentifyOptions {
@@ -133,7 +135,8 @@ export class MeshRig implements AsyncDisposable {
     if (file === undefined) throw new Error('there is no envoy; run `npm run setup`')
     const bootstrap = join(this.folder, 'bootstrap.json')
     const adminSocketPath = join(this.folder, 'admin.sock')
-    writeFileSync(bootstrap, JSON.stringify(envoyBootstrap({ xdsSocketPath: this.xdsSocket, adminSocketPath, nodeId: 'rig' })))
+    const config = JSON.stringify(envoyBootstrap({ xdsSocketPath: this.xdsSocket, adminSocketPath, nodeId: 'rig' }))
+    writeFileSync(bootstrap, this.#options.wholeState === true ? config.replaceAll('DELTA_GRPC', 'GRPC') : config)
     const args = ['-c', bootstrap, '--use-dynamic-base-id', '--drain-time-s', '1', '--drain-strategy', 'immediate', '-l', 'info',
       '--concurrency', String(this.#options.concurrency ?? 1)]
     this.#envoy = spawn('nsenter', [`--net=${this.network.node}`, file, ...args], { stdio: ['ignore', 'ignore', 'pipe'] })
