@@ -160,7 +160,7 @@ export async function runServer (
     signal => authorities.followUpstream(signal),
     signal => partnerBundles.run(signal),
     ...bundleEndpoint === undefined ? [] : [(signal: AbortSignal) => serveOwnBundle(bundleEndpoint, {
-      ownBundle: ca.bundle, identity: () => identity.current, onListening: onBundleEndpoint, clock, log
+      ownBundle: ca.bundle, identity: () => identity.current, dataDir: config.dataDir, webCaPath, onListening: onBundleEndpoint, clock, log
     }, signal)],
     signal => progress.run(signal),
     signal => reports.run(signal),

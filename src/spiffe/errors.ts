@@ -60,6 +60,7 @@ export const errorCatalogue = {
   bundle_exists: { status: 'ALREADY_EXISTS', retry: false, next: 'replace it with `assay bundle set`' },
   bundle_in_use: { status: 'FAILED_PRECONDITION', retry: false, next: 'delete with --mode dissociate or --mode delete' },
   // Federation
+  acme_failed: { status: 'UNAVAILABLE', retry: true, next: 'see what the CA says, and that it reaches port 443 of the domain name' },
   bundle_endpoint_malformed: { status: 'INVALID_ARGUMENT', retry: false, next: 'give trust domain, profile and https://host/path' },
   bundle_endpoint_id_unknown: { status: 'FAILED_PRECONDITION', retry: false, next: 'store its domain\'s bundle: `assay bundle set`' },
   bundle_endpoint_unreachable: { status: 'UNAVAILABLE', retry: true, next: 'check the URL, the network and what answers there' },

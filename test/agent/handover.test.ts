@@ -1,6 +1,6 @@
 import { once } from 'node:events'
 import { mkdtemp, rm } from 'node:fs/promises'
-import { type AddressInfo, connect, createServer } from 'node:net'
+import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
@@ -19,6 +19,7 @@ import { securityHeader } from '../fakes/agent.ts'
 import { eventually } from '../fakes/eventually.ts'
 import { startAgent, startServer, type RunningAgent, type RunningServer } from '../fakes/processes.ts'
 import { Workload } from '../faults/workload.ts'
+import { freePort } from '../fakes/free-port.ts'
 
 const id = (path: string) => ({ trustDomain: 'example.org', path })
 const web = 'spiffe://example.org/web'
@@ -186,11 +187,3 @@ t.test('delegates and brokers are sent to the successor too', async t => {
     line['msg'] === 'broker endpoint is open' && line['port'] === port))
   for (const stream of open()) t.equal((await stream.next()).done, false, 'and begins again at the successor')
 })
-
-async function freePort (): Promise<number> {
-  const probe = createServer()
-  await once(probe.listen(0, '127.0.0.1'), 'listening')
-  const { port } = probe.address() as AddressInfo
-  await new Promise(resolve => { probe.close(resolve) })
-  return port
-}

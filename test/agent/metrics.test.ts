@@ -1,17 +1,8 @@
-import { createServer } from 'node:net'
-import { once } from 'node:events'
 import t from 'tap'
 import { secretDiscoveryService, type DeltaDiscoveryRequestInit } from '../../src/wire/generated/envoy-sds.ts'
 import { startTestAgent } from '../fakes/agent.ts'
 import { startTestServer } from '../fakes/server.ts'
-
-async function freePort (): Promise<number> {
-  const probe = createServer().listen(0, '127.0.0.1')
-  await once(probe, 'listening')
-  const { port } = probe.address() as { port: number }
-  await new Promise(resolve => probe.close(resolve))
-  return port
-}
+import { freePort } from '../fakes/free-port.ts'
 
 /** The value of one sample. */
 async function sample (port: number, name: string): Promise<number | undefined> {

@@ -2,7 +2,6 @@ import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, globSync } from 'node:fs'
 import { cp, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises'
-import { createServer, type AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { delimiter, dirname, join } from 'node:path'
 import t from 'tap'
@@ -14,6 +13,7 @@ import { parseFlags } from '../../src/cli/parse-flags.ts'
 import { findEnvoy } from '../fakes/envoy.ts'
 import { eventually } from '../fakes/eventually.ts'
 import { postgresMissing, startPostgres } from '../fakes/postgres.ts'
+import { freePort } from '../fakes/free-port.ts'
 
 interface Service {
   readonly command?: readonly string[]
@@ -176,12 +176,4 @@ async function copyWithPorts (folder: string, ports: Readonly<Record<string, num
     const moved = text.replaceAll(/port_value: (\d+)/g, (_, port: string) => `port_value: ${ports[port]}`)
     await writeFile(join(folder, name), moved.replaceAll('/tmp/assay-agent/public/api.sock', join(folder, `${node}.sock`)))
   }
-}
-
-async function freePort (): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  return port
 }

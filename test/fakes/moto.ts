@@ -1,9 +1,9 @@
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync } from 'node:fs'
-import { createServer, type AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { eventually } from './eventually.ts'
+import { freePort } from './free-port.ts'
 
 const installed = join(import.meta.dirname, '../../.assay-tools/python')
 const program = join(import.meta.dirname, 'moto_kms.py')
@@ -44,13 +44,4 @@ export async function startMoto (): Promise<AsyncDisposable & { readonly endpoin
     throw error
   }
   return { endpoint, [Symbol.asyncDispose]: stop }
-}
-
-async function freePort (): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
 }

@@ -1,11 +1,10 @@
 import { spawn } from 'node:child_process'
-import { once } from 'node:events'
 import { appendFileSync, chownSync, existsSync, globSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { createServer, type AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
 import pg from 'pg'
 import { eventually } from './eventually.ts'
+import { freePort } from './free-port.ts'
 
 /** `nobody`: PostgreSQL refuses to run as root. */
 const unprivileged = 65534
@@ -152,14 +151,6 @@ const hostBasedAccess = `local all all trust
 hostssl all cert_user 127.0.0.1/32 cert
 hostssl all all 127.0.0.1/32 trust
 `
-
-async function freePort (): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  return port
-}
 
 /** Runs statements past the code under test. */
 export async function executeSql (url: string, text: string): Promise<Array<Record<string, unknown>>> {

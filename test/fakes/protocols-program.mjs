@@ -40,7 +40,11 @@ async function serveWebSocket (port) {
     const frame = text => socket.write(Buffer.concat([Buffer.of(0x81, text.length), Buffer.from(text)]))
     frame(String(request.headers['x-forwarded-client-cert']))
     socket.on('error', () => {}).on('data', data => {
-      if ((data[0] & 0x0f) !== 1) return socket.end()
+      const isText = (data[0] & 0x0f) === 1
+      if (!isText) {
+        socket.end()
+        return
+      }
       const length = data[1] & 0x7f
       const mask = data.subarray(2, 6)
       frame(Buffer.from(data.subarray(6, 6 + length).map((byte, at) => byte ^ mask[at % 4])).toString())
@@ -88,16 +92,23 @@ async function serveGrpc (port) {
 async function callGrpc (host, port) {
   const client = new Client(`${host}:${port}`, credentials.createInsecure())
   const unary = name => new Promise((resolve, reject) => {
-    client.makeUnaryRequest(methods[name].path, bytes, bytes, Buffer.from('hello'), (error, value) => error ? reject(error) : resolve(value))
+    client.makeUnaryRequest(methods[name].path, bytes, bytes, Buffer.from('hello'), (error, value) => {
+      if (error) reject(error)
+      else resolve(value)
+    })
   })
   const answer = { unary: String(await unary('unary')), refused: await unary('refuse').catch(({ code, details }) => ({ code, details })) }
   answer.uploaded = await new Promise((resolve, reject) => {
-    const call = client.makeClientStreamRequest(methods.upload.path, bytes, bytes, (error, value) => error ? reject(error) : resolve(+value))
+    const call = client.makeClientStreamRequest(methods.upload.path, bytes, bytes, (error, value) => {
+      if (error) reject(error)
+      else resolve(Number(value))
+    })
     for (let n = 0; n < 50; n++) call.write(Buffer.alloc(10_000))
     call.end()
   })
   answer.downloaded = 0
-  for await (const part of client.makeServerStreamRequest(methods.download.path, bytes, bytes, Buffer.of())) answer.downloaded += part.length
+  const download = client.makeServerStreamRequest(methods.download.path, bytes, bytes, Buffer.of())
+  for await (const part of download) answer.downloaded += part.length
   const chat = client.makeBidiStreamRequest(methods.chat.path, bytes, bytes)
   answer.chat = []
   chat.write(Buffer.from('1'))

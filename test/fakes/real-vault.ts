@@ -1,8 +1,8 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync } from 'node:fs'
-import { createServer, type AddressInfo } from 'node:net'
 import { eventually } from './eventually.ts'
+import { freePort } from './free-port.ts'
 
 const variable = 'VAULT_BIN'
 
@@ -41,13 +41,4 @@ export async function startRealVault (): Promise<AsyncDisposable & { readonly ad
     throw error
   }
   return { address, [Symbol.asyncDispose]: stop }
-}
-
-async function freePort (): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
 }

@@ -1,7 +1,6 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
-import { createServer, type AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
@@ -19,6 +18,7 @@ import { newKey } from '../fakes/agent-client.ts'
 import { eventually } from '../fakes/eventually.ts'
 import { startAgent, startServer, type RunningAgent, type RunningServer } from '../fakes/processes.ts'
 import { Administrator } from './administrator.ts'
+import { freePort } from '../fakes/free-port.ts'
 
 type AnyServer = Pick<RunningServer, 'trustDomain' | 'address' | 'adminSocket'>
 
@@ -140,15 +140,6 @@ async function startSpire (upstream?: Readonly<Record<string, unknown>>): Promis
     throw error instanceof Error && error.message.includes('spire-server ended') ? error : new Error(`spire-server does not serve:\n${log}`)
   }
   return server
-}
-
-async function freePort (): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
 }
 
 await t.test('below a real SPIRE server, whose root is replaced, tainted and revoked', { skip, timeout: 300_000 }, async t => {

@@ -43,13 +43,16 @@ void t.test('federates_with: each trust domain, in YAML and in SPIRE\'s JSON', a
   for (const [text, rule] of refused) t.throws(() => read(text), { message: rule }, text)
 })
 
-void t.test('bundle_endpoint: both profiles; acme is refused by name', async t => {
+void t.test('bundle_endpoint: both profiles, and the older place of acme', async t => {
   const acme = 'acme: { domain_name: a.test, email: x@a.test, tos_accepted: true }'
+  const readAcme = { directoryUrl: 'https://acme-v02.api.letsencrypt.org/directory', domainName: 'a.test', email: 'x@a.test' }
   const endpoint = (text: string) => read(`bundle_endpoint: { ${text} }`).bundleEndpoint
   const defaults = { address: '0.0.0.0', port: 8443, refreshHintSeconds: undefined, profileNamed: true }
   t.same(endpoint('address: 127.0.0.1, port: 0, refresh_hint: 10m, profile: { https_spiffe: {} }'),
     { address: '127.0.0.1', port: 0, refreshHintSeconds: 600, profile: { kind: 'https_spiffe' }, profileNamed: true })
   t.same(endpoint('port: 8443'), { ...defaults, profile: { kind: 'https_spiffe' }, profileNamed: false })
+  t.same(endpoint(`port: 8443, profile: { https_web: { ${acme} } }`), { ...defaults, profile: { kind: 'https_web', acme: readAcme } })
+  t.same(endpoint(`port: 8443, ${acme}`), { ...defaults, profile: { kind: 'https_web', acme: readAcme } })
   const files = 'serving_cert_file: [{ cert_file_path: /c, key_file_path: /k }]'
   t.same(endpoint(`port: 8443, profile: [{ https_web: [{ ${files} }] }]`),
     { ...defaults, profile: { kind: 'https_web', files: { certFilePath: '/c', keyFilePath: '/k', fileSyncIntervalMs: 2_000 } } })
@@ -59,9 +62,12 @@ void t.test('bundle_endpoint: both profiles; acme is refused by name', async t =
     ['port: 1, refresh_hint: 5', /must be a duration/],
     ['port: 1, profile: {}', /profile: must be one of https_spiffe and https_web/],
     [`port: 1, profile: { https_spiffe: {}, https_web: { ${acme} } }`, /profile: must be one of/],
-    ['port: 1, profile: { https_web: {} }', /https_web: must have serving_cert_file/],
-    [`port: 1, profile: { https_web: { ${acme}, ${files} } }`, /https_web\.acme: is not offered by this version/],
-    [`port: 1, ${acme}`, /bundle_endpoint\.acme: is not offered by this version; have an ACME client/],
+    ['port: 1, profile: { https_web: {} }', /https_web: must have one of acme and serving_cert_file/],
+    [`port: 1, profile: { https_web: { ${acme}, ${files} } }`, /https_web: must have one of acme and serving_cert_file/],
+    [`port: 1, ${acme}, profile: { https_spiffe: {} }`, /bundle_endpoint\.acme: belongs into profile https_web/],
+    [`port: 1, ${acme.replace('email', 'directory_url: http://x, email')}`, /directory_url: must be an https URL/],
+    [`port: 1, ${acme.replace('true', 'false')}`, /tos_accepted: must be true: the terms of service/],
+    [`port: 1, ${acme.replace('a.test,', 'A.test,')}`, /domain_name: must be a host name/],
     ['port: 1, profile: { https_web: { serving_cert_file: { cert_file_path: /c } } }', /key_file_path: is required/],
     ['port: 1, prot: 2', /prot: unknown key; did you mean port\?/]
   ] as const) t.throws(() => endpoint(text), { message: rule }, text)

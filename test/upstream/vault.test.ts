@@ -1,6 +1,4 @@
-import { once } from 'node:events'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
-import { createServer, type AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
@@ -19,6 +17,7 @@ import { capturedLog } from '../fakes/captured-log.ts'
 import { ManualClock } from '../fakes/clock.ts'
 import { idOf } from '../fakes/entries.ts'
 import { startRealVault, VaultPeer, type Vault } from '../fakes/vault-peer.ts'
+import { freePort } from '../fakes/free-port.ts'
 
 const trustDomain = parseTrustDomain('example.org')
 const { signal } = new AbortController()
@@ -36,15 +35,6 @@ function start (config: Readonly<Record<string, unknown>>, log = silentLogger) {
 const program = process.env['VAULT_BIN']
 const absent = program === undefined ? 'VAULT_BIN names no vault or bao' : false
 if (absent !== false) t.comment(`the real Vault: skipped: ${absent}`)
-
-async function freePort (): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
-}
 
 const vaults: Record<string, { skip: string | false, open: () => Promise<Vault> }> = {
   'a peer that answers as Vault does': { skip: false, open: () => VaultPeer.start() },

@@ -13,6 +13,7 @@ import { answerRequest, refuse } from './answer-request.ts'
 import { defaultEndpointLimits, type EndpointLimits } from './endpoint-limits.ts'
 import type { OwnBundleSource } from './own-bundle-source.ts'
 import { Publication } from './published-document.ts'
+import { asksForChallenge, showChallenge } from './challenge-server.ts'
 import type { ServingCertificate } from './serving-certificate.ts'
 
 export interface BundleEndpointOptions {
@@ -105,7 +106,7 @@ function openServer (options: BundleEndpointOptions, deps: BundleEndpointDeps, l
   const [beginTls] = server.listeners('connection') as [(this: Server, socket: Socket) => void]
   server.removeAllListeners('connection')
   const gate = new HandshakeGate(
-    { most: limits.maxHandshakes, slotMs: 500, firstWordMs: limits.handshakeTimeoutMs, clock }, socket => beginTls.call(server, socket))
+    { most: limits.maxHandshakes, slotMs: 500, firstWordMs: limits.handshakeTimeoutMs, clock }, begin)
   server.on('secureConnection', socket => gate.done(socket))
   const connections = new Set<Socket>()
   const perNetwork = new Map<string, number>()
@@ -134,10 +135,17 @@ function openServer (options: BundleEndpointOptions, deps: BundleEndpointDeps, l
     gate.enter(socket)
   })
 
+  function begin (socket: Socket): void {
+    const challenge = certificate.challenge?.()
+    if (challenge !== undefined && asksForChallenge(socket)) showChallenge(socket, challenge, limits.handshakeTimeoutMs)
+    else if (shown !== undefined) beginTls.call(server, socket)
+    else socket.destroy()
+  }
+
   /** SVIDs are renewed, files are written anew: each connection gets the newest. */
   function showNewest (): void {
     const newest = certificate.current()
-    if (newest === shown) return
+    if (newest === undefined || newest === shown) return
     server.setSecureContext({ ...newest, ...intermediateProfile })
     shown = newest
   }

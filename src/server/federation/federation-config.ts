@@ -6,10 +6,17 @@ import { parseSpiffeId } from '../../spiffe/spiffe-id.ts'
 import { parseTrustDomain, type TrustDomain } from '../../spiffe/trust-domain.ts'
 import { labelledBlocks } from '../labelled-blocks.ts'
 
-/** How clients know the bundle endpoint: `files` are of `https_web`. */
+/** How clients know the bundle endpoint: `acme` and `files` are of `https_web`. */
 export type EndpointProfileConfig =
   | { readonly kind: 'https_spiffe' }
+  | { readonly kind: 'https_web', readonly acme: AcmeConfig }
   | { readonly kind: 'https_web', readonly files: ServingCertConfig }
+
+export interface AcmeConfig {
+  readonly directoryUrl: string
+  readonly domainName: string
+  readonly email: string
+}
 
 export interface ServingCertConfig {
   readonly certFilePath: string
@@ -39,8 +46,14 @@ export interface FederationConfig {
   readonly partners: readonly FederationRelationship[]
 }
 
-/** Of ACME (RFC 8555), by which SPIRE's server gets certificates itself. */
-const noAcme = 'is not offered by this version; have an ACME client write certificate and key to files, and name them in serving_cert_file'
+const letsEncrypt = 'https://acme-v02.api.letsencrypt.org/directory'
+
+const acme = z.strictObject({
+  directory_url: parsedBy(parseHttpsUrl).default(letsEncrypt),
+  domain_name: z.string().regex(/^(?=.{1,253}$)[a-z0-9-]+(\.[a-z0-9-]+)*$/, 'must be a host name in lower case'),
+  email: z.string().regex(/^[^\s@]+@[^\s@]+$/, 'must be an address'),
+  tos_accepted: z.boolean().default(false).refine(Boolean, 'must be true: the terms of service of the CA have to be accepted')
+}).transform((value): AcmeConfig => ({ directoryUrl: value.directory_url, domainName: value.domain_name, email: value.email }))
 
 const servingCertFile = z.strictObject({
   cert_file_path: text,
@@ -54,14 +67,14 @@ const empty = z.preprocess(raw => raw ?? {}, z.strictObject({}))
 
 const servedProfile = labelledBlocks({
   https_spiffe: empty,
-  https_web: z.strictObject({ acme: z.unknown().optional(), serving_cert_file: block(servingCertFile).optional() })
+  https_web: z.strictObject({ acme: block(acme).optional(), serving_cert_file: block(servingCertFile).optional() })
 }).transform(({ https_spiffe: spiffe, https_web: web }, context): EndpointProfileConfig => {
   const refuse = (message: string, path: string[] = []) => context.issues.push({ code: 'custom', path, message, input: undefined })
   if ((spiffe === undefined) === (web === undefined)) refuse('must be one of https_spiffe and https_web')
   if (web === undefined) return { kind: 'https_spiffe' }
-  if (web.acme !== undefined) refuse(noAcme, ['https_web', 'acme'])
-  else if (web.serving_cert_file !== undefined) return { kind: 'https_web', files: web.serving_cert_file }
-  else refuse('must have serving_cert_file', ['https_web'])
+  if (web.acme !== undefined && web.serving_cert_file === undefined) return { kind: 'https_web', acme: web.acme }
+  if (web.serving_cert_file !== undefined && web.acme === undefined) return { kind: 'https_web', files: web.serving_cert_file }
+  refuse('must have one of acme and serving_cert_file', ['https_web'])
   return z.NEVER
 })
 
@@ -70,12 +83,16 @@ const bundleEndpoint = z.strictObject({
   port,
   refresh_hint: wholeSeconds.optional(),
   /** The older place of it. */
-  acme: z.unknown().optional(),
+  acme: block(acme).optional(),
   profile: servedProfile.optional()
 }).transform((value, context): BundleEndpointConfig => {
-  if (value.acme !== undefined) context.issues.push({ code: 'custom', path: ['acme'], message: noAcme, input: undefined })
-  const { address, port, refresh_hint: refreshHintSeconds, profile } = value
-  return { address, port, refreshHintSeconds, profile: profile ?? { kind: 'https_spiffe' }, profileNamed: profile !== undefined }
+  const { address, port, refresh_hint: refreshHintSeconds, profile, acme } = value
+  if (acme !== undefined && profile !== undefined) {
+    context.issues.push({ code: 'custom', path: ['acme'], message: 'belongs into profile https_web', input: undefined })
+  }
+  const inOldPlace: EndpointProfileConfig = acme === undefined ? { kind: 'https_spiffe' } : { kind: 'https_web', acme }
+  const profileNamed = profile !== undefined || acme !== undefined
+  return { address, port, refreshHintSeconds, profile: profile ?? inOldPlace, profileNamed }
 })
 
 const partnerProfile = labelledBlocks({
@@ -110,4 +127,9 @@ export function federationWarnings ({ bundleEndpoint }: FederationConfig): strin
 /** SPIRE's JSON form has a list of one map where YAML has a map. */
 function block<Schema extends z.ZodType> (schema: Schema) {
   return z.preprocess(raw => Array.isArray(raw) && raw.length === 1 ? raw[0] : raw, schema)
+}
+
+function parseHttpsUrl (url: string): string {
+  if (!URL.canParse(url) || !url.startsWith('https://')) throw new Error('must be an https URL')
+  return url
 }

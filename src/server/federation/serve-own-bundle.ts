@@ -1,3 +1,5 @@
+import { join } from 'node:path'
+import { AcmeCertificate } from '../../acme/acme-certificate.ts'
 import type { OwnBundle } from '../../ca/own-bundle.ts'
 import { CertificateFiles } from '../../federation/endpoint/certificate-files.ts'
 import { serveBundleEndpoint, type BundleEndpointDeps } from '../../federation/endpoint/serve-bundle-endpoint.ts'
@@ -6,11 +8,14 @@ import type { Clock } from '../../runtime/clock.ts'
 import type { Logger } from '../../runtime/logger.ts'
 import { runTasks } from '../../runtime/tasks.ts'
 import type { TlsIdentity } from '../server-identity.ts'
-import type { BundleEndpointConfig } from './federation-config.ts'
+import type { AcmeConfig, BundleEndpointConfig, ServingCertConfig } from './federation-config.ts'
 
 export interface ServeOwnBundleDeps {
   readonly ownBundle: OwnBundle
   readonly identity: () => TlsIdentity
+  readonly dataDir: string
+  /** PEM: whom an ACME server may be certified by, beside the web's roots. */
+  readonly webCaPath: string | undefined
   readonly onListening?: BundleEndpointDeps['onListening'] | undefined
   readonly clock: Clock
   readonly log: Logger
@@ -22,7 +27,7 @@ export interface ServeOwnBundleDeps {
  */
 export async function serveOwnBundle (
   { address, port, refreshHintSeconds, profile }: BundleEndpointConfig,
-  { ownBundle, identity, onListening, clock, log }: ServeOwnBundleDeps,
+  { ownBundle, identity, dataDir, webCaPath, onListening, clock, log }: ServeOwnBundleDeps,
   signal: AbortSignal
 ): Promise<void> {
   const options = { host: address, port, refreshHintSeconds }
@@ -31,11 +36,18 @@ export async function serveOwnBundle (
     await serveBundleEndpoint(options, { ...common, certificate: svidCertificate(identity) }, signal)
     return
   }
-  const { certFilePath, keyFilePath, fileSyncIntervalMs } = profile.files
-  const paths = { certificatePath: certFilePath, keyPath: keyFilePath }
-  const certificate = await CertificateFiles.open(paths, { clock, log, lookEveryMs: fileSyncIntervalMs })
+  const certificate = await ('acme' in profile ? openAcme(profile.acme) : openFiles(profile.files))
   await runTasks(signal, [
     signal => serveBundleEndpoint(options, { ...common, certificate }, signal),
     signal => certificate.run(signal)
   ])
+
+  async function openFiles ({ certFilePath, keyFilePath, fileSyncIntervalMs }: ServingCertConfig) {
+    const paths = { certificatePath: certFilePath, keyPath: keyFilePath }
+    return await CertificateFiles.open(paths, { clock, log, lookEveryMs: fileSyncIntervalMs })
+  }
+
+  async function openAcme (config: AcmeConfig) {
+    return await AcmeCertificate.open({ ...config, caPath: webCaPath, folder: join(dataDir, 'acme') }, { clock, log })
+  }
 }
