@@ -49,8 +49,8 @@ const portText = z.union([port, z.string().regex(/^\d{1,5}$/, 'must be 0 to 6553
 const urlPath = z.string().regex(/^\/[\w./-]*$/, 'must be a path such as /live')
 const atLeastOne = z.int().min(1, 'must be at least 1').max(1_000_000, 'must be at most 1000000')
 
-/** SPIRE's keys (spire-surface §8.1); `limits`, `cache_max_age`, `stale_max_age`, `telemetry` and `bind_address` are ours. */
-const oidcSchema = z.strictObject({
+/** SPIRE's keys (spire-surface §8.1); `limits`, `cache_max_age` and `stale_max_age` are ours. */
+const servingKeys = {
   domains: z.array(parsedBy(parseAllowedDomain), 'must be a list of DNS names')
     .min(1, 'must name at least one domain').max(100, 'must name at most 100 domains'),
   jwt_issuer: absoluteUrl.optional(),
@@ -68,11 +68,6 @@ const oidcSchema = z.strictObject({
   }).optional(),
   acme: unsupported('give the files of a certificate in serving_cert_file'),
   experimental: unsupported('there is nothing experimental here'),
-  server_api: z.strictObject({ address: unixSocket, poll_interval: pollInterval, experimental: unsupported('give address') }).optional(),
-  workload_api: z.strictObject({
-    socket_path: text, trust_domain: parsedBy(parseTrustDomain), poll_interval: pollInterval, experimental: unsupported('give socket_path')
-  }).optional(),
-  file: unsupported('read keys from server_api or workload_api'),
   cache_max_age: durationSeconds(0).default(300),
   stale_max_age: durationSeconds(1_000).default(3_600),
   limits: z.strictObject({
@@ -80,6 +75,41 @@ const oidcSchema = z.strictObject({
     max_connections_per_address: atLeastOne.default(256),
     requests_per_second: atLeastOne.default(50)
   }).prefault({}),
+  log_requests: z.boolean().default(false)
+}
+
+/** What concerns one key alone is checked before. */
+function checkServing (config: Serving, context: z.RefinementCtx): void {
+  const ways = (['serving_cert_file', 'insecure_addr', 'listen_socket_path'] as const).filter(key => config[key] !== undefined)
+  if (ways.length !== 1) {
+    context.addIssue(`must have one of serving_cert_file, insecure_addr and listen_socket_path, and has ${ways.join(' and ') || 'none'}`)
+  }
+  if (config.allow_insecure_scheme && config.serving_cert_file !== undefined) {
+    context.addIssue({ code: 'custom', path: ['allow_insecure_scheme'], message: 'is for insecure_addr and listen_socket_path alone' })
+  }
+  for (const key of ['jwt_issuer', 'jwks_uri'] as const) {
+    if (config[key]?.startsWith('http:') === true && !config.allow_insecure_scheme) {
+      context.addIssue({ code: 'custom', path: [key], message: 'must begin with https:, unless allow_insecure_scheme' })
+    }
+  }
+}
+
+type Serving = z.output<z.ZodObject<typeof servingKeys>>
+
+const pollMsOfOwn = 1_000
+
+/** The key `oidc_discovery_provider` of a server, which publishes its own keys. */
+export const embeddedOidcSchema = z.strictObject(servingKeys).superRefine(checkServing)
+  .transform((value): ProviderConfig => ({ ...servingOf(value), pollMs: pollMsOfOwn }))
+
+/** `telemetry` and `bind_address` are ours. */
+const oidcSchema = z.strictObject({
+  ...servingKeys,
+  server_api: z.strictObject({ address: unixSocket, poll_interval: pollInterval, experimental: unsupported('give address') }).optional(),
+  workload_api: z.strictObject({
+    socket_path: text, trust_domain: parsedBy(parseTrustDomain), poll_interval: pollInterval, experimental: unsupported('give socket_path')
+  }).optional(),
+  file: unsupported('read keys from server_api or workload_api'),
   health_checks: z.strictObject({
     bind_address: text.default('localhost'),
     bind_port: portText.default(8_008),
@@ -89,23 +119,11 @@ const oidcSchema = z.strictObject({
   telemetry: telemetrySchema.optional(),
   log_level: logLevel.default('info'),
   log_format: logFormat.default('json'),
-  log_path: text.optional(),
-  log_requests: z.boolean().default(false)
+  log_path: text.optional()
 }).superRefine((config, context) => {
-  const ways = (['serving_cert_file', 'insecure_addr', 'listen_socket_path'] as const).filter(key => config[key] !== undefined)
-  if (ways.length !== 1) {
-    context.addIssue(`must have one of serving_cert_file, insecure_addr and listen_socket_path, and has ${ways.join(' and ') || 'none'}`)
-  }
+  checkServing(config, context)
   const sources = (['server_api', 'workload_api'] as const).filter(key => config[key] !== undefined)
   if (sources.length !== 1) context.addIssue(`must have one of server_api and workload_api, and has ${sources.join(' and ') || 'none'}`)
-  if (config.allow_insecure_scheme && config.serving_cert_file !== undefined) {
-    context.addIssue({ code: 'custom', path: ['allow_insecure_scheme'], message: 'is for insecure_addr and listen_socket_path alone' })
-  }
-  for (const key of ['jwt_issuer', 'jwks_uri'] as const) {
-    if (config[key]?.startsWith('http:') === true && !config.allow_insecure_scheme) {
-      context.addIssue({ code: 'custom', path: [key], message: 'must begin with https:, unless allow_insecure_scheme' })
-    }
-  }
 })
 
 type Parsed = z.output<typeof oidcSchema>
@@ -115,6 +133,20 @@ export function parseOidcConfig (source: ConfigSource): OidcConfig {
   const { value, problems } = readConfig(oidcSchema, source)
   if (problems !== undefined) throw new SpiffeError('config_invalid', `the configuration is refused\n${formatProblems(problems)}`)
   const keySource = sourceOf(value)
+  return {
+    ...servingOf(value),
+    pollMs: keySource.pollMs,
+    source: keySource,
+    healthChecks: healthOf(value),
+    prometheus: value.telemetry?.Prometheus satisfies ListenAddress | undefined,
+    logLevel: value.log_level,
+    logFile: value.log_path,
+    logFormat: value.log_format,
+    logSourceLocation: false
+  }
+}
+
+function servingOf (value: Serving): Omit<ProviderConfig, 'pollMs'> {
   return {
     domains: value.domains,
     jwtIssuer: value.jwt_issuer,
@@ -130,19 +162,11 @@ export function parseOidcConfig (source: ConfigSource): OidcConfig {
       requestsPerSecond: value.limits.requests_per_second
     },
     staleMaxMs: value.stale_max_age * 1_000,
-    pollMs: keySource.pollMs,
-    source: keySource,
-    healthChecks: healthOf(value),
-    prometheus: value.telemetry?.Prometheus satisfies ListenAddress | undefined,
-    logRequests: value.log_requests,
-    logLevel: value.log_level,
-    logFile: value.log_path,
-    logFormat: value.log_format,
-    logSourceLocation: false
+    logRequests: value.log_requests
   }
 }
 
-function listenOf ({ serving_cert_file: files, insecure_addr: insecure, listen_socket_path: path }: Parsed): ProviderListen {
+function listenOf ({ serving_cert_file: files, insecure_addr: insecure, listen_socket_path: path }: Serving): ProviderListen {
   if (files !== undefined) {
     const { cert_file_path: certPath, key_file_path: keyPath, file_sync_interval: everySeconds, addr } = files
     return { kind: 'tls', ...addr, files: { certPath, keyPath }, everyMs: everySeconds * 1_000 }

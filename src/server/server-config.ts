@@ -17,6 +17,8 @@ import { parseDatastoreUrl } from '../storage/datastore-url.ts'
 import { parsePostgresAddress } from '../storage/postgres/postgres-address.ts'
 import { answerGraceMs, usualPoolLimits, type PoolLimits } from '../storage/postgres/postgres-pool.ts'
 import type { KeyType } from '../x509/key-type.ts'
+import { embeddedOidcSchema } from '../oidc/oidc-config.ts'
+import type { ProviderConfig } from '../oidc/provider.ts'
 import { federationSchema, federationWarnings, type FederationConfig } from './federation/federation-config.ts'
 import { serverCatalog, type ServerPlugins } from './server-catalog.ts'
 
@@ -47,6 +49,8 @@ export interface ServerConfig extends LogConfig {
   readonly disableJwtSvids: boolean
   readonly adminIds: readonly SpiffeId[]
   readonly federation: FederationConfig
+  /** Publishes this trust domain's JWT keys. */
+  readonly oidc: ProviderConfig | undefined
   readonly roles: AdminRoles
   /** Whether processes on the admin socket need a role, unless they are root's or of the server's own user. */
   readonly socketRequiresRole: boolean
@@ -87,6 +91,7 @@ const serverSchema = z.strictObject({
   admin_ids: z.array(parsedBy(parseSpiffeId)).default([]),
   roles: rolesSchema.default([]),
   federation: federationSchema.prefault({}),
+  oidc_discovery_provider: embeddedOidcSchema.optional(),
   socket_requires_role: z.boolean().default(false),
   experimental: z.strictObject({
     auth_opa_policy_engine: z.strictObject({
@@ -189,6 +194,7 @@ export function parseServerConfig (source: ConfigSource): ServerConfig {
     disableJwtSvids: server.disable_jwt_svids,
     adminIds: server.admin_ids,
     federation: server.federation,
+    oidc: server.oidc_discovery_provider,
     roles: new AdminRoles(server.roles),
     socketRequiresRole: server.socket_requires_role,
     apiPolicy: engine && { regoPath: engine.local.rego_path, dataPath: engine.local.policy_data_path },
@@ -223,6 +229,9 @@ export function serverConfigWarnings (config: ServerConfig): string[] {
   }
   if (config.plugins.KeyManager.some(({ name }) => name === 'memory')) {
     warnings.push('the memory key manager loses all keys at restart: SVIDs must then be renewed')
+  }
+  if (config.oidc !== undefined && config.jwtIssuer === undefined) {
+    warnings.push('oidc_discovery_provider: jwt_issuer is not set: JWT-SVIDs name no issuer, and OpenID Connect consumers refuse them')
   }
   return [...warnings, ...federationWarnings(config.federation), ...roleWarnings(config)]
 }

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { foreignKinds } from '../authz/policy/foreign-kinds.ts'
 import { WebRoots } from '../federation/client/web-roots.ts'
+import { runProvider } from '../oidc/provider.ts'
 import { startPlugins } from '../plugins/catalog.ts'
 import { healthService } from '../rpc/health.ts'
 import { bind, openRpcServer, type BoundService } from '../rpc/server.ts'
@@ -52,6 +53,7 @@ import { AgentFeeds } from './push/agent-feeds.ts'
 import { Convergence } from './push/convergence.ts'
 import { Polls } from './push/polls.ts'
 import { ProgressReporter } from './push/progress-reporter.ts'
+import { ownKeySource } from './own-key-source.ts'
 import { Registrations } from './registrations.ts'
 import { LeaseKeeper, leaseName } from './replication/lease-keeper.ts'
 import { Replica } from './replication/replica.ts'
@@ -124,7 +126,7 @@ export async function runServer (
   const metrics = createMetrics({ prefix: 'assay_server' })
   const signing = new SigningQueue({ clock, metrics, random: Math.random })
   const recorder = new IssuanceRecorder({ store: store.issuedSvids, replicaId, clock, log, metrics })
-  const { bundleEndpoint, leastRefreshMs, webCaPath } = config.federation
+  const { oidc, federation: { bundleEndpoint, leastRefreshMs, webCaPath } } = config
   const partners = new FederationPartners(config.federation.partners, () => replica.federation)
   const partnerBundles = new PartnerBundles({
     trustDomain, partners, replica, ownBundle: ca.bundle, store, lease, webRoots: new WebRoots({ extraCaPath: webCaPath }),
@@ -159,6 +161,9 @@ export async function runServer (
     }, signal),
     signal => authorities.followUpstream(signal),
     signal => partnerBundles.run(signal),
+    ...oidc === undefined ? [] : [(signal: AbortSignal) => runProvider(oidc, {
+      source: ownKeySource({ ownBundle: ca.bundle, replica, everyMs: oidc.pollMs, clock }), clock, log, metrics
+    }, signal)],
     ...bundleEndpoint === undefined ? [] : [(signal: AbortSignal) => serveOwnBundle(bundleEndpoint, {
       ownBundle: ca.bundle, identity: () => identity.current, dataDir: config.dataDir, webCaPath, onListening: onBundleEndpoint, clock, log
     }, signal)],

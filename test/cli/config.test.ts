@@ -35,6 +35,7 @@ void t.test('a server configuration has SPIRE\'s defaults', async t => {
     disableJwtSvids: false,
     adminIds: [],
     federation: { bundleEndpoint: undefined, webCaPath: undefined, leastRefreshMs: 60_000, partners: [] },
+    oidc: undefined,
     roles: { all: [] },
     socketRequiresRole: false,
     apiPolicy: undefined,

@@ -89,6 +89,7 @@ export function testServerConfig (folder: string): ServerConfig {
     disableJwtSvids: false,
     adminIds: [],
     federation: noFederation,
+    oidc: undefined,
     roles: new AdminRoles([]),
     socketRequiresRole: false,
     apiPolicy: undefined,
