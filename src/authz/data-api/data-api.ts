@@ -15,6 +15,8 @@ export interface HttpAnswer {
   readonly body: unknown
   /** `application/json` unless given; then `body` is text. */
   readonly contentType?: string | undefined
+  /** Besides the content's; a name may be there several times. */
+  readonly headers?: ReadonlyArray<readonly [string, string]> | undefined
 }
 
 export interface DataApiDeps {

@@ -23,8 +23,9 @@ export async function serveHttp (
   address: EndpointAddress, handle: HttpHandler, log: Logger, signal: AbortSignal, ready: (where: string) => void = () => {}
 ): Promise<void> {
   const server = createServer(serverOptions, (request, response) => {
-    const finish = ({ status, body, contentType = 'application/json' }: HttpAnswer) => {
+    const finish = ({ status, body, contentType = 'application/json', headers = [] }: HttpAnswer) => {
       const text = contentType === 'application/json' ? `${JSON.stringify(body)}\n` : body
+      for (const [name, value] of headers) response.appendHeader(name, value)
       response.writeHead(status, { 'content-type': contentType }).end(text)
     }
     readBody(request).then(async body => {

@@ -3,6 +3,7 @@ import { checkValue, formatProblems } from '../../runtime/config-file.ts'
 import { parsedBy } from '../../runtime/config-schema.ts'
 import { SpiffeError } from '../../spiffe/errors.ts'
 import { parseSpiffeId } from '../../spiffe/spiffe-id.ts'
+import { jwtFilter, verifiedTokens } from '../ext-authz/verified-tokens.ts'
 import { idOfPrincipal } from '../policy/principal.ts'
 import type { AuthzRequest } from '../policy/request.ts'
 
@@ -33,6 +34,7 @@ const envoys = z.looseObject({
   attributes: z.looseObject({
     source: peer.optional(),
     destination: peer.optional(),
+    metadataContext: z.looseObject({ filterMetadata: z.record(z.string(), z.record(z.string(), z.unknown())).optional() }).optional(),
     tlsSession: z.looseObject({ sni: z.string().optional() }).optional(),
     request: z.looseObject({
       http: z.looseObject({
@@ -63,13 +65,16 @@ function ofShort ({ source = {}, destination = {}, http, tls, time }: z.output<t
   }
 }
 
-function ofAttributes ({ source, destination, request, tlsSession }: z.output<typeof envoys>['attributes'], now: Date): AuthzRequest {
+function ofAttributes (attributes: z.output<typeof envoys>['attributes'], now: Date): AuthzRequest {
+  const { source, destination, request, metadataContext, tlsSession } = attributes
   const { method = '', path = '', host = '', headers } = request?.http ?? {}
   const to = destination?.address?.socketAddress
   return {
     source: { id: idOfPrincipal(source?.principal), address: source?.address?.socketAddress?.address },
     destination: { id: idOfPrincipal(destination?.principal), address: to?.address, port: to?.portValue },
-    http: method === '' ? undefined : { method, path, host, headers: lowerCase(headers) },
+    http: method === '' ? undefined : {
+      method, path, host, headers: lowerCase(headers), ...verifiedTokens(metadataContext?.filterMetadata?.[jwtFilter])
+    },
     tls: { version: undefined, sni: tlsSession?.sni },
     time: now
   }

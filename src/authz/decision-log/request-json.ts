@@ -17,6 +17,7 @@ export interface HttpJson {
   readonly host: string
   readonly headers: Readonly<Record<string, string>>
   readonly claims?: Readonly<Record<string, unknown>> | undefined
+  readonly severalTokens?: boolean | undefined
 }
 
 /** A copy of the outermost levels: headers, `http` and the rest may be changed; claims are the request's own. */
@@ -57,12 +58,12 @@ type Fields = Readonly<Record<string, unknown>>
 /** `null`: it is none. */
 function httpOf (raw: unknown): HttpFacts | null {
   if (!isMap(raw)) return null
-  const { method, path, host, headers = {}, claims } = raw
+  const { method, path, host, headers = {}, claims, severalTokens } = raw
   if (typeof method !== 'string' || typeof path !== 'string' || typeof host !== 'string' || !isMap(headers)) return null
-  if (claims !== undefined && !isMap(claims)) return null
+  if ((claims !== undefined && !isMap(claims)) || (severalTokens !== undefined && typeof severalTokens !== 'boolean')) return null
   const values = Object.entries(headers)
   if (!values.every(([, value]) => typeof value === 'string')) return null
-  return { method, path, host, headers: new Map(values as [string, string][]), claims }
+  return { method, path, host, headers: new Map(values as [string, string][]), claims, severalTokens }
 }
 
 function idOf (raw: unknown): SpiffeId | undefined | null {

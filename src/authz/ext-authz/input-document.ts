@@ -15,7 +15,7 @@ export function inputOf ({ attributes }: CheckRequest): Readonly<Record<string, 
   const http = attributes?.request?.http
   return {
     attributes: attributesOf(attributes),
-    ...http === undefined || http.method === '' ? {} : { ...pathOf(http.path), ...bodyOf(http) },
+    ...http === undefined || http.method === '' ? {} : { ...parsedTarget(http.path), ...bodyOf(http) },
     version: { encoding: 'protojson', ext_authz: 'v3' }
   }
 }
@@ -66,7 +66,8 @@ function httpOf (http: AttributeContext_HttpRequest): Record<string, unknown> {
   })
 }
 
-function pathOf (target: string): Record<string, unknown> {
+/** `parsed_path` and `parsed_query` of a request's target. */
+export function parsedTarget (target: string): Record<string, unknown> {
   const question = target.indexOf('?')
   const path = question < 0 ? target : target.slice(0, question)
   const query: Record<string, string[]> = Object.create(null) as Record<string, string[]>

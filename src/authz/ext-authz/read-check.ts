@@ -6,6 +6,7 @@ import { idOfPrincipal } from '../policy/principal.ts'
 import type { AuthzRequest, HttpFacts } from '../policy/request.ts'
 import { checkMetadata, type CheckMetadata } from './check-metadata.ts'
 import { structToJson } from './struct-to-json.ts'
+import { jwtFilter, type VerifiedTokens, verifiedTokens } from './verified-tokens.ts'
 
 /** What decides, read from a `CheckRequest` (envoy.service.auth.v3) without making objects of the rest. */
 export interface ReadCheck {
@@ -16,8 +17,6 @@ export interface ReadCheck {
 
 /** Set by Envoy's configuration, and by nobody else: who is asked for where Envoy's own certificate does not say it. */
 const destinationExtension = 'assay.destination'
-/** Where Envoy's JWT filter leaves the claims that it has verified. */
-const jwtFilter = 'envoy.filters.http.jwt_authn'
 
 /**
  * Who calls is what TLS proved to Envoy (`source.principal`), never a header. A principal that is no SPIFFE ID is no identity.
@@ -57,7 +56,7 @@ class Attributes {
   #http: CheckedHttp | undefined
   #extension: string | undefined
   #sni: string | undefined
-  #claims: HttpFacts['claims']
+  #tokens: VerifiedTokens = {}
   readonly #metadata: CheckMetadata
 
   constructor (metadata: CheckMetadata) { this.#metadata = metadata }
@@ -69,7 +68,11 @@ class Attributes {
         case attribute.destination: within(reader, () => readPeer(reader, this.#destination)); return true
         case attribute.request: within(reader, () => this.#readRequest(reader)); return true
         case attribute.extensions: this.#readExtension(within(reader, () => readPair(reader))); return true
-        case attribute.metadata: this.#claims = claimsOf(reader.raw()); return true
+        case attribute.metadata: {
+          const { filterMetadata } = decodeMessage(Metadata, reader.raw())
+          this.#tokens = verifiedTokens(structToJson(filterMetadata[jwtFilter]))
+          return true
+        }
         case attribute.tls: this.#sni = within(reader, () => readFirstText(reader)); return true
         default: return false
       }
@@ -81,7 +84,7 @@ class Attributes {
     const source = { principal: textOf(metadata[checkMetadata.source]) ?? this.#source.principal,
       address: textOf(metadata[checkMetadata.sourceAddress]) ?? this.#source.address }
     const destination = { ...this.#destination, principal: textOf(metadata[checkMetadata.destination]) ?? this.#destination.principal }
-    if (this.#http !== undefined) this.#http.claims = this.#claims
+    if (this.#http !== undefined) Object.assign(this.#http, this.#tokens)
     return {
       request: {
         source: { id: idOfPrincipal(source.principal), address: source.address },
@@ -115,6 +118,7 @@ class CheckedHttp implements HttpFacts {
   path = ''
   host = ''
   claims: HttpFacts['claims']
+  severalTokens: HttpFacts['severalTokens']
   readonly #pairs: Array<readonly [string, string]> = []
   #map: Map<string, string> | undefined
 
@@ -203,16 +207,4 @@ function readPair (reader: WireReader): [string, string] {
     return true
   })
   return [name, value]
-}
-
-/** Verified claims, if exactly one token was verified: of several nobody knows which is meant. */
-function claimsOf (bytes: Uint8Array): HttpFacts['claims'] {
-  const metadata = decodeMessage(Metadata, bytes).filterMetadata[jwtFilter]
-  const payloads = Object.values(structToJson(metadata)).filter(isClaims)
-  const [only, ...others] = payloads
-  return others.length === 0 ? only : undefined
-}
-
-function isClaims (value: unknown): value is NonNullable<HttpFacts['claims']> {
-  return typeof value === 'object' && value !== null && 'iss' in value
 }

@@ -19,7 +19,7 @@ export function conjunctionsOf ({ target, from = [[]], to = [[]], when }: Rule):
 /** Facts of which a request may have several values: one may meet one test, another the next. */
 const several: ReadonlySet<FactName> = new Set<FactName>(['claim', 'jwt.audience', 'jwt.presenter'])
 /** Facts that are there or known not to be; of all others it may be that nobody can know them. */
-const known: ReadonlySet<FactName> = new Set<FactName>(['source.id', 'source.address', 'source.remoteAddress', 'time'])
+const known: ReadonlySet<FactName> = new Set<FactName>(['source.id', 'time'])
 
 export interface ContradictionOptions {
   readonly now: Date

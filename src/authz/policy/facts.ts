@@ -1,4 +1,4 @@
-import type { AuthzRequest } from './request.ts'
+import type { AuthzRequest, HttpFacts } from './request.ts'
 import { regularHost, regularPath } from './request-path.ts'
 
 /** What rules may ask about a request; the names are those of `when` in policy documents. */
@@ -27,20 +27,20 @@ export class RequestFacts {
     const { source, destination, http, tls, time } = this.request
     switch (fact.name) {
       case 'source.id': return some(source.id)
-      case 'source.address': return some(source.address)
-      case 'source.remoteAddress': return some(source.remoteAddress ?? source.address)
-      case 'destination.id': return destination.id === undefined ? undefined : [destination.id]
-      case 'destination.address': return destination.address === undefined ? undefined : [destination.address]
+      case 'source.address': return told(source.address)
+      case 'source.remoteAddress': return told(source.remoteAddress ?? source.address)
+      case 'destination.id': return told(destination.id)
+      case 'destination.address': return told(destination.address)
       case 'destination.port': return destination.port === undefined ? undefined : [String(destination.port)]
       case 'host': return this.host
       case 'authority': return http === undefined ? undefined : [http.host.toLowerCase()]
       case 'method': return http === undefined ? undefined : [http.method]
       case 'path': return this.path
       case 'header': return http === undefined ? undefined : some(http.headers.get(fact.header))
-      case 'claim': return http === undefined ? undefined : claimValues(http.claims, fact.path, fact.spaceDelimited)
-      case 'jwt.principal': return http === undefined ? undefined : principalOf(http.claims)
-      case 'jwt.audience': return http === undefined ? undefined : claimValues(http.claims, ['aud'])
-      case 'jwt.presenter': return http === undefined ? undefined : claimValues(http.claims, ['azp'])
+      case 'claim': return claimed(http, claims => claimValues(claims, fact.path, fact.spaceDelimited))
+      case 'jwt.principal': return claimed(http, principalOf)
+      case 'jwt.audience': return claimed(http, claims => claimValues(claims, ['aud']))
+      case 'jwt.presenter': return claimed(http, claims => claimValues(claims, ['azp']))
       case 'tls.version': return tls === undefined ? nothing : tls.version === undefined ? undefined : [tls.version]
       case 'tls.sni': return tls === undefined || tls.sni === '' ? nothing : tls.sni === undefined ? undefined : [tls.sni]
       default: return [time.toISOString()]
@@ -62,17 +62,25 @@ export class RequestFacts {
 }
 
 const nothing: readonly string[] = []
+/** What everything has, though not everybody is told. */
+function told (value: string | undefined): FactValues { return value === undefined ? undefined : [value] }
 function some (value: string | undefined): readonly string[] { return value === undefined ? nothing : [value] }
 
+type Claims = HttpFacts['claims']
+
+function claimed (http: HttpFacts | undefined, read: (claims: Claims) => readonly string[]): FactValues {
+  return http === undefined || http.severalTokens === true ? undefined : read(http.claims)
+}
+
 /** Issuer and subject, as Istio writes a request's principal. */
-function principalOf (claims: Readonly<Record<string, unknown>> | undefined): readonly string[] {
+function principalOf (claims: Claims): readonly string[] {
   const issuer = claims?.['iss']
   const subject = claims?.['sub']
   return typeof subject !== 'string' ? nothing : [`${typeof issuer === 'string' ? issuer : ''}/${subject}`]
 }
 
 /** Texts, numbers and booleans at a path of names, each member of a list. */
-function claimValues (claims: Readonly<Record<string, unknown>> | undefined, path: readonly string[], words = false): readonly string[] {
+function claimValues (claims: Claims, path: readonly string[], words = false): readonly string[] {
   let value: unknown = claims
   for (const name of path) {
     if (typeof value !== 'object' || value === null || Array.isArray(value) || !Object.hasOwn(value, name)) return nothing

@@ -1,14 +1,14 @@
 import type { SpiffeId } from '../../spiffe/spiffe-id.ts'
 
 /**
- * What is asked: may this peer do this here? `undefined` is a fact that does not exist (a caller without a certificate has no ID); a
- * fact that nobody can know here (the path, of bytes that are no HTTP) is missing as a whole, see `factOf`.
+ * What is asked: may this peer do this here? `undefined` is a caller's ID that does not exist (it has no certificate); of all else it is
+ * what nobody can know here (the path, of bytes that are no HTTP; an address that nobody tells), see `RequestFacts`.
  */
 export interface AuthzRequest {
   readonly source: {
     /** As TLS proved it; never from a header. */
     readonly id?: SpiffeId | undefined
-    /** The other end of the connection. */
+    /** The other end of the connection; `undefined`: nobody tells. */
     readonly address?: string | undefined
     /** The first caller's, as trusted proxies tell it; `undefined`: `address`. */
     readonly remoteAddress?: string | undefined
@@ -36,4 +36,6 @@ export interface HttpFacts {
   readonly headers: ReadonlyMap<string, string>
   /** Claims of a JWT that somebody trusted has verified already. */
   readonly claims?: Readonly<Record<string, unknown>> | undefined
+  /** Several tokens were verified: which of them is meant nobody knows, nor what it claims. */
+  readonly severalTokens?: boolean | undefined
 }

@@ -1,5 +1,6 @@
 import t from 'tap'
 import { DataApi } from '../../../src/authz/data-api/data-api.ts'
+import { requestOfInput } from '../../../src/authz/data-api/input-request.ts'
 import { Decider, type DecisionFacts } from '../../../src/authz/decider.ts'
 import { PolicyEngine } from '../../../src/authz/policy/policy-engine.ts'
 import { readPolicies } from '../../../src/authz/policy/read-policies.ts'
@@ -66,6 +67,11 @@ t.test('the input of OPA\'s Envoy plugin', async t => {
   }
   t.equal(await result('/v1/data/assay/authz/allow', { attributes, parsed_path: ['x'], version: { encoding: 'protojson' } }), true)
   t.equal(await result('/v1/data/assay/authz/allow', { attributes: { ...attributes, source: { principal: 'CN=web' } } }), false)
+  const tokens = (...subjects: string[]) => requestOfInput({ attributes: { ...attributes, metadataContext: { filterMetadata: {
+    'envoy.filters.http.jwt_authn': Object.fromEntries(subjects.map((sub, i) => [`t${i}`, { iss: 'i', sub }]))
+  } } } }, now).http
+  t.match([tokens('a'), tokens('a', 'b'), tokens()],
+    [{ claims: { sub: 'a' } }, { claims: undefined, severalTokens: true }, { claims: undefined }], 'with the claims that Envoy verified')
 })
 
 t.test('GET, metrics, and what is not offered', async t => {

@@ -1,9 +1,11 @@
 import fc from 'fast-check'
 import t from 'tap'
 import { readCheck } from '../../../src/authz/ext-authz/read-check.ts'
+import { PolicyEngine } from '../../../src/authz/policy/policy-engine.ts'
 import { SpiffeError } from '../../../src/spiffe/errors.ts'
 import { encodeMessage } from '../../../src/wire/encode-message.ts'
 import { CheckRequest, type CheckRequestInit } from '../../../src/wire/generated/envoy-authorization.ts'
+import { policiesOf } from '../rbac/policies-of.ts'
 
 const now = new Date('2026-01-01T12:00:00Z')
 const read = (init: CheckRequestInit) => readCheck(encodeMessage(CheckRequest, init), now)
@@ -70,6 +72,18 @@ t.test('claims that Envoy\'s JWT filter verified, if there is one token', t => {
   } }).request.http?.claims
   t.same(claims({ one: payload('a') }), { iss: 'https://i', sub: 'a' })
   t.equal(claims({ one: payload('a'), two: payload('b') }), undefined, 'of two nobody knows which is meant')
+  const engine = new PolicyEngine(policiesOf([
+    { name: 'no', action: 'deny', when: [{ claim: { path: 'sub', values: ['a'] } }] },
+    { name: 'yes', action: 'allow', when: [{ claim: { path: 'sub', notValues: ['c'] } }] }
+  ]))
+  const decide = (...subjects: string[]) => engine.decide(read({ attributes: {
+    request: { http: { method: 'GET' } }, metadataContext: { filterMetadata: { 'envoy.filters.http.jwt_authn': {
+      fields: Object.fromEntries(subjects.map((sub, i) => [`${i}`, payload(sub)]))
+    } } }
+  } }).request).rule
+  t.same([decide('a'), decide('b'), decide('c')], ['p/no', 'p/yes', undefined])
+  t.equal(decide('a', 'b'), 'p/no', 'and a second token takes nobody out of what is denied to the first')
+  t.equal(decide(), 'p/yes', 'who has none claims nothing')
   t.end()
 })
 

@@ -63,16 +63,18 @@ function valuesOf (fact: Fact, { source, destination, http, tls, time }: AuthzRe
   const claim = (path: readonly string[]) => {
     let value: any = http?.claims
     for (const name of path) {
-      value = value !== undefined && !Array.isArray(value) && Object.keys(value).includes(name) ? value[name] : undefined
+      const isObject = typeof value === 'object' && value !== null && !Array.isArray(value)
+      value = isObject && Object.keys(value).includes(name) ? value[name] : undefined
     }
     return value === undefined || Array.isArray(value) || typeof value !== 'object' ? [value ?? []].flat().map(String) : []
   }
   if (fact.name === 'source.id') return perhaps(source.id)
-  if (fact.name === 'source.address') return perhaps(source.address)
-  if (fact.name === 'source.remoteAddress') return perhaps(source.remoteAddress ?? source.address)
+  if (fact.name === 'source.address') return known(source.address)
+  if (fact.name === 'source.remoteAddress') return known(source.remoteAddress ?? source.address)
   if (fact.name === 'destination.id') return known(destination.id)
   if (fact.name === 'destination.address') return known(destination.address)
   if (fact.name === 'destination.port') return known(destination.port === undefined ? undefined : `${destination.port}`)
+  if (fact.name === 'tls.version') return tls === undefined ? [] : known(tls.version)
   if (fact.name === 'tls.sni') return tls === undefined || tls.sni === '' ? [] : known(tls.sni)
   if (fact.name === 'time') return [time.toISOString()]
   if (http === undefined) return null
@@ -82,10 +84,13 @@ function valuesOf (fact: Fact, { source, destination, http, tls, time }: AuthzRe
     case 'host': return [http.host.toLowerCase().replace(/:\d+$/, '').replace(/\.$/, '')]
     case 'authority': return [http.host.toLowerCase()]
     case 'header': return perhaps(http.headers.get(fact.header))
-    case 'claim': return claim(fact.path).flatMap(value => fact.spaceDelimited === true ? value.split(/ +/).filter(Boolean) : [value])
-    case 'jwt.audience': return claim(['aud'])
-    case 'jwt.presenter': return claim(['azp'])
-    default: throw new Error(`the oracle knows no ${fact.name}`)
+    case 'claim': return http.severalTokens === true ? null
+      : claim(fact.path).flatMap(value => fact.spaceDelimited === true ? value.split(/ +/).filter(Boolean) : [value])
+    case 'jwt.audience': return http.severalTokens === true ? null : claim(['aud'])
+    case 'jwt.presenter': return http.severalTokens === true ? null : claim(['azp'])
+    case 'jwt.principal': return http.severalTokens === true ? null
+      : claim(['sub']).map(subject => `${claim(['iss'])[0] ?? ''}/${subject}`)
+    default: throw new Error('the oracle knows no such fact')
   }
 }
 
@@ -111,8 +116,8 @@ function meets (match: Match, value: string): boolean {
     case 'template': return new RegExp(`^${quoted(match.template.text).replaceAll('{**}', '.*').replaceAll('{*}', '[^/]+')}$`).test(value)
     case 'network': return isWithin(match.network.text, value)
     case 'selected': return match.ids?.has(value) === true
-    case 'window': return isThen(match.window.spec, value)
-    default: throw new Error(`the oracle knows no ${match.kind}`)
+    case 'atLeast': return match.order.slice(match.order.indexOf(match.value)).includes(value)
+    default: return isThen(match.window.spec, value)
   }
 }
 
