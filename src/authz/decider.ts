@@ -15,13 +15,27 @@ export interface Verdict {
   readonly responseHeaders?: ReadonlyArray<readonly [string, string]> | undefined
   readonly headersToRemove?: readonly string[] | undefined
   readonly metadata?: Readonly<Record<string, unknown>> | undefined
+  /** Revisions by which it was decided, by bundle. */
+  readonly revisions?: ReadonlyMap<string, string> | undefined
 }
 
-/** Somebody whom `custom` rules name. @param raw the request as it came, e.g. the bytes of a `CheckRequest` */
-export type Provider = (request: AuthzRequest, raw: RawInput) => Promise<Verdict>
+/**
+ * Somebody whom `custom` rules name.
+ * @param raw the request as it came, e.g. the bytes of a `CheckRequest`
+ * @param call of who asks, if it can end early
+ */
+export type Provider = (request: AuthzRequest, raw: RawInput, call?: AskingCall) => Promise<Verdict>
 
-/** By the name in rules; `undefined`: nobody of that name. */
+/**
+ * By the name in rules; `undefined`: nobody of that name. Who is found answers by the policies that were the newest when it was looked for:
+ * all whom one request needs are looked for at once.
+ */
 export type Providers = (name: string) => Provider | undefined
+
+export interface AskingCall {
+  /** Aborts, with a `SpiffeError`, when nobody waits for the answer any more. */
+  readonly signal: AbortSignal
+}
 
 /** The input document of a request, made when somebody wants it (see docs/rego.md). */
 export type RawInput = () => unknown
@@ -50,28 +64,43 @@ export interface DecisionFacts {
   readonly requestId: string | undefined
 }
 
+interface Asked { readonly rule: string, readonly provider: string, readonly ask: Provider | undefined }
+
+/** `error`: somebody could not say. */
+interface Consulted { readonly decided: Decided, readonly error?: unknown }
+
 export class Decider {
   readonly #deps: DeciderDeps
 
   constructor (deps: DeciderDeps) { this.#deps = deps }
 
-  /** At once where rules suffice. @throws {SpiffeError} `provider_failed`: nobody knows, so nobody is let in */
-  decide (request: AuthzRequest, requestId: string | undefined, raw: RawInput): Decided | Promise<Decided> {
+  /** At once where rules suffice. @throws {SpiffeError} `provider_failed`: nobody knows, so nobody is let in, which is recorded too */
+  decide (request: AuthzRequest, requestId: string | undefined, raw: RawInput, call?: AskingCall): Decided | Promise<Decided> {
     const startedMs = this.#deps.monotonicMs()
     const decision = this.#deps.engine().decide(request)
     if (decision.consult.length === 0) return this.#record(request, decision, startedMs, requestId)
-    return this.#consult(decision, request, raw).then(decided => this.#record(request, decided, startedMs, requestId))
+    // Before the first is asked: what changes while it answers is for the next request.
+    const asked = decision.consult.map(({ rule, provider }) => ({ rule, provider, ask: this.#deps.providers(provider) }))
+    return this.#consult(decision, asked, ask => ask(request, raw, call)).then(({ decided, error }) => {
+      const answer = this.#record(request, decided, startedMs, requestId)
+      if (error !== undefined && !answer.allowed) throw error
+      return answer
+    })
   }
 
-  async #consult (decision: Decision, request: AuthzRequest, raw: RawInput): Promise<Decided> {
+  async #consult (decision: Decision, asked: readonly Asked[], answerOf: (ask: Provider) => Promise<Verdict>): Promise<Consulted> {
     let verdict: Verdict | undefined
-    for (const { rule, provider } of decision.consult) {
-      const ask = this.#deps.providers(provider)
-      if (ask === undefined) throw new SpiffeError('provider_failed', `rule ${rule} asks ${provider}, which is not configured here`)
-      verdict = await ask(request, raw)
-      if (!verdict.allowed) return { ...decision, allowed: false, reason: 'custom', rule, verdict }
+    for (const { rule, provider, ask } of asked) {
+      try {
+        if (ask === undefined) throw new SpiffeError('provider_failed', `rule ${rule} asks ${provider}, which is not configured here`)
+        verdict = await answerOf(ask)
+      } catch (error) {
+        return { decided: { ...decision, allowed: false, reason: 'custom', rule, bundles: verdict?.revisions }, error }
+      }
+      const { allowed, revisions: bundles } = verdict
+      if (!allowed) return { decided: { ...decision, allowed: false, reason: 'custom', rule, verdict, bundles } }
     }
-    return { ...decision, verdict }
+    return { decided: { ...decision, verdict, bundles: verdict?.revisions } }
   }
 
   #record (request: AuthzRequest, decision: Decided, startedMs: number, requestId: string | undefined): Decided {

@@ -1,4 +1,5 @@
 import { connect as connectHttp2, constants, type ClientHttp2Session } from 'node:http2'
+import { once } from 'node:events'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -6,9 +7,10 @@ import { join } from 'node:path'
 import t from 'tap'
 import { openRpcServer } from '../../src/rpc/server.ts'
 import type { UnaryMethod } from '../../src/rpc/unary-adapter.ts'
-import { systemClock } from '../../src/runtime/clock.ts'
+import { type Clock, systemClock } from '../../src/runtime/clock.ts'
 import { SpiffeError } from '../../src/spiffe/errors.ts'
 import { capturedLog } from '../fakes/captured-log.ts'
+import { ManualClock } from '../fakes/clock.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'unary-'))
 t.teardown(() => rmSync(folder, { recursive: true }))
@@ -21,10 +23,12 @@ const methods: UnaryMethod[] = [
   { path: '/test.Test/Bug', handle () { throw new TypeError('secret') } }
 ]
 
-async function open (t: Tap) {
+interface Options { readonly clock?: Clock, readonly methods?: readonly UnaryMethod[] }
+
+async function open (t: Tap, { clock = systemClock, methods: offered = methods }: Options = {}) {
   const path = join(folder, `${++sockets}.sock`)
   const { log, lines } = capturedLog()
-  const server = openRpcServer({ services: [], unary: methods, log, clock: systemClock, limits: { maxMessageBytes: 1_000 } })
+  const server = openRpcServer({ services: [], unary: offered, log, clock, limits: { maxMessageBytes: 1_000 } })
   await server.listenUnix({ path })
   const session = connectHttp2('http://x', { createConnection: () => connect(path) })
   session.on('error', () => {})
@@ -106,6 +110,45 @@ t.test('a call that is cancelled ends alone', async t => {
   stream.close(constants.NGHTTP2_CANCEL)
   await closed
   t.equal((await call(session, '/test.Test/Echo', framed('a'))).grpcStatus, '0')
+})
+
+t.test('a deadline ends what is not answered at once, and tells who works on it', async t => {
+  const clock = new ManualClock()
+  const signals: AbortSignal[] = []
+  let arrived = () => {}
+  const hang: UnaryMethod = { path: '/test.Test/Hang', handle: async (_bytes, _caller, _metadata, { signal }) => {
+    signals.push(signal)
+    arrived()
+    return await new Promise((_resolve, reject) => { signal.addEventListener('abort', () => reject(signal.reason)) })
+  } }
+  const { session } = await open(t, { clock, methods: [hang, ...methods] })
+  const begin = async (headers: Record<string, string>) => {
+    const here = new Promise<void>(resolve => { arrived = resolve })
+    const answer = call(session, '/test.Test/Hang', framed('a'), headers)
+    await here
+    return { answer }
+  }
+  const timeouts = { '250m': 250, '2S': 2_000, '1500000u': 1_500 }
+  for (const [timeout, ms] of Object.entries(timeouts)) {
+    const { answer } = await begin({ 'grpc-timeout': timeout })
+    await clock.advance(ms - 1)
+    t.notOk(signals.at(-1)?.aborted, `${timeout}: not before`)
+    await clock.advance(1)
+    t.match(await answer, { grpcStatus: '4', message: /no%20answer%20within/ }, timeout)
+    t.match(signals.at(-1)?.reason, { code: 'deadline_exceeded' }, timeout)
+  }
+  for (const timeout of ['', '1', '1s', '-1S', '123456789S', '1.5S']) {
+    t.match(await call(session, '/test.Test/Later', framed('a'), { 'grpc-timeout': timeout }), { grpcStatus: '13' }, `${timeout} is none`)
+  }
+  t.match(await call(session, '/test.Test/Later', framed('a'), { 'grpc-timeout': '1S' }), { grpcStatus: '0' })
+  const stream = session.request({ ':method': 'POST', ':path': '/test.Test/Hang', 'content-type': 'application/grpc' })
+  const here = new Promise<void>(resolve => { arrived = resolve })
+  stream.on('error', () => {}).end(framed('a'))
+  await here
+  const left = once(signals.at(-1) as AbortSignal, 'abort')
+  stream.close(constants.NGHTTP2_CANCEL)
+  await left
+  t.match(signals.at(-1)?.reason, { code: 'cancelled' }, 'nor is anything done for who has gone')
 })
 
 t.test('draining lets running calls end', async t => {

@@ -10,7 +10,8 @@ export interface DecisionEvent {
   readonly decision_id: string
   readonly trace_id?: string | undefined
   readonly span_id?: string | undefined
-  readonly bundles: { readonly assay: { readonly revision: string } }
+  /** `assay` is the rules; the others are bundles that were asked besides. */
+  readonly bundles: { readonly assay: BundleRevision } & Readonly<Record<string, BundleRevision>>
   readonly path: 'assay/authz'
   readonly input: RequestJson
   readonly result: DecisionResult
@@ -21,7 +22,9 @@ export interface DecisionEvent {
   readonly custom: { readonly request_id?: string | undefined }
 }
 
-/** `Decision` without the revision, which stands in `bundles`. */
+interface BundleRevision { readonly revision: string }
+
+/** `Decision` without the revisions, which stand in `bundles`. */
 export interface DecisionResult {
   readonly allowed: boolean
   readonly reason: Decision['reason']
@@ -41,7 +44,7 @@ export function decisionEvent (record: DecisionRecord, { labels, mask }: EventSe
     decision_id: record.id,
     trace_id: trace?.traceId,
     span_id: trace?.spanId,
-    bundles: { assay: { revision: decision.revision } },
+    bundles: { ...revisionsOf(decision), assay: { revision: decision.revision } },
     path: 'assay/authz',
     input,
     result: resultOf(decision),
@@ -51,6 +54,10 @@ export function decisionEvent (record: DecisionRecord, { labels, mask }: EventSe
     masked: masked.length === 0 ? undefined : masked,
     custom: { request_id: record.requestId }
   }
+}
+
+function revisionsOf ({ bundles }: Decision): Record<string, BundleRevision> {
+  return Object.fromEntries([...bundles ?? []].map(([name, revision]) => [name, { revision }]))
 }
 
 function resultOf ({ allowed, reason, rule, audits, consult, shadow }: Decision): DecisionResult {

@@ -22,9 +22,9 @@ export function extAuthzMethods (
   const responses = new CheckResponses()
   return [{
     path: '/envoy.service.auth.v3.Authorization/Check',
-    handle (bytes, _caller, metadata) {
+    handle (bytes, _caller, metadata, call) {
       const { request, requestId } = readCheck(bytes, clock.now(), trustsMetadata ? metadata : undefined)
-      const decided = decider.decide(request, requestId, () => inputOf(decodeMessage(CheckRequest, bytes)))
+      const decided = decider.decide(request, requestId, () => inputOf(decodeMessage(CheckRequest, bytes)), call)
       return decided instanceof Promise ? decided.then(one => responses.encode(one)) : responses.encode(decided)
     }
   }]

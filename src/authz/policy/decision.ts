@@ -23,4 +23,6 @@ export interface Decision {
   /** Who must be asked before the decision holds, in order: a refusal of theirs is final. Empty unless `custom` rules apply. */
   readonly consult: ReadonlyArray<{ readonly rule: string, readonly provider: string }>
   readonly revision: string
+  /** Of the bundles by which whoever was asked besides decided, by name. */
+  readonly bundles?: ReadonlyMap<string, string> | undefined
 }

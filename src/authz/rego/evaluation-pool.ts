@@ -18,6 +18,7 @@ interface Job {
   readonly task: ThreadTask
   readonly resolve: (text: string) => void
   readonly reject: (error: SpiffeError) => void
+  readonly signal: AbortSignal | undefined
 }
 
 /** A batch costs one message each way, however many are in it. */
@@ -59,16 +60,20 @@ export class EvaluationPool implements AsyncDisposable {
   }
 
   /**
+   * @param signal when it aborts the evaluation takes no place in the queue any more; one that runs is not ended by it
    * @returns OPA's result set, as JSON text
-   * @throws {SpiffeError} `rego_timeout`, `rego_evaluation_failed`, `server_overloaded`, `server_stopping`
+   * @throws {SpiffeError} `rego_timeout`, `rego_evaluation_failed`, `server_overloaded`, `server_stopping`, or the signal's reason
    */
-  evaluate (task: ThreadTask): Promise<string> {
+  evaluate (task: ThreadTask, signal?: AbortSignal): Promise<string> {
     return new Promise((resolve, reject) => {
       if (this.#closing !== undefined) return reject(new SpiffeError('server_stopping', 'the policy is no longer in use'))
       if (this.#waiting.length >= this.#limits.maxWaiting) {
         return reject(new SpiffeError('server_overloaded', `${this.#limits.maxWaiting} evaluations of Rego wait already`))
       }
-      this.#waiting.push({ task, resolve, reject })
+      if (signal?.aborted === true) return reject(signal.reason)
+      const job: Job = { task, resolve, reject, signal }
+      signal?.addEventListener('abort', () => this.#forget(job), { once: true })
+      this.#waiting.push(job)
       const slot = this.#slots.find(({ thread, running }) => thread !== undefined && running.length === 0)
       if (slot !== undefined) this.#feed(slot)
     })
@@ -78,6 +83,13 @@ export class EvaluationPool implements AsyncDisposable {
   async [Symbol.asyncDispose] (): Promise<void> {
     this.#closing ??= this.#close()
     await this.#closing
+  }
+
+  #forget (job: Job): void {
+    const position = this.#waiting.indexOf(job)
+    if (position >= 0) this.#waiting.splice(position, 1)
+    job.reject(job.signal?.reason)
+    if (this.#waiting.length === 0) this.#idle?.()
   }
 
   async #close (): Promise<void> {
@@ -141,7 +153,7 @@ export class EvaluationPool implements AsyncDisposable {
     slot.running = []
     const guilty = Math.max(0, Atomics.load(thread.progress, 0) - slot.firstBegun - 1)
     jobs[guilty]?.reject(error)
-    this.#waiting.unshift(...jobs.filter((_, index) => index !== guilty))
+    this.#waiting.unshift(...jobs.filter(({ signal }, index) => index !== guilty && signal?.aborted !== true))
     // Its last words are nobody's: `#lose` and `#answered` look which thread the slot has.
     void thread.worker.terminate()
     void this.#replace(slot)

@@ -6,14 +6,18 @@ import type { RegoSet } from './rego-set.ts'
 /** What `custom` rules call Rego by: `rego/<path>`, such as `rego/envoy/authz/allow`. */
 const prefix = 'rego/'
 
-/** @param current the newest bundles; `undefined` while there are none @returns `undefined` for a name that is not Rego's */
+/**
+ * @param current the newest bundles, looked at once; `undefined` while there are none
+ * @returns `undefined` for a name that is not Rego's
+ */
 export function regoProvider (name: string, current: () => RegoSet | undefined): Provider | undefined {
   if (!name.startsWith(prefix)) return undefined
   const path = name.slice(prefix.length)
-  return async (request, raw) => {
-    const set = current()
+  const set = current()
+  return async (request, raw, call) => {
     if (set === undefined) throw new SpiffeError('rego_bundle_unavailable', 'no bundle has been loaded yet')
-    return verdictOf(readEnvoyResult((await set.evaluate(path, raw(), { time: request.time })).result))
+    const { result } = await set.evaluate(path, raw(), { time: request.time, signal: call?.signal })
+    return { ...verdictOf(readEnvoyResult(result)), revisions: set.revisions }
   }
 }
 

@@ -11,6 +11,8 @@ import type { LoadedModule } from './thread-messages.ts'
 /** Path → which module, and which of its entrypoints. */
 type Targets = ReadonlyMap<string, { readonly module: number, readonly entrypoint: number }>
 
+export interface EvaluationOptions { readonly time: Date, readonly signal?: AbortSignal | undefined }
+
 /** Of the input document, as JSON text. */
 export const maxInputLength = 1024 * 1024
 
@@ -56,10 +58,12 @@ export class RegoSet implements AsyncDisposable {
    * @param path an entrypoint, without `data`
    * @param input anything that JSON can say; `undefined`: no input document
    * @param options.time what `time.now_ns` says
+   * @param options.signal when it aborts nobody waits any more: what has not begun does not begin
    * @returns the document; its `result` is `undefined` where Rego has none. Integers beyond 2^53 lose their tail.
-   * @throws {SpiffeError} `rego_entrypoint_unknown`, `rego_timeout`, `rego_evaluation_failed`, `server_overloaded`; nothing is decided then
+   * @throws {SpiffeError} `rego_entrypoint_unknown`, `rego_timeout`, `rego_evaluation_failed`, `server_overloaded`, or the signal's reason;
+   * nothing is decided then
    */
-  async evaluate (path: string, input: unknown, { time }: { readonly time: Date }): Promise<{ readonly result: unknown }> {
+  async evaluate (path: string, input: unknown, { time, signal }: EvaluationOptions): Promise<{ readonly result: unknown }> {
     const target = this.#targets.get(path)
     if (target === undefined) throw new SpiffeError('rego_entrypoint_unknown', `no bundle answers ${JSON.stringify(path)}`)
     const text = JSON.stringify(input) as string | undefined
@@ -67,7 +71,7 @@ export class RegoSet implements AsyncDisposable {
       throw new SpiffeError('rego_evaluation_failed', `the input is longer than ${maxInputLength} characters`)
     }
     const results = JSON.parse(await this.#pool.evaluate({ ...target, input: text,
-      timeNs: BigInt(time.getTime()) * 1_000_000n })) as unknown
+      timeNs: BigInt(time.getTime()) * 1_000_000n }, signal)) as unknown
     if (!Array.isArray(results) || results.length > 1) {
       throw new SpiffeError('rego_evaluation_failed', 'the module\'s answer is no result set')
     }
@@ -79,7 +83,7 @@ export class RegoSet implements AsyncDisposable {
    * @returns `undefined` where no entrypoint leads there
    */
   async document (
-    path: readonly string[], input: unknown, options: { readonly time: Date }
+    path: readonly string[], input: unknown, options: EvaluationOptions
   ): Promise<{ readonly result: unknown } | undefined> {
     for (let length = path.length; length > 0; length--) {
       const entrypoint = path.slice(0, length).join('/')

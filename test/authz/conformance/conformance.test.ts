@@ -37,7 +37,8 @@ for (const { one, set } of sets) {
       t.equal(judge(set, request), expected, `the rules, walked: ${label}`)
       const { allowed, rule, reason } = engine.decide(request)
       t.equal(`${allowed ? 'allow' : 'deny'} ${rule ?? reason}`, expected, `the index: ${label}`)
-      const bytes = await check?.handle(encodeMessage(CheckRequest, messageOf(row)), { kind: 'plain' } as never, {})
+      const call = { signal: new AbortController().signal }
+      const bytes = await check?.handle(encodeMessage(CheckRequest, messageOf(row)), { kind: 'plain' } as never, {}, call)
       const { status } = decodeMessage(CheckResponse, bytes ?? new Uint8Array())
       t.equal((status?.code ?? 0) === 0, row.allowed, `ext_authz: ${label}`)
       const { body } = await dataApi.answer('POST', '/v1/data/assay/authz', Buffer.from(JSON.stringify({ input: inputOf(request) })))

@@ -3,6 +3,7 @@ import type { EvaluationLimits } from '../../../src/authz/rego/evaluation-pool.t
 import { readBundle } from '../../../src/authz/rego/rego-bundle.ts'
 import { RegoSet } from '../../../src/authz/rego/rego-set.ts'
 import { systemClock } from '../../../src/runtime/clock.ts'
+import { SpiffeError } from '../../../src/spiffe/errors.ts'
 import { changedFixture, fixtureBytes } from './fixture.ts'
 import { readTarGz } from '../../../src/authz/rego/tar-archive.ts'
 
@@ -62,6 +63,21 @@ t.test('more waits than may', async t => {
   await t.rejects(set.evaluate('hostile/allow', { user: 'ann' }, at), { code: 'server_overloaded' })
   await t.rejects(loop, { code: 'rego_timeout' })
   t.same(await Promise.all(waiting), [{ result: true }, { result: true }])
+})
+
+t.test('what nobody waits for any more takes no place in the queue', async t => {
+  await using set = await open(fixtureBytes, { timeoutMs: 300, maxWaiting: 1, memoryMb: 1024 })
+  const loop = set.evaluate('hostile/loop', { never: [] }, at)
+  const left = new AbortController()
+  const waiting = set.evaluate('hostile/allow', { user: 'ann' }, { ...at, signal: left.signal })
+  await t.rejects(set.evaluate('hostile/allow', {}, at), { code: 'server_overloaded' })
+  left.abort(new SpiffeError('deadline_exceeded', 'too late'))
+  await t.rejects(waiting, { code: 'deadline_exceeded' }, 'at once, while the loop goes on')
+  const next = set.evaluate('hostile/allow', { user: 'ann' }, at)
+  await t.rejects(set.evaluate('hostile/allow', {}, { ...at, signal: left.signal }), { code: 'server_overloaded' })
+  await t.rejects(loop, { code: 'rego_timeout' })
+  t.same(await next, { result: true })
+  await t.rejects(set.evaluate('hostile/allow', {}, { ...at, signal: left.signal }), { code: 'deadline_exceeded' }, 'nor does it begin')
 })
 
 t.test('modules that cannot be used', async t => {
