@@ -25,9 +25,12 @@ export async function openPki (trustDomain = 'example.org') {
 
 export type Pki = Awaited<ReturnType<typeof openPki>>
 
-/** A listener of a workload that asks for clients' certificates, and answers 200 to what its filters let through. */
+/**
+ * A listener of a workload that asks for clients' certificates, and answers 200 to what its filters let through.
+ * @param told headers of that answer, as Envoy formats them: what the workload would have seen, say
+ */
 export async function mtlsListener (
-  pki: Pki, name: string, id: string, httpFilters: readonly object[], requireClient = true
+  pki: Pki, name: string, id: string, httpFilters: readonly object[], requireClient = true, told: Readonly<Record<string, string>> = {}
 ): Promise<object> {
   const { cert, key } = await pki.identityOf(id)
   return {
@@ -55,9 +58,11 @@ export async function mtlsListener (
           path_with_escaped_slashes_action: 'KEEP_UNCHANGED',
           forward_client_cert_details: 'SANITIZE_SET',
           set_current_client_cert_details: { uri: true },
-          route_config: { virtual_hosts: [{ name: 'all', domains: ['*'], routes: [{
-            match: { prefix: '/' }, direct_response: { status: 200, body: { inline_string: 'served' } }
-          }] }] },
+          route_config: { virtual_hosts: [{
+            name: 'all', domains: ['*'],
+            response_headers_to_add: Object.entries(told).map(([key, value]) => ({ header: { key, value } })),
+            routes: [{ match: { prefix: '/' }, direct_response: { status: 200, body: { inline_string: 'served' } } }]
+          }] },
           http_filters: [...httpFilters, { name: 'router', typed_config: { '@type': `${types}.filters.http.router.v3.Router` } }]
         }
       }]
