@@ -20,19 +20,21 @@ export function rulesOf (document: PolicyDocument): Rule[] {
     // Which workload it is about belongs to the target: it is for those that the rule makes refuse the rest.
     const anywhere = to.filter(one => targetTests(one).length === 0)
     return [
-      ...anywhere.length === 0 ? [] : [{ ...common, target, to: anywhere.map(operationTests) }],
+      ...anywhere.length === 0 ? [] : [{ ...common, target, to: anywhere.flatMap(operationTests) }],
       ...to.filter(one => targetTests(one).length > 0).map(one => {
-        const tests = operationTests(one)
-        return { ...common, target: [...target, ...targetTests(one)], to: tests.length === 0 ? undefined : [tests] }
+        const alternatives = operationTests(one)
+        const isAnything = alternatives.some(tests => tests.length === 0)
+        return { ...common, target: [...target, ...targetTests(one)], to: isAnything ? undefined : alternatives }
       })
     ]
   })
 }
 
-type TargetDocument = Pick<OperationDocument, 'ids' | 'notIds' | 'selectors'>
+type TargetDocument = Pick<OperationDocument, 'ids' | 'notIds' | 'selectors' | 'notSelectors'>
 
-function targetTests ({ ids, notIds, selectors }: TargetDocument): Test[] {
-  return [...test({ name: 'destination.id' }, ids, notIds), ...selected({ name: 'destination.id' }, selectors)]
+function targetTests ({ ids, notIds, selectors, notSelectors }: TargetDocument): Test[] {
+  const id: Fact = { name: 'destination.id' }
+  return [...test(id, ids, notIds), ...test(id, selected(selectors), selected(notSelectors))]
 }
 
 function sourceTests (source: SourceDocument): Test[] {
@@ -40,34 +42,40 @@ function sourceTests (source: SourceDocument): Test[] {
   return [
     ...test(id, source.ids, source.notIds),
     ...test(id, source.trustDomains, source.notTrustDomains),
-    ...selected(id, source.selectors),
+    ...test(id, selected(source.selectors), selected(source.notSelectors)),
     ...test({ name: 'jwt.principal' }, source.requestPrincipals, source.notRequestPrincipals),
     ...test({ name: 'source.address' }, source.addresses, source.notAddresses),
     ...test({ name: 'source.remoteAddress' }, source.remoteAddresses, source.notRemoteAddresses)
   ]
 }
 
-function operationTests (operation: OperationDocument): Test[] {
-  return [
+/** As alternatives: what is no gRPC call of some is of another path, or no POST. */
+function operationTests (operation: OperationDocument): Test[][] {
+  const { grpc, notGrpc } = operation
+  const tests = [
     ...test({ name: 'destination.port' }, operation.ports, operation.notPorts),
     ...test({ name: 'host' }, operation.hosts, operation.notHosts),
     ...test({ name: 'method' }, operation.methods, operation.notMethods),
     ...test({ name: 'path' }, operation.paths, operation.notPaths),
     ...(operation.headers ?? []).flatMap(({ name, values, notValues }) =>
       test({ name: 'header', header: name.toLowerCase() }, values, notValues)),
-    ...operation.grpc === undefined ? [] : [
-      ...test({ name: 'method' }, [exact('POST')]),
-      ...test({ name: 'path' }, operation.grpc.flatMap(({ service, methods }): Match[] =>
-        methods?.map(method => exact(`/${service}/${method}`)) ?? [{ kind: 'prefix', value: `/${service}/` }]))
-    ]
+    ...grpc === undefined ? [] : [...test({ name: 'method' }, [exact('POST')]), ...test({ name: 'path' }, callPaths(grpc))]
   ]
+  if (notGrpc === undefined) return [tests]
+  const others = [...test({ name: 'method' }, undefined, [exact('POST')]), ...test({ name: 'path' }, undefined, callPaths(notGrpc))]
+  return others.map(one => [...tests, one])
+}
+
+function callPaths (calls: NonNullable<OperationDocument['grpc']>): Match[] {
+  return calls.flatMap(({ service, methods }): Match[] =>
+    methods?.map(method => exact(`/${service}/${method}`)) ?? [{ kind: 'prefix', value: `/${service}/` }])
 }
 
 function conditionTests ({ time, notTime, tls, sni, claim, audience, presenter }: ConditionDocument): Test[] {
   return [
     ...time === undefined ? [] : test({ name: 'time' }, [{ kind: 'window', window: time }]),
     ...notTime === undefined ? [] : test({ name: 'time' }, undefined, [{ kind: 'window', window: notTime }]),
-    ...tls === undefined ? [] : test({ name: 'tls.version' }, [{ kind: 'atLeast', order: tlsVersions, value: tls.atLeast }]),
+    ...test({ name: 'tls.version' }, atLeast(tls?.atLeast), atLeast(tls?.notAtLeast)),
     ...sni === undefined ? [] : test({ name: 'tls.sni' }, sni.values, sni.notValues),
     ...claim === undefined ? [] : test({ name: 'claim', path: [claim.path].flat() }, claim.values, claim.notValues),
     ...audience === undefined ? [] : test({ name: 'jwt.audience' }, audience.values, audience.notValues),
@@ -79,8 +87,12 @@ function test (fact: Fact, any: readonly Match[] | undefined, none?: readonly Ma
   return any === undefined && none === undefined ? [] : [{ fact, any, none }]
 }
 
-function selected (fact: Fact, selectors: readonly string[] | undefined): Test[] {
-  return selectors === undefined ? [] : [{ fact, any: [{ kind: 'selected', selectors }] }]
+function selected (selectors: readonly string[] | undefined): Match[] | undefined {
+  return selectors === undefined ? undefined : [{ kind: 'selected', selectors }]
+}
+
+function atLeast (version: typeof tlsVersions[number] | undefined): Match[] | undefined {
+  return version === undefined ? undefined : [{ kind: 'atLeast', order: tlsVersions, value: version }]
 }
 
 function exact (value: string): Match { return { kind: 'exact', value } }

@@ -37,7 +37,7 @@ const selectors = list(parsedBy(value => formatSelector(parseSelector(value))))
 const instant = z.iso.datetime({ offset: true, error: 'must be a time such as 2026-12-31T23:59:59Z' }).transform(value => new Date(value))
 
 /** Which workloads; all keys together. */
-const workloads = { ids: ids.optional(), notIds: ids.optional(), selectors: selectors.optional() }
+const workloads = { ids: ids.optional(), notIds: ids.optional(), selectors: selectors.optional(), notSelectors: selectors.optional() }
 
 const source = notEmpty(z.strictObject({
   ids: ids.optional(),
@@ -45,6 +45,7 @@ const source = notEmpty(z.strictObject({
   trustDomains: domains.optional(),
   notTrustDomains: domains.optional(),
   selectors: selectors.optional(),
+  notSelectors: selectors.optional(),
   requestPrincipals: texts.optional(),
   notRequestPrincipals: texts.optional(),
   addresses: networks.optional(),
@@ -57,6 +58,11 @@ const valueLists = { values: texts.optional(), notValues: texts.optional() }
 const headerName = z.string().regex(/^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}$/, 'must be the name of a header')
 const protoName = /^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$/
 
+const grpc = list(z.strictObject({
+  service: z.string().max(512).regex(protoName, 'must be the full name of a gRPC service'),
+  methods: list(z.string().max(256).regex(/^[A-Za-z_]\w*$/, 'must be the name of a method')).optional()
+}))
+
 const operation = notEmpty(z.strictObject({
   ...workloads,
   ports: ports.optional(),
@@ -68,10 +74,8 @@ const operation = notEmpty(z.strictObject({
   paths: paths.optional(),
   notPaths: paths.optional(),
   headers: list(z.strictObject({ name: headerName, ...valueLists }).refine(hasValues, 'must have values or notValues')).optional(),
-  grpc: list(z.strictObject({
-    service: z.string().max(512).regex(protoName, 'must be the full name of a gRPC service'),
-    methods: list(z.string().max(256).regex(/^[A-Za-z_]\w*$/, 'must be the name of a method')).optional()
-  })).optional()
+  grpc: grpc.optional(),
+  notGrpc: grpc.optional()
 }))
 
 const minutes = z.string().regex(/^([01]\d|2[0-3]):[0-5]\d$|^24:00$/, 'must be a time of day such as 08:30')
@@ -98,7 +102,7 @@ export const tlsVersions = ['TLSv1', 'TLSv1.1', 'TLSv1.2', 'TLSv1.3'] as const
 const condition = z.strictObject({
   time: time.optional(),
   notTime: time.optional(),
-  tls: z.strictObject({ atLeast: z.enum(tlsVersions) }).optional(),
+  tls: notEmpty(z.strictObject({ atLeast: z.enum(tlsVersions).optional(), notAtLeast: z.enum(tlsVersions).optional() })).optional(),
   sni: z.strictObject(valueLists).refine(hasValues, 'must have values or notValues').optional(),
   claim: z.strictObject({ path: z.union([text, list(text)]), ...valueLists }).refine(hasValues, 'must have values or notValues').optional(),
   audience: z.strictObject(valueLists).refine(hasValues, 'must have values or notValues').optional(),

@@ -103,6 +103,29 @@ export const conformanceSets: readonly ConformanceSet[] = [
     ]
   },
   {
+    name: 'what must not be: calls of gRPC, methods, hosts, headers',
+    rules: [
+      { name: 'no-delete', action: 'allow', to: [{
+        hosts: ['x'], notGrpc: [{ service: 'shop.v1.Orders', methods: ['Delete'] }, { service: 'shop.v1.Admin' }]
+      }] },
+      { name: 'elsewhere', action: 'allow', to: [{
+        notHosts: ['x', 'y'], notMethods: ['PUT'], headers: [{ name: 'x-team', notValues: ['b*'] }]
+      }] }
+    ],
+    rows: [
+      { from: '/web', method: 'POST', host: 'x', path: '/shop.v1.Orders/Get', allowed: true, by: 'p/no-delete' },
+      { from: '/web', method: 'POST', host: 'x', path: '/shop.v1.Orders/Delete', allowed: false, by: 'no-rule-allows' },
+      { from: '/web', method: 'POST', host: 'x', path: '/shop.v1.Admin/Any', allowed: false, by: 'no-rule-allows' },
+      { from: '/web', host: 'x', path: '/shop.v1.Orders/Delete', allowed: true, by: 'p/no-delete' },
+      { from: '/web', method: 'POST', host: 'x', path: '/shop.v1.Orders//Delete', allowed: false, by: 'no-rule-allows' },
+      { from: '/web', host: 'z', allowed: true, by: 'p/elsewhere' },
+      { from: '/web', host: 'z', headers: { 'x-team': 'a' }, allowed: true, by: 'p/elsewhere' },
+      { from: '/web', host: 'z', headers: { 'x-team': 'bee' }, allowed: false, by: 'no-rule-allows' },
+      { from: '/web', host: 'z', method: 'PUT', allowed: false, by: 'no-rule-allows' },
+      { from: '/web', host: 'Y.', allowed: false, by: 'no-rule-allows' }
+    ]
+  },
+  {
     name: 'whence: addresses, and the name asked for by TLS',
     rules: [
       { name: 'net', action: 'allow', from: [{ addresses: ['127.1.0.0/16'], notAddresses: ['127.1.2.0/24'] }] },

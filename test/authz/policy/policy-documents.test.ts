@@ -91,6 +91,26 @@ t.test('selectors mean the entries that have them', t => {
   t.end()
 })
 
+t.test('selectors that must not be, and versions of TLS', t => {
+  const set = read(rule('from: [{ trustDomains: [a.test], notSelectors: ["k8s:ns:web", "unix:uid:0"] }]'))
+  t.same(selectorsIn(set.rules), [['k8s:ns:web', 'unix:uid:0']])
+  t.throws(() => resolveSelectors(set, undefined), { code: 'policy_unsupported' }, 'where nobody knows who has them nobody is let in by it')
+  const engine = new PolicyEngine(resolveSelectors(set, () => new Set([id('spiffe://a.test/web')])))
+  const by = (source: string) => engine.decide({ source: { id: id(source) }, destination: { id: id('spiffe://a.test/x') }, time }).allowed
+  t.same([by('spiffe://a.test/web'), by('spiffe://a.test/other')], [false, true])
+  const target = read(rule('to: [{ notSelectors: ["unix:uid:0"] }]'))
+  const other = new PolicyEngine(resolveSelectors(target, () => new Set([id('spiffe://a.test/web')])))
+  const to = (destination: string) => other.decide({ source: {}, destination: { id: id(destination) }, time }).reason
+  t.same([to('spiffe://a.test/web'), to('spiffe://a.test/other')], ['default', 'rule'], 'of workloads: a rule is about the others')
+
+  const old = new PolicyEngine(read(`${rule('')}  - { name: old, action: deny, when: [{ tls: { notAtLeast: TLSv1.3 } }] }\n`))
+  const over = (tls: object | undefined) => old.decide({ source: {}, destination: { id: id('spiffe://a.test/x') }, tls, time }).allowed
+  t.same([over({ version: 'TLSv1.3' }), over({ version: 'TLSv1.2' }), over(undefined), over({})], [true, false, false, false],
+    'plain text is no TLS 1.3, nor is what nobody knows')
+  t.throws(() => read(rule('when: [{ tls: {} }]')), { code: 'policy_malformed' })
+  t.end()
+})
+
 t.test('shadow rules are looked at and not obeyed', t => {
   const engine = new PolicyEngine(read(`${rule('')}---\n${rule('').replace('name: p', 'name: q\nmode: shadow').replace('allow', 'deny')}`))
   const decision = engine.decide({ source: {}, destination: { id: id('spiffe://a.test/x') }, time })
