@@ -1,6 +1,7 @@
 import { readPolicies } from '../../../src/authz/policy/read-policies.ts'
 import type { PolicySet } from '../../../src/authz/policy/policy-set.ts'
 import type { AuthzRequest } from '../../../src/authz/policy/request.ts'
+import { weekDays } from '../../../src/authz/policy/time-window.ts'
 import { parseSpiffeId, type SpiffeId } from '../../../src/spiffe/spiffe-id.ts'
 import type { Random } from '../../fakes/random.ts'
 
@@ -18,6 +19,10 @@ const pathPatterns = ['/', '/api', '/api/v1/users', '/api*', '/api/*', '*.js', '
 const methods = ['GET', 'POST', 'PUT']
 const hosts = ['shop.test', 'SHOP.test:8080', 'api.shop.test.', 'other']
 const headers = ['one', 'two', 'one,two']
+const actions = ['allow', 'allow', 'allow', 'deny', 'audit'].map(action => ({ action }))
+const selectors = ['unix:uid:1', 'unix:uid:2', 'k8s:ns:a']
+const principals = ['i/ann', 'i/*', '*', '*bob', 'j/x']
+const times = ['2026-06-01T00:00:00Z', '2026-06-05T00:00:00Z', '2026-06-06T00:00:00Z', '2027-01-01T00:00:00Z']
 const addresses = ['10.1.0.5', '10.2.0.5', '192.168.0.1']
 
 function some<T> (random: Random, items: readonly T[]): T[] {
@@ -31,24 +36,55 @@ function keys (random: Random, makers: Readonly<Record<string, () => unknown>>, 
   return Object.fromEntries((chosen.length > 0 || first === undefined ? chosen : [first]).map(([key, make]) => [key, make()]))
 }
 
-export function randomPolicies (random: Random, mostRules = 12): PolicySet {
+/** Keys of callers, operations and conditions that few tests of others than the engine know how to make true. */
+function widerKeys (random: Random) {
+  const lists = (values: readonly unknown[]) => random.chance(0.5) ? { values: some(random, values) } : { notValues: some(random, values) }
+  const grpc = () => [{ service: random.pick(['api.v1', 'shop.v1']), ...random.chance(0.5) ? { methods: ['Get'] } : {} }]
+  const time = () => keys(random, {
+    notBefore: () => random.pick(times), notAfter: () => random.pick(times), days: () => some(random, weekDays),
+    from: () => random.pick(['08:00', '22:00']), to: () => random.pick(['12:00', '06:00'])
+  }, 0.3)
+  const workloads = { selectors: () => [random.pick(selectors)], notSelectors: () => [random.pick(selectors)] }
+  return {
+    workloads,
+    source: {
+      ...workloads, notTrustDomains: () => [random.pick(['own.test', 'far.test'])],
+      requestPrincipals: () => some(random, principals), notRequestPrincipals: () => some(random, principals),
+      remoteAddresses: () => ['10.1.0.0/16'], notRemoteAddresses: () => ['10.2.0.0/16']
+    },
+    operation: {
+      ...workloads, notHosts: () => ['shop.test'], grpc, notGrpc: grpc,
+      headers: () => [{ name: 'x-test', notValues: some(random, ['one', 'two*']) }]
+    },
+    condition: () => random.pick([
+      { time: time() }, { notTime: time() }, { claim: { path: 'role', ...lists(['admin', 'user*']) } }, { audience: lists(['db', 'web']) },
+      { claim: { path: ['realm', 'level'], ...lists(['3', 'true']) } }, { presenter: lists(['cli']) },
+      { tls: { [random.pick(['atLeast', 'notAtLeast'])]: random.pick(['TLSv1.2', 'TLSv1.3']) } }
+    ])
+  }
+}
+
+/** @param everything whatever a policy can say, to be resolved by `selectedIds`; else what Envoy's filters can be told too */
+export function randomPolicies (random: Random, mostRules = 12, everything = false): PolicySet {
+  const wider = everything ? widerKeys(random) : { workloads: {}, source: {}, operation: {} }
   const source = () => keys(random, {
     ids: () => some(random, idPatterns), notIds: () => some(random, idPatterns),
     trustDomains: () => [random.pick(['own.test', 'far.test'])],
-    addresses: () => [random.pick(['10.1.0.0/16', '10.2.0.0/16'])], notAddresses: () => ['10.1.0.0/16']
-  }, 0.25)
+    addresses: () => [random.pick(['10.1.0.0/16', '10.2.0.0/16'])], notAddresses: () => ['10.1.0.0/16'], ...wider.source
+  }, everything ? 0.15 : 0.25)
   const operation = () => keys(random, {
     paths: () => some(random, pathPatterns), notPaths: () => some(random, pathPatterns), ids: () => some(random, idPatterns),
     methods: () => some(random, methods), notMethods: () => [random.pick(methods)],
     ports: () => some(random, [80, 8_080]), notPorts: () => [80], hosts: () => some(random, ['shop.test', '*.shop.test', 'shop*']),
-    headers: () => [{ name: 'X-Test', values: some(random, ['one', 'two*', '*two', '*']) }]
-  }, 0.2)
+    headers: () => [{ name: 'X-Test', values: some(random, ['one', 'two*', '*two', '*']) }], ...wider.operation
+  }, everything ? 0.12 : 0.2)
   const rule = (i: number) => ({
     name: `r${i}`,
-    action: random.pick(['allow', 'allow', 'allow', 'deny', 'audit']),
+    ...random.pick<object>([...actions, ...everything ? [{ action: 'custom', provider: 'asked' }] : []]),
     ...random.chance(0.7) ? { from: Array.from({ length: 1 + random.below(2) }, source) } : {},
     ...random.chance(0.7) ? { to: Array.from({ length: 1 + random.below(2) }, operation) } : {},
-    ...random.chance(0.2) ? { when: [random.pick([{ sni: { values: ['shop.test'] } }, { sni: { notValues: ['shop.test'] } }])] } : {}
+    ...random.chance(0.2) ? { when: [random.pick([{ sni: { values: ['shop.test'] } }, { sni: { notValues: ['shop.test'] } }])] } : {},
+    ...'condition' in wider && random.chance(0.3) ? { when: [wider.condition()] } : {}
   })
   const documents = [
     { apiVersion: 'assay/v1', kind: 'Settings', trustDomain: 'own.test', defaultAction: random.pick(['allow', 'deny']) },
@@ -60,17 +96,44 @@ export function randomPolicies (random: Random, mostRules = 12): PolicySet {
     ...Array.from({ length: 1 + random.below(3) }, (_, i) => ({
       apiVersion: 'assay/v1', kind: 'Policy', name: `p${i}`, mode: random.chance(0.9) ? 'enforce' : 'shadow',
       ...random.chance(0.5)
-        ? { workloads: keys(random, { ids: () => some(random, idPatterns), notIds: () => some(random, ids) }, 0.6) } : {},
+        ? { workloads: keys(random, {
+          ids: () => some(random, idPatterns), notIds: () => some(random, ids), ...wider.workloads
+        }, everything ? 0.3 : 0.6) } : {},
       rules: Array.from({ length: 1 + random.below(mostRules) }, (_, n) => rule(n))
     }))
   ]
   return readPolicies([{ name: 'random', text: JSON.stringify(documents) }])
 }
 
+/** Who has which selectors, as servers know it. */
+export function selectedIds (list: readonly string[]): ReadonlySet<SpiffeId> {
+  return new Set(ids.filter((_, i) => list.every(selector => selectors.indexOf(selector) === i % selectors.length)))
+}
+
+/** Facts besides those of `randomRequest`. */
+export function widerRequest (random: Random): AuthzRequest {
+  const request = randomRequest(random)
+  const claims = random.pick<Record<string, unknown> | undefined>([undefined, {}, {
+    iss: 'i', sub: random.pick(['ann', 'bob']), role: random.pick<unknown>(['admin', ['user1', 'x'], 7]),
+    aud: random.pick<unknown>(['db', ['web', 'db'], 1]), azp: random.pick(['cli', 'ui']),
+    realm: random.pick<unknown>([{ level: 3 }, { level: [true, 'x'] }, 'realm', null])
+  }])
+  const http = request.http === undefined ? {} : { http: {
+    ...request.http, path: random.pick([...paths, '/api.v1/Get', '/api.v1/Put', '/shop.v1/Get']), claims, severalTokens: random.chance(0.1)
+  } }
+  return {
+    ...request, ...http,
+    source: { ...request.source, remoteAddress: random.chance(0.3) ? random.pick(addresses) : undefined },
+    destination: { ...request.destination, port: random.chance(0.1) ? undefined : request.destination.port },
+    tls: random.pick([undefined, {}, { version: 'TLSv1.3', sni: '' }, { version: 'TLSv1.2', sni: 'shop.test' }, { version: 'TLSv1.1' }]),
+    time: new Date(random.pick(times.slice(0, 3)).replace('T00', `T${random.pick(['05', '09', '12', '23'])}`))
+  }
+}
+
 export function randomRequest (random: Random): AuthzRequest {
   const peer = (list: readonly SpiffeId[]) => random.chance(0.1) ? undefined : random.pick(list)
   return {
-    source: { id: peer([...ids, ...foreign]), address: random.pick(addresses) },
+    source: { id: peer([...ids, ...foreign]), address: random.chance(0.1) ? undefined : random.pick(addresses) },
     destination: { id: peer(ids), port: random.pick([80, 8_080, 9_000]) },
     ...random.chance(0.8) ? { http: {
       method: random.pick(methods), path: random.pick(paths), host: random.pick(hosts),
