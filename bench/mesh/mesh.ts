@@ -2,7 +2,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { request } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { until } from '../../test/fakes/envoy.ts'
+import { findEnvoy, until } from '../../test/fakes/envoy.ts'
 import { noNamespaces } from '../../test/fakes/pods.ts'
 import type { RunningAgent } from '../../test/fakes/processes.ts'
 import { Nodes } from '../../test/mesh/nodes.ts'
@@ -40,7 +40,10 @@ export async function runMesh ({ quick, progress }: SuiteOptions): Promise<reado
     ? { rounds: 2, forMs: 200, newIdentities: 2, sidecars: 2, behindOne: [6, 8] }
     : { rounds: 5, forMs: 1_000, newIdentities: 20, sidecars: 8, behindOne: [50, 100, workloads] }
   await using nodes = await Nodes.open()
-  const agent = await nodes.startNode('one', { mesh: { redirect: false, access_log: undefined }, logLevel: 'info' })
+  const agent = await nodes.startNode('one', {
+    // As many worker threads as an agent gives it by itself: one per core; each sidecar has one of its own.
+    mesh: { redirect: false, access_log: undefined, envoy: { path: findEnvoy() } }, logLevel: 'info'
+  })
   const bed = new MeshBed(nodes, agent)
   using scope = new DisposableStack()
   const folder = mkdtempSync(join(tmpdir(), 'bench-mesh-'))
@@ -168,7 +171,7 @@ async function traffic (
     title: 'A request of 34 bytes, an answer of 1 KiB, connections that stay open',
     rows,
     notes: [
-      'The node\'s Envoy is both ends of the connection and has one worker thread; the sidecars are two Envoys with one each.',
+      'The node\'s Envoy is both ends of the connection and has a worker thread per core; the sidecars are two Envoys with one each.',
       'The sidecars are reached by a port on loopback, the node\'s Envoy by redirected connections to a service\'s address.',
       `Rounds of ${forMs} ms, the ways in turn. Both workloads, the Envoys, agent and server share the cores.`,
       'The budget is the sidecars\' median.'

@@ -1,8 +1,10 @@
 import { once } from 'node:events'
+import type { IncomingMessage } from 'node:http'
 import { createServer, type AddressInfo } from 'node:net'
 import t, { type Test } from 'tap'
 import { DataApi } from '../../../src/authz/data-api/data-api.ts'
 import { Decider } from '../../../src/authz/decider.ts'
+import { answerHttpCheck } from '../../../src/authz/ext-authz/http-flavour.ts'
 import { extAuthzMethods } from '../../../src/authz/ext-authz/ext-authz-methods.ts'
 import { PolicyEngine } from '../../../src/authz/policy/policy-engine.ts'
 import type { PolicySet } from '../../../src/authz/policy/policy-set.ts'
@@ -19,7 +21,10 @@ import { RbacLab } from '../rbac/rbac-lab.ts'
 import { openTls, RawHttp } from '../rbac/tls-client.ts'
 import { type ConformanceSet, conformanceSets, type Row } from './cases.ts'
 
-/** Each engine answers the same table: rules walked, the index, ext_authz's messages, the Data API, and filters in a real Envoy. */
+/**
+ * Each engine answers the same table: rules walked, the index, ext_authz's messages and its HTTP flavour, the Data API, and filters
+ * in a real Envoy.
+ */
 const db = parseSpiffeId('spiffe://own.test/db')
 const now = new Date('2026-06-15T12:00:00Z')
 const sets = conformanceSets.map(one => ({ one, set: setOf(one) }))
@@ -41,6 +46,10 @@ for (const { one, set } of sets) {
       const bytes = await check?.handle(encodeMessage(CheckRequest, messageOf(row)), { kind: 'plain' } as never, {}, call)
       const { status } = decodeMessage(CheckResponse, bytes ?? new Uint8Array())
       t.equal((status?.code ?? 0) === 0, row.allowed, `ext_authz: ${label}`)
+      // Nobody tells the HTTP flavour which name TLS asked for.
+      if (row.sni === undefined) {
+        t.equal((await answerHttpCheck(decider, httpOf(row), now)).status === 200, row.allowed, `ext_authz over HTTP: ${label}`)
+      }
       const { body } = await dataApi.answer('POST', '/v1/data/assay/authz', Buffer.from(JSON.stringify({ input: inputOf(request) })))
       t.match(body, { result: { allow: row.allowed } }, `the Data API: ${label}`)
     }
@@ -97,6 +106,16 @@ function messageOf (row: Row): Parameters<typeof encodeMessage<CheckRequest, obj
     destination: { principal: db, ...socket('127.0.0.1', 8_443) },
     request: { http: { method, path, host, headers } }, tlsSession: { sni }
   } }
+}
+
+/** As Envoy passes a request on to an authorizer that it asks over HTTP. */
+function httpOf (row: Row): IncomingMessage {
+  const { method = 'GET', path = '/', host = 'db', headers = {}, address = '127.0.0.1' } = row
+  const id = callerOf(row)
+  return { method, url: path, headers: {
+    ...headers, host, 'x-assay-destination': db, 'x-assay-source-address': address, 'x-assay-destination-port': '8443',
+    ...id === undefined ? {} : { 'x-assay-source': id }
+  } } as unknown as IncomingMessage
 }
 
 function inputOf ({ source, destination, http, tls }: AuthzRequest): object {
