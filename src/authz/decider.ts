@@ -1,4 +1,5 @@
 import { SpiffeError } from '../spiffe/errors.ts'
+import type { EncodedRequest } from './decision-log/encoded-request.ts'
 import type { Decision } from './policy/decision.ts'
 import type { PolicyEngine } from './policy/policy-engine.ts'
 import type { AuthzRequest } from './policy/request.ts'
@@ -48,19 +49,27 @@ export interface DecisionFacts {
   readonly decision: Decided
   readonly durationMs: number
   readonly requestId: string | undefined
+  readonly encoded: EncodedRequest | undefined
 }
+
+type Asked = Pick<DecisionFacts, 'request' | 'requestId' | 'encoded'> & { readonly startedMs: number }
 
 export class Decider {
   readonly #deps: DeciderDeps
 
   constructor (deps: DeciderDeps) { this.#deps = deps }
 
-  /** At once where rules suffice. @throws {SpiffeError} `provider_failed`: nobody knows, so nobody is let in */
-  decide (request: AuthzRequest, requestId: string | undefined, raw: RawInput): Decided | Promise<Decided> {
+  /**
+   * At once where rules suffice.
+   * @param encoded the same request as it came, where that can be read again
+   * @throws {SpiffeError} `provider_failed`: nobody knows, so nobody is let in
+   */
+  decide (request: AuthzRequest, requestId: string | undefined, raw: RawInput, encoded?: EncodedRequest): Decided | Promise<Decided> {
     const startedMs = this.#deps.monotonicMs()
     const decision = this.#deps.engine().decide(request)
-    if (decision.consult.length === 0) return this.#record(request, decision, startedMs, requestId)
-    return this.#consult(decision, request, raw).then(decided => this.#record(request, decided, startedMs, requestId))
+    const asked = { request, startedMs, requestId, encoded }
+    if (decision.consult.length === 0) return this.#record(asked, decision)
+    return this.#consult(decision, request, raw).then(decided => this.#record(asked, decided))
   }
 
   async #consult (decision: Decision, request: AuthzRequest, raw: RawInput): Promise<Decided> {
@@ -74,8 +83,8 @@ export class Decider {
     return { ...decision, verdict }
   }
 
-  #record (request: AuthzRequest, decision: Decided, startedMs: number, requestId: string | undefined): Decided {
-    this.#deps.onDecided?.({ request, decision, durationMs: this.#deps.monotonicMs() - startedMs, requestId })
+  #record ({ request, startedMs, requestId, encoded }: Asked, decision: Decided): Decided {
+    this.#deps.onDecided?.({ request, decision, durationMs: this.#deps.monotonicMs() - startedMs, requestId, encoded })
     return this.#deps.dryRun === true && !decision.allowed ? { ...decision, allowed: true } : decision
   }
 }
