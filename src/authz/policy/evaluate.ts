@@ -10,12 +10,13 @@ export type Truth = boolean | undefined
  * refuses unless `false`.
  */
 export function applies ({ target, from, to, when }: Pick<Rule, 'target' | 'from' | 'to' | 'when'>, facts: RequestFacts): Truth {
-  const about = allHold(target, facts)
-  if (about === false) return false
-  const caller = oneHolds(from, facts)
-  if (caller === false) return false
+  // What is asked first: the index has found the rule by who asks whom, mostly.
   const asked = oneHolds(to, facts)
   if (asked === false) return false
+  const caller = oneHolds(from, facts)
+  if (caller === false) return false
+  const about = allHold(target, facts)
+  if (about === false) return false
   const conditions = allHold(when, facts)
   if (conditions === false) return false
   return about === undefined || caller === undefined || asked === undefined || conditions === undefined ? undefined : true
