@@ -40,7 +40,7 @@ const mostKnown = 65_536
 /** What an answer of this revision is known by. For most it is a text that is there already: names of rules have a slash, reasons none. */
 function keyOf ({ reason, rule, shadow }: Decided): string {
   if (shadow !== undefined) return `${reason} ${rule} ${shadow.allowed} ${shadow.rule}`
-  return reason === 'federation' ? `${reason} ${rule}` : rule ?? reason
+  return rule === undefined ? reason : reason === 'rule' ? rule : `${reason} ${rule}`
 }
 
 /** The caller learns that policy refused it; which rule did is for the access log (`dynamic_metadata`) and the decision log. */
