@@ -4,6 +4,7 @@ import { createServer, type AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { nodeFlags } from '../../src/cli/node-flags.ts'
 import { asAssay, asRego, type BenchCase } from './cases.ts'
 import { CheckClient, frameOf, type Where } from './check-client.ts'
 
@@ -23,8 +24,8 @@ export async function startAssay (one: BenchCase, over: 'unix' | 'tcp'): Promise
   const where: Where = over === 'unix' ? { path: join(folder, 'authz.sock') } : { host: '127.0.0.1', port: await freePort() }
   const address = 'path' in where ? `unix://${where.path}` : `tcp://${where.host}:${where.port}`
   const main = join(import.meta.dirname, '../../src/cli/main.ts')
-  return start(`Assay, ${over}`, one, where, folder, process.execPath,
-    [main, 'authz', 'serve', '-policies', file, '-extAuthz', address, '-logLevel', 'warn'])
+  const words = ['authz', 'serve', '-policies', file, '-extAuthz', address, '-logLevel', 'warn']
+  return start(`Assay, ${over}`, one, where, folder, process.execPath, [...nodeFlags(words), main, ...words])
 }
 
 /** @param program the plugin's, on the OPA it is to be measured with */
@@ -43,7 +44,9 @@ export async function startOpa (one: BenchCase, program: string): Promise<Peer> 
 
 async function start (name: string, one: BenchCase, where: Where, folder: string, program: string, args: readonly string[]): Promise<Peer> {
   const begin = performance.now()
-  const child = spawn(program, args, { stdio: ['ignore', 'ignore', 'pipe'] })
+  // As bin/assay starts it.
+  const env = { NODE_COMPILE_CACHE: join(tmpdir(), 'bench-authz-compile'), ...process.env }
+  const child = spawn(program, args, { stdio: ['ignore', 'ignore', 'pipe'], env })
   let log = ''
   child.stderr.setEncoding('utf8').on('data', text => { log += text })
   const peer: Peer = {

@@ -1,4 +1,5 @@
 import { SpiffeError } from '../spiffe/errors.ts'
+import type { EncodedRequest } from './decision-log/encoded-request.ts'
 import type { Decision } from './policy/decision.ts'
 import type { PolicyEngine } from './policy/policy-engine.ts'
 import type { AuthzRequest } from './policy/request.ts'
@@ -62,12 +63,23 @@ export interface DecisionFacts {
   readonly decision: Decided
   readonly durationMs: number
   readonly requestId: string | undefined
+  readonly encoded: EncodedRequest | undefined
 }
 
-interface Asked { readonly rule: string, readonly provider: string, readonly ask: Provider | undefined }
+interface Consultation { readonly rule: string, readonly provider: string, readonly ask: Provider | undefined }
 
 /** `error`: somebody could not say. */
 interface Consulted { readonly decided: Decided, readonly error?: unknown }
+
+type Asked = Pick<DecisionFacts, 'request' | 'requestId' | 'encoded'> & { readonly startedMs: number }
+
+/** What comes with a request beside what is decided of. */
+export interface AskedWith {
+  /** How long an answer is wanted. */
+  readonly call?: AskingCall | undefined
+  /** The same request as it came, where that can be read again. */
+  readonly encoded?: EncodedRequest | undefined
+}
 
 export class Decider {
   readonly #deps: DeciderDeps
@@ -75,20 +87,25 @@ export class Decider {
   constructor (deps: DeciderDeps) { this.#deps = deps }
 
   /** At once where rules suffice. @throws {SpiffeError} `provider_failed`: nobody knows, so nobody is let in, which is recorded too */
-  decide (request: AuthzRequest, requestId: string | undefined, raw: RawInput, call?: AskingCall): Decided | Promise<Decided> {
+  decide (
+    request: AuthzRequest, requestId: string | undefined, raw: RawInput, { call, encoded }: AskedWith = {}
+  ): Decided | Promise<Decided> {
     const startedMs = this.#deps.monotonicMs()
     const decision = this.#deps.engine().decide(request)
-    if (decision.consult.length === 0) return this.#record(request, decision, startedMs, requestId)
+    const asked = { request, startedMs, requestId, encoded }
+    if (decision.consult.length === 0) return this.#record(asked, decision)
     // Before the first is asked: what changes while it answers is for the next request.
-    const asked = decision.consult.map(({ rule, provider }) => ({ rule, provider, ask: this.#deps.providers(provider) }))
-    return this.#consult(decision, asked, ask => ask(request, raw, call)).then(({ decided, error }) => {
-      const answer = this.#record(request, decided, startedMs, requestId)
+    const consultations = decision.consult.map(({ rule, provider }) => ({ rule, provider, ask: this.#deps.providers(provider) }))
+    return this.#consult(decision, consultations, ask => ask(request, raw, call)).then(({ decided, error }) => {
+      const answer = this.#record(asked, decided)
       if (error !== undefined && !answer.allowed) throw error
       return answer
     })
   }
 
-  async #consult (decision: Decision, asked: readonly Asked[], answerOf: (ask: Provider) => Promise<Verdict>): Promise<Consulted> {
+  async #consult (
+    decision: Decision, asked: readonly Consultation[], answerOf: (ask: Provider) => Promise<Verdict>
+  ): Promise<Consulted> {
     let verdict: Verdict | undefined
     for (const { rule, provider, ask } of asked) {
       try {
@@ -103,8 +120,8 @@ export class Decider {
     return { decided: { ...decision, verdict, bundles: verdict?.revisions } }
   }
 
-  #record (request: AuthzRequest, decision: Decided, startedMs: number, requestId: string | undefined): Decided {
-    this.#deps.onDecided?.({ request, decision, durationMs: this.#deps.monotonicMs() - startedMs, requestId })
+  #record ({ request, startedMs, requestId, encoded }: Asked, decision: Decided): Decided {
+    this.#deps.onDecided?.({ request, decision, durationMs: this.#deps.monotonicMs() - startedMs, requestId, encoded })
     return this.#deps.dryRun === true && !decision.allowed ? { ...decision, allowed: true } : decision
   }
 }

@@ -3,5 +3,10 @@
  * shortly: a small young generation keeps it at 262 MiB where V8 by itself would take 380 (bench/RESULTS.md), for 7 % more CPU.
  */
 export function nodeFlags ([first, second]: readonly string[]): readonly string[] {
-  return first === 'agent' && second === 'run' ? ['--max-semi-space-size=4'] : []
+  return flags[`${first} ${second}`] ?? []
+}
+
+const flags: Readonly<Record<string, readonly string[]>> = {
+  'agent run': ['--max-semi-space-size=4'],
+  'authz serve': ['--max-semi-space-size=2']
 }

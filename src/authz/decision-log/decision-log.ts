@@ -6,18 +6,22 @@ import type { DecisionsAnswer } from './decision-api.ts'
 import { decisionEvent, type EventSettings } from './decision-event.ts'
 import { DecisionRecord } from './decision-record.ts'
 import { DecisionRing } from './decision-ring.ts'
+import type { EncodedRequest } from './encoded-request.ts'
 import type { Sampling } from './sampling.ts'
 import type { DecisionSink } from './sink.ts'
 
 export interface DecisionLogOptions extends EventSettings {
-  /** How many decisions are remembered; 10,000. Each keeps its request alive. */
+  /** How many decisions are remembered; 10,000. Of requests that come as bytes, fewer when they are more than 16 MiB. */
   readonly remembered?: number
   readonly sinks?: readonly DecisionSink[]
   /** What of allowed decisions sinks get; what is remembered is remembered whole. */
   readonly sampling?: Sampling | undefined
 }
 
-/** Writes down what was decided. Recording keeps references alone: text is made when somebody reads it, and never waits for a sink. */
+/**
+ * Writes down what was decided. Recording keeps references, or the request as it came: text is made when somebody reads it. It never waits
+ * for a sink.
+ */
 export class DecisionLog {
   readonly #process = randomBytes(9).toString('hex')
   readonly #ring: DecisionRing
@@ -35,11 +39,12 @@ export class DecisionLog {
    * @param request not changed by anybody from now on
    * @param latencyMs how long the decision took
    * @param requestId of the caller's request, where it is known otherwise than by `x-request-id`
+   * @param encoded the same request, where it came as bytes: it is remembered by them
    * @returns what the decision is remembered by; its `id` can be given to the caller
    */
-  record (request: AuthzRequest, decision: Decision, latencyMs: number, requestId?: string): DecisionRecord {
+  record (request: AuthzRequest, decision: Decision, latencyMs: number, requestId?: string, encoded?: EncodedRequest): DecisionRecord {
     const record = new DecisionRecord(this.#process, this.#sequence++, request, decision, latencyMs, requestId)
-    this.#ring.add(record)
+    this.#ring.add(record, encoded)
     if (this.#sinks.length > 0 && this.#options.sampling?.keeps(record) !== false) for (const sink of this.#sinks) sink.offer(record)
     return record
   }
@@ -48,10 +53,9 @@ export class DecisionLog {
   find ({ request, decision }: { readonly request?: string | undefined, readonly decision?: string | undefined }): DecisionsAnswer {
     const one = decision === undefined ? undefined : this.#ring.byDecisionId(decision)
     const found = request !== undefined ? this.#ring.byRequestId(request) : one === undefined ? [] : [one]
-    const oldest = this.#ring.latest().at(-1)
     return {
       decisions: found.map(record => decisionEvent(record, this.#options)),
-      remembered: { capacity: this.#ring.capacity, since: oldest?.request.time.toISOString() }
+      remembered: { capacity: this.#ring.capacity, since: this.#ring.since?.toISOString() }
     }
   }
 

@@ -11,23 +11,37 @@ const deniedBody = 'denied by policy\n'
 
 /** Encodes answers, those of rules once each: there are few. */
 export class CheckResponses {
-  readonly #known = new Map<string, Uint8Array>()
+  #revision = ''
+  readonly #allowed = new Map<string, Uint8Array>()
+  readonly #denied = new Map<string, Uint8Array>()
 
+  /** @returns for reading alone: it is the same for all who are answered so */
   encode (decided: Decided): Uint8Array {
-    if (decided.verdict !== undefined) return encodeMessage(CheckResponse, responseTo(decided))
-    const { allowed, reason, rule = '', revision, shadow } = decided
-    const key = `${allowed} ${reason} ${rule} ${revision} ${shadow?.allowed} ${shadow?.rule}`
-    const known = this.#known.get(key)
-    if (known !== undefined) return known
-    // Of rules that are no more.
-    if (this.#known.size >= mostKnown) this.#known.clear()
-    const bytes = encodeMessage(CheckResponse, responseTo(decided))
-    this.#known.set(key, bytes)
+    const { allowed, revision, verdict } = decided
+    if (verdict !== undefined) return encodeMessage(CheckResponse, responseTo(decided))
+    const known = allowed ? this.#allowed : this.#denied
+    // Of rules that are no more; and foreign trust domains may be any number.
+    if (revision !== this.#revision || known.size >= mostKnown) this.#forget(revision)
+    const key = keyOf(decided)
+    let bytes = known.get(key)
+    if (bytes === undefined) known.set(key, bytes = encodeMessage(CheckResponse, responseTo(decided)))
     return bytes
+  }
+
+  #forget (revision: string): void {
+    this.#revision = revision
+    this.#allowed.clear()
+    this.#denied.clear()
   }
 }
 
 const mostKnown = 65_536
+
+/** What an answer of this revision is known by. For most it is a text that is there already: names of rules have a slash, reasons none. */
+function keyOf ({ reason, rule, shadow }: Decided): string {
+  if (shadow !== undefined) return `${reason} ${rule} ${shadow.allowed} ${shadow.rule}`
+  return rule === undefined ? reason : reason === 'rule' ? rule : `${reason} ${rule}`
+}
 
 /** The caller learns that policy refused it; which rule did is for the access log (`dynamic_metadata`) and the decision log. */
 export function responseTo (decided: Decided): CheckResponseInit {

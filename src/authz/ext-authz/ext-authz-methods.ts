@@ -24,7 +24,9 @@ export function extAuthzMethods (
     path: '/envoy.service.auth.v3.Authorization/Check',
     handle (bytes, _caller, metadata, call) {
       const { request, requestId } = readCheck(bytes, clock.now(), trustsMetadata ? metadata : undefined)
-      const decided = decider.decide(request, requestId, () => inputOf(decodeMessage(CheckRequest, bytes)), call)
+      // With metadata, the bytes alone do not say it again.
+      const encoded = trustsMetadata ? undefined : { bytes, read: readCheck }
+      const decided = decider.decide(request, requestId, () => inputOf(decodeMessage(CheckRequest, bytes)), { call, encoded })
       return decided instanceof Promise ? decided.then(one => responses.encode(one)) : responses.encode(decided)
     }
   }]

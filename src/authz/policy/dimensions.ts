@@ -1,5 +1,5 @@
 import type { TrustDomain } from '../../spiffe/trust-domain.ts'
-import type { FactName, RequestFacts } from './facts.ts'
+import type { FactName, FactValues } from './facts.ts'
 import type { KubernetesWorkload, Match } from './match.ts'
 import type { Rule, Test } from './rule.ts'
 
@@ -57,17 +57,50 @@ function keyOfWorkload (domain: TrustDomain, { namespace, serviceAccount }: Kube
 
 function begin (value: string): string {
   const slash = value.lastIndexOf('/')
-  return slash < 0 ? anything : value.slice(0, slash + 1)
+  // What begins like the key of a whole value would be taken for one.
+  return slash < 0 || value.startsWith('=') ? anything : value.slice(0, slash + 1)
 }
 
-/** The keys under which rules about this request can be; `undefined`: nobody knows the fact, so it may be any. */
-export function keysFor (dimension: Dimension, facts: RequestFacts): readonly string[] | undefined {
-  const values = facts.get({ name: dimension })
-  if (values === undefined) return undefined
-  const keys = [anything]
-  for (const value of values) {
-    keys.push(`=${value}`)
-    for (let slash = value.indexOf('/'); slash >= 0; slash = value.indexOf('/', slash + 1)) keys.push(value.slice(0, slash + 1))
+/** What is kept under keys, so that looking it up makes no texts but those of beginnings that are kept. */
+export class ByKey<T> {
+  readonly #exact = new Map<string, T>()
+  readonly #begins = new Map<string, T>()
+  #anything: T | undefined
+
+  /** @param key of `keysOf` */
+  get (key: string): T | undefined {
+    if (key === anything) return this.#anything
+    return key.startsWith('=') ? this.#exact.get(key.slice(1)) : this.#begins.get(key)
   }
-  return keys
+
+  set (key: string, kept: T): void {
+    if (key === anything) this.#anything = kept
+    else if (key.startsWith('=')) this.#exact.set(key.slice(1), kept)
+    else this.#begins.set(key, kept)
+  }
+
+  /**
+   * What is under the keys of these values, and what is under `anything`.
+   * @param values of a fact; `undefined`: nobody knows it
+   * @param visit may end it with `true`
+   */
+  some (values: FactValues, visit: (kept: T) => boolean): boolean {
+    if (this.#anything !== undefined && visit(this.#anything)) return true
+    if (values === undefined) return false
+    for (const value of values) {
+      const exact = this.#exact.get(value)
+      if (exact !== undefined && visit(exact)) return true
+      if (this.#begins.size === 0) continue
+      for (let slash = value.indexOf('/'); slash >= 0; slash = value.indexOf('/', slash + 1)) {
+        const begun = this.#begins.get(value.slice(0, slash + 1))
+        if (begun !== undefined && visit(begun)) return true
+      }
+    }
+    return false
+  }
+
+  /** What is kept under any key. */
+  all (): readonly T[] {
+    return [...this.#anything === undefined ? [] : [this.#anything], ...this.#exact.values(), ...this.#begins.values()]
+  }
 }

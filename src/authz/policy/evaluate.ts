@@ -1,5 +1,5 @@
 import type { RequestFacts } from './facts.ts'
-import { matches } from './match.ts'
+import { type Match, matches } from './match.ts'
 import type { Rule, Test } from './rule.ts'
 
 /** `undefined`: nobody can know. */
@@ -10,14 +10,28 @@ export type Truth = boolean | undefined
  * refuses unless `false`.
  */
 export function applies ({ target, from, to, when }: Pick<Rule, 'target' | 'from' | 'to' | 'when'>, facts: RequestFacts): Truth {
-  return and(allHold(target, facts), () => and(oneHolds(from, facts), () => and(oneHolds(to, facts), () => allHold(when, facts))))
+  // What is asked first: the index has found the rule by who asks whom, mostly.
+  const asked = oneHolds(to, facts)
+  if (asked === false) return false
+  const caller = oneHolds(from, facts)
+  if (caller === false) return false
+  const about = allHold(target, facts)
+  if (about === false) return false
+  const conditions = allHold(when, facts)
+  if (conditions === false) return false
+  return about === undefined || caller === undefined || asked === undefined || conditions === undefined ? undefined : true
 }
 
 export function holds ({ fact, any, none }: Test, facts: RequestFacts): Truth {
   const values = facts.get(fact)
   if (values === undefined) return undefined
-  if (any !== undefined && !any.some(match => values.some(value => matches(match, value)))) return false
-  return none === undefined || !none.some(match => values.some(value => matches(match, value)))
+  return (any === undefined || oneMeets(any, values)) && !(none !== undefined && oneMeets(none, values))
+}
+
+/** For each request, some times: hence without functions of functions. */
+function oneMeets (list: readonly Match[], values: readonly string[]): boolean {
+  for (const match of list) for (const value of values) if (matches(match, value)) return true
+  return false
 }
 
 export function allHold (tests: readonly Test[], facts: RequestFacts): Truth {
@@ -39,10 +53,4 @@ function oneHolds (alternatives: ReadonlyArray<readonly Test[]> | undefined, fac
     if (one === undefined) truth = undefined
   }
   return truth
-}
-
-function and (left: Truth, right: () => Truth): Truth {
-  if (left === false) return false
-  const other = right()
-  return other === false ? false : left === true ? other : undefined
 }

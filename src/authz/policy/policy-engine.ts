@@ -1,9 +1,9 @@
 import { trustDomainOf, type SpiffeId } from '../../spiffe/spiffe-id.ts'
 import type { TrustDomain } from '../../spiffe/trust-domain.ts'
-import type { Decision } from './decision.ts'
-import { anything, keysFor, keysOf } from './dimensions.ts'
+import type { Decision, Reason } from './decision.ts'
+import { ByKey, keysOf } from './dimensions.ts'
 import { allHold, applies } from './evaluate.ts'
-import { RequestFacts } from './facts.ts'
+import { type Fact, RequestFacts } from './facts.ts'
 import { matches, type Match } from './match.ts'
 import type { FederationScope, PolicySet } from './policy-set.ts'
 import type { AuthzRequest } from './request.ts'
@@ -52,12 +52,17 @@ function covers ({ accept, workloads, until }: FederationScope, id: SpiffeId, de
   return meets(accept, id) && (workloads === undefined || (destination !== undefined && meets(workloads, destination)))
 }
 
+const nothing: readonly Rule[] = []
+const destinationId: Fact = { name: 'destination.id' }
+
 /** Deny before allow; a workload that an `allow` rule is about refuses what none allows. */
 class RuleDecider {
   readonly #set: PolicySet
   readonly #by: Readonly<Record<Action, RuleIndex>>
   /** `allow` rules by the workloads they are about. */
-  readonly #about = new Map<string, Rule[]>()
+  readonly #about = new ByKey<Rule[]>()
+  /** Those without anything of the request in them, each made once: by rule, or by reason where there is none. */
+  readonly #known = new Map<Rule | Reason, Decision>()
 
   constructor (rules: readonly Rule[], set: PolicySet) {
     const index = (action: Action) => new RuleIndex(rules.filter(rule => rule.action === action))
@@ -73,15 +78,33 @@ class RuleDecider {
   }
 
   decide (facts: RequestFacts): Decision {
-    const { revision } = this.#set
-    const audits = [...new Set(this.#meeting('audit', facts).map(({ name }) => name))]
+    const audits = this.#meeting('audit', facts)
     const denied = this.#first('deny', facts)
-    if (denied !== undefined) return { allowed: false, reason: 'rule', rule: denied.name, audits, consult: [], revision }
+    if (denied !== undefined) return this.#decision(false, 'rule', denied, audits)
     const allowing = this.#first('allow', facts)
-    const allowed = allowing !== undefined || (this.#set.defaultAction === 'allow' && !this.#hasAllow(facts))
-    const consult = !allowed ? [] : this.#meeting('custom', facts).map(({ name, provider = '' }) => ({ rule: name, provider }))
-    if (allowing !== undefined) return { allowed: true, reason: 'rule', rule: allowing.name, audits, consult, revision }
-    return { allowed, reason: !allowed && this.#hasAllow(facts) ? 'no-rule-allows' : 'default', audits, consult, revision }
+    if (allowing !== undefined) return this.#decision(true, 'rule', allowing, audits, this.#meeting('custom', facts))
+    const hasAllow = this.#hasAllow(facts)
+    if (hasAllow) return this.#decision(false, 'no-rule-allows', undefined, audits)
+    if (this.#set.defaultAction === 'deny') return this.#decision(false, 'default', undefined, audits)
+    return this.#decision(true, 'default', undefined, audits, this.#meeting('custom', facts))
+  }
+
+  #decision (
+    allowed: boolean, reason: Reason, rule: Rule | undefined, audits: readonly Rule[], custom: readonly Rule[] = nothing
+  ): Decision {
+    const { revision } = this.#set
+    const named = rule === undefined ? {} : { rule: rule.name }
+    if (audits.length + custom.length > 0) {
+      return {
+        allowed, reason, ...named, audits: [...new Set(audits.map(({ name }) => name))],
+        consult: custom.map(({ name, provider = '' }) => ({ rule: name, provider })), revision
+      }
+    }
+    const known = this.#known.get(rule ?? reason)
+    if (known !== undefined) return known
+    const decision: Decision = { allowed, reason, ...named, audits: [], consult: [], revision }
+    this.#known.set(rule ?? reason, decision)
+    return decision
   }
 
   #first (action: 'deny' | 'allow', facts: RequestFacts): Rule | undefined {
@@ -95,16 +118,16 @@ class RuleDecider {
   }
 
   /** `custom` rules like `deny`: what cannot be known is asked about. */
-  #meeting (action: 'audit' | 'custom', facts: RequestFacts): Rule[] {
+  #meeting (action: 'audit' | 'custom', facts: RequestFacts): readonly Rule[] {
     const index = this.#by[action]
-    if (index.rules.length === 0) return []
+    if (index.rules.length === 0) return nothing
     return index.find(facts, action === 'custom' ? 'match' : 'miss').map(position => index.rules[position] as Rule)
       .filter(rule => { const truth = applies(rule, facts); return action === 'custom' ? truth !== false : truth === true })
   }
 
   #hasAllow (facts: RequestFacts): boolean {
-    const keys = keysFor('destination.id', facts)
-    if (keys === undefined) return this.#by.allow.rules.length > 0
-    return [...keys, anything].some(key => this.#about.get(key)?.some(({ target }) => allHold(target, facts) !== false))
+    const values = facts.get(destinationId)
+    if (values === undefined) return this.#by.allow.rules.length > 0
+    return this.#about.some(values, rules => rules.some(({ target }) => allHold(target, facts) !== false))
   }
 }

@@ -1,17 +1,19 @@
-import { anything, dimensions, keysFor, keysOf } from './dimensions.ts'
-import type { RequestFacts } from './facts.ts'
+import { anything, ByKey, dimensions, keysOf } from './dimensions.ts'
+import type { Fact, RequestFacts } from './facts.ts'
 import type { Rule } from './rule.ts'
 
 /** Places that one rule may take; a dimension that would make it more is passed over, and the rule looked at in full. */
 const mostPlaces = 256
 /** So many rules are looked at sooner than they are told apart. */
 const few = 8
+const none: readonly number[] = []
+const factsOfDimensions: readonly Fact[] = dimensions.map(name => ({ name }))
 
 /** Rules that have the same keys so far; told apart by the next dimension once they are many. */
 interface Level {
   /** Positions in the list of rules, ascending; empty once the level is divided. */
   rules: number[]
-  next: Map<string, Level> | undefined
+  next: ByKey<Level> | undefined
 }
 
 /**
@@ -35,25 +37,26 @@ export class RuleIndex {
    * @returns positions in `rules`, ascending
    */
   find (facts: RequestFacts, unknowns: 'match' | 'miss'): readonly number[] {
+    if (this.rules.length === 0) return none
     const found: Array<readonly number[]> = []
     this.#collect(this.#root, 0, facts, unknowns, found)
-    const [first = [], ...others] = found
-    return others.length === 0 ? first : [...new Set(found.flat())].toSorted((a, b) => a - b)
+    if (found.length < 2) return found[0] ?? none
+    return [...new Set(found.flat())].toSorted((a, b) => a - b)
   }
 
   #collect (level: Level, depth: number, facts: RequestFacts, unknowns: 'match' | 'miss', found: Array<readonly number[]>): void {
     if (level.rules.length > 0) found.push(level.rules)
-    const dimension = dimensions[depth]
-    if (level.next === undefined || dimension === undefined) return
-    const keys = keysFor(dimension, facts)
-    if (keys === undefined && unknowns === 'match') {
-      for (const below of level.next.values()) this.#collect(below, depth + 1, facts, unknowns, found)
+    const fact = factsOfDimensions[depth]
+    if (level.next === undefined || fact === undefined) return
+    const values = facts.get(fact)
+    if (values === undefined && unknowns === 'match') {
+      for (const below of level.next.all()) this.#collect(below, depth + 1, facts, unknowns, found)
       return
     }
-    for (const key of keys ?? [anything]) {
-      const below = level.next.get(key)
-      if (below !== undefined) this.#collect(below, depth + 1, facts, unknowns, found)
-    }
+    level.next.some(values, below => {
+      this.#collect(below, depth + 1, facts, unknowns, found)
+      return false
+    })
   }
 
   #add (level: Level, depth: number, position: number): void {
@@ -62,11 +65,11 @@ export class RuleIndex {
     if (level.rules.length <= few || depth >= dimensions.length) return
     const { rules } = level
     level.rules = []
-    level.next = new Map()
+    level.next = new ByKey()
     for (const one of rules) this.#addBelow(level.next, depth, one)
   }
 
-  #addBelow (next: Map<string, Level>, depth: number, position: number): void {
+  #addBelow (next: ByKey<Level>, depth: number, position: number): void {
     const dimension = dimensions[depth]
     const rule = this.rules[position]
     if (dimension === undefined || rule === undefined) return

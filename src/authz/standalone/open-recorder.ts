@@ -60,9 +60,9 @@ export function openRecorder (config: RecordingConfig, { clock, log }: { readonl
   return {
     log: decisions,
     metrics,
-    decided ({ request, decision, durationMs, requestId }) {
+    decided ({ request, decision, durationMs, requestId, encoded }) {
       counts.decided(decision, durationMs)
-      decisions.record(request, decision, durationMs, requestId)
+      decisions.record(request, decision, durationMs, requestId, encoded)
     }
   }
 }
