@@ -13,6 +13,7 @@ import { type Access, accessTo } from '../access.ts'
 import { type Authorization, authorizationOf } from './authorization.ts'
 import { boundAt } from './addresses.ts'
 import { duration, extension } from './any.ts'
+import { httpLife, tcpLife } from './connection-life.ts'
 import { destinationState, key, localState, peerState, setFilterState, sourceState, workloadState } from './filter-state.ts'
 import { accessLog, httpConnectionManager, originalDestination, router, setHeader, strictHttp, tcpProxy, tlsInspector } from './filters.ts'
 import { constant, inboundListener, tunnelledListener, tunnelListener } from './names.ts'
@@ -65,7 +66,7 @@ function tunnels ({ workload, access, authorization, revoked, settings }: Guarde
           http2ProtocolOptions: { allowConnect: true },
           upgradeConfigs: [{ upgradeType: 'CONNECT' }],
           streamIdleTimeout: { seconds: 0 },
-          commonHttpProtocolOptions: { maxConnectionDuration: duration(settings.connectionLifeSeconds) },
+          commonHttpProtocolOptions: httpLife(settings.connectionLifeSeconds),
           routeConfig: {
             name: 'tunnels',
             virtualHosts: [{
@@ -133,7 +134,7 @@ function redirected (guarded: Guarded): Resource {
         filterChainMatch: { transportProtocol: 'tls' },
         transportSocket: tls,
         filters: [...admitted, ...authorization?.network('direct') ?? [], tcpProxy({
-          statPrefix: 'inbound_tcp', cluster: constant.workload,
+          statPrefix: 'inbound_tcp', cluster: constant.workload, ...tcpLife(settings.connectionLifeSeconds),
           ...accessLog(settings, { ...inboundLog(workload.id), destination: '%DOWNSTREAM_LOCAL_ADDRESS%', wire: 'mtls' })
         })]
       },
@@ -149,7 +150,7 @@ function toHttpWorkload (id: SpiffeId, settings: MeshSettings, authorized: reado
     statPrefix: 'inbound_http',
     forwardClientCertDetails: ForwardClientCert.SANITIZE_SET,
     setCurrentClientCertDetails: { uri: true },
-    commonHttpProtocolOptions: { maxConnectionDuration: duration(settings.connectionLifeSeconds) },
+    commonHttpProtocolOptions: httpLife(settings.connectionLifeSeconds),
     routeConfig: {
       name: 'inbound',
       virtualHosts: [{
@@ -232,7 +233,9 @@ function plaintextChain ({ workload, access, authorization, settings }: Guarded,
     destination: '%DOWNSTREAM_LOCAL_ADDRESS%', wire: 'plaintext' })
   const permitted = (): FilterInit[] => port !== undefined && authorization !== undefined
     ? [toHttpWorkload(workload.id, settings, authorization.http('plaintext'))]
-    : [...authorization?.network('plaintext') ?? [], tcpProxy({ statPrefix: 'inbound_plaintext', cluster: constant.workload, ...log })]
+    : [...authorization?.network('plaintext') ?? [], tcpProxy({
+      statPrefix: 'inbound_plaintext', cluster: constant.workload, ...tcpLife(settings.connectionLifeSeconds), ...log
+    })]
   const filters = access.plaintext === 'permit' ? permitted() : [
     httpConnectionManager({
       statPrefix: 'inbound_plaintext',
