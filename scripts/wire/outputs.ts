@@ -68,6 +68,7 @@ export const groups: ReadonlyArray<readonly Output[]> = [
       ['ParentBasedSamplerConfig', 'TraceIdRatioBasedSamplerConfig']),
     envoy('access-log', ['config.accesslog.v3'], ['config/accesslog/v3/accesslog.proto'], ['AccessLog']),
     extension('file-access-log', 'access_loggers.file.v3', 'file', ['FileAccessLog']),
+    extension('stats-access-log', 'access_loggers.stats.v3', 'stats', ['Config']),
     extension('original-dst', 'filters.listener.original_dst.v3', 'original_dst', ['OriginalDst']),
     extension('tls-inspector', 'filters.listener.tls_inspector.v3', 'tls_inspector', ['TlsInspector']),
     extension('tcp-proxy', 'filters.network.tcp_proxy.v3', 'tcp_proxy', ['TcpProxy']),
@@ -110,6 +111,9 @@ export const groups: ReadonlyArray<readonly Output[]> = [
 export const newerFields: ReadonlyArray<{ message: string, name: string, number: number, type: string,
   rule?: 'repeated' | 'string-map' }> = [
   { message: 'envoy.config.core.v3.SocketAddress', name: 'network_namespace_filepath', number: 7, type: 'string' },
+  { message: 'envoy.config.core.v3.HttpProtocolOptions', name: 'max_connection_duration_jitter', number: 8, type: 'envoy.type.v3.Percent' },
+  { message: 'envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy', name: 'max_downstream_connection_duration_jitter_percentage',
+    number: 20, type: 'envoy.type.v3.Percent' },
   { message: 'envoy.type.tracing.v3.CustomTag', name: 'value', number: 6, type: 'string' },
   { message: 'envoy.extensions.transport_sockets.tls.v3.CommonTlsContext', name: 'custom_tls_certificate_selector', number: 16,
     type: 'envoy.config.core.v3.TypedExtensionConfig' },

@@ -42,7 +42,7 @@ export const sentFields: Readonly<Record<string, readonly string[]>> = {
   'envoy.config.core.v3.Http1ProtocolOptions': [],
   'envoy.config.core.v3.Http2ProtocolOptions': ['allow_connect', 'connection_keepalive', 'max_concurrent_streams',
     'initial_stream_window_size', 'initial_connection_window_size'],
-  'envoy.config.core.v3.HttpProtocolOptions': ['idle_timeout', 'max_connection_duration'],
+  'envoy.config.core.v3.HttpProtocolOptions': ['idle_timeout', 'max_connection_duration', 'max_connection_duration_jitter'],
 
   'envoy.config.route.v3.RouteConfiguration': ['name', 'virtual_hosts'],
   'envoy.config.route.v3.VirtualHost': ['name', 'domains', 'routes', 'request_headers_to_add', 'request_headers_to_remove'],
@@ -68,7 +68,8 @@ export const sentFields: Readonly<Record<string, readonly string[]>> = {
   'envoy.extensions.access_loggers.file.v3.FileAccessLog': ['path', 'log_format'],
 
   'envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy': ['stat_prefix', 'cluster', 'idle_timeout', 'access_log',
-    'max_connect_attempts', 'tunneling_config', 'max_downstream_connection_duration'],
+    'max_connect_attempts', 'tunneling_config', 'max_downstream_connection_duration',
+    'max_downstream_connection_duration_jitter_percentage'],
   'envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.TunnelingConfig': ['hostname', 'headers_to_add'],
   'envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager': ['codec_type', 'stat_prefix', 'route_config',
     'http_filters', 'http2_protocol_options', 'upgrade_configs', 'access_log', 'forward_client_cert_details',

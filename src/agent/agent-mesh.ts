@@ -10,6 +10,7 @@ import { adsHandlers } from '../mesh/ads/ads-handlers.ts'
 import { ConnectionSecrets } from '../mesh/ads/connection-secrets.ts'
 import { ProxyState } from '../mesh/ads/proxy-state.ts'
 import { superviseEnvoy } from '../mesh/envoy/supervise-envoy.ts'
+import { exposeTraffic, readTraffic } from '../mesh/envoy/traffic.ts'
 import { meshHandlers } from '../mesh/mesh-handlers.ts'
 import { MeshNode } from '../mesh/mesh-node.ts'
 import type { MeshSettings, Revoked } from '../mesh/mesh-state.ts'
@@ -45,6 +46,8 @@ export interface AgentMeshDeps {
   readonly revoked: (signal: AbortSignal) => AsyncIterable<Revoked>
   readonly policies: NodePolicies
   readonly metrics: Metrics
+  /** Whether anybody can read them. */
+  readonly servesMetrics: boolean
   readonly attest: (context: CallContext) => Promise<readonly Selector[]>
   readonly attestors: readonly WorkloadAttestor[]
   readonly takeOver: boolean
@@ -67,7 +70,8 @@ export async function openAgentMesh (config: MeshConfig, deps: AgentMeshDeps): P
   const log = deps.log.child({ part: 'mesh' })
   const registry = scope.use(new WorkloadRegistry(identities, log))
   const settings: MeshSettings = {
-    ...config.settings, trustDomain, ...config.hostProcesses ? { connectionName: connectionNameFormat, hostIpv6: loopbackHasIpv6() } : {}
+    ...config.settings, trustDomain, countsTraffic: deps.servesMetrics,
+    ...config.hostProcesses ? { connectionName: connectionNameFormat, hostIpv6: loopbackHasIpv6() } : {}
   }
   const connections = config.hostProcesses ? scope.use(openConnections(deps, scope, () => node.refresh(), log)) : undefined
   const node = new MeshNode({
@@ -90,6 +94,11 @@ export async function openAgentMesh (config: MeshConfig, deps: AgentMeshDeps): P
     ...config.envoy, folder: join(dataDir, 'envoy'), xdsSocketPath: config.xdsSocketPath, nodeId: hostname(),
     isHandover: reason => reason instanceof HandingOver
   }, clock, log)
+  deps.metrics.include(async () => {
+    const { pid, adminSocketPath } = envoy?.status ?? {}
+    return pid === undefined || adminSocketPath === undefined ? ''
+      : exposeTraffic(await readTraffic(adminSocketPath), 'assay_agent')
+  })
   const admit = async (context: CallContext) => {
     const { caller } = context
     // The kernel names the process that connected; this one we started.

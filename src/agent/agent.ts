@@ -142,7 +142,7 @@ export async function runAgent (config: AgentConfig, signal: AbortSignal, option
   }, takeOver))
   const mesh = config.mesh === undefined || nodeMesh === undefined ? undefined : scope.use(await openAgentMesh(config.mesh, {
     trustDomain, dataDir, identities, nodeMesh, attest, attestors: plugins.all('WorkloadAttestor'), takeOver, clock, log,
-    revoked: signal => revocations.watch(signal), policies, metrics
+    revoked: signal => revocations.watch(signal), policies, metrics, servesMetrics: config.prometheus !== undefined
   }))
   const broker = config.broker === undefined ? undefined : scope.use(openAgentBroker(config.broker, {
     identities, delegable, attestPid, findNamespace: findByNamespace(mesh?.registry, clock), identity: ownIdentity, takeOver, clock, log

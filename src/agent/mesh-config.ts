@@ -14,7 +14,7 @@ export interface MeshConfig {
   readonly redirect: boolean
   /** Whether processes of the host itself are workloads too. */
   readonly hostProcesses: boolean
-  readonly settings: Omit<MeshSettings, 'trustDomain' | 'connectionName'>
+  readonly settings: Omit<MeshSettings, 'trustDomain' | 'connectionName' | 'countsTraffic'>
   /** Runs the proxy itself; `undefined`: somebody else does. */
   readonly envoy: { readonly command: string, readonly concurrency: number | undefined, readonly outlivesAgent: boolean } | undefined
 }

@@ -6,6 +6,7 @@ import type { AddWorkloadRequest, MeshHandlers, MeshStatus } from '../wire/gener
 import type { ProxyState } from './ads/proxy-state.ts'
 import type { SupervisedEnvoy } from './envoy/supervise-envoy.ts'
 import { readEnvoyState } from './envoy/envoy-state.ts'
+import { readTraffic } from './envoy/traffic.ts'
 import type { MeshNode } from './mesh-node.ts'
 import type { MeshSettings } from './mesh-state.ts'
 import { inboundListener, tunnelListener } from './resources/names.ts'
@@ -58,7 +59,9 @@ export function meshHandlers (deps: MeshHandlersDeps): MeshHandlers<CallContext>
     async getMeshStatus (_request, context): Promise<MeshStatus> {
       checkAdministrator(context)
       const status = envoy?.status
-      const state = status?.pid === undefined ? undefined : await readEnvoyState(status.adminSocketPath, context.signal)
+      const [state, traffic] = status?.pid === undefined ? [undefined, []] : await Promise.all([
+        readEnvoyState(status.adminSocketPath, context.signal), readTraffic(status.adminSocketPath, context.signal)
+      ])
       return {
         workloads: registry.arrivals.map(({ uid, name, addresses }) =>
           ({ uid, name, addresses, spiffeId: workloadOf(uid)?.id ?? '', served: isServed(uid) })),
@@ -70,7 +73,9 @@ export function meshHandlers (deps: MeshHandlersDeps): MeshHandlers<CallContext>
           listeners: state?.listeners ?? 0, listenersWarming: state?.listenersWarming ?? 0, log: status.recentLines
         },
         services: node.directory.services.length,
-        endpoints: node.directory.endpoints.length
+        endpoints: node.directory.endpoints.length,
+        plaintext: traffic.filter(({ name }) => name === 'plaintext').map(({ labels, value }) =>
+          ({ address: labels.get('from') ?? '', spiffeId: labels.get('destination') ?? '', count: BigInt(value) }))
       }
     }
   }

@@ -105,6 +105,8 @@ export interface MeshSettings {
   readonly authorizationSocketPath: string
   /** One JSON object per line; `undefined`: none. */
   readonly accessLogPath: string | undefined
+  /** Whether Envoy counts who called whom, by SPIFFE ID. What comes without mTLS is always counted. */
+  readonly countsTraffic: boolean
   /** `undefined`: no spans are made. */
   readonly tracing?: Tracing | undefined
 }
@@ -122,5 +124,6 @@ export interface MeshState {
 export const hbonePort = 15_008
 
 export const defaultMeshSettings = {
-  outboundPort: 15_001, inboundPort: 15_006, unknownDestinations: 'passthrough', mark: 1_337, connectionLifeSeconds: 600
+  outboundPort: 15_001, inboundPort: 15_006, unknownDestinations: 'passthrough', mark: 1_337, connectionLifeSeconds: 600,
+  countsTraffic: false
 } as const

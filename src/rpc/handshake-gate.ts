@@ -1,10 +1,15 @@
 import type { Socket } from 'node:net'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { Clock } from '../runtime/clock.ts'
+import { noNetwork, peerNetwork } from './peer-network.ts'
+import { Tally } from './tally.ts'
+import { Turns } from './turns.ts'
 
 export interface HandshakeGateOptions {
   /** Handshakes at a time. */
   readonly most: number
+  /** Of those, of one network (`peerNetwork`), however many wait: what is left is for whoever comes from elsewhere. */
+  readonly mostPerNetwork: number
   /** A handshake that has taken so long waits for its client; it goes on, and another one may begin. */
   readonly slotMs: number
   /** What a client gets to say the first word of TLS. */
@@ -22,19 +27,29 @@ const mostPerTurn = 8
  */
 type Ends = Pick<Socket, 'remoteAddress' | 'remotePort' | 'localAddress'>
 
+/** A connection that has spoken. */
+interface Waiting {
+  readonly socket: Socket
+  readonly network: string
+  /** What it said so far. */
+  readonly words: readonly Buffer[]
+  readonly leave: () => void
+}
+
 /**
- * Lets connections into TLS a few at a time, in the order in which they spoke. Whoever comes in a crowd then waits where waiting is cheap:
- * nothing is computed for it, nothing of it counts against a timeout of ours, and who gives up meanwhile has cost next to nothing. Without
- * it all of a crowd's handshakes advance together until none ends in time (docs/adr/0020-handshakes-in-turn.md).
+ * Lets connections into TLS a few at a time, one of each network in turn, of one network in the order in which they spoke. Whoever comes in
+ * a crowd then waits where waiting is cheap: nothing is computed for it, nothing of it counts against a timeout of ours, who gives up
+ * meanwhile has cost next to nothing, and who comes from elsewhere does not wait behind it. Without it all of a crowd's handshakes advance
+ * together until none ends in time (docs/adr/0020-handshakes-in-turn.md).
  */
 export class HandshakeGate {
   readonly #options: HandshakeGateOptions
   readonly #begin: (socket: Socket) => void
   readonly #silent = new Set<Socket>()
-  /** What they said so far. */
-  readonly #waiting = new Map<Socket, { readonly words: Buffer[], readonly leave: () => void }>()
+  readonly #waiting = new Turns<Waiting>()
   /** When each began, oldest first. */
-  readonly #running = new Map<string, number>()
+  readonly #running = new Map<string, { readonly beganMs: number, readonly network: string }>()
+  readonly #runningOf = new Tally()
   #admitting = false
   #watching = false
   #closed = false
@@ -54,24 +69,28 @@ export class HandshakeGate {
       socket.destroy()
       return
     }
+    const network = peerNetwork(socket.remoteAddress)
     const words: Buffer[] = []
     let size = 0
+    let spoke = false
     const read = () => {
       for (let bytes = socket.read() as Buffer | null; bytes !== null; bytes = socket.read() as Buffer | null) {
         words.push(bytes)
         size += bytes.length
       }
       if (size > mostBytes) socket.destroy()
-      if (size === 0 || size > mostBytes || this.#waiting.has(socket)) return
+      if (size === 0 || size > mostBytes || spoke) return
+      spoke = true
       this.#silent.delete(socket)
-      this.#waiting.set(socket, { words, leave })
+      this.#waiting.add(network, waiting)
       this.#admit()
     }
     const leave = () => {
       this.#silent.delete(socket)
-      this.#waiting.delete(socket)
+      this.#waiting.remove(network, waiting)
       socket.off('readable', read).off('close', leave)
     }
+    const waiting: Waiting = { socket, network, words, leave }
     const ends = keyOf(socket)
     socket.on('readable', read).on('close', leave).on('error', () => undefined).once('close', () => this.#leave(ends))
     socket.setTimeout(this.#options.firstWordMs, () => { if (this.#silent.has(socket)) socket.destroy() })
@@ -84,11 +103,19 @@ export class HandshakeGate {
   /** Sends away whoever has not had its turn; handshakes under way go on. */
   close (): void {
     this.#closed = true
-    for (const socket of [...this.#silent, ...this.#waiting.keys()]) socket.destroy()
+    for (const socket of [...this.#silent, ...[...this.#waiting].map(({ socket }) => socket)]) socket.destroy()
   }
 
   #leave (key: string): void {
-    if (this.#running.delete(key)) this.#admit()
+    if (this.#end(key)) this.#admit()
+  }
+
+  #end (key: string): boolean {
+    const ended = this.#running.get(key)
+    if (ended === undefined) return false
+    this.#running.delete(key)
+    this.#runningOf.remove(ended.network)
+    return true
   }
 
   #admit (): void {
@@ -99,16 +126,9 @@ export class HandshakeGate {
     this.#admitting = true
     while (this.#waiting.size > 0) {
       this.#expire()
-      let left = Math.min(mostPerTurn, this.#options.most - this.#running.size)
-      for (const [socket, { words, leave }] of this.#waiting) {
-        if (left-- <= 0) break
-        leave()
-        socket.setTimeout(0).removeAllListeners('timeout')
-        socket.unshift(Buffer.concat(words))
-        this.#running.set(keyOf(socket), this.#options.clock.monotonicMs())
-        this.#begin(socket)
-      }
-      if (this.#running.size >= this.#options.most) {
+      let begun = 0
+      while (begun < mostPerTurn && this.#beginNext()) begun++
+      if (this.#waiting.size > 0 && begun < mostPerTurn) {
         this.#watch()
         break
       }
@@ -117,11 +137,29 @@ export class HandshakeGate {
     this.#admitting = false
   }
 
+  /** @returns whether somebody could begin */
+  #beginNext (): boolean {
+    const { most, mostPerNetwork, clock } = this.#options
+    if (this.#running.size >= most) return false
+    const next = this.#waiting.take(network => network === noNetwork || this.#runningOf.of(network) < mostPerNetwork)
+    if (next === undefined) return false
+    const { socket, network, words, leave } = next
+    leave()
+    socket.setTimeout(0).removeAllListeners('timeout')
+    socket.unshift(Buffer.concat(words))
+    const key = keyOf(socket)
+    this.#end(key)
+    this.#running.set(key, { beganMs: clock.monotonicMs(), network })
+    this.#runningOf.add(network)
+    this.#begin(socket)
+    return true
+  }
+
   #expire (): void {
     const before = this.#options.clock.monotonicMs() - this.#options.slotMs
-    for (const [key, beganMs] of this.#running) {
+    for (const [key, { beganMs }] of this.#running) {
       if (beganMs > before) return
-      this.#running.delete(key)
+      this.#end(key)
     }
   }
 
@@ -130,8 +168,8 @@ export class HandshakeGate {
     if (this.#watching) return
     this.#watching = true
     const { clock, slotMs } = this.#options
-    const [oldestMs = 0] = this.#running.values()
-    void clock.sleep(oldestMs + slotMs - clock.monotonicMs()).then(() => {
+    const [oldest] = this.#running.values()
+    void clock.sleep((oldest?.beganMs ?? 0) + slotMs - clock.monotonicMs()).then(() => {
       this.#watching = false
       this.#admit()
     })

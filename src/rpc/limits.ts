@@ -5,12 +5,16 @@ export interface RpcLimits {
   readonly maxStreamsPerConnection: number
   /** Further connections are closed at once. */
   readonly maxConnections: number
+  /** TLS over the network: of one IPv4 address, or of one /64 of IPv6, so that nobody locks others out. */
+  readonly maxConnectionsPerNetwork: number
   /** Unix sockets: of one user other than root and ourselves, so that nobody locks others out. */
   readonly maxConnectionsPerUser: number
   /** TLS: from accept to the client's first word, and from when its turn came to the end of the handshake. */
   readonly handshakeTimeoutMs: number
   /** TLS: handshakes at a time; further connections wait for their turn. */
   readonly maxHandshakes: number
+  /** TLS: of those, of one IPv4 address or one /64 of IPv6, however many wait there. */
+  readonly maxHandshakesPerNetwork: number
   /** TLS: a handshake that takes longer waits for its client, and does not count any more. */
   readonly handshakeSlotMs: number
   /** TLS: after this the client is told to reconnect; its running calls go on. */
@@ -28,9 +32,11 @@ export const defaultLimits: RpcLimits = {
   maxMessageBytes: 4 * 1024 * 1024,
   maxStreamsPerConnection: 1000,
   maxConnections: 16_384,
+  maxConnectionsPerNetwork: 12_288,
   maxConnectionsPerUser: 8192,
   handshakeTimeoutMs: 10_000,
   maxHandshakes: 32,
+  maxHandshakesPerNetwork: 24,
   handshakeSlotMs: 500,
   connectionAgeMs: 180_000,
   connectionAgeGraceMs: undefined,

@@ -13,7 +13,9 @@ import type { GrpcAdapter } from './grpc-adapter.ts'
 import { HandshakeGate } from './handshake-gate.ts'
 import type { RpcLimits } from './limits.ts'
 import type { Listener } from './listener.ts'
+import { noNetwork, peerNetwork } from './peer-network.ts'
 import type { TlsListenOptions, TlsOptions, UnixListenOptions } from './server.ts'
+import { Tally } from './tally.ts'
 import { contextOptions, peerChain, tlsPolicy } from './tls-identity.ts'
 
 const backlog = 4096
@@ -73,12 +75,14 @@ export async function openTlsListener (options: TlsOptions, listen: Listen, deps
     ...tlsPolicy, ...contextOptions(options.identity()), requestCert: true, handshakeTimeout: limits.handshakeTimeoutMs
   })
   const gate = new HandshakeGate({
-    most: limits.maxHandshakes, slotMs: limits.handshakeSlotMs, firstWordMs: limits.handshakeTimeoutMs, clock
+    most: limits.maxHandshakes, mostPerNetwork: limits.maxHandshakesPerNetwork, slotMs: limits.handshakeSlotMs,
+    firstWordMs: limits.handshakeTimeoutMs, clock
   }, socket => tls.emit('connection', socket))
   // Accepts for the other one, which listens nowhere.
   const server = createServer(enter)
   acceptAll(server, enter)
   let open = 0
+  const openOf = new Tally()
   tls.on('tlsClientError', (error, socket) => {
     log.debug({ address: addressOf(socket), reason: error.message }, 'TLS handshake failed')
     socket.destroy()
@@ -89,13 +93,23 @@ export async function openTlsListener (options: TlsOptions, listen: Listen, deps
   const isUnix = typeof server.address() === 'string'
 
   function enter (socket: Socket): void {
+    const network = peerNetwork(socket.remoteAddress)
     if (open >= limits.maxConnections) {
       log.warn({ limit: limits.maxConnections }, 'connection refused: too many are open')
       socket.destroy()
       return
     }
+    if (network !== noNetwork && openOf.of(network) >= limits.maxConnectionsPerNetwork) {
+      log.warn({ network, limit: limits.maxConnectionsPerNetwork }, 'connection refused: its address has too many')
+      socket.destroy()
+      return
+    }
     open++
-    socket.once('close', () => { open-- })
+    openOf.add(network)
+    socket.once('close', () => {
+      open--
+      openOf.remove(network)
+    })
     gate.enter(socket)
   }
 

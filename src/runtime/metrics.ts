@@ -35,6 +35,8 @@ export interface Metrics {
   gauge<Label extends string = never> (options: MetricOptions<Label> & { readonly collect?: () => number }): Gauge<Label>
   /** @param options.buckets upper bounds, ascending; by default those for durations in seconds, 0.5 ms to 10 s */
   histogram<Label extends string = never> (options: MetricOptions<Label> & { readonly buckets?: readonly number[] }): Histogram<Label>
+  /** Asks for more whenever metrics are read: whole metrics in the Prometheus text format, with all of their names. */
+  include (read: () => Promise<string>): void
   /** The Prometheus text format. */
   expose (): Promise<string>
 }
@@ -46,6 +48,7 @@ const durationBuckets = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0
 export function createMetrics ({ prefix }: { readonly prefix: string }): Metrics {
   const registry = new Registry()
   const readers: Array<() => void> = []
+  const included: Array<() => Promise<string>> = []
   const settings = <Label extends string>({ name, help, labels = [] }: MetricOptions<Label>) => (
     { name: `${prefix}_${name}`, help, labelNames: [...labels] as string[], registers: [registry] }
   )
@@ -68,9 +71,10 @@ export function createMetrics ({ prefix }: { readonly prefix: string }): Metrics
       const histogram = new PromHistogram({ ...settings(options), buckets: [...options.buckets ?? durationBuckets] })
       return { observe: (...[value, labels]) => histogram.observe(labels ?? {}, value) }
     },
-    expose () {
+    include (read) { included.push(read) },
+    async expose () {
       for (const read of readers) read()
-      return registry.metrics()
+      return (await Promise.all([registry.metrics(), ...included.map(read => read())])).join('')
     }
   }
   addProcessMetrics(metrics)

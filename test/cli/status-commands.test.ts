@@ -109,7 +109,10 @@ spiffe://example.org/spire/agent/c  absent        -         ?       -         ne
 
 void t.test('status: the proxy of this node', async t => {
   const node: MeshStatusInit = {
-    proxies: 1, services: 2, endpoints: 1, refused: [{ type: 'Listener', name: 'in/web', reason: 'no such\u001Bthing' }],
+    proxies: 1, services: 2, endpoints: 1, plaintext: [
+      { address: '10.0.0.7', spiffeId: 'spiffe://example.org/web', count: 2n },
+      { address: 'fd00::7', spiffeId: 'spiffe://example.org/web', count: 41n }
+    ], refused: [{ type: 'Listener', name: 'in/web', reason: 'no such\u001Bthing' }],
     workloads: [{ uid: 'web-1', name: 'web', addresses: ['10.0.0.1', 'fd00::1'], spiffeId: 'spiffe://example.org/web', served: true }],
     envoy: {
       pid: 4711, restarts: 1, lastExit: 'SIGKILL', adminSocket: '/run/admin.sock', state: 'LIVE', version: '1.40.0',
@@ -136,6 +139,10 @@ Services : 2, with 1 endpoint
 It wrote last:
   warning first
   error \\x1b[2Jlast
+
+WITHOUT MTLS  TO                        CONNECTIONS
+fd00::7       spiffe://example.org/web  41
+10.0.0.7      spiffe://example.org/web  2
 
 WORKLOAD  ADDRESSES          SPIFFE ID                 PROXY
 web       10.0.0.1, fd00::1  spiffe://example.org/web  serves it

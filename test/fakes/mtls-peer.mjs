@@ -1,8 +1,9 @@
 // Somebody outside the mesh who speaks mTLS with an SVID. The folder holds svid.pem, key.pem and ca.pem.
-// usage: mtls-peer.mjs call <host> <port> <folder> | mtls-peer.mjs serve <port> <folder>
+// usage: mtls-peer.mjs call <host> <port> <folder> | hold <host> <port> <count> <ms> <folder> | serve <port> <folder>
 import { readFileSync } from 'node:fs'
 import { createServer, request } from 'node:https'
 import { join } from 'node:path'
+import { connect } from 'node:tls'
 
 const [mode, ...rest] = process.argv.slice(2)
 const folder = rest.at(-1)
@@ -20,6 +21,17 @@ if (mode === 'call') {
     let body = ''
     response.setEncoding('utf8').on('data', text => { body += text }).on('end', () => say({ status: response.statusCode, body }))
   }).on('error', error => say({ error: error.code ?? error.message })).on('timeout', () => say({ error: 'timeout' })).end()
+} else if (mode === 'hold') {
+  // As many connections at once, on which nothing is done; says how many milliseconds each lived.
+  const [host, port, count, ms] = rest
+  const lives = await Promise.all(Array.from({ length: Number(count) }, () => new Promise(resolve => {
+    const began = performance.now()
+    let secure = false
+    const socket = connect({ host, port, ...identity, checkServerIdentity: () => undefined }, () => { secure = true })
+    socket.setTimeout(Number(ms), () => socket.destroy()).on('error', () => {}).resume()
+    socket.on('close', () => resolve(secure ? performance.now() - began : 0))
+  })))
+  process.stdout.write(JSON.stringify(lives))
 } else {
   createServer({ ...identity, requestCert: true, rejectUnauthorized: true }, (incoming, response) => {
     response.end(JSON.stringify({ name: 'outside', peer: incoming.socket.getPeerCertificate().subjectaltname }))

@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os'
 import { text as readText } from 'node:stream/consumers'
 import { join } from 'node:path'
 import { adsHandlers, type ResourceStatus } from '../../src/mesh/ads/ads-handlers.ts'
+import { ProxyState } from '../../src/mesh/ads/proxy-state.ts'
 import { envoyBootstrap } from '../../src/mesh/envoy/bootstrap.ts'
 import { type MeshDirectory, MeshNode } from '../../src/mesh/mesh-node.ts'
 import { defaultMeshSettings, type MeshEndpoint, type MeshPolicies, type MeshSettings, type Revoked } from '../../src/mesh/mesh-state.ts'
@@ -61,6 +62,7 @@ export class MeshRig implements AsyncDisposable {
   readonly #options: RigOptions
   /** Type → name → version, as Envoy acknowledged. */
   readonly #held = new Map<string, Map<string, string>>()
+  readonly #proxy = new ProxyState()
   #rpc: RpcServer | undefined
   #envoy: ChildProcess | undefined
   envoyLog = ''
@@ -111,6 +113,7 @@ export class MeshRig implements AsyncDisposable {
   get xdsSocket (): string { return join(this.folder, 'xds.sock') }
   get authorizationSocket (): string { return join(this.folder, 'xds-authz.sock') }
   get accessLog (): string { return join(this.folder, 'access.log') }
+  get adminSocket (): string { return join(this.folder, 'admin.sock') }
   get envoyPid (): number { return this.#envoy?.pid as number }
   get envoyRuns (): boolean { return this.#envoy !== undefined && this.#envoy.exitCode === null && this.#envoy.signalCode === null }
 
@@ -119,7 +122,8 @@ export class MeshRig implements AsyncDisposable {
       admit: async () => {},
       states: signal => this.#node.watch(signal),
       clock: systemClock,
-      onStatus: status => this.#note(status)
+      onStatus: status => this.#note(status),
+      onStream: () => this.#proxy.open()
     }))]
     this.#rpc = openRpcServer({ services, log: this.captured.log, clock: systemClock })
     await this.#rpc.listenUnix({ path: this.xdsSocket, mode: 0o600 })
@@ -134,8 +138,8 @@ export class MeshRig implements AsyncDisposable {
     const file = findEnvoy()
     if (file === undefined) throw new Error('there is no envoy; run `npm run setup`')
     const bootstrap = join(this.folder, 'bootstrap.json')
-    const adminSocketPath = join(this.folder, 'admin.sock')
-    const config = JSON.stringify(envoyBootstrap({ xdsSocketPath: this.xdsSocket, adminSocketPath, nodeId: 'rig' }))
+    const bootstrapOf = { xdsSocketPath: this.xdsSocket, adminSocketPath: this.adminSocket, nodeId: 'rig' }
+    const config = JSON.stringify(envoyBootstrap(bootstrapOf))
     writeFileSync(bootstrap, this.#options.wholeState === true ? config.replaceAll('DELTA_GRPC', 'GRPC') : config)
     const args = ['-c', bootstrap, '--use-dynamic-base-id', '--drain-time-s', '1', '--drain-strategy', 'immediate', '-l', 'info',
       '--concurrency', String(this.#options.concurrency ?? 1)]
@@ -158,7 +162,7 @@ export class MeshRig implements AsyncDisposable {
   /** What its admin interface answers. */
   admin (path: string): Promise<string> {
     return new Promise((resolve, reject) => {
-      request({ socketPath: join(this.folder, 'admin.sock'), path, agent: false, timeout: 5000 }, response => {
+      request({ socketPath: this.adminSocket, path, agent: false, timeout: 5000 }, response => {
         let body = ''
         response.setEncoding('utf8').on('data', text => { body += text }).on('end', () => resolve(body)).on('error', reject)
       }).on('error', reject).end()
@@ -189,19 +193,24 @@ export class MeshRig implements AsyncDisposable {
   async tunnel (svid: Pick<X509Svid, 'chain' | 'privateKey'>, host: string, authority: string): Promise<Reply> {
     const folder = await this.#write(svid)
     const program = join(import.meta.dirname, '../fakes/hbone-client.mjs')
-    return await this.#run(program, host, authority, folder)
+    return await this.#run<Reply>(program, host, authority, folder)
   }
 
   /** A request over plain mTLS, by somebody in the node's network who holds an SVID. */
   async callDirectly (svid: X509Svid, host: string, port: number): Promise<Reply> {
     const folder = await this.#write(svid)
-    return await this.#run(mtlsPeer, 'call', host, String(port), folder)
+    return await this.#run<Reply>(mtlsPeer, 'call', host, String(port), folder)
+  }
+
+  /** Connections by plain mTLS, begun together by somebody in the node's network who then is silent. @returns their lives in ms */
+  async holdDirectly (svid: X509Svid, host: string, port: number, count: number, ms = 20_000): Promise<number[]> {
+    return await this.#run<number[]>(mtlsPeer, 'hold', host, String(port), String(count), String(ms), await this.#write(svid))
   }
 
   /** A program's only line. This process goes on meanwhile: what is called may ask it. */
-  async #run (...words: string[]): Promise<Reply> {
+  async #run<T> (...words: string[]): Promise<T> {
     const child = this.network.spawnIn(undefined, process.execPath, ...words)
-    return JSON.parse(await readText(child.stdout!)) as Reply
+    return JSON.parse(await readText(child.stdout!)) as T
   }
 
   /** Somebody in the node's network who serves HTTPS and asks for an SVID; it answers with the caller's names. */
@@ -238,12 +247,13 @@ export class MeshRig implements AsyncDisposable {
     for (let turn = 0; turn < 10; turn++) await new Promise(resolve => setImmediate(resolve))
     await until('Envoy to hold the newest state', () => {
       const views = this.#node.views
-      if (views === undefined) return false
+      if (views === undefined || this.#proxy.streams === 0 || !this.#proxy.hasSettled(views)) return false
       return [...views].every(([typeUrl, view]) => {
         const held = this.#held.get(typeUrl) ?? new Map<string, string>()
         const known = [...held].every(([name, version]) => {
           const found = view.find(name, new Date())
-          return found.kind === 'usable' ? found.resource.version === version : false
+          // What is gone was taken away, or Envoy let it go before it was told: endpoints with their cluster, secrets with their listener.
+          return found.kind === 'usable' ? found.resource.version === version : found.kind === 'absent'
         })
         return known && [...view.allNames].every(name => typeUrl.endsWith('ClusterLoadAssignment') || held.has(name))
       })

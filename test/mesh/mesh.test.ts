@@ -185,6 +185,33 @@ void t.test('identities change, end and are revoked', { skip }, async t => {
   t.match(await b.http('10.77.0.2', 8080), { error: /.+/ }, 'and nobody reaches it')
 })
 
+void t.test('a connection ends within its life, whatever it carries, and not with all others that began with it', { skip }, async t => {
+  const seconds = 2
+  await using rig = await MeshRig.open({ settings: { connectionLifeSeconds: seconds } })
+  await threePods(rig)
+  await announce(rig, { ...web, callers: ['spiffe://lab.test/guest'] })
+  const guest = await rig.domain.issue('/guest')
+  for (const [what, port] of [['bytes that are only passed on', 9000], ['HTTP', 8080]] as const) {
+    const lives = await rig.holdDirectly(guest, addressOf.b, port, 12)
+    const [shortest, longest] = [Math.min(...lives), Math.max(...lives)]
+    t.comment(`${what}: ${Math.round(shortest)} to ${Math.round(longest)} ms`)
+    t.ok(shortest >= seconds * 800, `${what}: none ends early`)
+    // What a busy machine adds, handshakes among it; without a bound it would be the twenty seconds that the peer waits.
+    t.ok(longest < seconds * 1_000 + 5_000, 'nor late')
+    t.ok(longest - shortest > 20, 'nor all of them at once')
+  }
+})
+
+void t.test('a service that is removed is reached no more', { skip }, async t => {
+  await using rig = await MeshRig.open()
+  const { a } = await threePods(rig)
+  await announce(rig, web, { ...web, name: 'more', address: '10.99.0.2', ports: [{ port: 80, targetPort: 8080, protocol: 'http' }] })
+  t.equal((await a.http('10.99.0.2', 80)).status, 200)
+  await announce(rig, web)
+  await until('its address to be nobody\'s', async () => (await a.http('10.99.0.2', 80)).status !== 200)
+  t.equal((await a.http('10.99.0.1', 80)).status, 200, 'the other one is')
+})
+
 void t.test('finding 3: a secret that Envoy refuses costs its workload its update, and nobody anything else', { skip }, async t => {
   await using rig = await MeshRig.open()
   const { a, c } = await threePods(rig)
@@ -199,6 +226,30 @@ void t.test('finding 3: a secret that Envoy refuses costs its workload its updat
   t.equal((await a.http('10.99.0.2', 80)).status, 200, 'also where it is used for the first time')
   t.equal((await c.http('10.99.0.1', 80)).status, 200)
   t.ok(rig.envoyRuns, 'and Envoy lives')
+})
+
+void t.test('a place to listen that somebody has taken alarms, and what it was for fails closed', { skip }, async t => {
+  await using rig = await MeshRig.open()
+  const { a, b } = await threePods(rig)
+  await announce(rig, web)
+  rig.network.addPod('d', '10.77.0.5')
+  const taken = [15_001, 15_008]
+  const listen = `for (const port of ${JSON.stringify(taken)})
+    require('net').createServer(socket => socket.end('taken')).listen(port, () => console.log(port))`
+  const squatter = rig.network.spawnIn('d', process.execPath, '-e', listen)
+  let said = ''
+  squatter.stdout!.setEncoding('utf8').on('data', (text: string) => { said += text })
+  await until('the ports to be taken', async () => taken.every(port => said.includes(String(port))))
+  await rig.identify('d', '/d')
+  const d = await PodWorkload.start(rig.network, 'd')
+  const refused = (prefix: string) => rig.statuses.find(({ name, refusal }) => refusal !== undefined && name?.startsWith(prefix))?.refusal
+  await until('Envoy to refuse both listeners', async () => refused('out/') !== undefined && refused('in/') !== undefined)
+  t.match([refused('out/'), refused('in/')], [/cannot bind|Address already in use/i, /cannot bind|Address already in use/i])
+  t.ok(rig.captured.lines.some(({ level, msg }) => level === 'warn' && /refused/.test(String(msg))), 'the log warns')
+  t.notMatch((await d.http('10.99.0.1', 80)).body ?? '', /"name"/, 'its calls reach nobody, in the clear least of all')
+  t.not((await a.http('10.77.0.5', 8080)).status, 200, 'and nobody reaches it by a tunnel')
+  t.equal((await a.http('10.99.0.1', 80)).status, 200, 'all others are served')
+  t.equal((await b.tcp(addressOf.a, 9000)).body, 'a hello')
 })
 
 void t.test('finding 9: a namespace made anew under the same name and address is another workload', { skip }, async t => {

@@ -11,15 +11,15 @@ const assay = join(import.meta.dirname, '../../bin/assay')
 
 void t.test('two nodes: agents run their Envoys, services are reached, workloads come and go', { skip, timeout: 120_000 }, async t => {
   await using nodes = await Nodes.open()
-  const [one, two] = await Promise.all([nodes.startNode('one'), nodes.startNode('two')])
+  const [one, two] = await Promise.all([nodes.startNode('one'), nodes.startNode('two', { metricsPort: 9_988 })])
   const pods = [['one/a', '10.77.0.2'], ['one/b', '10.77.0.3'], ['two/c', '10.77.0.4'], ['two/d', '10.77.0.5']] as const
   for (const [name, address] of pods) nodes.network.addPod(name, address, { redirected: false })
   await Promise.all([
     nodes.register(one, '/a', 'netns:name:a'), nodes.register(one, '/b', 'netns:name:b'),
     nodes.register(two, '/web', 'netns:name:c')
   ])
-  const [a, b, c] = await Promise.all(pods.map(([name]) => PodWorkload.start(nodes.network, name)))
-  await nodes.service('web', '10.99.0.1', ['/web'], ['/a'])
+  const [a, b, c, d] = await Promise.all(pods.map(([name]) => PodWorkload.start(nodes.network, name)))
+  await nodes.service('web', '10.99.0.1', ['/web'], ['/a'], 'permissive')
   // Until its own proxy knows that the port speaks HTTP, the workload is not told who calls.
   const called = async () => (await a!.http('10.99.0.1', 80)).body?.includes('URI=spiffe://example.org/a') === true
   await until('a to reach the service', called).catch((error: unknown) => {
@@ -40,6 +40,16 @@ void t.test('two nodes: agents run their Envoys, services are reached, workloads
   t.match(byName, { c: { spiffeId: 'spiffe://example.org/web', served: true }, d: { spiffeId: '' } })
   t.match({ proxies, envoy }, { proxies: 1, envoy: { state: 'LIVE', version: '1.40.0', restarts: 0, listenersWarming: 0, log: Array } })
   t.ok(envoy!.listeners >= 5, `its ${envoy!.listeners} listeners: three of the workload, two of every node`)
+
+  t.match(await d!.http('10.77.0.4', 8080), { status: 200 }, 'while the service moves in, who has no identity may come in the clear')
+  await until('it to be told of', async () => (await nodes.status('two')).plaintext.length > 0)
+  t.match((await nodes.status('two')).plaintext, [{ address: '10.77.0.5', spiffeId: 'spiffe://example.org/web' }])
+  const read = 'fetch("http://127.0.0.1:9988/metrics").then(answer => answer.text()).then(console.log)'
+  const metrics = nodes.network.inNode(process.execPath, '-e', read)
+  const requests = metrics.split('\n').filter(line => line.startsWith('assay_agent_mesh_requests_total{'))
+  t.ok(requests.some(line => line.includes('source="spiffe://example.org/a"') && line.includes('destination="spiffe://example.org/web"')),
+    'an agent that serves metrics tells who called whom')
+  t.match(metrics, /^assay_agent_entries \d+$/m, 'beside its own')
 
   const id = await nodes.register(two, '/web', 'netns:name:d')
   await until('the second workload of the service', async () =>

@@ -14,6 +14,8 @@ export interface NodeOptions {
   /** Keys for the agent's `mesh` block. */
   readonly mesh?: Readonly<Record<string, unknown>>
   readonly logLevel?: string
+  /** Where it serves metrics, inside the node's network. */
+  readonly metricsPort?: number
   /** Of an earlier agent of this node. */
   readonly folder?: string
   readonly takeOver?: boolean
@@ -45,7 +47,8 @@ export class Nodes implements AsyncDisposable {
 
   xdsSocket (node: string): string { return join(this.network.folder, `../${node}-xds.sock`) }
 
-  async startNode (name: string, { mesh = {}, logLevel = 'debug', folder, takeOver = false }: NodeOptions = {}): Promise<RunningAgent> {
+  async startNode (name: string, options: NodeOptions = {}): Promise<RunningAgent> {
+    const { mesh = {}, logLevel = 'debug', folder, takeOver = false, metricsPort } = options
     const netnsDir = join(this.network.folder, name)
     const agent = await startAgent({
       server: this.server,
@@ -56,7 +59,8 @@ export class Nodes implements AsyncDisposable {
         mesh: {
           socket_path: this.xdsSocket(name), netns_dir: netnsDir, run_envoy: true,
           envoy: { path: findEnvoy(), concurrency: 1 }, access_log: join(this.network.folder, `../${name}-access.log`), ...mesh
-        }
+        },
+        ...metricsPort === undefined ? {} : { telemetry: { Prometheus: { host: '127.0.0.1', port: metricsPort } } }
       }
     })
     this.#scope.use(agent)
@@ -92,10 +96,12 @@ export class Nodes implements AsyncDisposable {
     await this.#admin.client(entryService).batchDeleteEntry({ ids: [id] })
   }
 
-  async service (name: string, address: string, spiffeIds: readonly string[], callers?: readonly string[]): Promise<void> {
+  async service (
+    name: string, address: string, spiffeIds: readonly string[], callers?: readonly string[], inbound = 'strict'
+  ): Promise<void> {
     const { results: [result] } = await this.#admin.client(serviceRegistryService).batchCreateService({
       services: [{
-        name, address, spiffeIds: spiffeIds.map(path => `spiffe://example.org${path}`), inbound: 'strict',
+        name, address, spiffeIds: spiffeIds.map(path => `spiffe://example.org${path}`), inbound,
         ports: [{ port: 80, targetPort: 8080, protocol: 'http' }, { port: 90, targetPort: 9000, protocol: 'tcp' }],
         callers: callers === undefined ? undefined : { patterns: callers.map(path => `spiffe://example.org${path}`) }
       }]

@@ -3,6 +3,7 @@ import { openNodeAuthorization } from '../../src/agent/node-authorization.ts'
 import type { NodePolicyState } from '../../src/agent/node-policies.ts'
 import { PolicyEngine } from '../../src/authz/policy/policy-engine.ts'
 import { readPolicies } from '../../src/authz/policy/read-policies.ts'
+import { readTraffic } from '../../src/mesh/envoy/traffic.ts'
 import type { MeshService } from '../../src/mesh/mesh-state.ts'
 import { systemClock } from '../../src/runtime/clock.ts'
 import { silentLogger } from '../../src/runtime/logger.ts'
@@ -170,6 +171,8 @@ void t.test('policies hold for who comes without mTLS', { skip, timeout: 120_000
   t.strictSame([answer.status, xfcc], [200, null], 'what anybody may, without a name that they give themselves')
   t.equal((await plain.http(addresses.b, 8080)).status, 403, 'and nothing else')
   t.not((await plain.tcp(addresses.b, 9000)).body, 'b hello', 'bytes neither')
+  await until('each to be told of as without mTLS', async () => (await readTraffic(lab.rig.adminSocket)).some(({ name, labels, value }) =>
+    name === 'plaintext' && labels.get('from') === '10.77.0.9' && labels.get('destination') === spiffe('b') && value >= 3))
   t.equal(await lab.http('a', '/'), 200)
 })
 

@@ -5,8 +5,11 @@ import t, { type Test } from 'tap'
 import { acceptAll } from '../../src/rpc/accept-all.ts'
 import { HandshakeGate } from '../../src/rpc/handshake-gate.ts'
 import { HandshakePatience } from '../../src/rpc/handshake-patience.ts'
+import { noNetwork, peerNetwork } from '../../src/rpc/peer-network.ts'
+import { Turns } from '../../src/rpc/turns.ts'
 import { ManualClock, settle } from '../fakes/clock.ts'
 import { eventually } from '../fakes/eventually.ts'
+import { chooseSeed, Random } from '../fakes/random.ts'
 
 await t.test('handshakes begin in turn, when their clients have spoken', async t => {
   const { gate, begun, clock, dial, accepted } = await openGate(t, 2)
@@ -54,8 +57,77 @@ await t.test('who gives up meanwhile, or says too much, is forgotten', async t =
   t.notOk(begun[1]?.destroyed, 'a handshake under way goes on')
 })
 
+await t.test('addresses take turns, and a crowd from one does not have all places', async t => {
+  const { gate, begun, clock, dial } = await openGate(t, 4, { mostPerNetwork: 3 })
+  let heard = 0
+  const speak = async (word: string, from: string) => {
+    await dial(word, from)
+    heard++
+    await eventually('it was heard', () => begun.length + gate.waiting === heard)
+  }
+  for (let n = 1; n <= 20; n++) await speak(`crowd ${n}`, '127.0.0.2')
+  t.same(await wordsOf(begun), ['crowd 1', 'crowd 2', 'crowd 3'], 'one address leaves a place for others')
+  await speak('other 1', '127.0.0.3')
+  t.same(await wordsOf(begun.slice(3)), ['other 1'], 'who comes from elsewhere begins at once, though seventeen came before')
+
+  for (const word of ['other 2', 'other 3']) await speak(word, '127.0.0.3')
+  await speak('third', '127.0.0.4')
+  const turns: string[] = []
+  for (let n = 4; n < 10; n++) {
+    gate.done(begun[n - 4] as Socket)
+    await eventually('the next one', () => begun.length === n + 1)
+    turns.push(...await wordsOf(begun.slice(n)))
+  }
+  t.same(turns, ['crowd 4', 'other 2', 'third', 'crowd 5', 'other 3', 'crowd 6'], 'one of each address after the other')
+
+  for (let n = 6; n < 10; n++) gate.done(begun[n] as Socket)
+  await eventually('only the crowd is left, and has its three places', () => begun.length === 13)
+  await clock.advance(499)
+  t.equal(begun.length, 13)
+  await clock.advance(1)
+  await eventually('those that let their handshakes wait hold up their own neither', () => begun.length === 16)
+})
+
+t.test('whom connections are counted for', async t => {
+  const same = [
+    ['10.0.0.1', '10.0.0.1'], ['::ffff:10.0.0.1', '10.0.0.1'], ['2001:db8:1:2:3:4:5:6', '2001:db8:1:2::/64'],
+    ['2001:db8:1:2::9', '2001:db8:1:2::/64'], ['2001:db8::1', '2001:db8:0:0::/64'], ['::1', '0:0:0:0::/64'],
+    ['1::2:3:4:5:6:7', '1:0:2:3::/64'], ['fe80::1%eth0', 'fe80:0:0:0::/64'], ['::1.2.3.4', '0:0:0:0::/64']
+  ] as const
+  for (const [address, network] of same) t.equal(peerNetwork(address), network)
+  t.equal(peerNetwork(undefined), noNetwork, 'a Unix socket has none')
+})
+
+t.test('turns against a list that is walked', async t => {
+  const random = new Random(chooseSeed())
+  const turns = new Turns<string>()
+  /** In the order in which the places are next. */
+  let places: { place: string, items: string[] }[] = []
+  for (let step = 0; step < 3_000; step++) {
+    const place = `p${random.below(5)}`
+    const found = places.find(one => one.place === place)
+    if (random.chance(0.5)) {
+      turns.add(place, `item ${step}`)
+      if (found === undefined) places.push({ place, items: [`item ${step}`] })
+      else found.items.push(`item ${step}`)
+    } else if (random.chance(0.3)) {
+      const item = found === undefined ? 'nobody' : random.pick(found.items)
+      turns.remove(place, item)
+      if (found !== undefined) found.items = found.items.filter(one => one !== item)
+    } else {
+      const next = places.find(one => one.place !== place)
+      const expected = next?.items.shift()
+      if (next !== undefined) places = [...places.filter(one => one !== next), next]
+      if (turns.take(one => one !== place) !== expected) t.fail(`step ${step}`)
+    }
+    places = places.filter(({ items }) => items.length > 0)
+    if (turns.size !== places.flatMap(({ items }) => items).length) t.fail(`size at step ${step}`)
+  }
+  t.same([...turns], places.flatMap(({ items }) => items))
+})
+
 await t.test('a client that says nothing has its time', async t => {
-  const { dial } = await openGate(t, 1, 50)
+  const { dial } = await openGate(t, 1, { firstWordMs: 50 })
   const silent = await dial('')
   await eventually('it is cut off', () => silent.destroyed)
   t.pass()
@@ -97,17 +169,18 @@ t.test('patience grows while it is in vain, up to a minute', async t => {
 })
 
 /** A gate before handshakes that never end by themselves. */
-async function openGate (t: Test, most: number, firstWordMs = 10_000) {
+async function openGate (t: Test, most: number, { mostPerNetwork = most, firstWordMs = 10_000 } = {}) {
   const clock = new ManualClock()
   const [accepted, begun]: [Socket[], Socket[]] = [[], []]
-  const gate = new HandshakeGate({ most, slotMs: 500, firstWordMs, clock }, socket => begun.push(socket.on('error', () => undefined)))
+  const gate = new HandshakeGate({ most, mostPerNetwork, slotMs: 500, firstWordMs, clock },
+    socket => begun.push(socket.on('error', () => undefined)))
   const server = createServer(socket => {
     accepted.push(socket)
     gate.enter(socket)
   })
   await listen(t, server, accepted)
-  const dial = async (word: string): Promise<Socket> => {
-    const client = connect({ port: portOf(server), host: '127.0.0.1' }).resume()
+  const dial = async (word: string, from = '127.0.0.1'): Promise<Socket> => {
+    const client = connect({ port: portOf(server), host: '127.0.0.1', localAddress: from }).resume()
     t.teardown(() => { client.destroy() })
     await once(client, 'connect')
     if (word !== '') client.write(word)

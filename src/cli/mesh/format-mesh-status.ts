@@ -4,7 +4,7 @@ import { counted, formatRows, formatTable, printable } from '../pretty.ts'
 import type { Terminal } from '../terminal.ts'
 
 /** The node's proxy, its last lines, and the workloads that it serves. */
-export function formatMeshStatus ({ workloads, proxies, envoy, services, endpoints }: MeshStatus): string {
+export function formatMeshStatus ({ workloads, proxies, envoy, services, endpoints, plaintext }: MeshStatus): string {
   const rows = formatRows([
     ['Proxies', proxies === 0 ? 'none is connected' : String(proxies)],
     ['Envoy', envoy && formatEnvoy(envoy)],
@@ -14,13 +14,22 @@ export function formatMeshStatus ({ workloads, proxies, envoy, services, endpoin
   ], 9)
   const log = (envoy?.log ?? []).map(line => `  ${printable(line)}\n`).join('')
   const lines = log === '' ? '' : `\nIt wrote last:\n${log}`
-  if (workloads.length === 0) return `${rows}${lines}\nNo workloads on this node\n`
-  return `${rows}${lines}\n${formatTable(['WORKLOAD', 'ADDRESSES', 'SPIFFE ID', 'PROXY'], workloads.map(one => [
+  const clear = formatPlaintext(plaintext)
+  if (workloads.length === 0) return `${rows}${lines}${clear}\nNo workloads on this node\n`
+  return `${rows}${lines}${clear}\n${formatTable(['WORKLOAD', 'ADDRESSES', 'SPIFFE ID', 'PROXY'], workloads.map(one => [
     printable(one.name),
     one.addresses.join(', ') || '-',
     one.spiffeId || 'none: no entry matches',
     one.served ? 'serves it' : 'does not serve it'
   ]))}`
+}
+
+/** Who is left while services move into the mesh. */
+function formatPlaintext (callers: MeshStatus['plaintext']): string {
+  if (callers.length === 0) return ''
+  const rows = callers.toSorted((a, b) => Number(b.count - a.count)).map(({ address, spiffeId, count }) =>
+    [printable(address), printable(spiffeId), String(count)])
+  return `\n${formatTable(['WITHOUT MTLS', 'TO', 'CONNECTIONS'], rows)}`
 }
 
 /** Each resource that a proxy refused and has not replaced since. */

@@ -1,5 +1,5 @@
-import { request } from 'node:http'
 import { z } from 'zod'
+import { askEnvoy } from './admin-interface.ts'
 
 const infoSchema = z.object({
   state: z.string().default(''),
@@ -7,8 +7,6 @@ const infoSchema = z.object({
   uptime_current_epoch: z.string().regex(/^\d+(\.\d+)?s$/).default('0s')
 })
 const statsSchema = z.object({ stats: z.array(z.object({ name: z.string().optional(), value: z.unknown() })) })
-const mostBytes = 1 << 20
-const patienceMs = 1_000
 
 /** What Envoy's admin interface says of it. */
 export interface EnvoyState {
@@ -26,8 +24,8 @@ export interface EnvoyState {
 export async function readEnvoyState (adminSocketPath: string, signal: AbortSignal): Promise<EnvoyState | undefined> {
   try {
     const [info, stats] = await Promise.all([
-      get(adminSocketPath, '/server_info', signal).then(text => infoSchema.parse(JSON.parse(text))),
-      get(adminSocketPath, `/stats?format=json&filter=${encodeURIComponent('^listener_manager\\.total_listeners_')}`, signal)
+      askEnvoy(adminSocketPath, '/server_info', { signal }).then(text => infoSchema.parse(JSON.parse(text))),
+      askEnvoy(adminSocketPath, `/stats?format=json&filter=${encodeURIComponent('^listener_manager\\.total_listeners_')}`, { signal })
         .then(text => statsSchema.parse(JSON.parse(text)).stats)
     ])
     const count = (what: string) => Number(stats.find(({ name }) => name === `listener_manager.total_listeners_${what}`)?.value ?? 0)
@@ -42,17 +40,4 @@ export async function readEnvoyState (adminSocketPath: string, signal: AbortSign
   } catch {
     return undefined
   }
-}
-
-function get (socketPath: string, path: string, signal: AbortSignal): Promise<string> {
-  return new Promise((resolve, reject) => {
-    const within = AbortSignal.any([signal, AbortSignal.timeout(patienceMs)])
-    request({ socketPath, path, agent: false, signal: within }, response => {
-      let body = ''
-      response.setEncoding('utf8').on('error', reject).on('end', () => resolve(body)).on('data', (text: string) => {
-        body += text
-        if (body.length > mostBytes) response.destroy(new Error('the answer is too long'))
-      })
-    }).on('error', reject).end()
-  })
 }

@@ -8,6 +8,7 @@ import { RawBuffer } from '../../wire/generated/envoy-raw-buffer.ts'
 import { UpstreamHttpProtocolOptions, type UpstreamHttpProtocolOptionsInit } from '../../wire/generated/envoy-upstream-http.ts'
 import { hbonePort, type MeshPort, type MeshService, type MeshSettings, type MeshWorkload } from '../mesh-state.ts'
 import { duration, extension, packed, structOf } from './any.ts'
+import { httpLife } from './connection-life.ts'
 import { constant, serviceCluster, tunnelledListener } from './names.ts'
 import { type Resource, resource } from './resource.ts'
 import { fromAgent, outboundTls } from './tls.ts'
@@ -41,7 +42,7 @@ export function constantClusters (settings: MeshSettings): Resource[] {
             connectionKeepalive: { interval: duration(5), timeout: duration(2), connectionIdleInterval: duration(1) }
           }
         },
-        commonHttpProtocolOptions: { maxConnectionDuration: duration(settings.connectionLifeSeconds / 2), idleTimeout: duration(60) }
+        commonHttpProtocolOptions: { ...httpLife(settings.connectionLifeSeconds / 2), idleTimeout: duration(60) }
       }),
       transportSocket: outboundTls(['h2'])
     }),
@@ -136,7 +137,7 @@ function alpnOf ({ protocol }: MeshPort): string[] { return protocol === 'tcp' ?
  */
 function httpVersion ({ protocol }: MeshPort, { connectionLifeSeconds }: MeshSettings): UpstreamHttpProtocolOptionsInit {
   const timeouts = {
-    commonHttpProtocolOptions: { idleTimeout: duration(60), maxConnectionDuration: duration(connectionLifeSeconds / 4) }
+    commonHttpProtocolOptions: { ...httpLife(connectionLifeSeconds / 4), idleTimeout: duration(60) }
   }
   if (protocol !== 'http') return { ...timeouts, explicitHttpConfig: { http2ProtocolOptions: {} } }
   return { ...timeouts, useDownstreamProtocolConfig: { httpProtocolOptions: {}, http2ProtocolOptions: {} } }

@@ -13,6 +13,7 @@ import { TcpProxy, type TcpProxyInit } from '../../wire/generated/envoy-tcp-prox
 import { TlsInspector } from '../../wire/generated/envoy-tls-inspector.ts'
 import type { MeshSettings } from '../mesh-state.ts'
 import { extension, structOf } from './any.ts'
+import { counted, type TrafficCounter } from './traffic-counters.ts'
 
 export const originalDestination: ListenerFilterInit = extension('envoy.filters.listener.original_dst', OriginalDst, {})
 export const tlsInspector: ListenerFilterInit = extension('envoy.filters.listener.tls_inspector', TlsInspector, {})
@@ -37,14 +38,20 @@ export function setHeader (name: string, value: string): HeaderValueOptionInit {
   return { header: { key: name, value }, appendAction: HeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD }
 }
 
-/** One JSON object per connection or request, with who called whom. */
+/**
+ * One JSON object per connection or request, with who called whom.
+ * @param counter counts it too; of callers with an identity only where that is asked for, as each of them costs memory and time
+ */
 export function accessLog (
-  { accessLogPath }: MeshSettings, fields: Readonly<Record<string, string>>
+  { accessLogPath, countsTraffic }: MeshSettings, fields: Readonly<Record<string, string>>, counter?: TrafficCounter
 ): { readonly accessLog: readonly AccessLogInit[] } {
-  if (accessLogPath === undefined) return { accessLog: [] }
+  const counters = counter !== undefined && (countsTraffic || counter.name === 'plaintext') ? [counted(counter)] : []
+  if (accessLogPath === undefined) return { accessLog: counters }
   const jsonFormat = structOf({
     time: '%START_TIME%', ...fields, flags: '%RESPONSE_FLAGS%', durationMs: '%DURATION%',
     bytesReceived: '%BYTES_RECEIVED%', bytesSent: '%BYTES_SENT%'
   })
-  return { accessLog: [extension('envoy.access_loggers.file', FileAccessLog, { path: accessLogPath, logFormat: { jsonFormat } })] }
+  return { accessLog: [
+    extension('envoy.access_loggers.file', FileAccessLog, { path: accessLogPath, logFormat: { jsonFormat } }), ...counters
+  ] }
 }

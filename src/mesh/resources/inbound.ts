@@ -13,6 +13,7 @@ import { type Access, accessTo } from '../access.ts'
 import { type Authorization, authorizationOf } from './authorization.ts'
 import { boundAt } from './addresses.ts'
 import { duration, extension } from './any.ts'
+import { httpLife, tcpLife } from './connection-life.ts'
 import { destinationState, key, localState, peerState, setFilterState, sourceState, workloadState } from './filter-state.ts'
 import { accessLog, httpConnectionManager, originalDestination, router, setHeader, strictHttp, tcpProxy, tlsInspector } from './filters.ts'
 import { constant, inboundListener, tunnelledListener, tunnelListener } from './names.ts'
@@ -20,6 +21,7 @@ import { denyPeers, httpRules, networkRules } from './rules.ts'
 import { type Resource, resource } from './resource.ts'
 import { traced } from './tracing.ts'
 import { inboundTls } from './tls.ts'
+import type { TrafficCounter } from './traffic-counters.ts'
 
 /** Ports that are the proxy's own in each namespace: nobody may be sent there through it. */
 export function proxyPorts ({ outboundPort, inboundPort }: MeshSettings): number[] { return [outboundPort, inboundPort, hbonePort] }
@@ -65,7 +67,7 @@ function tunnels ({ workload, access, authorization, revoked, settings }: Guarde
           http2ProtocolOptions: { allowConnect: true },
           upgradeConfigs: [{ upgradeType: 'CONNECT' }],
           streamIdleTimeout: { seconds: 0 },
-          commonHttpProtocolOptions: { maxConnectionDuration: duration(settings.connectionLifeSeconds) },
+          commonHttpProtocolOptions: httpLife(settings.connectionLifeSeconds),
           routeConfig: {
             name: 'tunnels',
             virtualHosts: [{
@@ -77,7 +79,8 @@ function tunnels ({ workload, access, authorization, revoked, settings }: Guarde
             destinationFromAuthority,
             router
           ],
-          ...accessLog(settings, { ...inboundLog(workload.id), destination: '%REQ(:AUTHORITY)%', code: '%RESPONSE_CODE%', wire: 'hbone' })
+          ...accessLog(settings, { ...inboundLog(workload.id), destination: '%REQ(:AUTHORITY)%', code: '%RESPONSE_CODE%', wire: 'hbone' },
+            connectionsTo(workload.id, 'hbone'))
         })
       ]
     }]
@@ -126,15 +129,16 @@ function redirected (guarded: Guarded): Resource {
         name: `http/${port}`,
         filterChainMatch: { transportProtocol: 'tls', destinationPort: { value: port } },
         transportSocket: tls,
-        filters: [...admitted, toHttpWorkload(workload.id, settings, authorization?.http('direct'))]
+        filters: [...admitted, toHttpWorkload(workload.id, settings, mtlsRequests(workload.id), authorization?.http('direct'))]
       })),
       {
         name: 'tcp',
         filterChainMatch: { transportProtocol: 'tls' },
         transportSocket: tls,
         filters: [...admitted, ...authorization?.network('direct') ?? [], tcpProxy({
-          statPrefix: 'inbound_tcp', cluster: constant.workload,
-          ...accessLog(settings, { ...inboundLog(workload.id), destination: '%DOWNSTREAM_LOCAL_ADDRESS%', wire: 'mtls' })
+          statPrefix: 'inbound_tcp', cluster: constant.workload, ...tcpLife(settings.connectionLifeSeconds),
+          ...accessLog(settings, { ...inboundLog(workload.id), destination: '%DOWNSTREAM_LOCAL_ADDRESS%', wire: 'mtls' },
+            connectionsTo(workload.id, 'mtls'))
         })]
       },
       ...plain
@@ -143,13 +147,15 @@ function redirected (guarded: Guarded): Resource {
 }
 
 /** The peer's ID reaches the workload in a header that only this proxy can have written. */
-function toHttpWorkload (id: SpiffeId, settings: MeshSettings, authorized: readonly HttpFilterInit[] = []): FilterInit {
+function toHttpWorkload (
+  id: SpiffeId, settings: MeshSettings, [log, counter]: Logged, authorized: readonly HttpFilterInit[] = []
+): FilterInit {
   return httpConnectionManager({
     ...strictHttp,
     statPrefix: 'inbound_http',
     forwardClientCertDetails: ForwardClientCert.SANITIZE_SET,
     setCurrentClientCertDetails: { uri: true },
-    commonHttpProtocolOptions: { maxConnectionDuration: duration(settings.connectionLifeSeconds) },
+    commonHttpProtocolOptions: httpLife(settings.connectionLifeSeconds),
     routeConfig: {
       name: 'inbound',
       virtualHosts: [{
@@ -160,7 +166,7 @@ function toHttpWorkload (id: SpiffeId, settings: MeshSettings, authorized: reado
     },
     httpFilters: [...authorized, router],
     ...traced(settings, { source: '%DOWNSTREAM_PEER_URI_SAN%', destination: id }),
-    ...accessLog(settings, { ...inboundLog(id), ...httpLog, wire: 'mtls' })
+    ...accessLog(settings, { ...log, ...httpLog }, counter)
   })
 }
 
@@ -191,7 +197,10 @@ function tunnelledToHttpWorkload (settings: MeshSettings, authorized: readonly H
     },
     httpFilters: [...authorized, router],
     ...traced(settings, { source: tunnelLog.peer, destination: `%FILTER_STATE(${key.local}:PLAIN)%` }),
-    ...accessLog(settings, { ...tunnelLog, ...httpLog })
+    ...accessLog(settings, { ...tunnelLog, ...httpLog }, {
+      name: 'requests',
+      labels: { source: tunnelLog.peer, destination: `%FILTER_STATE(${key.local}:PLAIN)%`, wire: 'hbone', code: '%RESPONSE_CODE%' }
+    })
   })
 }
 
@@ -228,11 +237,13 @@ function tunnelled ({ workload, access, settings }: Guarded, authorization: Auth
 
 /** @param port for which there are chains of other protocols: Envoy looks for a port's own chains first, and no further */
 function plaintextChain ({ workload, access, authorization, settings }: Guarded, port: number | undefined): FilterChainInit {
-  const log = accessLog(settings, { direction: 'inbound', local: workload.id, from: '%DOWNSTREAM_REMOTE_ADDRESS%',
-    destination: '%DOWNSTREAM_LOCAL_ADDRESS%', wire: 'plaintext' })
+  const logged = plaintextTo(workload.id)
+  const log = accessLog(settings, ...logged)
   const permitted = (): FilterInit[] => port !== undefined && authorization !== undefined
-    ? [toHttpWorkload(workload.id, settings, authorization.http('plaintext'))]
-    : [...authorization?.network('plaintext') ?? [], tcpProxy({ statPrefix: 'inbound_plaintext', cluster: constant.workload, ...log })]
+    ? [toHttpWorkload(workload.id, settings, logged, authorization.http('plaintext'))]
+    : [...authorization?.network('plaintext') ?? [], tcpProxy({
+      statPrefix: 'inbound_plaintext', cluster: constant.workload, ...tcpLife(settings.connectionLifeSeconds), ...log
+    })]
   const filters = access.plaintext === 'permit' ? permitted() : [
     httpConnectionManager({
       statPrefix: 'inbound_plaintext',
@@ -256,8 +267,29 @@ function known (workload: MeshWorkload): FilterInit[] {
   return [setFilterState([...workloadState(workload.uid, workload.netnsPath), localState(workload.id)], peerState())]
 }
 
+const peerName = '%DOWNSTREAM_PEER_URI_SAN%'
 const httpLog = { method: '%REQ(:METHOD)%', path: '%PATH(NQ)%', code: '%RESPONSE_CODE%', traceparent: '%REQ(TRACEPARENT)%' }
 
+/** What the access log says, and what is counted. */
+type Logged = readonly [fields: Readonly<Record<string, string>>, counter: TrafficCounter]
+
 function inboundLog (local: SpiffeId): Record<string, string> {
-  return { direction: 'inbound', local, peer: '%DOWNSTREAM_PEER_URI_SAN%', details: '%RESPONSE_CODE_DETAILS%' }
+  return { direction: 'inbound', local, peer: peerName, details: '%RESPONSE_CODE_DETAILS%' }
+}
+
+function mtlsRequests (local: SpiffeId): Logged {
+  return [{ ...inboundLog(local), wire: 'mtls' }, {
+    name: 'requests', labels: { source: peerName, destination: local, wire: 'mtls', code: '%RESPONSE_CODE%' }
+  }]
+}
+
+function connectionsTo (local: SpiffeId, wire: 'hbone' | 'mtls'): TrafficCounter {
+  return { name: 'connections', labels: { source: peerName, destination: local, wire } }
+}
+
+function plaintextTo (local: SpiffeId): Logged {
+  return [
+    { direction: 'inbound', local, from: '%DOWNSTREAM_REMOTE_ADDRESS%', destination: '%DOWNSTREAM_LOCAL_ADDRESS%', wire: 'plaintext' },
+    { name: 'plaintext', labels: { from: '%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%', destination: local } }
+  ]
 }

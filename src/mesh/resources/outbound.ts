@@ -6,7 +6,8 @@ import type { FilterStateValueInit } from '../../wire/generated/envoy-filter-sta
 import type { RetryPolicyInit } from '../../wire/generated/envoy-route.ts'
 import type { MeshEndpoint, MeshPort, MeshService, MeshSettings, MeshState, MeshWorkload } from '../mesh-state.ts'
 import { boundAt, type BoundAt, boundAtHost, only } from './addresses.ts'
-import { duration, extension } from './any.ts'
+import { extension } from './any.ts'
+import { httpLife, tcpLife } from './connection-life.ts'
 import { expectedPeersState, identityState, setFilterState, workloadState } from './filter-state.ts'
 import { accessLog, httpConnectionManager, originalDestination, router, strictHttp, tcpProxy } from './filters.ts'
 import { constant, hostListener, localHostListener, localListener, outboundListener, serviceCluster } from './names.ts'
@@ -95,7 +96,7 @@ function toService (source: Source, service: MeshService, port: MeshPort, settin
   return [state, httpConnectionManager({
     ...strictHttp,
     statPrefix: 'outbound_http',
-    commonHttpProtocolOptions: { maxConnectionDuration: duration(settings.connectionLifeSeconds) },
+    commonHttpProtocolOptions: httpLife(settings.connectionLifeSeconds),
     routeConfig: {
       name: cluster,
       virtualHosts: [{
@@ -134,7 +135,7 @@ function elsewhere (retryOn: string): RetryPolicyInit {
 
 function proxied (source: Source, cluster: string, service: string, settings: MeshSettings): FilterInit {
   return tcpProxy({
-    statPrefix: 'outbound_tcp', cluster, maxConnectAttempts: { value: 3 },
+    statPrefix: 'outbound_tcp', cluster, maxConnectAttempts: { value: 3 }, ...tcpLife(settings.connectionLifeSeconds),
     ...accessLog(settings, {
       direction: 'outbound', source: source.secretName, service, destination: '%UPSTREAM_HOST%',
       failure: '%UPSTREAM_TRANSPORT_FAILURE_REASON%'
@@ -159,7 +160,7 @@ function directChains (source: Source, endpoints: readonly MeshEndpoint[], setti
     return {
       name,
       filterChainMatch: { prefixRanges: members.map(({ address }) => only(address)) },
-      filters: [state, tcpProxy({ statPrefix: 'outbound_direct', ...way, ...log })]
+      filters: [state, tcpProxy({ statPrefix: 'outbound_direct', ...way, ...tcpLife(settings.connectionLifeSeconds), ...log })]
     }
   })
 }

@@ -109,6 +109,7 @@ export interface MeshStatus {
   readonly envoy: Envoy | undefined
   readonly services: number
   readonly endpoints: number
+  readonly plaintext: ReadonlyArray<PlaintextCaller>
 }
 export interface MeshStatusInit {
   readonly workloads?: ReadonlyArray<MeshWorkloadInit> | undefined
@@ -117,6 +118,7 @@ export interface MeshStatusInit {
   readonly envoy?: EnvoyInit | undefined
   readonly services?: number | undefined
   readonly endpoints?: number | undefined
+  readonly plaintext?: ReadonlyArray<PlaintextCallerInit> | undefined
 }
 export const MeshStatus: MessageType<MeshStatus, MeshStatusInit> = new MessageType('assay.agent.v1.MeshStatus', () => [
   repeated(1, 'workloads', MeshWorkload),
@@ -124,7 +126,8 @@ export const MeshStatus: MessageType<MeshStatus, MeshStatusInit> = new MessageTy
   repeated(3, 'refused', RefusedResource),
   field(4, 'envoy', Envoy),
   field(5, 'services', 'uint32'),
-  field(6, 'endpoints', 'uint32')
+  field(6, 'endpoints', 'uint32'),
+  repeated(7, 'plaintext', PlaintextCaller)
 ])
 
 export interface MeshWorkload {
@@ -147,6 +150,22 @@ export const MeshWorkload: MessageType<MeshWorkload, MeshWorkloadInit> = new Mes
   repeated(3, 'addresses', 'string'),
   field(4, 'spiffeId', 'string'),
   field(5, 'served', 'bool')
+])
+
+export interface PlaintextCaller {
+  readonly address: string
+  readonly spiffeId: string
+  readonly count: bigint
+}
+export interface PlaintextCallerInit {
+  readonly address?: string | undefined
+  readonly spiffeId?: string | undefined
+  readonly count?: bigint | number | undefined
+}
+export const PlaintextCaller: MessageType<PlaintextCaller, PlaintextCallerInit> = new MessageType('assay.agent.v1.PlaintextCaller', () => [
+  field(1, 'address', 'string'),
+  field(2, 'spiffeId', 'string'),
+  field(3, 'count', 'uint64')
 ])
 
 export interface Policies {

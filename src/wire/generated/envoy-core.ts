@@ -750,14 +750,17 @@ export const Http2ProtocolOptions: MessageType<Http2ProtocolOptions, Http2Protoc
 export interface HttpProtocolOptions {
   readonly idleTimeout: Duration | undefined
   readonly maxConnectionDuration: Duration | undefined
+  readonly maxConnectionDurationJitter: Percent | undefined
 }
 export interface HttpProtocolOptionsInit {
   readonly idleTimeout?: DurationInit | undefined
   readonly maxConnectionDuration?: DurationInit | undefined
+  readonly maxConnectionDurationJitter?: PercentInit | undefined
 }
 export const HttpProtocolOptions: MessageType<HttpProtocolOptions, HttpProtocolOptionsInit> = new MessageType('envoy.config.core.v3.HttpProtocolOptions', () => [
   field(1, 'idleTimeout', Duration),
-  field(3, 'maxConnectionDuration', Duration)
+  field(3, 'maxConnectionDuration', Duration),
+  field(8, 'maxConnectionDurationJitter', Percent)
 ])
 
 export interface HttpRequestHeaderMatchInput {
@@ -1117,6 +1120,22 @@ export interface RuntimeFractionalPercentInit {
 export const RuntimeFractionalPercent: MessageType<RuntimeFractionalPercent, RuntimeFractionalPercentInit> = new MessageType('envoy.config.core.v3.RuntimeFractionalPercent', () => [
   field(1, 'defaultValue', FractionalPercent),
   field(2, 'runtimeKey', 'string')
+])
+
+export interface Scope {
+  readonly maxCounters: UInt32Value | undefined
+  readonly prefix: string
+  readonly sharingName: string
+}
+export interface ScopeInit {
+  readonly maxCounters?: UInt32ValueInit | undefined
+  readonly prefix?: string | undefined
+  readonly sharingName?: string | undefined
+}
+export const Scope: MessageType<Scope, ScopeInit> = new MessageType('envoy.type.v3.Scope', () => [
+  field(1, 'maxCounters', UInt32Value),
+  field(5, 'prefix', 'string'),
+  field(6, 'sharingName', 'string')
 ])
 
 export interface SelfConfigSource {

@@ -108,6 +108,16 @@ export const UInt32Value: MessageType<UInt32Value, UInt32ValueInit> = new Messag
   field(1, 'value', 'uint32')
 ])
 
+export interface UInt64Value {
+  readonly value: bigint
+}
+export interface UInt64ValueInit {
+  readonly value?: bigint | number | undefined
+}
+export const UInt64Value: MessageType<UInt64Value, UInt64ValueInit> = new MessageType('google.protobuf.UInt64Value', () => [
+  field(1, 'value', 'uint64')
+])
+
 export interface Value {
   readonly nullValue: number | undefined
   readonly numberValue: number | undefined
