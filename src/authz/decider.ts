@@ -15,6 +15,8 @@ export interface Verdict {
   readonly responseHeaders?: ReadonlyArray<readonly [string, string]> | undefined
   readonly headersToRemove?: readonly string[] | undefined
   readonly metadata?: Readonly<Record<string, unknown>> | undefined
+  /** Revisions of the bundles of Rego that it is by. */
+  readonly bundles?: Readonly<Record<string, string>> | undefined
 }
 
 /** Somebody whom `custom` rules name. @param raw the request as it came, e.g. the bytes of a `CheckRequest` */
@@ -65,13 +67,15 @@ export class Decider {
 
   async #consult (decision: Decision, request: AuthzRequest, raw: RawInput): Promise<Decided> {
     let verdict: Verdict | undefined
+    let bundles: Decision['bundles']
     for (const { rule, provider } of decision.consult) {
       const ask = this.#deps.providers(provider)
       if (ask === undefined) throw new SpiffeError('provider_failed', `rule ${rule} asks ${provider}, which is not configured here`)
       verdict = await ask(request, raw)
-      if (!verdict.allowed) return { ...decision, allowed: false, reason: 'custom', rule, verdict }
+      if (verdict.bundles !== undefined) bundles = { ...bundles, ...verdict.bundles }
+      if (!verdict.allowed) return { ...decision, allowed: false, reason: 'custom', rule, verdict, bundles }
     }
-    return { ...decision, verdict }
+    return { ...decision, verdict, bundles }
   }
 
   #record (request: AuthzRequest, decision: Decided, startedMs: number, requestId: string | undefined): Decided {

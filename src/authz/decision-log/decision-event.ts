@@ -10,7 +10,8 @@ export interface DecisionEvent {
   readonly decision_id: string
   readonly trace_id?: string | undefined
   readonly span_id?: string | undefined
-  readonly bundles: { readonly assay: { readonly revision: string } }
+  /** `assay`: the rules; the others are bundles of Rego that were asked. */
+  readonly bundles: { readonly assay: { readonly revision: string }, readonly [bundle: string]: { readonly revision: string } }
   readonly path: 'assay/authz'
   readonly input: RequestJson
   readonly result: DecisionResult
@@ -41,7 +42,7 @@ export function decisionEvent (record: DecisionRecord, { labels, mask }: EventSe
     decision_id: record.id,
     trace_id: trace?.traceId,
     span_id: trace?.spanId,
-    bundles: { assay: { revision: decision.revision } },
+    bundles: { ...mapped(decision.bundles), assay: { revision: decision.revision } },
     path: 'assay/authz',
     input,
     result: resultOf(decision),
@@ -51,6 +52,10 @@ export function decisionEvent (record: DecisionRecord, { labels, mask }: EventSe
     masked: masked.length === 0 ? undefined : masked,
     custom: { request_id: record.requestId }
   }
+}
+
+function mapped (bundles: Decision['bundles'] = {}): Record<string, { readonly revision: string }> {
+  return Object.fromEntries(Object.entries(bundles).map(([name, revision]) => [name, { revision }]))
 }
 
 function resultOf ({ allowed, reason, rule, audits, consult, shadow }: Decision): DecisionResult {

@@ -23,4 +23,6 @@ export interface Decision {
   /** Who must be asked before the decision holds, in order: a refusal of theirs is final. Empty unless `custom` rules apply. */
   readonly consult: ReadonlyArray<{ readonly rule: string, readonly provider: string }>
   readonly revision: string
+  /** Revisions of the bundles of Rego that somebody asked decided by, by name; absent when none was. */
+  readonly bundles?: Readonly<Record<string, string>> | undefined
 }
