@@ -2,7 +2,7 @@
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { z } from 'zod'
-import { policyDocument, scopeDocument, settingsDocument } from '../src/authz/policy/policy-schema.ts'
+import { bundleDocument, policyDocument, scopeDocument, settingsDocument } from '../src/authz/policy/policy-schema.ts'
 import { errorCatalogue } from '../src/spiffe/errors.ts'
 
 interface Requirement {
@@ -39,7 +39,8 @@ if (process.argv.includes('--check')) {
 function formatPolicySchema (): string {
   const schemaOf = (schema: z.ZodType) => z.toJSONSchema(schema, { io: 'input', unrepresentable: 'any' })
   const { $schema } = schemaOf(settingsDocument)
-  const documents = [policyDocument, scopeDocument, settingsDocument].map(schema => ({ ...schemaOf(schema), $schema: undefined }))
+  const documents = [policyDocument, scopeDocument, bundleDocument, settingsDocument]
+    .map(schema => ({ ...schemaOf(schema), $schema: undefined }))
   return `${JSON.stringify({ $schema, title: 'Policies of Assay', oneOf: documents }, undefined, 2)}\n`
 }
 

@@ -13,6 +13,7 @@ import type { KeyType } from '../x509/key-type.ts'
 import { agentCatalog, type AgentPlugins } from './agent-catalog.ts'
 import { type BrokerConfig, brokerConfigOf, brokerSchema } from './broker-config.ts'
 import { type MeshConfig, meshConfigOf, meshSchema } from './mesh-config.ts'
+import { type RegoKeyFiles, regoKeysSchema } from './rego-keys.ts'
 
 /** What `runAgent` needs; every default is filled in. */
 export interface AgentConfig extends LogConfig {
@@ -53,6 +54,8 @@ export interface AgentConfig extends LogConfig {
   /** Take the place of an agent that runs on the same socket. */
   readonly takeOver: boolean
   readonly sds: SdsConfig
+  /** Who signs the Rego that servers push; none: it need not be signed. */
+  readonly regoKeys: RegoKeyFiles
   /** `undefined`: the agent is no proxy's control plane. */
   readonly mesh: MeshConfig | undefined
   readonly plugins: ConfiguredPlugins<AgentPlugins>
@@ -99,6 +102,7 @@ const agentSchema = z.strictObject({
   offline_max_age: durationSeconds(0).default(86_400),
   keep_workload_keys: z.boolean().default(true),
   take_over: z.boolean().default(false),
+  rego_keys: regoKeysSchema,
   sds: z.strictObject({
     default_svid_name: text.default('default'),
     default_bundle_name: text.default('ROOTCA'),
@@ -200,6 +204,7 @@ export function parseAgentConfig (source: ConfigSource): AgentConfig {
       disableSpiffeCertValidation: agent.sds.disable_spiffe_cert_validation,
       requireSecurityHeader: agent.sds.require_security_header
     },
+    regoKeys: agent.rego_keys,
     mesh: mesh === null || mesh === undefined ? undefined : meshConfigOf(mesh),
     plugins,
     logLevel: agent.log_level,

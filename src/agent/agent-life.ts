@@ -71,7 +71,7 @@ export class AgentLife {
   get trouble (): SpiffeError | undefined { return this.#trouble }
 
   /** Serves what an earlier run kept, until the servers say better. */
-  restore (cache: NodeCache): void {
+  async restore (cache: NodeCache): Promise<void> {
     const { identities, revocations, svids, config, clock, log } = this.#options
     const nowSeconds = clock.now().getTime() / 1000
     const entries = new EntryIndex(cache.entries.filter(({ expiresAtSeconds: at }) => at === 0 || at > nowSeconds))
@@ -86,6 +86,7 @@ export class AgentLife {
     identities.setEntries(entries)
     if (cache.mesh !== undefined) this.#options.mesh?.services.restore(cache.mesh.services, cache.mesh.endpoints)
     if (cache.policies !== undefined) this.#options.policies.restore(cache.policies)
+    await this.#options.policies.settled()
     this.#cache = cache
     const facts = { entries: entries.size, svids: restored, heardAt: cache.heardAt.toISOString() }
     log.info(facts, 'serving what was kept, until a server answers')

@@ -31,6 +31,7 @@ import type { NodeMesh } from './node-services.ts'
 import { JwtCache } from './jwt-cache.ts'
 import { NodeIdentities } from './node-identities.ts'
 import { openNodeMesh } from './node-services.ts'
+import { readRegoKeys } from './rego-keys.ts'
 import { Revocations } from './revocations.ts'
 import { ServerClient } from './server-client.ts'
 import { SvidCache } from './svid-cache.ts'
@@ -71,7 +72,8 @@ export async function runAgent (config: AgentConfig, signal: AbortSignal, option
   const svids = new SvidCache({ keyType: config.workloadKeyType, maxIdle: config.x509SvidCacheMaxSize, random }, clock, log)
   const identities = new NodeIdentities(stored?.bundle ?? { trustDomain, x509Authorities: [], jwtAuthorities: [] }, svids, clock)
   const revocations = new Revocations()
-  const policies = options.policies ?? new NodePolicies({ trustDomain, foreign: foreignKinds }, log)
+  const regoKeys = await readRegoKeys(config.regoKeys)
+  const policies = scope.use(options.policies ?? new NodePolicies({ trustDomain, foreign: foreignKinds }, log, { keys: regoKeys, clock }))
   const jwts = new JwtCache(config.jwtSvidCacheMaxSize, clock)
   const client = scope.use(new ServerClient({
     addresses: config.serverAddresses,
@@ -113,7 +115,7 @@ export async function runAgent (config: AgentConfig, signal: AbortSignal, option
     random
   }, stored)
   const cache = await keptCache(config, life, cacheFile, clock, log)
-  if (cache !== undefined) life.restore(cache)
+  if (cache !== undefined) await life.restore(cache)
 
   const ready = async () => {
     if (!identities.synced) throw life.trouble ?? new SpiffeError('server_initializing', 'the agent has not synchronised yet')

@@ -141,6 +141,7 @@ async function followOnce (
           mesh?.services.take(step.mesh)
           if (step.policies !== undefined) policies.take(step.policies)
           else if (step.snapshot) policies.presumeNone()
+          await policies.settled()
           place.cursor = applied.cursor = step.cursor
           applied.revision = identities.revision
           deps.onSynced()

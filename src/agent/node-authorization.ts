@@ -2,6 +2,7 @@ import { Decider, type DecisionFacts } from '../authz/decider.ts'
 import { extAuthzMethods } from '../authz/ext-authz/ext-authz-methods.ts'
 import { PolicyEngine } from '../authz/policy/policy-engine.ts'
 import { noPolicies } from '../authz/policy/policy-set.ts'
+import { regoProvider } from '../authz/rego/rego-provider.ts'
 import type { MeshPolicies } from '../mesh/mesh-state.ts'
 import { openRpcServer } from '../rpc/server.ts'
 import type { Clock } from '../runtime/clock.ts'
@@ -28,13 +29,23 @@ export interface NodeAuthorizationDeps {
 export async function openNodeAuthorization (
   { policies, path, takeOver, onDecided, clock, log }: NodeAuthorizationDeps
 ): Promise<AsyncDisposable> {
-  const decider = new Decider({
-    engine: () => engineOf(policies.state),
-    // Whoever a `custom` rule names is not configured at a node: its requests are refused.
-    providers: () => undefined,
-    onDecided,
-    monotonicMs: () => clock.monotonicMs()
-  })
+  const deciders = new WeakMap<NodePolicyState, Decider>()
+  // Of each state its own: one decision sees the rules and the Rego of one version, also while they change.
+  const deciderOf = (state: NodePolicyState): Decider => {
+    const known = deciders.get(state)
+    if (known !== undefined) return known
+    const rego = state.kind === 'set' ? state.rego : undefined
+    const decider = new Decider({
+      engine: () => engineOf(state),
+      // Nobody else whom a `custom` rule may name is configured at a node: its requests are refused.
+      providers: name => rego === undefined ? undefined : regoProvider(name, () => rego),
+      onDecided,
+      monotonicMs: () => clock.monotonicMs()
+    })
+    deciders.set(state, decider)
+    return decider
+  }
+  const decider: Pick<Decider, 'decide'> = { decide: (...asked) => deciderOf(policies.state).decide(...asked) }
   await using scope = new AsyncDisposableStack()
   const rpc = scope.use(openRpcServer({ services: [], unary: extAuthzMethods(decider, clock, { trustsMetadata: true }), log, clock }))
   await rpc.listenUnix({ path, mode: 0o600, takeOver })

@@ -2,12 +2,16 @@ import { PolicyEngine } from '../authz/policy/policy-engine.ts'
 import type { PolicySet } from '../authz/policy/policy-set.ts'
 import { readPolicySet, type TrustDomainPolicies } from '../authz/policy/read-policy-set.ts'
 import { resolveSelectors, selectorsIn } from '../authz/policy/resolve-selectors.ts'
+import type { PushedBundlesDeps } from '../authz/rego/pushed-bundles.ts'
+import type { RegoSet } from '../authz/rego/rego-set.ts'
+import { systemClock } from '../runtime/clock.ts'
 import type { Logger } from '../runtime/logger.ts'
 import { Watchable } from '../runtime/watchable.ts'
 import { SpiffeError } from '../spiffe/errors.ts'
 import type { PolicyDocumentText } from '../spiffe/policy-version.ts'
 import { selectorListKey, type SelectedIds } from '../spiffe/selected-ids.ts'
 import type { SpiffeId } from '../spiffe/spiffe-id.ts'
+import { NodeBundles } from './node-bundles.ts'
 
 /** A set of policies as a server says it. */
 export interface PushedPolicies {
@@ -33,8 +37,11 @@ export type NodePolicyState =
   | { readonly kind: 'unknown' }
   /** The trust domain has no policies. */
   | { readonly kind: 'none' }
-  /** `engine` answers by this version, its selectors resolved; its `set` is what was compiled. */
-  | { readonly kind: 'set', readonly version: number, readonly revision: string, readonly engine: PolicyEngine }
+  /** `engine` answers by this version, its selectors resolved; its `set` is what was compiled. `rego`: what its `custom` rules may ask. */
+  | {
+    readonly kind: 'set', readonly version: number, readonly revision: string, readonly engine: PolicyEngine
+    readonly rego?: RegoSet | undefined
+  }
 
 /** For servers: what is served, and why what was pushed last is not. */
 export interface PolicyReport {
@@ -47,11 +54,12 @@ export interface PolicyReport {
 
 /**
  * The trust domain's policies as this node serves them: follows the server as entries do, and without one stays as it was. One set at a
- * time, as a whole; of one that cannot be compiled the last good one stays.
+ * time, as a whole; of one that cannot be compiled, or whose Rego cannot be opened, the last good one stays.
  */
-export class NodePolicies {
+export class NodePolicies implements AsyncDisposable {
   readonly #reading: TrustDomainPolicies
   readonly #log: Logger
+  readonly #bundles: NodeBundles
   readonly #shown = new Watchable<NodePolicyState>({ kind: 'unknown' })
   #pushed: PushedPolicies | undefined
   /** Of what was pushed, as read; its selectors are not resolved. */
@@ -59,10 +67,13 @@ export class NodePolicies {
   /** What was pushed last and could be served. */
   #good: PushedPolicies | undefined
   #refusal = ''
+  /** Whose Rego is being opened. */
+  #opening: { readonly set: PolicySet, readonly done: Promise<void> } | undefined
 
-  constructor (reading: TrustDomainPolicies, log: Logger) {
+  constructor (reading: TrustDomainPolicies, log: Logger, { keys = {}, clock = systemClock }: Partial<PushedBundlesDeps> = {}) {
     this.#reading = reading
     this.#log = log
+    this.#bundles = new NodeBundles({ keys, clock })
   }
 
   /** Whether it is known what is active. */
@@ -77,6 +88,15 @@ export class NodePolicies {
 
   /** The current state first, then the newest. */
   watch (signal: AbortSignal): AsyncGenerator<NodePolicyState, void, undefined> { return this.#shown.watch(signal) }
+
+  /** When what was taken is served or refused: at once, unless there is Rego to open. */
+  async settled (): Promise<void> { await this.#opening?.done }
+
+  async [Symbol.asyncDispose] (): Promise<void> {
+    this.#set = undefined
+    await this.#bundles[Symbol.asyncDispose]()
+    await this.#opening?.done
+  }
 
   /** Serves what an earlier run kept. */
   restore (kept: PushedPolicies): void { this.#takeWhole(kept) }
@@ -105,6 +125,7 @@ export class NodePolicies {
     this.#pushed = pushed
     this.#set = undefined
     if (pushed.version === 0) {
+      this.#bundles.serve([], undefined)
       this.#show(pushed, { kind: 'none' })
       return
     }
@@ -120,9 +141,30 @@ export class NodePolicies {
   }
 
   #compile (set: PolicySet, pushed: PushedPolicies): void {
+    const rego = this.#bundles.servedAs(set.bundles)
+    if (set.bundles.length === 0 || rego !== undefined) this.#serve(set, pushed, rego)
+    else if (this.#opening?.set !== set) this.#opening = { set, done: this.#open(set) }
+  }
+
+  /** What is pushed meanwhile counts: other policies instead of these, or others who are meant by the selectors in these. */
+  async #open (set: PolicySet): Promise<void> {
+    let rego: RegoSet | undefined
+    try {
+      rego = await this.#bundles.open(set.bundles)
+    } catch (error) {
+      if (this.#set === set) this.#refuse(this.#pushed as PushedPolicies, error)
+    }
+    if (this.#opening?.set === set) this.#opening = undefined
+    if (rego === undefined) return
+    if (this.#set === set) this.#serve(set, this.#pushed as PushedPolicies, rego)
+    if (this.#bundles.servedAs(set.bundles) !== rego) await rego[Symbol.asyncDispose]()
+  }
+
+  #serve (set: PolicySet, pushed: PushedPolicies, rego: RegoSet | undefined): void {
     try {
       const engine = new PolicyEngine({ ...resolved(set, pushed.selected), revision: revisionOf(pushed) })
-      this.#show(pushed, { kind: 'set', version: pushed.version, revision: pushed.revision, engine })
+      this.#bundles.serve(set.bundles, rego)
+      this.#show(pushed, { kind: 'set', version: pushed.version, revision: pushed.revision, engine, rego })
     } catch (error) {
       this.#refuse(pushed, error)
     }

@@ -107,17 +107,18 @@ export class Decider {
     decision: Decision, asked: readonly Consultation[], answerOf: (ask: Provider) => Promise<Verdict>
   ): Promise<Consulted> {
     let verdict: Verdict | undefined
+    let bundles: Decision['bundles']
     for (const { rule, provider, ask } of asked) {
       try {
         if (ask === undefined) throw new SpiffeError('provider_failed', `rule ${rule} asks ${provider}, which is not configured here`)
         verdict = await answerOf(ask)
       } catch (error) {
-        return { decided: { ...decision, allowed: false, reason: 'custom', rule, bundles: verdict?.revisions }, error }
+        return { decided: { ...decision, allowed: false, reason: 'custom', rule, bundles }, error }
       }
-      const { allowed, revisions: bundles } = verdict
-      if (!allowed) return { decided: { ...decision, allowed: false, reason: 'custom', rule, verdict, bundles } }
+      if (verdict.revisions !== undefined) bundles = new Map([...bundles ?? [], ...verdict.revisions])
+      if (!verdict.allowed) return { decided: { ...decision, allowed: false, reason: 'custom', rule, verdict, bundles } }
     }
-    return { decided: { ...decision, verdict, bundles: verdict?.revisions } }
+    return { decided: { ...decision, verdict, bundles } }
   }
 
   #record ({ request, startedMs, requestId, encoded }: Asked, decision: Decided): Decided {

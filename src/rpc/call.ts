@@ -13,6 +13,11 @@ export interface CallContext {
   readonly metadata: ReadonlyMap<string, readonly string[]>
   /** Unique to this process's life; in every log line of the call. */
   readonly requestId: string
+  /**
+   * The call's one request, decoded when it is first asked for; `undefined` for a stream of them. For who decides before the handler runs.
+   * @throws {SpiffeError} `message_malformed`
+   */
+  request? (): unknown
   /** Carries method, caller and request id. */
   readonly log: Logger
 }

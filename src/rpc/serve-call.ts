@@ -56,12 +56,17 @@ async function serveCall (served: ServedMethod, deps: ServingDeps, call: AnyCall
   let failure: unknown
   try {
     caller = callerOf(call, deps.connections)
-    const context = new ServedCall(served.path, requestId, caller, signal, call.metadata, deps.log)
+    let decoded: unknown
+    const hasOne = method.kind === 'unary' || method.kind === 'serverStream'
+    const request = () => hasOne
+      ? decoded ??= decodeMessage(method.request, (call as ServerUnaryCall<Uint8Array, Uint8Array>).request)
+      : undefined
+    const context = new ServedCall({ method: served.path, requestId, caller, signal, request }, call.metadata, deps.log)
     await orAbort(Promise.resolve(deps.before?.(context)), signal)
     if (served.handler === undefined) throw new SpiffeError('not_implemented', `${served.path} is not offered here`)
     signal.throwIfAborted()
-    const input = method.kind === 'unary' || method.kind === 'serverStream'
-      ? decodeMessage(method.request, (call as ServerUnaryCall<Uint8Array, Uint8Array>).request)
+    const input = hasOne
+      ? request()
       : requestsOf(call as ServerDuplexStream<Uint8Array, Uint8Array>, method, signal)
     const result = served.handler(input as never, context)
     if (method.kind === 'unary' || method.kind === 'clientStream') {
@@ -95,15 +100,19 @@ class ServedCall implements CallContext {
   readonly requestId: string
   readonly caller: Caller
   readonly signal: AbortSignal
+  readonly request: () => unknown
   readonly #metadata: Metadata
   readonly #log: Logger
   #child: Logger | undefined
 
-  constructor (method: string, requestId: string, caller: Caller, signal: AbortSignal, metadata: Metadata, log: Logger) {
+  constructor (
+    { method, requestId, caller, signal, request }: Omit<Required<CallContext>, 'metadata' | 'log'>, metadata: Metadata, log: Logger
+  ) {
     this.method = method
     this.requestId = requestId
     this.caller = caller
     this.signal = signal
+    this.request = request
     this.#metadata = metadata
     this.#log = log
   }

@@ -26,7 +26,7 @@ export interface RpcServerOptions {
   readonly unary?: readonly UnaryMethod[]
   readonly log: Logger
   readonly clock: Clock
-  /** Authorization: runs before each handler and before its request is decoded; throws to refuse. */
+  /** Authorization: runs before each handler and before its request is decoded, unless it asks for it; throws to refuse. */
   readonly before?: (context: CallContext) => Promise<void> | void
   /** Level of the line that each call leaves; `info` makes it an audit log. */
   readonly callLevel?: 'debug' | 'info'

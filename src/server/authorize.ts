@@ -8,6 +8,7 @@ import type { Privileges } from '../authz/admin/decide.ts'
 import type { AdminRole, AdminRoles } from '../authz/admin/role.ts'
 import { methodVerbs } from '../authz/admin/verb.ts'
 import type { ApiDecision, ApiPolicyEvaluator } from '../authz/apipolicy/evaluator.ts'
+import { requestDocument } from '../authz/apipolicy/request-document.ts'
 import type { Replica } from './replication/replica.ts'
 import type { StandAside } from './replication/stand-aside.ts'
 
@@ -44,7 +45,8 @@ export class Authorizer {
     const { caller, method } = context
     const { policy, replica, aside } = this.#deps
     const allowed = await policy.evaluate({
-      caller: caller.kind === 'tls' ? caller.svid?.id ?? '' : '', callerFilePath: '', fullMethod: method, req: null
+      caller: caller.kind === 'tls' ? caller.svid?.id ?? '' : '', callerFilePath: '', fullMethod: method,
+      req: policy.wantsRequest === true ? requestDocument(context.request?.()) : null
     })
     if (caller.kind === 'tls' && !allowed.allowIfAdmin) aside.requireDuty()
     if (allowed.allow) {

@@ -55,7 +55,7 @@ export interface ServerConfig extends LogConfig {
   /** Whether processes on the admin socket need a role, unless they are root's or of the server's own user. */
   readonly socketRequiresRole: boolean
   /** SPIRE's authorization policy, instead of the built-in table. Paths of files. */
-  readonly apiPolicy: { readonly regoPath: string, readonly dataPath: string | undefined } | undefined
+  readonly apiPolicy: { readonly regoPath: string, readonly dataPath: string | undefined, readonly opaPath: string | undefined } | undefined
   readonly plugins: ConfiguredPlugins<ServerPlugins>
   readonly caSubject: { readonly country: readonly string[], readonly organization: readonly string[], readonly commonName: string }
   readonly ratelimit: { readonly attestation: boolean, readonly signing: boolean }
@@ -95,7 +95,7 @@ const serverSchema = z.strictObject({
   socket_requires_role: z.boolean().default(false),
   experimental: z.strictObject({
     auth_opa_policy_engine: z.strictObject({
-      local: z.strictObject({ rego_path: text, policy_data_path: text.optional() })
+      local: z.strictObject({ rego_path: text, policy_data_path: text.optional(), opa_path: text.optional() })
     }).optional()
   }).prefault({}),
   agent_ttl: wholeSeconds.optional(),
@@ -197,7 +197,7 @@ export function parseServerConfig (source: ConfigSource): ServerConfig {
     oidc: server.oidc_discovery_provider,
     roles: new AdminRoles(server.roles),
     socketRequiresRole: server.socket_requires_role,
-    apiPolicy: engine && { regoPath: engine.local.rego_path, dataPath: engine.local.policy_data_path },
+    apiPolicy: engine && { regoPath: engine.local.rego_path, dataPath: engine.local.policy_data_path, opaPath: engine.local.opa_path },
     plugins: { KeyManager, UpstreamAuthority },
     caSubject: subject === undefined
       ? { country: ['US'], organization: ['SPIFFE'], commonName: '' }

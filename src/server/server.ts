@@ -91,9 +91,9 @@ export interface ServerReady {
 export async function runServer (
   config: ServerConfig, signal: AbortSignal, { log, clock = systemClock, onReady, onBundleEndpoint }: RunServerOptions
 ): Promise<void> {
-  const policy = await loadApiPolicy(config)
-  for (const warning of policy.warnings) log.warn(warning)
   await using scope = new AsyncDisposableStack()
+  const policy = await loadApiPolicy(config, clock, scope)
+  for (const warning of policy.warnings) log.warn(warning)
   const { datastoreDirectUrl: directUrl, datastorePool: poolLimits } = config
   const store = scope.use(await openDatastore(config.datastoreUrl, { clock, log, directUrl, poolLimits }))
   for (const warning of await store.warnings()) log.warn(warning)
@@ -239,7 +239,7 @@ function bindServices (config: ServerConfig, deps: ServiceDeps): BoundService[] 
     bind(localAuthorityService, localAuthorityHandlers({ authorities })),
     bind(agentSyncService, agentSyncHandlers({ replica, feeds, progress, reports, registrations, authorizer })),
     bind(serviceRegistryService, serviceHandlers({ trustDomain, services: store.services, registrations, replica, authorizer })),
-    bind(policyService, policyHandlers({ trustDomain, policies: store.policies, registrations, foreign: foreignKinds })),
+    bind(policyService, policyHandlers({ trustDomain, policies: store.policies, registrations, foreign: foreignKinds, clock })),
     bind(revocationService, revocationHandlers({
       store, registry, revocations, catchUp, authorizer, clock,
       defaultX509SvidTtlSeconds: config.defaultX509SvidTtlSeconds, defaultJwtSvidTtlSeconds: config.defaultJwtSvidTtlSeconds,

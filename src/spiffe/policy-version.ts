@@ -36,8 +36,13 @@ export interface PolicyVersion extends PolicyVersionFacts {
 /** A set that has been read and found good. */
 export type PolicyVersionDraft = Omit<PolicyVersion, 'number' | 'parent' | 'appliedAt' | 'documents' | 'bytes'>
 
-/** Of one set. `bytes`: names and texts together, in UTF-8. `selectorLists`: different ones that rules name. */
-export const policyLimits = { texts: 1_024, bytes: 8 * 1_048_576, nameLength: 1_024, selectorLists: 1_024, commentLength: 1_000 }
+/**
+ * Of one set. `bytes`: names and texts together, in UTF-8. `selectorLists`: different ones that rules name. `bundleBytes`: of one bundle of
+ * Rego as the archive it is, of which base64 makes a third more in a text.
+ */
+export const policyLimits = {
+  texts: 1_024, bytes: 8 * 1_048_576, nameLength: 1_024, selectorLists: 1_024, commentLength: 1_000, bundles: 16, bundleBytes: 4 * 1_048_576
+}
 
 /** Versions that are remembered, the active one among them. */
 export const policyHistoryLength = 100

@@ -6,6 +6,8 @@ import { runCli } from '../../src/cli/run-cli.ts'
 import { eventually } from '../fakes/eventually.ts'
 import { startFollowingAgent } from '../fakes/following-agent.ts'
 import { policyText } from '../fakes/policies.ts'
+import { makeTarGz } from '../authz/rego/make-tar.ts'
+import { askingText, ordersBundle } from '../authz/rego/pushed.ts'
 import { runAssay } from '../fakes/run-assay.ts'
 import { startTestServer, type TestServer } from '../fakes/server.ts'
 import { createTestTerminal } from '../fakes/terminal.ts'
@@ -196,4 +198,39 @@ flips:
   for (const words of [['-requireSignoff'], ['-against', at('log')], ['-requireSignoff', '-against', at('log'), '-watch']]) {
     t.match(await assay('apply', at('new.yaml'), ...words), { code: 2 }, words.join(' '))
   }
+})
+
+t.test('a RegoBundle by file is put into the set; what is not compiled is refused with the command, or compiled by -opa', async t => {
+  await using server = await startTestServer()
+  const assay = on(server)
+  const document = (file: string) => `apiVersion: assay/v1\nkind: RegoBundle\nname: orders\nfile: ${file}\nentrypoints: [orders/allow]\n`
+  const folder = await folderOf(t, {
+    'set/b.yaml': document('../rego/orders.tar.gz'), 'set/db.json': askingText(),
+    'rego/source/orders.rego': 'package orders\ndefault allow := true\n'
+  })
+  await writeFile(join(folder, 'rego/orders.tar.gz'), ordersBundle)
+  const set = join(folder, 'set')
+  t.match(await assay('apply', set), { code: 0, stdout: /^Version 1 is active: 3 rules of 2 files/ })
+  const shown = new RegExp(`"bundle": "${ordersBundle.length} bytes; --output yaml has them"`)
+  t.match((await assay('show')).stdout, shown, 'nobody reads base64')
+  await writeFile(join(folder, 'again.yaml'), (await assay('show', '-output', 'yaml')).stdout)
+  t.match(await assay('apply', join(folder, 'again.yaml')), { code: 0, stdout: /^Version 2 is active/ }, 'what is shown can be applied')
+
+  const apply = async (file: string, ...words: readonly string[]) => {
+    await writeFile(join(set, 'b.yaml'), file)
+    return await assay('apply', set, ...words)
+  }
+  const source = join(folder, 'rego/source')
+  t.match(await apply(document('../rego/source')), {
+    code: 1, stderr: new RegExp(`run \`opa build -t wasm -e orders/allow -b ${source} -o bundle\\.tar\\.gz\``)
+  })
+  await writeFile(join(folder, 'rego/raw.tar.gz'), makeTarGz([{ path: 'orders.rego', content: 'package orders' }]))
+  t.match(await apply(document('../rego/raw.tar.gz')), { code: 1, stderr: /run `opa build .*raw\.tar\.gz/ }, 'without policy.wasm')
+  t.match(await apply(document('gone.tar.gz')), { code: 2, stderr: /cannot read .*gone\.tar\.gz/ })
+  const two = `${document('../rego/orders.tar.gz')}---\n${policyText('x')}`
+  t.match(await apply(two), { code: 2, stderr: /must be the only document of its text/ })
+  t.match(await apply(document('../rego/orders.tar.gz'), '-watch', '-opa', 'opa'), { code: 2, stderr: /exclude each other/ })
+  const opa = process.env['OPA_ENVOY_BIN']
+  if (opa === undefined) t.pass('compiling itself', { skip: 'OPA_ENVOY_BIN names no opa' })
+  else t.match(await apply(document('../rego/source'), '-opa', opa), { code: 0, stdout: /^Version 3 is active/ })
 })

@@ -79,6 +79,7 @@ export async function startTestAgent (server: TestServer, options: TestAgentOpti
       disableSpiffeCertValidation: false,
       requireSecurityHeader: false
     },
+    regoKeys: {},
     mesh: undefined,
     plugins: z.strictObject(pluginSchemas(agentCatalog)).parse({}),
     logLevel: 'info',

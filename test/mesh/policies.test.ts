@@ -3,11 +3,13 @@ import { openNodeAuthorization } from '../../src/agent/node-authorization.ts'
 import type { NodePolicyState } from '../../src/agent/node-policies.ts'
 import { PolicyEngine } from '../../src/authz/policy/policy-engine.ts'
 import { readPolicies } from '../../src/authz/policy/read-policies.ts'
+import { openPushedBundles } from '../../src/authz/rego/pushed-bundles.ts'
 import { readTraffic } from '../../src/mesh/envoy/traffic.ts'
 import type { MeshService } from '../../src/mesh/mesh-state.ts'
 import { systemClock } from '../../src/runtime/clock.ts'
 import { silentLogger } from '../../src/runtime/logger.ts'
 import { parseSpiffeId } from '../../src/spiffe/spiffe-id.ts'
+import { ordersBundle } from '../authz/rego/pushed.ts'
 import { PodWorkload, type Reply } from '../fakes/pod-workload.ts'
 import { noNamespaces } from '../fakes/pods.ts'
 import { applyPolicies } from '../fakes/apply-policies.ts'
@@ -28,7 +30,7 @@ const web: MeshService = {
 const node = '10.77.0.1'
 const timed = [{ time: { notBefore: '2020-01-01T00:00:00Z' } }]
 
-function policies (rules: readonly object[], defaultAction: 'allow' | 'deny' = 'deny'): NodePolicyState {
+function policies (rules: readonly object[], defaultAction: 'allow' | 'deny' = 'deny'): Extract<NodePolicyState, { kind: 'set' }> {
   const set = readPolicies([{ name: 'test', text: JSON.stringify([
     { apiVersion: 'assay/v1', kind: 'Settings', trustDomain: 'lab.test', defaultAction },
     ...rules.length === 0 ? [] : [{ apiVersion: 'assay/v1', kind: 'Policy', name: 'p', rules }]
@@ -145,6 +147,17 @@ void t.test('what the proxy cannot be told, it asks the agent', { skip, timeout:
     const headers = { 'assay-source': spiffe('a'), 'assay-destination': 'x' }
     const forged = await lab.pods.c.http('10.99.0.1', 80, { path: '/items/7', headers })
     t.equal(forged.status, 403, 'no header of a request says who asks')
+    const bundle = { name: 'orders', archive: ordersBundle.toString('base64'), entrypoints: [], key: undefined }
+    const rego = scope.use(await openPushedBundles([bundle], { keys: {}, clock: systemClock }, new AbortController().signal))
+    await lab.decideBy({ ...policies([
+      { name: 'known', action: 'allow', from: [{ ids: [spiffe('a')] }] }, { name: 'never', action: 'deny', to: [{ paths: ['/secret'] }] },
+      { name: 'tiers', action: 'custom', provider: 'rego/orders/allow' }
+    ]), rego })
+    const asked = async (name: Name, tier: string, path: string) =>
+      (await lab.pods[name].http('10.99.0.1', 80, { path, headers: { 'x-tier': tier } })).status
+    t.strictSame([
+      await asked('a', 'gold', '/x'), await asked('a', 'iron', '/x'), await asked('a', 'gold', '/secret'), await asked('c', 'gold', '/x')
+    ], [200, 403, 403, 403], 'Rego is asked for what rules let in, and lets nobody in whom they refuse')
     const a = await lab.rig.domain.issue('/a')
     await lab.decideBy(policies([{ name: 'reads', action: 'allow', from: [{ ids: [spiffe('a')] }], to: [{ paths: ['/'] }], when: timed }]))
     t.ok(passed(await lab.rig.callDirectly(a, addresses.b, 8080)), 'and is let in by its certificate')

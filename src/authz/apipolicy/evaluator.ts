@@ -8,7 +8,7 @@ export interface ApiCall {
   readonly callerFilePath: string
   /** `/package.Service/Method`. */
   readonly fullMethod: string
-  /** The request; `null` where it is a stream, or was not asked for. */
+  /** The request as `requestDocument` has it; `null` where it is a stream, or was not asked for. */
   readonly req: unknown
 }
 
@@ -21,10 +21,13 @@ export interface ApiDecision {
   readonly allowIfAgent: boolean
 }
 
-/** Says for each call which callers are admitted. A table does so at once; an engine that evaluates Rego can stand here as well. */
+/** Says for each call which callers are admitted: a table at once, Rego after a while. */
 export interface ApiPolicyEvaluator {
   /** For messages and the log, e.g. the file's name. */
   readonly name: string
+  /** Whether it looks at requests, which must be decoded for that; no unless it says so. */
+  readonly wantsRequest?: boolean
+  /** @throws {SpiffeError} `rego_*`: nobody is admitted */
   evaluate (call: ApiCall): ApiDecision | Promise<ApiDecision>
 }
 

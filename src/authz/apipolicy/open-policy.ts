@@ -3,6 +3,7 @@ import { serverApiPolicy } from '../server-api-policy.ts'
 import { TableEvaluator, type ApiPolicyEvaluator } from './evaluator.ts'
 import { lintPolicyTable, lintRego } from './lint-policy.ts'
 import { readPolicyData } from './policy-data.ts'
+import { entrypoint, isSpires } from './rego-evaluator.ts'
 import { isStandardRego } from './standard-rego.ts'
 
 /** A file as it was read. */
@@ -22,16 +23,16 @@ export interface OpenedPolicy {
 }
 
 /**
- * Makes an evaluator of SPIRE's policy files. Methods that SPIRE does not have (`/assay.…`, reflection) stay with the built-in table, of
- * which such a policy cannot know.
+ * Makes an evaluator of the policy that SPIRE ships and its data. Methods that SPIRE does not have (`/assay.…`, reflection) stay with the
+ * built-in table, of which such a policy cannot know.
  * @throws {SpiffeError} `policy_too_open`, `policy_malformed`; `policy_unsupported` where the Rego is not SPIRE's own
  */
 export function openSpirePolicy ({ rego, data, standardDigests }: SpirePolicyFiles): OpenedPolicy {
   lintRego(rego.name, rego.text)
   if (!isStandardRego(rego.text, standardDigests)) {
     throw new SpiffeError('policy_unsupported',
-      `${rego.name} is not SPIRE's standard policy, and other Rego is not evaluated for the server's API: say the same with that ` +
-      'policy and its data file, or with `server.roles` (docs/administration.md)')
+      `${rego.name} is not SPIRE's standard policy, and other Rego has to be compiled: name an opa (opa_path); or run ` +
+      `\`opa build -t wasm -e ${entrypoint} -o policy.tar.gz ${rego.name}\` and name policy.tar.gz; or say it with \`server.roles\``)
   }
   if (data === undefined) throw new SpiffeError('policy_malformed', `${rego.name} admits nobody without policy_data_path`)
   const table = readPolicyData(data.name, data.text)
@@ -39,5 +40,3 @@ export function openSpirePolicy ({ rego, data, standardDigests }: SpirePolicyFil
   const own = [...serverApiPolicy].filter(([method]) => !isSpires(method))
   return { evaluator: new TableEvaluator(data.name, new Map([...table, ...own])), warnings }
 }
-
-function isSpires (method: string): boolean { return method.startsWith('/spire.api.') || method.startsWith('/grpc.health.') }

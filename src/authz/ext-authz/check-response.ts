@@ -68,13 +68,14 @@ export function responseTo (decided: Decided): CheckResponseInit {
 }
 
 /** Read by access logs as `%DYNAMIC_METADATA(envoy.filters.http.ext_authz:rule)%`. */
-function metadataOf ({ allowed, reason, rule, revision, shadow, verdict }: Decided): StructInit {
+function metadataOf ({ allowed, reason, rule, revision, shadow, verdict, bundles }: Decided): StructInit {
   return jsonToStruct({
     ...verdict?.metadata,
     allowed,
     reason,
     revision,
     ...rule === undefined ? {} : { rule },
+    ...bundles === undefined ? {} : { bundles: Object.fromEntries(bundles) },
     ...shadow === undefined ? {} : { shadow_allowed: shadow.allowed, ...shadow.rule === undefined ? {} : { shadow_rule: shadow.rule } }
   })
 }

@@ -17,7 +17,7 @@ export interface ExtAuthzOptions {
  * `failure_mode_allow` says otherwise.
  */
 export function extAuthzMethods (
-  decider: Decider, clock: Pick<Clock, 'now'>, { trustsMetadata = false }: ExtAuthzOptions = {}
+  decider: Pick<Decider, 'decide'>, clock: Pick<Clock, 'now'>, { trustsMetadata = false }: ExtAuthzOptions = {}
 ): readonly UnaryMethod[] {
   const responses = new CheckResponses()
   return [{

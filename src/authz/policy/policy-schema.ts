@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { parsedBy } from '../../runtime/config-schema.ts'
+import { policyLimits } from '../../spiffe/policy-version.ts'
 import { formatSelector, parseSelector } from '../../spiffe/selector.ts'
 import { parseTrustDomain } from '../../spiffe/trust-domain.ts'
 import type { Match } from './match.ts'
@@ -35,6 +36,8 @@ const ports = list(z.int().min(1, 'must be 1 to 65535').max(65_535, 'must be 1 t
   .transform((port): Match => ({ kind: 'exact', value: String(port) })))
 const selectors = list(parsedBy(value => formatSelector(parseSelector(value))))
 const instant = z.iso.datetime({ offset: true, error: 'must be a time such as 2026-12-31T23:59:59Z' }).transform(value => new Date(value))
+
+const longestArchive = Math.ceil(policyLimits.bundleBytes / 3) * 4
 
 /** Which workloads; all keys together. */
 const workloads = { ids: ids.optional(), notIds: ids.optional(), selectors: selectors.optional(), notSelectors: selectors.optional() }
@@ -143,6 +146,22 @@ export const scopeDocument = z.strictObject({
   until: instant.optional()
 })
 
+const entrypoint = z.string().regex(/^[A-Za-z_][\w.-]*(\/[\w.-]+)*$/, 'must be a path such as orders/allow').max(1_000)
+
+/** Rego for `custom` rules: `file` where people write it, `bundle` (base64) once `assay policy apply` has put the file in. */
+export const bundleDocument = z.strictObject({
+  apiVersion: z.literal(apiVersion),
+  kind: z.literal('RegoBundle'),
+  name: name.refine(value => value !== 'assay', 'must not be assay, which is what decisions call the rules'),
+  description: text.optional(),
+  file: text.optional(),
+  bundle: z.string()
+    .max(longestArchive, `must not be longer than ${longestArchive} characters, an archive of ${policyLimits.bundleBytes} bytes`)
+    .refine(isBase64, 'must be base64').optional(),
+  entrypoints: list(entrypoint).optional(),
+  key: text.optional()
+}).refine(({ file, bundle }) => (file === undefined) !== (bundle === undefined), 'must have one of file and bundle')
+
 export const settingsDocument = z.strictObject({
   apiVersion: z.literal(apiVersion),
   kind: z.literal('Settings'),
@@ -155,6 +174,8 @@ export type PolicyDocument = z.output<typeof policyDocument>
 export type SourceDocument = z.output<typeof source>
 export type OperationDocument = z.output<typeof operation>
 export type ConditionDocument = z.output<typeof condition>
+
+function isBase64 (value: string): boolean { return value !== '' && Buffer.from(value, 'base64').toString('base64') === value }
 
 function hasValues ({ values, notValues }: { values?: unknown, notValues?: unknown }): boolean {
   return values !== undefined || notValues !== undefined

@@ -14,6 +14,17 @@ export interface FederationScope {
   readonly until: Date | undefined
 }
 
+/** Rego that `custom` rules ask, as it came: nothing in the archive has been looked at. */
+export interface PolicyBundle {
+  readonly name: string
+  /** A gzipped tar archive as `opa build -t wasm` writes it, in base64; `undefined`: the document names a file that is not put in yet. */
+  readonly archive: string | undefined
+  /** Paths that it must answer. */
+  readonly entrypoints: readonly string[]
+  /** The key that must have signed it. */
+  readonly key: string | undefined
+}
+
 /** Everything that decides, read and checked. */
 export interface PolicySet {
   /** Changes whenever anything that decides does: SHA-256 of the documents, in hexadecimal, or what their source calls it. */
@@ -27,11 +38,12 @@ export interface PolicySet {
   /** In the order in which they are named when several apply. */
   readonly rules: readonly Rule[]
   readonly scopes: readonly FederationScope[]
+  readonly bundles: readonly PolicyBundle[]
 }
 
 /** Where there are no policies, nothing is refused. */
 export const noPolicies: PolicySet = {
-  revision: 'none', trustDomain: undefined, trustDomainAliases: [], defaultAction: 'allow', rules: [], scopes: []
+  revision: 'none', trustDomain: undefined, trustDomainAliases: [], defaultAction: 'allow', rules: [], scopes: [], bundles: []
 }
 
 /** Who is meant by selectors: the IDs of all entries that have them. */

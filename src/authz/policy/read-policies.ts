@@ -3,11 +3,12 @@ import type { z } from 'zod'
 import { checkValue, formatProblems, type ConfigProblem } from '../../runtime/config-file.ts'
 import { parseYaml } from '../../runtime/yaml-text.ts'
 import { SpiffeError } from '../../spiffe/errors.ts'
+import { policyLimits } from '../../spiffe/policy-version.ts'
 import { parseStrictJson } from '../../spiffe/strict-json.ts'
 import type { TrustDomain } from '../../spiffe/trust-domain.ts'
-import { apiVersion, policyDocument, scopeDocument, settingsDocument } from './policy-schema.ts'
+import { apiVersion, bundleDocument, policyDocument, scopeDocument, settingsDocument } from './policy-schema.ts'
 import { rulesOf } from './policy-rules.ts'
-import type { FederationScope, PolicySet } from './policy-set.ts'
+import type { FederationScope, PolicyBundle, PolicySet } from './policy-set.ts'
 import type { Rule } from './rule.ts'
 
 /** One text with one or more documents, YAML or JSON. */
@@ -79,7 +80,8 @@ export function readPolicies (texts: readonly PolicyText[], { settings, foreign 
     trustDomainAliases: used?.trustDomainAliases ?? [],
     defaultAction: used?.defaultAction ?? 'deny',
     rules: collected.rules,
-    scopes: collected.scopes
+    scopes: collected.scopes,
+    bundles: collected.bundles
   }
 }
 
@@ -87,6 +89,7 @@ class Collected {
   readonly problems: ConfigProblem[] = []
   readonly rules: Rule[] = []
   readonly scopes: FederationScope[] = []
+  readonly bundles: PolicyBundle[] = []
   settings: PolicySettings | undefined
   readonly #names = new Set<string>()
 
@@ -95,7 +98,8 @@ class Collected {
       case 'Policy': return this.#read(policyDocument, document, policy => this.#addPolicy(policy, document))
       case 'FederationScope': return this.#read(scopeDocument, document, scope => this.#addScope(scope, document))
       case 'Settings': return this.#read(settingsDocument, document, settings => this.#addSettings(settings, document))
-      default: this.#at(document, 'kind', `must be Policy, FederationScope or Settings of ${apiVersion}`)
+      case 'RegoBundle': return this.#read(bundleDocument, document, bundle => this.#addBundle(bundle, document))
+      default: this.#at(document, 'kind', `must be Policy, FederationScope, RegoBundle or Settings of ${apiVersion}`)
     }
   }
 
@@ -123,6 +127,12 @@ class Collected {
     this.scopes.push({ trustDomain, accept, workloads, until })
   }
 
+  #addBundle ({ name, bundle: archive, entrypoints = [], key }: z.output<typeof bundleDocument>, document: RawDocument): void {
+    if (this.bundles.some(other => other.name === name)) this.#at(document, 'name', `there is a bundle ${name} already`)
+    if (this.bundles.length >= policyLimits.bundles) this.#at(document, 'kind', `there are more than ${policyLimits.bundles} bundles`)
+    this.bundles.push({ name, archive, entrypoints, key })
+  }
+
   #addSettings ({ trustDomainAliases = [], ...settings }: z.output<typeof settingsDocument>, document: RawDocument): void {
     if (this.settings !== undefined) this.#at(document, 'kind', 'there are Settings already: one document says them for all')
     this.settings = { ...settings, trustDomainAliases }
@@ -133,7 +143,8 @@ class Collected {
   }
 }
 
-function kindOf (raw: unknown): string | undefined {
+/** Of a document of Assay's own. */
+export function kindOf (raw: unknown): string | undefined {
   const { apiVersion: version, kind } = (typeof raw === 'object' && raw !== null ? raw : {}) as Record<string, unknown>
   return version === apiVersion && typeof kind === 'string' ? kind : undefined
 }
@@ -145,10 +156,15 @@ function isAside (raw: unknown): boolean { return asideKinds.some(kind => kind =
 
 /** The documents of a kind, as they stand. @throws {SpiffeError} `policy_malformed` for a text that is no YAML */
 export function documentsOfKind (text: PolicyText, kind: typeof asideKinds[number]): RawDocument[] {
+  return documentsIn(text).filter(({ raw }) => kindOf(raw) === kind)
+}
+
+/** All documents, as they stand. @throws {SpiffeError} `policy_malformed` for a text that is no YAML */
+export function documentsIn (text: PolicyText): RawDocument[] {
   const problems: ConfigProblem[] = []
   const documents = documentsOf(text, problems)
   if (problems.length > 0) throw malformed(problems)
-  return documents.filter(({ raw }) => kindOf(raw) === kind)
+  return documents
 }
 
 function documentsOf ({ name, text }: PolicyText, problems: ConfigProblem[]): RawDocument[] {

@@ -22,6 +22,10 @@ export function readPolicySet (texts: readonly PolicyDocumentText[], { trustDoma
   if (set.trustDomain !== trustDomain) {
     throw new SpiffeError('policy_malformed', `the Settings are of trust domain ${set.trustDomain}, and this is ${trustDomain}`)
   }
+  const absent = set.bundles.find(({ archive }) => archive === undefined)
+  if (absent !== undefined) {
+    throw new SpiffeError('policy_malformed', `RegoBundle ${absent.name} names a file, which \`assay policy apply\` has to put in`)
+  }
   const lists = selectorsIn(set.rules).length
   if (lists > policyLimits.selectorLists) {
     const most = policyLimits.selectorLists

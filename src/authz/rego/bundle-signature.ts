@@ -5,7 +5,7 @@ import { parseStrictJson } from '../../spiffe/strict-json.ts'
 import { hashBundleFile } from './canonical-hash.ts'
 
 /** RFC 7518 §3.1, as far as OPA's signers go. */
-const signatureAlgorithms = [
+export const signatureAlgorithms = [
   'RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512', 'ES256', 'ES384', 'ES512', 'HS256', 'HS384', 'HS512'
 ] as const
 type SignatureAlgorithm = typeof signatureAlgorithms[number]

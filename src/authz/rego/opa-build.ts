@@ -10,16 +10,25 @@ export interface OpaBuild {
   readonly opaPath?: string | undefined
   /** Paths that will be asked for, such as `envoy/authz/allow`. */
   readonly entrypoints: readonly string[]
+  /** Of one file of Rego instead of a folder or a bundle. */
+  readonly isFile?: boolean
+  /** Rego as it was before OPA 1.0. */
+  readonly isOld?: boolean
 }
 
 const timeoutMs = 120_000
 
 /**
- * Compiles a folder of Rego and data to a bundle with WebAssembly, which only `opa` itself can.
+ * Compiles a folder of Rego and data, or a bundle without WebAssembly, to a bundle with WebAssembly, which only `opa` itself can.
  * @throws {SpiffeError} `rego_bundle_invalid`, with what `opa` said, or with the command to run where there is no `opa`
  */
-export async function buildBundle (folder: string, { opaPath, entrypoints }: OpaBuild, signal: AbortSignal): Promise<Uint8Array> {
-  const words = (output: string) => ['build', '-t', 'wasm', ...entrypoints.flatMap(path => ['-e', path]), '-b', folder, '-o', output]
+export async function buildBundle (
+  folder: string, { opaPath, entrypoints, isFile = false, isOld = false }: OpaBuild, signal: AbortSignal
+): Promise<Uint8Array> {
+  const words = (output: string) => [
+    'build', '-t', 'wasm', ...isOld ? ['--v0-compatible'] : [], ...entrypoints.flatMap(path => ['-e', path]),
+    ...isFile ? [] : ['-b'], folder, '-o', output
+  ]
   if (entrypoints.length === 0) {
     throw new SpiffeError('rego_bundle_invalid', `${folder} holds Rego, and no entrypoints say what to build of it`)
   }

@@ -6,13 +6,18 @@ import type { RegoSet } from './rego-set.ts'
 /** What `custom` rules call Rego by: `rego/<path>`, such as `rego/envoy/authz/allow`. */
 const prefix = 'rego/'
 
+/** The entrypoint that a rule asks; `undefined` for a name that is not Rego's. */
+export function regoPathOf (provider: string): string | undefined {
+  return provider.startsWith(prefix) ? provider.slice(prefix.length) : undefined
+}
+
 /**
  * @param current the newest bundles, looked at once; `undefined` while there are none
  * @returns `undefined` for a name that is not Rego's
  */
 export function regoProvider (name: string, current: () => RegoSet | undefined): Provider | undefined {
-  if (!name.startsWith(prefix)) return undefined
-  const path = name.slice(prefix.length)
+  const path = regoPathOf(name)
+  if (path === undefined) return undefined
   const set = current()
   return async (request, raw, call) => {
     if (set === undefined) throw new SpiffeError('rego_bundle_unavailable', 'no bundle has been loaded yet')

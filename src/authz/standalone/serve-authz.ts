@@ -77,6 +77,7 @@ export async function serveAuthz (config: AuthzConfig, deps: AuthzDeps, signal: 
       const read = readPolicyFiles(config.policies)
       const set = readPolicies(read, { foreign: foreignKinds })
       checkProviders(set, providers)
+      checkNoBundles(set)
       texts = read
       return set
     },
@@ -134,6 +135,13 @@ function checkProviders ({ rules }: PolicySet, providers: Providers): void {
   const unknown = rules.find(({ provider }) => provider !== undefined && providers(provider) === undefined)
   if (unknown === undefined) return
   throw new SpiffeError('policy_unsupported', `rule ${unknown.name} asks ${unknown.provider}, which is not configured here`)
+}
+
+/** Here bundles have sources of their own, which are followed. */
+function checkNoBundles ({ bundles: [bundle] }: PolicySet): void {
+  if (bundle === undefined) return
+  const { name } = bundle
+  throw new SpiffeError('policy_unsupported', `RegoBundle ${name} is for policies on a server: here give it by -rego ${name}=FILE`)
 }
 
 async function listen (rpc: RpcServer, address: EndpointAddress, tls: ServingTls | undefined): Promise<string> {

@@ -7,6 +7,7 @@ import { usage } from '../parse-flags.ts'
 import { tellFailure } from '../refusal.ts'
 import { withServers, type Servers } from '../servers.ts'
 import { outputFlag, replicaFlags } from '../socket-path.ts'
+import { attachBundles } from './attach-bundles.ts'
 import { checkSignoff } from './check-signoff.ts'
 import { formatChange, policyConcern } from './format-policy.ts'
 import { keepApplied } from './keep-applied.ts'
@@ -22,6 +23,7 @@ const flags = {
   against: pathFlag('with -requireSignoff: a decision log of JSON lines; read as gzip when its name ends with .gz'),
   signoff: pathFlag('with -requireSignoff: flips that were reviewed (`assay policy diff` tells them)'),
   entries: entriesFlag,
+  opa: pathFlag('the program opa, which compiles what RegoBundle documents name and is not compiled'),
   watch: switchFlag('go on until Ctrl-C, and apply the whole again after each change of the files'),
   ...waitFlags,
   ...replicaFlags,
@@ -52,7 +54,7 @@ export const policyApply = defineCommand({
 async function applyOnce (call: ApplyCall, servers: Servers): Promise<ExitCode> {
   const { flags: { comment, dryRun, ...given }, terminal } = call
   const { signal } = terminal
-  const files = await readPolicyFiles(call.arguments)
+  const files = await attachBundles(await readPolicyFiles(call.arguments), { opaPath: given.opa }, signal)
   const candidate = await checkPolicyFiles(files, servers, signal)
   const replaces = given.replaces ?? await activeNumber(servers, signal)
   const { against, signoff, entries } = given
@@ -91,12 +93,13 @@ async function watchAndApply (call: ApplyCall, servers: Servers): Promise<ExitCo
   return code
 }
 
-function refuseTogether ({ watch, dryRun, replaces, requireSignoff, against, signoff, entries }: FlagValues<typeof flags>): void {
+function refuseTogether ({ watch, dryRun, replaces, requireSignoff, against, signoff, entries, opa }: FlagValues<typeof flags>): void {
   if (requireSignoff && against === undefined) throw usage('-requireSignoff needs -against: name a decision log')
   if (!requireSignoff && [against, signoff, entries].some(path => path !== undefined)) {
     throw usage('-against, -signoff and -entries are for -requireSignoff')
   }
   if (requireSignoff && watch) throw usage('-watch and -requireSignoff exclude each other: a signature is for one revision')
+  if (watch && opa !== undefined) throw usage('-watch and -opa exclude each other: build the bundle where it is written')
   if (watch && dryRun) throw usage('-watch and -dryRun exclude each other')
   if (watch && replaces !== undefined) throw usage('-watch and -replaces exclude each other: the files always replace what is active')
 }

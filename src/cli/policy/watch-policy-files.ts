@@ -2,6 +2,7 @@ import { watch } from 'node:fs'
 import type { Clock } from '../../runtime/clock.ts'
 import { nap } from '../../runtime/nap.ts'
 import { SpiffeError } from '../../spiffe/errors.ts'
+import { attachBundles } from './attach-bundles.ts'
 import { readPolicyFiles, type PolicyFile } from './policy-files.ts'
 
 export type PolicyReading = { readonly files: readonly PolicyFile[] } | { readonly failure: SpiffeError }
@@ -28,7 +29,7 @@ export async function * watchPolicyFiles (paths: readonly string[], clock: Clock
 /** What two looks in a row have found. */
 async function settled (paths: readonly string[], clock: Clock, signal: AbortSignal): Promise<[PolicyReading, string]> {
   for (let before: string | undefined; ;) {
-    const reading = await look(paths)
+    const reading = await look(paths, signal)
     const content = JSON.stringify('files' in reading ? reading.files : reading.failure.message)
     if (content === before) return [reading, content]
     before = content
@@ -36,9 +37,9 @@ async function settled (paths: readonly string[], clock: Clock, signal: AbortSig
   }
 }
 
-async function look (paths: readonly string[]): Promise<PolicyReading> {
+async function look (paths: readonly string[], signal: AbortSignal): Promise<PolicyReading> {
   try {
-    return { files: await readPolicyFiles(paths) }
+    return { files: await attachBundles(await readPolicyFiles(paths), { opaPath: undefined }, signal) }
   } catch (error) {
     if (error instanceof SpiffeError) return { failure: error }
     throw error

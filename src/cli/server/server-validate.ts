@@ -1,3 +1,4 @@
+import { systemClock } from '../../runtime/clock.ts'
 import { serverConfigWarnings } from '../../server/server-config.ts'
 import { loadApiPolicy } from '../../server/load-api-policy.ts'
 import { defineCommand } from '../command.ts'
@@ -8,7 +9,8 @@ export const serverValidate = defineCommand({
   examples: ['assay server validate -config server.yaml'],
   async run ({ flags, terminal }) {
     const config = await readServerConfig(flags, terminal)
-    const { warnings } = await loadApiPolicy(config)
+    await using scope = new AsyncDisposableStack()
+    const { warnings } = await loadApiPolicy(config, systemClock, scope)
     for (const warning of [...serverConfigWarnings(config), ...warnings]) terminal.err(`Warning: ${warning}\n`)
     terminal.out('Assay server configuration file is valid.\n')
     return 0

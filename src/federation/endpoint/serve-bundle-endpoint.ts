@@ -105,8 +105,10 @@ function openServer (options: BundleEndpointOptions, deps: BundleEndpointDeps, l
   // TLS begins when a connection was admitted and its turn has come.
   const [beginTls] = server.listeners('connection') as [(this: Server, socket: Socket) => void]
   server.removeAllListeners('connection')
-  const gate = new HandshakeGate(
-    { most: limits.maxHandshakes, slotMs: 500, firstWordMs: limits.handshakeTimeoutMs, clock }, begin)
+  const gate = new HandshakeGate({
+    most: limits.maxHandshakes, mostPerNetwork: Math.ceil(limits.maxHandshakes * 3 / 4), slotMs: 500,
+    firstWordMs: limits.handshakeTimeoutMs, clock
+  }, begin)
   server.on('secureConnection', socket => gate.done(socket))
   const connections = new Set<Socket>()
   const perNetwork = new Map<string, number>()

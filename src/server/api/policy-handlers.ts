@@ -1,7 +1,9 @@
 import type { ForeignDocuments } from '../../authz/policy/read-policies.ts'
 import { readPolicySet } from '../../authz/policy/read-policy-set.ts'
 import { selectorsIn } from '../../authz/policy/resolve-selectors.ts'
+import { checkPushedBundles } from '../../authz/rego/pushed-bundles.ts'
 import type { CallContext } from '../../rpc/call.ts'
+import type { Clock } from '../../runtime/clock.ts'
 import { SpiffeError } from '../../spiffe/errors.ts'
 import {
   bytesOf, checkPolicyComment, type PolicyDocumentText, type PolicyVersion, type PolicyVersionDraft, type PolicyVersionFacts
@@ -19,16 +21,17 @@ export interface PolicyDeps {
   readonly registrations: Pick<Registrations, 'applyPolicies'>
   /** Kinds of documents besides Assay's own. */
   readonly foreign: readonly ForeignDocuments[]
+  readonly clock: Clock
 }
 
 /** `assay.server.policy.v1.Policy`: for operators. */
 export function policyHandlers (deps: PolicyDeps): PolicyHandlers<CallContext> {
   const { policies, registrations } = deps
   return {
-    async applyPolicies (requests, { caller, log }) {
+    async applyPolicies (requests, { caller, log, signal }) {
       const { texts, first } = await gather(requests)
       const { replaces, comment, dryRun } = first
-      const draft = draftOf(texts, { appliedBy: nameOf(caller), comment }, deps)
+      const draft = await draftOf(texts, { appliedBy: nameOf(caller), comment }, deps, signal)
       if (dryRun) return await previewOf(draft, Number(replaces), policies)
       const { version, changed } = await registrations.applyPolicies(draft, Number(replaces))
       if (changed) log.warn(factsOf(version), 'policies were applied by an operator')
@@ -48,11 +51,12 @@ export function policyHandlers (deps: PolicyDeps): PolicyHandlers<CallContext> {
       return { versions: (await policies.list()).map(encodePolicyVersion) }
     },
 
-    async rollbackPolicies ({ version: number, replaces, comment }, { caller, log }) {
+    async rollbackPolicies ({ version: number, replaces, comment }, { caller, log, signal }) {
       if (number === 0n) throw new SpiffeError('argument_invalid', 'the version to go back to is not named')
       const { texts } = await versionNumbered(Number(number), policies)
       // Read once more: a newer server may refuse what an older one took.
-      const draft = draftOf(texts, { appliedBy: nameOf(caller), comment: comment === '' ? `back to version ${number}` : comment }, deps)
+      const facts = { appliedBy: nameOf(caller), comment: comment === '' ? `back to version ${number}` : comment }
+      const draft = await draftOf(texts, facts, deps, signal)
       const { version, changed } = await registrations.applyPolicies(draft, Number(replaces))
       if (changed) log.warn({ ...factsOf(version), documentsOf: Number(number) }, 'policies were rolled back by an operator')
       return { version: encodePolicyVersion(version), unchanged: !changed }
@@ -71,11 +75,15 @@ async function gather (requests: AsyncIterable<ApplyPoliciesRequest>) {
   return { first, texts: parts.end() }
 }
 
-function draftOf (
-  texts: readonly PolicyDocumentText[], { appliedBy, comment }: Pick<PolicyVersionDraft, 'appliedBy' | 'comment'>, deps: PolicyDeps
-): PolicyVersionDraft {
+async function draftOf (
+  texts: readonly PolicyDocumentText[], { appliedBy, comment }: Pick<PolicyVersionDraft, 'appliedBy' | 'comment'>, deps: PolicyDeps,
+  signal: AbortSignal
+): Promise<PolicyVersionDraft> {
   checkPolicyComment(comment)
-  const { revision, rules } = readPolicySet(texts, deps)
+  const set = readPolicySet(texts, deps)
+  // Who signed a bundle is for agents to judge: they have the keys.
+  await checkPushedBundles(set, { keys: undefined, clock: deps.clock }, signal)
+  const { revision, rules } = set
   return { revision, appliedBy, comment, rules: rules.length, selectors: selectorsIn(rules), texts }
 }
 

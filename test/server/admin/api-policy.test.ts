@@ -5,10 +5,16 @@ import { join } from 'node:path'
 import { TableEvaluator, type ApiCall, type ApiPolicyEvaluator } from '../../../src/authz/apipolicy/evaluator.ts'
 import { AdminRoles } from '../../../src/authz/admin/role.ts'
 import { Authorizer, type AuthorizeDeps } from '../../../src/server/authorize.ts'
+import { systemClock } from '../../../src/runtime/clock.ts'
+import { loadApiPolicy } from '../../../src/server/load-api-policy.ts'
 import { parseSpiffeId } from '../../../src/spiffe/spiffe-id.ts'
 import { noPrivileges, testAdminRoles } from '../../fakes/roles.ts'
 import { fakeCall } from '../../fakes/call-context.ts'
+import { attest, openServerChannel } from '../../fakes/agent-client.ts'
+import { startTestServer } from '../../fakes/server.ts'
 import { runAssay } from '../../fakes/run-assay.ts'
+import { parseTrustDomain } from '../../../src/spiffe/trust-domain.ts'
+import { entryService } from '../../../src/wire/generated/server-entry.ts'
 import { rego } from '../../authz/apipolicy/policy-files.ts'
 
 const get = '/spire.api.server.entry.v1.Entry/GetEntry'
@@ -83,3 +89,60 @@ void t.test('a policy that cannot be honoured keeps the server from starting, an
     t.not((await run('other.json')).code, 0)
   }
 })
+
+void t.test('Rego decides a server\'s calls, by what they ask for', async t => {
+  const folder = await mkdtemp(join(tmpdir(), 'assay-policy-'))
+  t.teardown(() => rm(folder, { recursive: true }))
+  const dataPath = join(folder, 'data.json')
+  await writeFile(dataPath, JSON.stringify({ teams: { '': '/red/' } }))
+  const regoPath = join(import.meta.dirname, '../../authz/apipolicy/teams/bundle.tar.gz')
+  await using server = await startTestServer({ config: { apiPolicy: { regoPath, dataPath, opaPath: undefined } } })
+  // Without a certificate; whom the data lets in by the entries alone.
+  await using stranger = openServerChannel(server)
+  const entries = (path: string) => ({ entries: [{
+    spiffeId: { trustDomain: 'example.org', path }, parentId: { trustDomain: 'example.org', path: '/node' },
+    selectors: [{ type: 'unix', value: 'uid:1' }]
+  }] })
+  t.match(await stranger.client(entryService).batchCreateEntry(entries('/red/a')), { results: [{ status: { code: 0 } }] })
+  await t.rejects(stranger.client(entryService).batchCreateEntry(entries('/blue/a')), { code: 'authorization_denied' })
+  t.match(await server.admin.client(entryService).batchCreateEntry(entries('/blue/a')), { results: [{ status: { code: 0 } }] })
+  t.ok(await attest(server), 'streams of requests are asked about without one')
+
+  const config = (open: string) => JSON.stringify({ server: {
+    trust_domain: 'example.org', data_dir: folder, socket_path: join(folder, 's.sock'), bind_port: 0,
+    experimental: { auth_opa_policy_engine: { local: { rego_path: regoPath, policy_data_path: join(folder, open) } } }
+  } })
+  for (const open of ['everybody', 'nobody']) {
+    await writeFile(join(folder, open), JSON.stringify({ open }))
+    await writeFile(join(folder, `${open}.conf`), config(open))
+  }
+  const validate = (open: string) => runAssay(['server', 'validate', '-config', join(folder, `${open}.conf`)])
+  t.match(await validate('everybody'), { code: 1, stderr: /policy_too_open/ })
+  t.match(await validate('nobody'), { code: 0 })
+})
+
+const opa = process.env['OPA_ENVOY_BIN']
+void t.test('a file of Rego is compiled by a configured opa, in the syntax of today or of before',
+  { skip: opa === undefined ? 'OPA_ENVOY_BIN names no opa' : false }, async t => {
+    const folder = await mkdtemp(join(tmpdir(), 'assay-policy-'))
+    t.teardown(() => rm(folder, { recursive: true }))
+    const load = async (text: string) => {
+      await writeFile(join(folder, 'p.rego'), text)
+      const scope = new AsyncDisposableStack()
+      t.teardown(() => scope.disposeAsync())
+      const apiPolicy = { regoPath: join(folder, 'p.rego'), dataPath: undefined, opaPath: opa }
+      return await loadApiPolicy({ apiPolicy, trustDomain: parseTrustDomain('example.org') }, systemClock, scope)
+    }
+    const result = (allow: string) => `package spire
+result = {"allow": ${allow}, "allow_if_admin": admin, "allow_if_local": false, "allow_if_downstream": false, "allow_if_agent": false}
+`
+    const call = { caller: '', callerFilePath: '', fullMethod: get, req: null }
+    for (const admin of [`admin if input.full_method == "${get}"`, `admin { input.full_method == "${get}" }`]) {
+      const { evaluator } = await load(`${result('false')}default admin = false\n${admin}\n`)
+      t.match(await evaluator.evaluate(call), { allow: false, allowIfAdmin: true }, admin)
+      t.match(await evaluator.evaluate({ ...call, fullMethod: list }), { allowIfAdmin: false })
+    }
+    await t.rejects(load(`${result('open')}admin := true\nopen := 1 < 2\n`), { code: 'policy_too_open' }, 'what no text shows')
+    await t.rejects(load(`${result('true')}admin := true\n`), { code: 'policy_too_open' })
+    await t.rejects(load('package spire\nresult := '), { code: 'rego_bundle_invalid', message: /opa cannot build/ })
+  })
