@@ -4,7 +4,7 @@ import type { Decision } from '../policy/decision.ts'
 import type { AuthzRequest } from '../policy/request.ts'
 import type { DecisionsAnswer } from './decision-api.ts'
 import { decisionEvent, type EventSettings } from './decision-event.ts'
-import { DecisionRecord } from './decision-record.ts'
+import { DecisionRecord, type ProxyReport } from './decision-record.ts'
 import { DecisionRing } from './decision-ring.ts'
 import type { Sampling } from './sampling.ts'
 import type { DecisionSink } from './sink.ts'
@@ -35,10 +35,11 @@ export class DecisionLog {
    * @param request not changed by anybody from now on
    * @param latencyMs how long the decision took
    * @param requestId of the caller's request, where it is known otherwise than by `x-request-id`
+   * @param report of a proxy that decided
    * @returns what the decision is remembered by; its `id` can be given to the caller
    */
-  record (request: AuthzRequest, decision: Decision, latencyMs: number, requestId?: string): DecisionRecord {
-    const record = new DecisionRecord(this.#process, this.#sequence++, request, decision, latencyMs, requestId)
+  record (request: AuthzRequest, decision: Decision, latencyMs: number, requestId?: string, report?: ProxyReport): DecisionRecord {
+    const record = new DecisionRecord(this.#process, this.#sequence++, request, decision, latencyMs, requestId, report)
     this.#ring.add(record)
     if (this.#sinks.length > 0 && this.#options.sampling?.keeps(record) !== false) for (const sink of this.#sinks) sink.offer(record)
     return record

@@ -1,5 +1,6 @@
 import type { Clock } from '../../runtime/clock.ts'
 import type { Logger } from '../../runtime/logger.ts'
+import { createMetrics } from '../../runtime/metrics.ts'
 import { hostAndPort } from '../../runtime/host-and-port.ts'
 import { releaseMemory } from '../../runtime/release-memory.ts'
 import { runTasks } from '../../runtime/tasks.ts'
@@ -8,6 +9,7 @@ import { SpiffeError } from '../../spiffe/errors.ts'
 import { openRpcServer, type RpcServer, type TlsOptions } from '../../rpc/server.ts'
 import { DataApi } from '../data-api/data-api.ts'
 import { serveHttp } from '../data-api/http-listener.ts'
+import { openRecorder, type RecordingConfig } from '../decision-log/open-recorder.ts'
 import { Decider, type Providers } from '../decider.ts'
 import { extAuthzMethods } from '../ext-authz/ext-authz-methods.ts'
 import { answerHttpCheck } from '../ext-authz/http-flavour.ts'
@@ -17,7 +19,6 @@ import type { PolicySet } from '../policy/policy-set.ts'
 import { regoProvider } from '../rego/rego-provider.ts'
 import { keepRbac, type RbacFolder, writeFilters } from './keep-rbac.ts'
 import { type BundlesConfig, openBundles } from './open-bundles.ts'
-import { openRecorder, type RecordingConfig } from './open-recorder.ts'
 import { fingerprint, readPolicyFiles } from './policy-folder.ts'
 import { openShadow } from './shadow.ts'
 import { loadPolicies, type PolicySource, watchPolicies } from './watch-policies.ts'
@@ -67,7 +68,8 @@ const manyRules = 1_000
 export async function serveAuthz (config: AuthzConfig, deps: AuthzDeps, signal: AbortSignal): Promise<void> {
   const { tls, rbac } = config
   const { log, clock, onReady = () => {} } = deps
-  const recorder = openRecorder(config.recording ?? { mask: [] }, { clock, log })
+  const metrics = createMetrics({ prefix: 'assay_authz' })
+  const recorder = openRecorder(config.recording ?? { mask: [] }, { clock, log, metrics })
   await using rego = config.rego === undefined ? undefined : await openBundles(config.rego, { clock, log })
   const currentRego = () => rego?.current.value
   const providers: Providers = name => rego === undefined ? undefined : regoProvider(name, currentRego)
@@ -101,7 +103,7 @@ export async function serveAuthz (config: AuthzConfig, deps: AuthzDeps, signal: 
   const dataApi = new DataApi({
     decider, clock, policies: () => texts,
     decisions: asked => recorder.log.find(asked),
-    metrics: () => recorder.metrics.expose(),
+    metrics: () => metrics.expose(),
     ...shadow === undefined ? {} : { flips: () => shadow.report() },
     documents: async (path, input) => await currentRego()?.document(path, input, { time: clock.now() }),
     problems: () => [

@@ -1,5 +1,5 @@
 import { FileAccessLog } from '../../wire/generated/envoy-file-access-log.ts'
-import type { AccessLogInit } from '../../wire/generated/envoy-access-log.ts'
+import { type AccessLogInit, ComparisonFilter_Op as Comparison } from '../../wire/generated/envoy-access-log.ts'
 import {
   type HeaderValueOptionInit, HeaderValueOption_HeaderAppendAction as HeaderAppendAction
 } from '../../wire/generated/envoy-core.ts'
@@ -29,6 +29,13 @@ export const strictHttp: HttpConnectionManagerInit = {
   normalizePath: { value: true },
   mergeSlashes: true,
   upgradeConfigs: [{ upgradeType: 'websocket' }],
+  // Whoever is refused can ask why by the request's ID, also a caller that gave it none; what workloads answer stays theirs.
+  localReplyConfig: {
+    mappers: [{
+      filter: { statusCodeFilter: { comparison: { op: Comparison.GE, value: { defaultValue: 400, runtimeKey: 'assay.local_reply' } } } },
+      headersToAdd: [setHeader('x-request-id', '%REQ(X-REQUEST-ID)%')]
+    }]
+  },
   // Streams of gRPC and WebSocket may be silent for long; a connection has its own bound.
   streamIdleTimeout: { seconds: 0 }
 }
@@ -37,14 +44,15 @@ export function setHeader (name: string, value: string): HeaderValueOptionInit {
   return { header: { key: name, value }, appendAction: HeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD }
 }
 
-/** One JSON object per connection or request, with who called whom. */
+/** One JSON object per connection or request, with who called whom. @param others logs besides, also without a file */
 export function accessLog (
-  { accessLogPath }: MeshSettings, fields: Readonly<Record<string, string>>
+  { accessLogPath }: MeshSettings, fields: Readonly<Record<string, string>>, others: readonly AccessLogInit[] = []
 ): { readonly accessLog: readonly AccessLogInit[] } {
-  if (accessLogPath === undefined) return { accessLog: [] }
+  if (accessLogPath === undefined) return { accessLog: others }
   const jsonFormat = structOf({
     time: '%START_TIME%', ...fields, flags: '%RESPONSE_FLAGS%', durationMs: '%DURATION%',
     bytesReceived: '%BYTES_RECEIVED%', bytesSent: '%BYTES_SENT%'
   })
-  return { accessLog: [extension('envoy.access_loggers.file', FileAccessLog, { path: accessLogPath, logFormat: { jsonFormat } })] }
+  const file = extension('envoy.access_loggers.file', FileAccessLog, { path: accessLogPath, logFormat: { jsonFormat } })
+  return { accessLog: [file, ...others] }
 }

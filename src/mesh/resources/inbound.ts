@@ -13,6 +13,7 @@ import { type Access, accessTo } from '../access.ts'
 import { type Authorization, authorizationOf } from './authorization.ts'
 import { boundAt } from './addresses.ts'
 import { duration, extension } from './any.ts'
+import { decisionReports } from './decision-reports.ts'
 import { destinationState, key, localState, peerState, setFilterState, sourceState, workloadState } from './filter-state.ts'
 import { accessLog, httpConnectionManager, originalDestination, router, setHeader, strictHttp, tcpProxy, tlsInspector } from './filters.ts'
 import { constant, inboundListener, tunnelledListener, tunnelListener } from './names.ts'
@@ -134,7 +135,8 @@ function redirected (guarded: Guarded): Resource {
         transportSocket: tls,
         filters: [...admitted, ...authorization?.network('direct') ?? [], tcpProxy({
           statPrefix: 'inbound_tcp', cluster: constant.workload,
-          ...accessLog(settings, { ...inboundLog(workload.id), destination: '%DOWNSTREAM_LOCAL_ADDRESS%', wire: 'mtls' })
+          ...accessLog(settings, { ...inboundLog(workload.id), destination: '%DOWNSTREAM_LOCAL_ADDRESS%', wire: 'mtls' },
+            authorization && decisionReports(settings, 'network'))
         })]
       },
       ...plain
@@ -143,7 +145,7 @@ function redirected (guarded: Guarded): Resource {
 }
 
 /** The peer's ID reaches the workload in a header that only this proxy can have written. */
-function toHttpWorkload (id: SpiffeId, settings: MeshSettings, authorized: readonly HttpFilterInit[] = []): FilterInit {
+function toHttpWorkload (id: SpiffeId, settings: MeshSettings, authorized: readonly HttpFilterInit[] | undefined): FilterInit {
   return httpConnectionManager({
     ...strictHttp,
     statPrefix: 'inbound_http',
@@ -158,9 +160,9 @@ function toHttpWorkload (id: SpiffeId, settings: MeshSettings, authorized: reado
         routes: [{ match: { prefix: '/' }, route: { cluster: constant.workload, timeout: { seconds: 0 } } }]
       }]
     },
-    httpFilters: [...authorized, router],
+    httpFilters: [...authorized ?? [], router],
     ...traced(settings, { source: '%DOWNSTREAM_PEER_URI_SAN%', destination: id }),
-    ...accessLog(settings, { ...inboundLog(id), ...httpLog, wire: 'mtls' })
+    ...accessLog(settings, { ...inboundLog(id), ...httpLog, wire: 'mtls' }, authorized && decisionReports(settings, 'http'))
   })
 }
 
@@ -176,7 +178,7 @@ export function tunnelledHttpListener (settings: MeshSettings): Resource {
   })
 }
 
-function tunnelledToHttpWorkload (settings: MeshSettings, authorized: readonly HttpFilterInit[] = []): FilterInit {
+function tunnelledToHttpWorkload (settings: MeshSettings, authorized?: readonly HttpFilterInit[]): FilterInit {
   return httpConnectionManager({
     ...strictHttp,
     statPrefix: 'inbound_tunnelled_http',
@@ -189,9 +191,9 @@ function tunnelledToHttpWorkload (settings: MeshSettings, authorized: readonly H
         routes: [{ match: { prefix: '/' }, route: { cluster: constant.workload, timeout: { seconds: 0 } } }]
       }]
     },
-    httpFilters: [...authorized, router],
+    httpFilters: [...authorized ?? [], router],
     ...traced(settings, { source: tunnelLog.peer, destination: `%FILTER_STATE(${key.local}:PLAIN)%` }),
-    ...accessLog(settings, { ...tunnelLog, ...httpLog })
+    ...accessLog(settings, { ...tunnelLog, ...httpLog }, authorized && decisionReports(settings, 'http'))
   })
 }
 
@@ -219,7 +221,8 @@ function tunnelled ({ workload, access, settings }: Guarded, authorization: Auth
         name: 'tcp',
         filters: [...authorization.network('tunnelled'), tcpProxy({
           statPrefix: 'inbound_tunnelled_tcp', cluster: constant.workload,
-          ...accessLog(settings, { ...tunnelLog, local: workload.id, destination: '%DOWNSTREAM_LOCAL_ADDRESS%' })
+          ...accessLog(settings, { ...tunnelLog, local: workload.id, destination: '%DOWNSTREAM_LOCAL_ADDRESS%' },
+            decisionReports(settings, 'network'))
         })]
       }
     ]
@@ -228,11 +231,14 @@ function tunnelled ({ workload, access, settings }: Guarded, authorization: Auth
 
 /** @param port for which there are chains of other protocols: Envoy looks for a port's own chains first, and no further */
 function plaintextChain ({ workload, access, authorization, settings }: Guarded, port: number | undefined): FilterChainInit {
-  const log = accessLog(settings, { direction: 'inbound', local: workload.id, from: '%DOWNSTREAM_REMOTE_ADDRESS%',
-    destination: '%DOWNSTREAM_LOCAL_ADDRESS%', wire: 'plaintext' })
+  const log = (reports?: ReturnType<typeof decisionReports>) => accessLog(settings, { direction: 'inbound', local: workload.id,
+    from: '%DOWNSTREAM_REMOTE_ADDRESS%', destination: '%DOWNSTREAM_LOCAL_ADDRESS%', wire: 'plaintext' }, reports)
+  const bytes = () => tcpProxy({
+    statPrefix: 'inbound_plaintext', cluster: constant.workload, ...log(authorization && decisionReports(settings, 'network'))
+  })
   const permitted = (): FilterInit[] => port !== undefined && authorization !== undefined
     ? [toHttpWorkload(workload.id, settings, authorization.http('plaintext'))]
-    : [...authorization?.network('plaintext') ?? [], tcpProxy({ statPrefix: 'inbound_plaintext', cluster: constant.workload, ...log })]
+    : [...authorization?.network('plaintext') ?? [], bytes()]
   const filters = access.plaintext === 'permit' ? permitted() : [
     httpConnectionManager({
       statPrefix: 'inbound_plaintext',
@@ -241,13 +247,13 @@ function plaintextChain ({ workload, access, authorization, settings }: Guarded,
         virtualHosts: [{ name: 'redirect', domains: ['*'], routes: [{ match: { prefix: '/' }, redirect: { httpsRedirect: true } }] }]
       },
       httpFilters: [router],
-      ...log
+      ...log()
     })
   ]
   return {
     name: port === undefined ? 'plaintext' : `plaintext/${port}`,
     filterChainMatch: { transportProtocol: 'raw_buffer', ...port === undefined ? {} : { destinationPort: { value: port } } },
-    filters: [setFilterState(workloadState(workload.uid, workload.netnsPath)), ...filters]
+    filters: [setFilterState([...workloadState(workload.uid, workload.netnsPath), localState(workload.id)]), ...filters]
   }
 }
 
