@@ -8,7 +8,7 @@ import type { EndpointAddress } from '../../spiffe/endpoint-address.ts'
 import { SpiffeError } from '../../spiffe/errors.ts'
 import { openRpcServer, type RpcServer, type TlsOptions } from '../../rpc/server.ts'
 import { DataApi } from '../data-api/data-api.ts'
-import { serveHttp } from '../data-api/http-listener.ts'
+import { type HttpHandler, serveHttp } from '../data-api/http-listener.ts'
 import { openRecorder, type RecordingConfig } from '../decision-log/open-recorder.ts'
 import { Decider, type Providers } from '../decider.ts'
 import { extAuthzMethods } from '../ext-authz/ext-authz-methods.ts'
@@ -30,8 +30,10 @@ export interface AuthzConfig {
   readonly extAuthz: readonly EndpointAddress[]
   /** HTTP, Envoy's ext_authz as an HTTP service. */
   readonly extAuthzHttp: readonly EndpointAddress[]
-  /** HTTP, OPA's Data API. */
+  /** HTTP, OPA's Data API, without TLS: over TCP of this machine alone. */
   readonly dataApi: readonly EndpointAddress[]
+  /** The same over TCP by mutual TLS. */
+  readonly dataApiTls?: readonly EndpointAddress[] | undefined
   readonly dryRun: boolean
   /** Where filters for Envoys are written. */
   readonly rbac?: RbacFolder | undefined
@@ -54,7 +56,7 @@ export interface AuthzDeps {
   readonly log: Logger
   readonly clock: Clock
   /** Told once each listener is there: which, and where. */
-  readonly onReady?: (listener: 'ext-authz' | 'ext-authz-http' | 'data-api', where: string) => void
+  readonly onReady?: (listener: 'ext-authz' | 'ext-authz-http' | 'data-api' | 'data-api-tls', where: string) => void
 }
 
 const tlsPollMs = 1_000
@@ -115,7 +117,9 @@ export async function serveAuthz (config: AuthzConfig, deps: AuthzDeps, signal: 
     log.info({ listener, where }, 'listening')
     onReady(listener, where)
   }
+  const answer: HttpHandler = (request, body) => dataApi.answer(request.method ?? '', request.url ?? '/', body)
   await using rpc = openRpcServer({ services: [], unary: extAuthzMethods(decider, clock), log, clock })
+  const refreshers = new Set([() => rpc.refreshIdentity()])
   for (const address of config.extAuthz) {
     ready('ext-authz')(await listen(rpc, address, config.tls))
   }
@@ -124,11 +128,12 @@ export async function serveAuthz (config: AuthzConfig, deps: AuthzDeps, signal: 
     inner => recorder.log.run(inner),
     ...shadow === undefined ? [] : [(inner: AbortSignal) => shadow.run(inner)],
     ...rbac === undefined ? [] : [(inner: AbortSignal) => keepRbac(rbac, active, deps, inner)],
-    ...tls === undefined ? [] : [(inner: AbortSignal) => watchTls(tls, rpc, { clock, log }, inner)],
+    ...tls === undefined ? [] : [(inner: AbortSignal) => watchTls(tls, refreshers, { clock, log }, inner)],
     ...config.extAuthzHttp.map(address => (inner: AbortSignal) =>
-      serveHttp(address, request => answerHttpCheck(decider, request, clock.now()), log, inner, ready('ext-authz-http'))),
-    ...config.dataApi.map(address => (inner: AbortSignal) =>
-      serveHttp(address, (request, body) => dataApi.answer(request.method ?? '', request.url ?? '/', body), log, inner, ready('data-api')))
+      serveHttp(address, request => answerHttpCheck(decider, request, clock.now()), { log, clock, ready: ready('ext-authz-http') }, inner)),
+    ...config.dataApi.map(address => (inner: AbortSignal) => serveHttp(address, answer, { log, clock, ready: ready('data-api') }, inner)),
+    ...tls === undefined ? [] : (config.dataApiTls ?? []).map(address => (inner: AbortSignal) =>
+      serveHttp(address, answer, { log, clock, tls: { ...tls, refreshers }, ready: ready('data-api-tls') }, inner))
   ])
 }
 
@@ -151,7 +156,7 @@ async function listen (rpc: RpcServer, address: EndpointAddress, tls: ServingTls
 
 /** SVIDs live for an hour: whoever writes them anew is followed. */
 async function watchTls (
-  tls: ServingTls, rpc: RpcServer, { clock, log }: Pick<AuthzDeps, 'clock' | 'log'>, signal: AbortSignal
+  tls: ServingTls, refreshers: ReadonlySet<() => void>, { clock, log }: Pick<AuthzDeps, 'clock' | 'log'>, signal: AbortSignal
 ): Promise<void> {
   let seen = tls.fingerprint()
   for (;;) {
@@ -161,7 +166,7 @@ async function watchTls (
       if (now === seen) continue
       tls.reload()
       seen = now
-      rpc.refreshIdentity()
+      for (const refresh of refreshers) refresh()
       log.info('new certificate taken over')
     } catch (error) {
       log.error({ reason: (error as Error).message }, 'the certificate\'s files cannot be used: the one before goes on')

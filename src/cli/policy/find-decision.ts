@@ -3,6 +3,7 @@ import type { DecisionEvent } from '../../authz/decision-log/decision-event.ts'
 import { readEvents } from '../../authz/decision-log/read-events.ts'
 import { SpiffeError } from '../../spiffe/errors.ts'
 import type { FindDecisionsRequestInit } from '../../wire/generated/agent-sync.ts'
+import type { TlsFiles } from '../authz/tls-files.ts'
 import { withAgentAt } from '../channel-call.ts'
 import { usage } from '../parse-flags.ts'
 
@@ -17,14 +18,21 @@ export async function findInLog (path: string, id: string): Promise<readonly Dec
   return found
 }
 
-/** Asks a running authorizer. @throws {SpiffeError} `usage_invalid`, `server_unreachable`, `message_malformed` */
-export async function askForDecisions (base: string, id: string, signal: AbortSignal): Promise<readonly DecisionEvent[]> {
+/**
+ * Asks a running authorizer.
+ * @param files for mutual TLS; without them the web's authorities vouch for `https:`
+ * @throws {SpiffeError} `usage_invalid`, `server_unreachable`, `message_malformed`; of `files`
+ */
+export async function askForDecisions (
+  base: string, id: string, files: TlsFiles | undefined, signal: AbortSignal
+): Promise<readonly DecisionEvent[]> {
   const url = URL.canParse(base) ? new URL(decisionsPath, base) : undefined
   if (url === undefined || !/^https?:$/.test(url.protocol)) {
     throw usage(`-dataApi: ${JSON.stringify(base)} is no URL such as http://localhost:8181`)
   }
+  if (files !== undefined && url.protocol !== 'https:') throw usage('-svid, -svidKey and -bundle are for a -dataApi of https:')
   url.searchParams.set('request', id)
-  const answer = await asked(url, signal)
+  const answer = files === undefined ? await asked(url, signal) : await askedOverTls(url, files, signal)
   try {
     const { decisions } = JSON.parse(answer) as { decisions: DecisionEvent[] }
     if (Array.isArray(decisions) && decisions.every(isEvent)) return decisions
@@ -60,6 +68,21 @@ async function asked (url: URL, signal: AbortSignal): Promise<string> {
     throw new SpiffeError('server_unreachable', `cannot ask ${url.origin}: ${reasonOf(error)}`, { cause: error })
   }
   throw new SpiffeError('server_unreachable', `${url.origin} answers ${response.status}`)
+}
+
+async function askedOverTls (url: URL, files: TlsFiles, signal: AbortSignal): Promise<string> {
+  const { getOverTls } = await import('./get-over-tls.ts')
+  let status: number | undefined
+  try {
+    const response = await getOverTls(url, files, AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]))
+    if (response.statusCode === 200) return await limited(response)
+    status = response.statusCode
+    response.destroy()
+  } catch (error) {
+    if (error instanceof SpiffeError) throw error
+    throw new SpiffeError('server_unreachable', `cannot ask ${url.origin}: ${reasonOf(error)}`, { cause: error })
+  }
+  throw new SpiffeError('server_unreachable', `${url.origin} answers ${status}`)
 }
 
 async function limited (body: AsyncIterable<Uint8Array>): Promise<string> {

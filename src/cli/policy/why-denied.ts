@@ -5,6 +5,7 @@ import { askedPointers, touches } from '../../authz/flips/asked-facts.ts'
 import { operationOf } from '../../authz/flips/operation.ts'
 import type { PolicySet } from '../../authz/policy/policy-set.ts'
 import { SpiffeError } from '../../spiffe/errors.ts'
+import { tlsFilesOf } from '../authz/tls-files.ts'
 import { defineCommand } from '../command.ts'
 import { pathFlag, pathListFlag, textFlag } from '../flag.ts'
 import { formatJson } from '../json-output.ts'
@@ -20,6 +21,9 @@ export const whyDenied = defineCommand({
     log: pathFlag('a decision log of JSON lines; read as gzip when its name ends with .gz'),
     agent: pathFlag('admin socket of an agent: what it remembers of its node, the proxy\'s decisions among them'),
     dataApi: textFlag('a running authorizer that remembers its last decisions', { placeholder: 'URL' }),
+    svid: pathFlag('certificate chain (PEM) of an X509-SVID, to ask -dataApi over mutual TLS'),
+    svidKey: pathFlag('its private key (PEM)'),
+    bundle: pathFlag('what the authorizer\'s certificate is checked against: a SPIFFE bundle (JSON) or CA certificates (PEM)'),
     policies: pathListFlag('policies to decide it by again, and tell what other rules lack', { placeholder: 'PATH' }),
     entries: entriesFlag,
     output: outputFlag
@@ -34,9 +38,11 @@ export const whyDenied = defineCommand({
   async run ({ flags, argument: id, terminal }) {
     const { log, dataApi, agent } = flags
     if ([log, dataApi, agent].filter(given => given !== undefined).length !== 1) throw usage('give one of -log, -dataApi and -agent')
+    const files = tlsFilesOf(flags)
+    if (files !== undefined && dataApi === undefined) throw usage('-svid, -svidKey and -bundle are for -dataApi')
     const { signal } = terminal
     const events = log !== undefined ? await findInLog(log, id)
-      : agent !== undefined ? await askAgent(agent, id, signal) : await askForDecisions(dataApi as string, id, signal)
+      : agent !== undefined ? await askAgent(agent, id, signal) : await askForDecisions(dataApi as string, id, files, signal)
     if (events.length === 0) {
       throw new SpiffeError('decision_not_found', `no decision of the request ${JSON.stringify(id)} is in ${log ?? dataApi ?? agent}`)
     }
