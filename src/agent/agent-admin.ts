@@ -1,11 +1,14 @@
+import type { DecisionLog } from '../authz/decision-log/decision-log.ts'
 import { delegatedIdentityHandlers } from '../delegatedidentity/delegated-identity-handlers.ts'
 import { bind, openRpcServer, type RpcServer } from '../rpc/server.ts'
 import type { Clock } from '../runtime/clock.ts'
 import type { Logger } from '../runtime/logger.ts'
+import { decisionsService } from '../wire/generated/agent-sync.ts'
 import { debugService } from '../wire/generated/agent-debug.ts'
 import { loggerService } from '../wire/generated/agent-logger.ts'
 import { delegatedIdentityService } from '../wire/generated/delegated-identity.ts'
 import type { AgentConfig } from './agent-config.ts'
+import { decisionsHandlers } from './agent-decisions.ts'
 import { type AgentDebugDeps, debugHandlers } from './agent-debug.ts'
 import { loggerHandlers } from './agent-logger.ts'
 import type { AttestCaller } from './agent-services.ts'
@@ -20,18 +23,21 @@ export interface AgentAdminDeps {
   readonly attest: AttestCaller
   readonly attestPid: AttestPid
   readonly debug: AgentDebugDeps
+  /** Of the node's proxy, where there is one. */
+  readonly decisions: Pick<DecisionLog, 'find'> | undefined
   readonly clock: Clock
   readonly log: Logger
 }
 
 /**
- * Opens the admin socket: Debug and Logger for whoever may open the file, Delegated Identity for authorised delegates among them.
+ * Opens the admin socket: Debug, Logger and Decisions for whoever may open the file, Delegated Identity for authorised delegates among
+ * them.
  * @throws {SpiffeError} `socket_in_use`, `file_unusable`
  */
 export async function openAgentAdmin (
   path: string, { authorizedDelegates }: AgentConfig, deps: AgentAdminDeps, takeOver: boolean
 ): Promise<RpcServer> {
-  const { identities, delegable, attest, attestPid, clock, log } = deps
+  const { identities, delegable, attest, attestPid, decisions, clock, log } = deps
   const rpc = openRpcServer({
     services: [
       bind(delegatedIdentityService, delegatedIdentityHandlers({
@@ -48,7 +54,8 @@ export async function openAgentAdmin (
         identities: { ...delegable, watchBundles: signal => watchBundles(identities, signal) }
       })),
       bind(debugService, debugHandlers(deps.debug)),
-      bind(loggerService, loggerHandlers(log))
+      bind(loggerService, loggerHandlers(log)),
+      ...decisions === undefined ? [] : [bind(decisionsService, decisionsHandlers(decisions))]
     ],
     log,
     clock

@@ -5,10 +5,11 @@ import { attestConnection } from '../attestation/socket/attest-connection.ts'
 import { connectionNameFormat, parseConnectionName } from '../attestation/socket/connection-name.ts'
 import { openSocketDiagnosis } from '../attestation/socket/socket-diagnosis.ts'
 import type { WorkloadAttestor } from '../attestation/workload/workload-attestor.ts'
-import { DecisionMetrics } from '../authz/metrics/decision-metrics.ts'
+import type { Recorder } from '../authz/decision-log/open-recorder.ts'
 import { adsHandlers } from '../mesh/ads/ads-handlers.ts'
 import { ConnectionSecrets } from '../mesh/ads/connection-secrets.ts'
 import { ProxyState } from '../mesh/ads/proxy-state.ts'
+import { reportHandlers } from '../mesh/decisions/report-handlers.ts'
 import { superviseEnvoy } from '../mesh/envoy/supervise-envoy.ts'
 import { exposeTraffic, readTraffic } from '../mesh/envoy/traffic.ts'
 import { meshHandlers } from '../mesh/mesh-handlers.ts'
@@ -20,13 +21,14 @@ import { WorkloadRegistry } from '../mesh/workloads/workload-registry.ts'
 import type { CallContext } from '../rpc/call.ts'
 import { bind, openRpcServer } from '../rpc/server.ts'
 import type { Clock } from '../runtime/clock.ts'
-import type { Logger } from '../runtime/logger.ts'
 import type { Metrics } from '../runtime/metrics.ts'
+import type { Logger } from '../runtime/logger.ts'
 import type { Task } from '../runtime/tasks.ts'
 import { SpiffeError } from '../spiffe/errors.ts'
 import { formatSelector, type Selector } from '../spiffe/selector.ts'
 import type { TrustDomain } from '../spiffe/trust-domain.ts'
 import { meshService } from '../wire/generated/agent-sync.ts'
+import { accessLogService } from '../wire/generated/envoy-access-log-service.ts'
 import { aggregatedDiscoveryService } from '../wire/generated/envoy-sds.ts'
 import type { MeshConfig } from './mesh-config.ts'
 import { directoryOf, reportEndpoints } from './mesh-directory.ts'
@@ -36,6 +38,7 @@ import type { NodeIdentities } from './node-identities.ts'
 import { HandingOver } from './until-handed-over.ts'
 import type { NodePolicies } from './node-policies.ts'
 import type { NodeMesh } from './node-services.ts'
+import { recordProxyDecision } from './proxy-decisions.ts'
 
 export interface AgentMeshDeps {
   readonly trustDomain: TrustDomain
@@ -48,6 +51,7 @@ export interface AgentMeshDeps {
   readonly metrics: Metrics
   /** Whether anybody can read them. */
   readonly servesMetrics: boolean
+  readonly recorder: Recorder
   readonly attest: (context: CallContext) => Promise<readonly Selector[]>
   readonly attestors: readonly WorkloadAttestor[]
   readonly takeOver: boolean
@@ -84,11 +88,10 @@ export async function openAgentMesh (config: MeshConfig, deps: AgentMeshDeps): P
     connections,
     clock
   })
-  const { policies, takeOver } = deps
-  const counts = new DecisionMetrics(deps.metrics)
+  const { policies, recorder, takeOver } = deps
   scope.use(await openNodeAuthorization({
     policies, path: settings.authorizationSocketPath, takeOver, clock, log,
-    onDecided: ({ decision, durationMs }) => counts.decided(decision, durationMs)
+    onDecided: facts => recorder.decided(facts)
   }))
   const envoy = config.envoy === undefined ? undefined : superviseEnvoy({
     ...config.envoy, folder: join(dataDir, 'envoy'), xdsSocketPath: config.xdsSocketPath, nodeId: hostname(),
@@ -106,6 +109,8 @@ export async function openAgentMesh (config: MeshConfig, deps: AgentMeshDeps): P
     await admitProxy(context, config.proxySelectors, deps.attest)
   }
   const proxy = new ProxyState()
+  const { proxy: reported } = config.decisions
+  const stopping = new AbortController()
   const pins = join(dataDir, 'netns')
   const announced = scope.use(await AnnouncedWorkloads.open({ file: join(dataDir, 'workloads.json'), pins, registry }))
   const rpc = scope.use(openRpcServer({
@@ -116,11 +121,16 @@ export async function openAgentMesh (config: MeshConfig, deps: AgentMeshDeps): P
         onStatus: status => proxy.note(status),
         onStream: () => proxy.open()
       })),
+      ...reported === 'none' ? [] : [bind(accessLogService, reportHandlers({
+        admit, stopping: stopping.signal,
+        onReport: report => recordProxyDecision(report, { policies, log: recorder.log, decisions: reported })
+      }))],
       bind(meshService, meshHandlers({ node, proxy, registry, announced, envoy, settings, now: () => clock.now() }))
     ],
     log,
     clock
   }))
+  scope.defer(() => stopping.abort())
   deps.nodeMesh.proxy = {
     async settled (signal) {
       // What was just taken over has a few turns to go until it is a state of the proxy's.
@@ -138,6 +148,7 @@ export async function openAgentMesh (config: MeshConfig, deps: AgentMeshDeps): P
     registry,
     tasks: [
       ...node.tasks(),
+      signal => recorder.log.run(signal),
       signal => reportEndpoints(registry, deps.nodeMesh, signal),
       ...config.redirect ? [(signal: AbortSignal) => redirectWorkloads(registry, settings, log, signal)] : [],
       ...netnsFolder === undefined ? [] : [(signal: AbortSignal) =>

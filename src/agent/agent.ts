@@ -1,4 +1,6 @@
+import { hostname } from 'node:os'
 import { join } from 'node:path'
+import { openRecorder } from '../authz/decision-log/open-recorder.ts'
 import { attestationMetrics } from '../attestation/workload/attestation-metrics.ts'
 import { startPlugins, type StartedPlugins } from '../plugins/catalog.ts'
 import { serveDiagnostics } from '../rpc/serve-diagnostics.ts'
@@ -138,13 +140,17 @@ export async function runAgent (config: AgentConfig, signal: AbortSignal, option
   log.info({ socket: path, takeOver }, 'agent socket is open')
   const delegable = identitySource(identities, jwts, client, 'delegable')
   const attestPid = attestByPid(attestProcess, clock)
+  const recorder = config.mesh === undefined ? undefined : openRecorder(config.mesh.decisions.recording, {
+    clock, log, metrics, labels: { node: hostname() }
+  })
   const admin = config.adminSocketPath === undefined ? undefined : scope.use(await openAgentAdmin(config.adminSocketPath, config, {
-    identities, delegable, attest, attestPid, clock, log,
+    identities, delegable, attest, attestPid, clock, log, decisions: recorder?.log,
     debug: { chain: () => life.svid?.identity.chain, bundle: () => identities.bundle, svids, jwts, lastSync: () => lastSync, clock }
   }, takeOver))
-  const mesh = config.mesh === undefined || nodeMesh === undefined ? undefined : scope.use(await openAgentMesh(config.mesh, {
+  const isProxied = config.mesh !== undefined && nodeMesh !== undefined && recorder !== undefined
+  const mesh = !isProxied ? undefined : scope.use(await openAgentMesh(config.mesh, {
     trustDomain, dataDir, identities, nodeMesh, attest, attestors: plugins.all('WorkloadAttestor'), takeOver, clock, log,
-    revoked: signal => revocations.watch(signal), policies, metrics, servesMetrics: config.prometheus !== undefined
+    revoked: signal => revocations.watch(signal), policies, recorder, metrics, servesMetrics: config.prometheus !== undefined
   }))
   const broker = config.broker === undefined ? undefined : scope.use(openAgentBroker(config.broker, {
     identities, delegable, attestPid, findNamespace: findByNamespace(mesh?.registry, clock), identity: ownIdentity, takeOver, clock, log

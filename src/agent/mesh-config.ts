@@ -2,6 +2,7 @@ import { z } from 'zod'
 import { durationSeconds, hostPort, parsedBy, text } from '../runtime/config-schema.ts'
 import { defaultMeshSettings, type MeshSettings } from '../mesh/mesh-state.ts'
 import { parseSelector, type Selector } from '../spiffe/selector.ts'
+import { type DecisionConfig, decisionConfigOf, decisionSchema } from './decision-config.ts'
 
 /** The node's Envoy and the workloads it serves. */
 export interface MeshConfig {
@@ -15,6 +16,7 @@ export interface MeshConfig {
   /** Whether processes of the host itself are workloads too. */
   readonly hostProcesses: boolean
   readonly settings: Omit<MeshSettings, 'trustDomain' | 'connectionName' | 'countsTraffic'>
+  readonly decisions: DecisionConfig
   /** Runs the proxy itself; `undefined`: somebody else does. */
   readonly envoy: { readonly command: string, readonly concurrency: number | undefined, readonly outlivesAgent: boolean } | undefined
 }
@@ -36,6 +38,7 @@ export const meshSchema = z.strictObject({
     address: hostPort.refine(({ port }) => port > 0, 'must have a port from 1 to 65535'),
     sampling: z.number().min(0, 'must be 0 to 100').max(100, 'must be 0 to 100').default(1)
   }).optional(),
+  decision_log: decisionSchema.prefault({}),
   run_envoy: z.boolean().default(false),
   envoy: z.strictObject({
     path: text.default('envoy'),
@@ -45,7 +48,9 @@ export const meshSchema = z.strictObject({
 })
 
 export function meshConfigOf (mesh: z.output<typeof meshSchema>): MeshConfig {
+  const decisions = decisionConfigOf(mesh.decision_log)
   return {
+    decisions,
     xdsSocketPath: mesh.socket_path,
     proxySelectors: mesh.proxy_selectors,
     netnsFolder: mesh.netns_dir === '' ? undefined : mesh.netns_dir,
@@ -59,6 +64,7 @@ export function meshConfigOf (mesh: z.output<typeof meshSchema>): MeshConfig {
       connectionLifeSeconds: mesh.connection_life,
       accessLogPath: mesh.access_log,
       authorizationSocketPath: mesh.socket_path.replace(/(?:\.sock)?$/, '-authz.sock'),
+      reports: decisions.proxy === 'none' ? undefined : { socketPath: mesh.socket_path, decisions: decisions.proxy },
       tracing: mesh.tracing && { ...mesh.tracing.address, samplingPercent: mesh.tracing.sampling }
     },
     envoy: !mesh.run_envoy ? undefined : {

@@ -73,6 +73,12 @@ export type MeshPolicies =
   /** @param set its selectors resolved */
   | { readonly kind: 'set', readonly set: PolicySet }
 
+export interface DecisionReports {
+  readonly socketPath: string
+  /** Of requests; connections without HTTP are all reported. */
+  readonly decisions: 'refused' | 'all'
+}
+
 /** Where the proxy sends spans, by OTLP over gRPC. */
 export interface Tracing {
   /** Of the collector: a name or an IP address. */
@@ -103,6 +109,8 @@ export interface MeshSettings {
   readonly hostIpv6?: boolean
   /** Where the agent answers whether a request may pass: what policies say that the proxy cannot be told. */
   readonly authorizationSocketPath: string
+  /** Whether and where the agent takes reports of what the proxy decided by the policies itself; `undefined`: it is told of none. */
+  readonly reports?: DecisionReports | undefined
   /** One JSON object per line; `undefined`: none. */
   readonly accessLogPath: string | undefined
   /** Whether Envoy counts who called whom, by SPIFFE ID. What comes without mTLS is always counted. */

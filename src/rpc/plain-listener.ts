@@ -23,10 +23,7 @@ export interface PlainListenerDeps {
 export async function openPlainListener (
   { host, port }: { host: string, port: number }, { adapter, connections, limits, log }: PlainListenerDeps
 ): Promise<{ readonly listener: Listener, readonly address: { host: string, port: number } }> {
-  if (isIP(host) === 0 || !(host.startsWith('127.') || host === '::1')) {
-    const rule = 'is not of this machine alone: without TLS only 127.0.0.1 and ::1 are'
-    throw new SpiffeError('address_unusable', `${hostAndPort(host, port)} ${rule}`)
-  }
+  checkLoopback({ host, port })
   const server = createServer((socket: Socket) => {
     const address = hostAndPort(socket.remoteAddress ?? '', socket.remotePort ?? 0)
     socket.on('error', error => log.debug({ address, reason: error.message }, 'connection failed'))
@@ -50,4 +47,11 @@ export async function openPlainListener (
     },
     address: { host, port: (server.address() as AddressInfo).port }
   }
+}
+
+/** @throws {SpiffeError} `address_unusable` for what others could reach too */
+export function checkLoopback ({ host, port }: { readonly host: string, readonly port: number }): void {
+  if (isIP(host) !== 0 && (host.startsWith('127.') || host === '::1')) return
+  const rule = 'is not of this machine alone: without TLS only 127.0.0.1 and ::1 are'
+  throw new SpiffeError('address_unusable', `${hostAndPort(host, port)} ${rule}`)
 }

@@ -8,6 +8,8 @@ import { text as readText } from 'node:stream/consumers'
 import { join } from 'node:path'
 import { adsHandlers, type ResourceStatus } from '../../src/mesh/ads/ads-handlers.ts'
 import { ProxyState } from '../../src/mesh/ads/proxy-state.ts'
+import type { ReportedDecision } from '../../src/mesh/decisions/read-report.ts'
+import { reportHandlers } from '../../src/mesh/decisions/report-handlers.ts'
 import { envoyBootstrap } from '../../src/mesh/envoy/bootstrap.ts'
 import { type MeshDirectory, MeshNode } from '../../src/mesh/mesh-node.ts'
 import { defaultMeshSettings, type MeshEndpoint, type MeshPolicies, type MeshSettings, type Revoked } from '../../src/mesh/mesh-state.ts'
@@ -20,6 +22,7 @@ import { Watchable } from '../../src/runtime/watchable.ts'
 import type { Bundle } from '../../src/spiffe/bundle.ts'
 import type { Selector } from '../../src/spiffe/selector.ts'
 import type { X509Svid } from '../../src/spiffe/svid.ts'
+import { accessLogService } from '../../src/wire/generated/envoy-access-log-service.ts'
 import { aggregatedDiscoveryService } from '../../src/wire/generated/envoy-sds.ts'
 import { encodePem } from '../../src/x509/pem.ts'
 import { capturedLog } from '../fakes/captured-log.ts'
@@ -36,6 +39,8 @@ export interface RigOptions {
   readonly concurrency?: number
   /** Envoy asks for the state of the world instead of changes. */
   readonly wholeState?: boolean
+  /** Told of all that Envoy decides by policies. */
+  readonly onReport?: (decision: ReportedDecision) => void
 }
 
 export interface IdentifyOptions {
@@ -78,6 +83,7 @@ export class MeshRig implements AsyncDisposable {
     this.#node = new MeshNode({
       settings: {
         ...defaultMeshSettings, accessLogPath: this.accessLog, authorizationSocketPath: this.authorizationSocket, trustDomain: domain.name,
+        ...options.onReport === undefined ? {} : { reports: { socketPath: this.xdsSocket, decisions: 'all' } },
         ...options.settings
       },
       registry: this.registry,
@@ -118,13 +124,15 @@ export class MeshRig implements AsyncDisposable {
   get envoyRuns (): boolean { return this.#envoy !== undefined && this.#envoy.exitCode === null && this.#envoy.signalCode === null }
 
   async startControlPlane (): Promise<void> {
-    const services = [bind(aggregatedDiscoveryService, adsHandlers({
-      admit: async () => {},
-      states: signal => this.#node.watch(signal),
-      clock: systemClock,
-      onStatus: status => this.#note(status),
-      onStream: () => this.#proxy.open()
-    }))]
+    const admit = async () => {}
+    const { onReport = () => {} } = this.#options
+    const services = [
+      bind(aggregatedDiscoveryService, adsHandlers({
+        admit, states: signal => this.#node.watch(signal), clock: systemClock, onStatus: status => this.#note(status),
+        onStream: () => this.#proxy.open()
+      })),
+      bind(accessLogService, reportHandlers({ admit, onReport, stopping: this.#stop.signal }))
+    ]
     this.#rpc = openRpcServer({ services, log: this.captured.log, clock: systemClock })
     await this.#rpc.listenUnix({ path: this.xdsSocket, mode: 0o600 })
   }

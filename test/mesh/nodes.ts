@@ -45,6 +45,8 @@ export class Nodes implements AsyncDisposable {
 
   get admin (): Channel { return this.#admin }
 
+  adminSocket (node: string): string { return join(this.network.folder, `../${node}-admin.sock`) }
+  accessLog (node: string): string { return join(this.network.folder, `../${node}-access.log`) }
   xdsSocket (node: string): string { return join(this.network.folder, `../${node}-xds.sock`) }
 
   async startNode (name: string, options: NodeOptions = {}): Promise<RunningAgent> {
@@ -53,12 +55,12 @@ export class Nodes implements AsyncDisposable {
     const agent = await startAgent({
       server: this.server,
       netns: this.network.node,
-      config: { log_level: logLevel, take_over: takeOver },
+      config: { log_level: logLevel, take_over: takeOver, admin_socket_path: this.adminSocket(name) },
       ...folder === undefined ? {} : { folder },
       blocks: {
         mesh: {
           socket_path: this.xdsSocket(name), netns_dir: netnsDir, run_envoy: true,
-          envoy: { path: findEnvoy(), concurrency: 1 }, access_log: join(this.network.folder, `../${name}-access.log`), ...mesh
+          envoy: { path: findEnvoy(), concurrency: 1 }, access_log: this.accessLog(name), ...mesh
         },
         ...metricsPort === undefined ? {} : { telemetry: { Prometheus: { host: '127.0.0.1', port: metricsPort } } }
       }

@@ -16,10 +16,13 @@ export interface DecisionEvent {
   readonly input: RequestJson
   readonly result: DecisionResult
   readonly timestamp: string
-  readonly metrics: { readonly timer_server_handler_ns: number }
+  /** Of a decision that a proxy took nobody knows how long it took. */
+  readonly metrics: { readonly timer_server_handler_ns?: number | undefined }
+  /** What was taken out, and what nobody told. */
   readonly erased?: readonly string[] | undefined
   readonly masked?: readonly string[] | undefined
-  readonly custom: { readonly request_id?: string | undefined }
+  /** `decided_by` is missing where the program of `labels` decided itself. */
+  readonly custom: { readonly request_id?: string | undefined, readonly decided_by?: 'proxy' | undefined }
 }
 
 interface BundleRevision { readonly revision: string }
@@ -37,8 +40,9 @@ export interface DecisionResult {
 export interface EventSettings { readonly labels: Readonly<Record<string, string>>, readonly mask: Mask }
 
 export function decisionEvent (record: DecisionRecord, { labels, mask }: EventSettings): DecisionEvent {
-  const { request, decision, latencyMs, trace } = record
-  const { input, erased, masked } = mask.apply(requestJson(request))
+  const { request, decision, latencyMs, trace, report } = record
+  const { input, erased: takenOut, masked } = mask.apply(requestJson(request))
+  const erased = [...report?.unseen ?? [], ...takenOut]
   return {
     labels,
     decision_id: record.id,
@@ -49,10 +53,10 @@ export function decisionEvent (record: DecisionRecord, { labels, mask }: EventSe
     input,
     result: resultOf(decision),
     timestamp: request.time.toISOString(),
-    metrics: { timer_server_handler_ns: Math.round(latencyMs * 1e6) },
+    metrics: { timer_server_handler_ns: report === undefined ? Math.round(latencyMs * 1e6) : undefined },
     erased: erased.length === 0 ? undefined : erased,
     masked: masked.length === 0 ? undefined : masked,
-    custom: { request_id: record.requestId }
+    custom: { request_id: record.requestId, decided_by: report === undefined ? undefined : 'proxy' }
   }
 }
 

@@ -4,11 +4,16 @@ import type { Decision } from '../policy/decision.ts'
 import type { AuthzRequest } from '../policy/request.ts'
 import type { DecisionsAnswer } from './decision-api.ts'
 import { decisionEvent, type EventSettings } from './decision-event.ts'
-import { DecisionRecord } from './decision-record.ts'
+import { DecisionRecord, type ProxyReport } from './decision-record.ts'
 import { DecisionRing } from './decision-ring.ts'
 import type { EncodedRequest } from './encoded-request.ts'
 import type { Sampling } from './sampling.ts'
 import type { DecisionSink } from './sink.ts'
+
+export interface DecisionOrigin {
+  readonly encoded?: EncodedRequest | undefined
+  readonly report?: ProxyReport | undefined
+}
 
 export interface DecisionLogOptions extends EventSettings {
   /** How many decisions are remembered; 10,000. Of requests that come as bytes, fewer when they are more than 16 MiB. */
@@ -39,11 +44,13 @@ export class DecisionLog {
    * @param request not changed by anybody from now on
    * @param latencyMs how long the decision took
    * @param requestId of the caller's request, where it is known otherwise than by `x-request-id`
-   * @param encoded the same request, where it came as bytes: it is remembered by them
+   * @param origin the same request as it came as bytes, by which it is remembered; the report of a proxy that decided
    * @returns what the decision is remembered by; its `id` can be given to the caller
    */
-  record (request: AuthzRequest, decision: Decision, latencyMs: number, requestId?: string, encoded?: EncodedRequest): DecisionRecord {
-    const record = new DecisionRecord(this.#process, this.#sequence++, request, decision, latencyMs, requestId)
+  record (
+    request: AuthzRequest, decision: Decision, latencyMs: number, requestId?: string, { encoded, report }: DecisionOrigin = {}
+  ): DecisionRecord {
+    const record = new DecisionRecord(this.#process, this.#sequence++, request, decision, latencyMs, requestId, report)
     this.#ring.add(record, encoded)
     if (this.#sinks.length > 0 && this.#options.sampling?.keeps(record) !== false) for (const sink of this.#sinks) sink.offer(record)
     return record

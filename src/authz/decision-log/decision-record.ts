@@ -3,14 +3,22 @@ import type { AuthzRequest } from '../policy/request.ts'
 
 const traceparent = /^(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(?:-|$)/
 
+/** Of a decision that a proxy took by what it was told, and reported: how long it took nobody knows. */
+export interface ProxyReport {
+  /** JSON pointers into the input of what the proxy did not report. */
+  readonly unseen: readonly string[]
+}
+
 /** One decision as it was taken: references alone, nothing of it is written out until somebody wants it. */
 export class DecisionRecord {
   /** Of this process, from 0. */
   readonly sequence: number
   readonly request: AuthzRequest
   readonly decision: Decision
-  /** Milliseconds. */
+  /** Milliseconds; 0 with a `report`. */
   readonly latencyMs: number
+  /** `undefined`: this process decided. */
+  readonly report: ProxyReport | undefined
   readonly #process: string
   readonly #requestId: string | undefined
 
@@ -19,7 +27,8 @@ export class DecisionRecord {
    * @param requestId where it is known otherwise than by the header
    */
   constructor (
-    process: string, sequence: number, request: AuthzRequest, decision: Decision, latencyMs: number, requestId?: string
+    process: string, sequence: number, request: AuthzRequest, decision: Decision, latencyMs: number, requestId?: string,
+    report?: ProxyReport
   ) {
     this.#process = process
     this.sequence = sequence
@@ -27,6 +36,7 @@ export class DecisionRecord {
     this.decision = decision
     this.latencyMs = latencyMs
     this.#requestId = requestId
+    this.report = report
   }
 
   get id (): string { return formatDecisionId(this.#process, this.sequence) }

@@ -13,6 +13,7 @@ export function factsOf (
     'assay.decision.shadow_allowed': result.shadow?.allowed,
     'assay.policy.revision': bundles.assay.revision,
     'assay.request.id': custom.request_id,
+    'assay.decision.by': custom.decided_by,
     'assay.source.id': source.id,
     'assay.destination.id': destination.id,
     'client.address': source.address,

@@ -14,7 +14,8 @@ const server = 2
 export const otlpSpans: OtlpForm = {
   name: 'otlp_spans',
   rejected: 'rejectedSpans',
-  wants: ({ trace }) => trace?.sampled === true,
+  // A proxy makes spans of its own.
+  wants: ({ trace, report }) => trace?.sampled === true && report === undefined,
   bodyOf: (batch, resource, scope, settings) => ({
     resourceSpans: [{ resource, scopeSpans: [{ scope, spans: batch.map(record => spanOf(record, settings)) }] }]
   })

@@ -1,5 +1,6 @@
 import type { Clock } from '../../runtime/clock.ts'
 import type { Logger } from '../../runtime/logger.ts'
+import { createMetrics } from '../../runtime/metrics.ts'
 import { hostAndPort } from '../../runtime/host-and-port.ts'
 import { releaseMemory } from '../../runtime/release-memory.ts'
 import { runTasks } from '../../runtime/tasks.ts'
@@ -7,7 +8,8 @@ import type { EndpointAddress } from '../../spiffe/endpoint-address.ts'
 import { SpiffeError } from '../../spiffe/errors.ts'
 import { openRpcServer, type RpcServer, type TlsOptions } from '../../rpc/server.ts'
 import { DataApi } from '../data-api/data-api.ts'
-import { serveHttp } from '../data-api/http-listener.ts'
+import { type HttpHandler, serveHttp } from '../data-api/http-listener.ts'
+import { openRecorder, type RecordingConfig } from '../decision-log/open-recorder.ts'
 import { Decider, type Providers } from '../decider.ts'
 import { extAuthzMethods } from '../ext-authz/ext-authz-methods.ts'
 import { answerHttpCheck } from '../ext-authz/http-flavour.ts'
@@ -17,7 +19,6 @@ import type { PolicySet } from '../policy/policy-set.ts'
 import { regoProvider } from '../rego/rego-provider.ts'
 import { keepRbac, type RbacFolder, writeFilters } from './keep-rbac.ts'
 import { type BundlesConfig, openBundles } from './open-bundles.ts'
-import { openRecorder, type RecordingConfig } from './open-recorder.ts'
 import { fingerprint, readPolicyFiles } from './policy-folder.ts'
 import { openShadow } from './shadow.ts'
 import { loadPolicies, type PolicySource, watchPolicies } from './watch-policies.ts'
@@ -29,8 +30,10 @@ export interface AuthzConfig {
   readonly extAuthz: readonly EndpointAddress[]
   /** HTTP, Envoy's ext_authz as an HTTP service. */
   readonly extAuthzHttp: readonly EndpointAddress[]
-  /** HTTP, OPA's Data API. */
+  /** HTTP, OPA's Data API, without TLS: over TCP of this machine alone. */
   readonly dataApi: readonly EndpointAddress[]
+  /** The same over TCP by mutual TLS. */
+  readonly dataApiTls?: readonly EndpointAddress[] | undefined
   readonly dryRun: boolean
   /** Where filters for Envoys are written. */
   readonly rbac?: RbacFolder | undefined
@@ -53,7 +56,7 @@ export interface AuthzDeps {
   readonly log: Logger
   readonly clock: Clock
   /** Told once each listener is there: which, and where. */
-  readonly onReady?: (listener: 'ext-authz' | 'ext-authz-http' | 'data-api', where: string) => void
+  readonly onReady?: (listener: 'ext-authz' | 'ext-authz-http' | 'data-api' | 'data-api-tls', where: string) => void
 }
 
 const tlsPollMs = 1_000
@@ -67,7 +70,8 @@ const manyRules = 1_000
 export async function serveAuthz (config: AuthzConfig, deps: AuthzDeps, signal: AbortSignal): Promise<void> {
   const { tls, rbac } = config
   const { log, clock, onReady = () => {} } = deps
-  const recorder = openRecorder(config.recording ?? { mask: [] }, { clock, log })
+  const metrics = createMetrics({ prefix: 'assay_authz' })
+  const recorder = openRecorder(config.recording ?? { mask: [] }, { clock, log, metrics })
   await using rego = config.rego === undefined ? undefined : await openBundles(config.rego, { clock, log })
   const currentRego = () => rego?.current.value
   const providers: Providers = name => rego === undefined ? undefined : regoProvider(name, currentRego)
@@ -102,7 +106,7 @@ export async function serveAuthz (config: AuthzConfig, deps: AuthzDeps, signal: 
   const dataApi = new DataApi({
     decider, clock, policies: () => texts,
     decisions: asked => recorder.log.find(asked),
-    metrics: () => recorder.metrics.expose(),
+    metrics: () => metrics.expose(),
     ...shadow === undefined ? {} : { flips: () => shadow.report() },
     documents: async (path, input) => await currentRego()?.document(path, input, { time: clock.now() }),
     problems: () => [
@@ -114,7 +118,9 @@ export async function serveAuthz (config: AuthzConfig, deps: AuthzDeps, signal: 
     log.info({ listener, where }, 'listening')
     onReady(listener, where)
   }
+  const answer: HttpHandler = (request, body) => dataApi.answer(request.method ?? '', request.url ?? '/', body)
   await using rpc = openRpcServer({ services: [], unary: extAuthzMethods(decider, clock), log, clock })
+  const refreshers = new Set([() => rpc.refreshIdentity()])
   for (const address of config.extAuthz) {
     ready('ext-authz')(await listen(rpc, address, config.tls))
   }
@@ -123,11 +129,12 @@ export async function serveAuthz (config: AuthzConfig, deps: AuthzDeps, signal: 
     inner => recorder.log.run(inner),
     ...shadow === undefined ? [] : [(inner: AbortSignal) => shadow.run(inner)],
     ...rbac === undefined ? [] : [(inner: AbortSignal) => keepRbac(rbac, active, deps, inner)],
-    ...tls === undefined ? [] : [(inner: AbortSignal) => watchTls(tls, rpc, { clock, log }, inner)],
+    ...tls === undefined ? [] : [(inner: AbortSignal) => watchTls(tls, refreshers, { clock, log }, inner)],
     ...config.extAuthzHttp.map(address => (inner: AbortSignal) =>
-      serveHttp(address, request => answerHttpCheck(decider, request, clock.now()), log, inner, ready('ext-authz-http'))),
-    ...config.dataApi.map(address => (inner: AbortSignal) =>
-      serveHttp(address, (request, body) => dataApi.answer(request.method ?? '', request.url ?? '/', body), log, inner, ready('data-api')))
+      serveHttp(address, request => answerHttpCheck(decider, request, clock.now()), { log, clock, ready: ready('ext-authz-http') }, inner)),
+    ...config.dataApi.map(address => (inner: AbortSignal) => serveHttp(address, answer, { log, clock, ready: ready('data-api') }, inner)),
+    ...tls === undefined ? [] : (config.dataApiTls ?? []).map(address => (inner: AbortSignal) =>
+      serveHttp(address, answer, { log, clock, tls: { ...tls, refreshers }, ready: ready('data-api-tls') }, inner))
   ])
 }
 
@@ -157,7 +164,7 @@ async function listen (rpc: RpcServer, address: EndpointAddress, tls: ServingTls
 
 /** SVIDs live for an hour: whoever writes them anew is followed. */
 async function watchTls (
-  tls: ServingTls, rpc: RpcServer, { clock, log }: Pick<AuthzDeps, 'clock' | 'log'>, signal: AbortSignal
+  tls: ServingTls, refreshers: ReadonlySet<() => void>, { clock, log }: Pick<AuthzDeps, 'clock' | 'log'>, signal: AbortSignal
 ): Promise<void> {
   let seen = tls.fingerprint()
   for (;;) {
@@ -167,7 +174,7 @@ async function watchTls (
       if (now === seen) continue
       tls.reload()
       seen = now
-      rpc.refreshIdentity()
+      for (const refresh of refreshers) refresh()
       log.info('new certificate taken over')
     } catch (error) {
       log.error({ reason: (error as Error).message }, 'the certificate\'s files cannot be used: the one before goes on')

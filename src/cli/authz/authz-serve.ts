@@ -2,12 +2,12 @@ import { systemClock } from '../../runtime/clock.ts'
 import { createLogger } from '../../runtime/logger.ts'
 import { parseCallerPattern, type CallerPattern } from '../../spiffe/caller-pattern.ts'
 import { type EndpointAddress, parseEndpointAddress } from '../../spiffe/endpoint-address.ts'
-import { SpiffeError } from '../../spiffe/errors.ts'
 import { parseSpiffeId, type SpiffeId } from '../../spiffe/spiffe-id.ts'
 import { defineCommand } from '../command.ts'
 import { choiceFlag, type Flag, pathFlag, pathListFlag, switchFlag, textFlag, textListFlag } from '../flag.ts'
+import { usage } from '../parse-flags.ts'
 import { regoOfFlags } from './rego-flags.ts'
-import { tlsOfFiles } from './tls-files.ts'
+import { tlsFilesOf, tlsOfFiles } from './tls-files.ts'
 
 export const authzServe = defineCommand({
   flags: {
@@ -15,6 +15,7 @@ export const authzServe = defineCommand({
     extAuthz: addressListFlag('where to serve Envoy\'s ext_authz over gRPC'),
     extAuthzHttp: addressListFlag('where to serve Envoy\'s ext_authz over HTTP; a Unix socket of Envoy\'s alone'),
     dataApi: addressListFlag('where to serve OPA\'s Data API over HTTP'),
+    dataApiTls: addressListFlag('where to serve it over HTTPS by mutual TLS, with -svid, -svidKey and -bundle'),
     rego: pairListFlag('bundle of Rego, a file, a folder or a URL; rules ask it as provider rego/PATH', 'NAME=SOURCE'),
     regoKey: pairListFlag('key that bundles must be signed by: its ID, algorithm and file (PEM)', 'ID:ES256=FILE'),
     entrypoint: textListFlag('what is asked of a folder of Rego, such as envoy/authz/allow', 'PATH'),
@@ -47,19 +48,21 @@ export const authzServe = defineCommand({
     'assay authz serve -policies policies.yaml -extAuthz tcp://0.0.0.0:9191 -svid svid.pem -svidKey key.pem -bundle bundle.pem'
   ],
   async run ({ flags, terminal }) {
-    const { policies, extAuthz, extAuthzHttp, dataApi, dryRun, candidate, rbacOut, rbacFor } = flags
-    if (policies.length === 0) throw new SpiffeError('usage_invalid', '-policies is missing: there is nothing to decide by')
-    if (extAuthz.length + extAuthzHttp.length + dataApi.length === 0 && rbacOut === undefined) {
-      throw new SpiffeError('usage_invalid', 'give at least one of -extAuthz, -extAuthzHttp, -dataApi and -rbacOut: nobody could ask')
+    const { policies, extAuthz, extAuthzHttp, dataApi, dataApiTls, dryRun, candidate, rbacOut, rbacFor } = flags
+    if (policies.length === 0) throw usage('-policies is missing: there is nothing to decide by')
+    if (extAuthz.length + extAuthzHttp.length + dataApi.length + dataApiTls.length === 0 && rbacOut === undefined) {
+      const listeners = '-extAuthz, -extAuthzHttp, -dataApi, -dataApiTls and -rbacOut'
+      throw usage(`give at least one of ${listeners}: nobody could ask`)
     }
-    if (rbacFor.length > 0 && rbacOut === undefined) throw new SpiffeError('usage_invalid', '-rbacFor needs -rbacOut')
-    if (candidate.length > 0 && dataApi.length === 0) throw new SpiffeError('usage_invalid', '-candidate needs -dataApi: nobody could look')
-    const { svid, svidKey: key, bundle, callers } = flags
-    const files = svid === undefined || key === undefined || bundle === undefined ? undefined : { svid, key, bundle }
-    if (files === undefined && (svid ?? key ?? bundle) !== undefined) {
-      throw new SpiffeError('usage_invalid', '-svid, -svidKey and -bundle belong together')
+    if (rbacFor.length > 0 && rbacOut === undefined) throw usage('-rbacFor needs -rbacOut')
+    if (candidate.length > 0 && dataApi.length + dataApiTls.length === 0) {
+      throw usage('-candidate needs -dataApi or -dataApiTls: nobody could look')
     }
-    if (files === undefined && callers.length > 0) throw new SpiffeError('usage_invalid', '-callers needs -svid, -svidKey and -bundle')
+    const { callers } = flags
+    const files = tlsFilesOf(flags)
+    const lacking = dataApiTls.length > 0 ? '-dataApiTls' : callers.length > 0 ? '-callers' : undefined
+    if (files === undefined && lacking !== undefined) throw usage(`${lacking} needs -svid, -svidKey and -bundle`)
+    if (dataApiTls.some(({ kind }) => kind === 'unix')) throw usage('-dataApiTls is for TCP: a socket is for -dataApi')
     const tls = files === undefined ? undefined : tlsOfFiles(files, callers)
     const rego = regoOfFlags(flags)
     const { decisionLog: file, decisionLogUpload: uploadUrl, decisionLogOtlp: otlpUrl, tracesOtlp: spansUrl, mask } = flags
@@ -67,7 +70,7 @@ export const authzServe = defineCommand({
     const log = createLogger({ level: flags.logLevel, format: flags.logFormat })
     const { serveAuthz } = await import('../../authz/standalone/serve-authz.ts')
     const rbac = rbacOut === undefined ? undefined : { folder: rbacOut, workloads: rbacFor }
-    const config = { policies, extAuthz, extAuthzHttp, dataApi, dryRun, candidate, rbac, tls, rego, recording }
+    const config = { policies, extAuthz, extAuthzHttp, dataApi, dataApiTls, dryRun, candidate, rbac, tls, rego, recording }
     await serveAuthz(config, { log, clock: systemClock }, terminal.signal)
     return 0
   }

@@ -10,6 +10,15 @@ import { readBundleText } from '../read-bundle.ts'
 
 export interface TlsFiles { readonly svid: string, readonly key: string, readonly bundle: string }
 
+/** Of flags. @throws {SpiffeError} `usage_invalid` when some are given and others are not */
+export function tlsFilesOf (
+  { svid, svidKey: key, bundle }: { readonly [flag in 'svid' | 'svidKey' | 'bundle']: string | undefined }
+): TlsFiles | undefined {
+  if (svid !== undefined && key !== undefined && bundle !== undefined) return { svid, key, bundle }
+  if ((svid ?? key ?? bundle) === undefined) return undefined
+  throw new SpiffeError('usage_invalid', '-svid, -svidKey and -bundle belong together')
+}
+
 /**
  * An X509-SVID and a bundle in files, as SPIFFE's helpers write them, read again when they change.
  * @param callers who may ask; none: whoever is of the bundle's trust domain

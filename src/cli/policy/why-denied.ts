@@ -5,20 +5,25 @@ import { askedPointers, touches } from '../../authz/flips/asked-facts.ts'
 import { operationOf } from '../../authz/flips/operation.ts'
 import type { PolicySet } from '../../authz/policy/policy-set.ts'
 import { SpiffeError } from '../../spiffe/errors.ts'
+import { tlsFilesOf } from '../authz/tls-files.ts'
 import { defineCommand } from '../command.ts'
 import { pathFlag, pathListFlag, textFlag } from '../flag.ts'
 import { formatJson } from '../json-output.ts'
 import { usage } from '../parse-flags.ts'
 import { formatRows } from '../pretty.ts'
 import { outputFlag } from '../socket-path.ts'
-import { askForDecisions, findInLog } from './find-decision.ts'
+import { askAgent, askForDecisions, findInLog } from './find-decision.ts'
 import { formatExplanation } from './format-explanation.ts'
 import { entriesFlag, loadDecidingSet } from './load-policies.ts'
 
 export const whyDenied = defineCommand({
   flags: {
     log: pathFlag('a decision log of JSON lines; read as gzip when its name ends with .gz'),
+    agent: pathFlag('admin socket of an agent: what it remembers of its node, the proxy\'s decisions among them'),
     dataApi: textFlag('a running authorizer that remembers its last decisions', { placeholder: 'URL' }),
+    svid: pathFlag('certificate chain (PEM) of an X509-SVID, to ask -dataApi over mutual TLS'),
+    svidKey: pathFlag('its private key (PEM)'),
+    bundle: pathFlag('what the authorizer\'s certificate is checked against: a SPIFFE bundle (JSON) or CA certificates (PEM)'),
     policies: pathListFlag('policies to decide it by again, and tell what other rules lack', { placeholder: 'PATH' }),
     entries: entriesFlag,
     output: outputFlag
@@ -26,15 +31,20 @@ export const whyDenied = defineCommand({
   argument: { name: 'REQUEST-ID' },
   details: 'REQUEST-ID is what the caller got or sent as x-request-id, or the decision\'s own ID.',
   examples: [
+    'assay why-denied 7c0f5c1e-9e52-4d8e-8b5a-0f1c5a1d2e3f -agent /run/assay/admin.sock',
     'assay why-denied 7c0f5c1e-9e52-4d8e-8b5a-0f1c5a1d2e3f -log decisions.log',
     'assay why-denied 7c0f5c1e-9e52-4d8e-8b5a-0f1c5a1d2e3f -dataApi http://localhost:8181 -policies policies/ -output json'
   ],
   async run ({ flags, argument: id, terminal }) {
-    const { log, dataApi } = flags
-    if ((log === undefined) === (dataApi === undefined)) throw usage('give one of -log and -dataApi')
-    const events = log === undefined ? await askForDecisions(dataApi as string, id, terminal.signal) : await findInLog(log, id)
+    const { log, dataApi, agent } = flags
+    if ([log, dataApi, agent].filter(given => given !== undefined).length !== 1) throw usage('give one of -log, -dataApi and -agent')
+    const files = tlsFilesOf(flags)
+    if (files !== undefined && dataApi === undefined) throw usage('-svid, -svidKey and -bundle are for -dataApi')
+    const { signal } = terminal
+    const events = log !== undefined ? await findInLog(log, id)
+      : agent !== undefined ? await askAgent(agent, id, signal) : await askForDecisions(dataApi as string, id, files, signal)
     if (events.length === 0) {
-      throw new SpiffeError('decision_not_found', `no decision of the request ${JSON.stringify(id)} is in ${log ?? dataApi}`)
+      throw new SpiffeError('decision_not_found', `no decision of the request ${JSON.stringify(id)} is in ${log ?? dataApi ?? agent}`)
     }
     const set = flags.policies.length === 0 ? undefined : await loadDecidingSet(flags.policies, flags.entries, terminal)
     const told = events.map(event => ({ event, again: set === undefined ? undefined : decideAgain(event, set) }))
@@ -59,6 +69,7 @@ function formatTold ({ event, again }: { event: DecisionEvent, again: Again | un
   return [
     formatRows([
       ['Decision', result.allowed ? 'ALLOWED' : 'DENIED'],
+      ['Decided by', event.custom.decided_by === 'proxy' ? 'the node\'s Envoy' : undefined],
       ['By', result.rule === undefined ? reasons[result.reason] : `rule ${result.rule}`],
       ['Source', input.source.id ?? 'no identity'],
       ['Destination', input.destination.id ?? 'not known'],

@@ -59,7 +59,8 @@ export function constantClusters (settings: MeshSettings): Resource[] {
     }),
     cluster(constant.passthrough, { ...toOriginalDestination, upstreamBindConfig: inNamespace(settings) }),
     toListener(constant.http),
-    authorizationCluster(settings)
+    toAgent(constant.authorization, settings.authorizationSocketPath),
+    ...settings.reports === undefined ? [] : [toAgent(constant.reports, settings.reports.socketPath)]
   ]
 }
 
@@ -80,16 +81,16 @@ function toListener (name: string): Resource {
 /** To the chains that decide about the streams of tunnels to one workload. */
 export function tunnelledClusterOf (workload: MeshWorkload): Resource { return toListener(tunnelledListener(workload)) }
 
-/** Where the agent is asked about what the proxy cannot be told. */
-function authorizationCluster ({ authorizationSocketPath }: MeshSettings): Resource {
-  return cluster(constant.authorization, {
+/** gRPC at one of the agent's sockets. */
+function toAgent (name: string, path: string): Resource {
+  return cluster(name, {
     type: Discovery.STATIC,
     connectTimeout: duration(0.5),
     circuitBreakers,
     typedExtensionProtocolOptions: http({ explicitHttpConfig: { http2ProtocolOptions: {} } }),
     loadAssignment: {
-      clusterName: constant.authorization,
-      endpoints: [{ lbEndpoints: [{ endpoint: { address: { pipe: { path: authorizationSocketPath } } } }] }]
+      clusterName: name,
+      endpoints: [{ lbEndpoints: [{ endpoint: { address: { pipe: { path } } } }] }]
     }
   })
 }

@@ -1,5 +1,5 @@
 import { FileAccessLog } from '../../wire/generated/envoy-file-access-log.ts'
-import type { AccessLogInit } from '../../wire/generated/envoy-access-log.ts'
+import { type AccessLogInit, ComparisonFilter_Op as Comparison } from '../../wire/generated/envoy-access-log.ts'
 import {
   type HeaderValueOptionInit, HeaderValueOption_HeaderAppendAction as HeaderAppendAction
 } from '../../wire/generated/envoy-core.ts'
@@ -30,6 +30,13 @@ export const strictHttp: HttpConnectionManagerInit = {
   normalizePath: { value: true },
   mergeSlashes: true,
   upgradeConfigs: [{ upgradeType: 'websocket' }],
+  // Whoever is refused can ask why by the request's ID, also a caller that gave it none; what workloads answer stays theirs.
+  localReplyConfig: {
+    mappers: [{
+      filter: { statusCodeFilter: { comparison: { op: Comparison.GE, value: { defaultValue: 400, runtimeKey: 'assay.local_reply' } } } },
+      headersToAdd: [setHeader('x-request-id', '%REQ(X-REQUEST-ID)%')]
+    }]
+  },
   // Streams of gRPC and WebSocket may be silent for long; a connection has its own bound.
   streamIdleTimeout: { seconds: 0 }
 }
@@ -41,17 +48,19 @@ export function setHeader (name: string, value: string): HeaderValueOptionInit {
 /**
  * One JSON object per connection or request, with who called whom.
  * @param counter counts it too; of callers with an identity only where that is asked for, as each of them costs memory and time
+ * @param reports logs besides, also without a file
  */
 export function accessLog (
-  { accessLogPath, countsTraffic }: MeshSettings, fields: Readonly<Record<string, string>>, counter?: TrafficCounter
+  { accessLogPath, countsTraffic }: MeshSettings, fields: Readonly<Record<string, string>>, counter?: TrafficCounter,
+  reports: readonly AccessLogInit[] = []
 ): { readonly accessLog: readonly AccessLogInit[] } {
   const counters = counter !== undefined && (countsTraffic || counter.name === 'plaintext') ? [counted(counter)] : []
-  if (accessLogPath === undefined) return { accessLog: counters }
+  const others = [...counters, ...reports]
+  if (accessLogPath === undefined) return { accessLog: others }
   const jsonFormat = structOf({
     time: '%START_TIME%', ...fields, flags: '%RESPONSE_FLAGS%', durationMs: '%DURATION%',
     bytesReceived: '%BYTES_RECEIVED%', bytesSent: '%BYTES_SENT%'
   })
-  return { accessLog: [
-    extension('envoy.access_loggers.file', FileAccessLog, { path: accessLogPath, logFormat: { jsonFormat } }), ...counters
-  ] }
+  const file = extension('envoy.access_loggers.file', FileAccessLog, { path: accessLogPath, logFormat: { jsonFormat } })
+  return { accessLog: [file, ...others] }
 }

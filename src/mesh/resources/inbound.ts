@@ -14,6 +14,7 @@ import { type Authorization, authorizationOf } from './authorization.ts'
 import { boundAt } from './addresses.ts'
 import { duration, extension } from './any.ts'
 import { httpLife, tcpLife } from './connection-life.ts'
+import { decisionReports } from './decision-reports.ts'
 import { destinationState, key, localState, peerState, setFilterState, sourceState, workloadState } from './filter-state.ts'
 import { accessLog, httpConnectionManager, originalDestination, router, setHeader, strictHttp, tcpProxy, tlsInspector } from './filters.ts'
 import { constant, inboundListener, tunnelledListener, tunnelListener } from './names.ts'
@@ -138,7 +139,7 @@ function redirected (guarded: Guarded): Resource {
         filters: [...admitted, ...authorization?.network('direct') ?? [], tcpProxy({
           statPrefix: 'inbound_tcp', cluster: constant.workload, ...tcpLife(settings.connectionLifeSeconds),
           ...accessLog(settings, { ...inboundLog(workload.id), destination: '%DOWNSTREAM_LOCAL_ADDRESS%', wire: 'mtls' },
-            connectionsTo(workload.id, 'mtls'))
+            connectionsTo(workload.id, 'mtls'), authorization && decisionReports(settings, 'network'))
         })]
       },
       ...plain
@@ -148,7 +149,7 @@ function redirected (guarded: Guarded): Resource {
 
 /** The peer's ID reaches the workload in a header that only this proxy can have written. */
 function toHttpWorkload (
-  id: SpiffeId, settings: MeshSettings, [log, counter]: Logged, authorized: readonly HttpFilterInit[] = []
+  id: SpiffeId, settings: MeshSettings, [log, counter]: Logged, authorized: readonly HttpFilterInit[] | undefined
 ): FilterInit {
   return httpConnectionManager({
     ...strictHttp,
@@ -164,9 +165,9 @@ function toHttpWorkload (
         routes: [{ match: { prefix: '/' }, route: { cluster: constant.workload, timeout: { seconds: 0 } } }]
       }]
     },
-    httpFilters: [...authorized, router],
+    httpFilters: [...authorized ?? [], router],
     ...traced(settings, { source: '%DOWNSTREAM_PEER_URI_SAN%', destination: id }),
-    ...accessLog(settings, { ...log, ...httpLog }, counter)
+    ...accessLog(settings, { ...log, ...httpLog }, counter, authorized && decisionReports(settings, 'http'))
   })
 }
 
@@ -182,7 +183,7 @@ export function tunnelledHttpListener (settings: MeshSettings): Resource {
   })
 }
 
-function tunnelledToHttpWorkload (settings: MeshSettings, authorized: readonly HttpFilterInit[] = []): FilterInit {
+function tunnelledToHttpWorkload (settings: MeshSettings, authorized?: readonly HttpFilterInit[]): FilterInit {
   return httpConnectionManager({
     ...strictHttp,
     statPrefix: 'inbound_tunnelled_http',
@@ -195,12 +196,12 @@ function tunnelledToHttpWorkload (settings: MeshSettings, authorized: readonly H
         routes: [{ match: { prefix: '/' }, route: { cluster: constant.workload, timeout: { seconds: 0 } } }]
       }]
     },
-    httpFilters: [...authorized, router],
+    httpFilters: [...authorized ?? [], router],
     ...traced(settings, { source: tunnelLog.peer, destination: `%FILTER_STATE(${key.local}:PLAIN)%` }),
     ...accessLog(settings, { ...tunnelLog, ...httpLog }, {
       name: 'requests',
       labels: { source: tunnelLog.peer, destination: `%FILTER_STATE(${key.local}:PLAIN)%`, wire: 'hbone', code: '%RESPONSE_CODE%' }
-    })
+    }, authorized && decisionReports(settings, 'http'))
   })
 }
 
@@ -228,7 +229,8 @@ function tunnelled ({ workload, access, settings }: Guarded, authorization: Auth
         name: 'tcp',
         filters: [...authorization.network('tunnelled'), tcpProxy({
           statPrefix: 'inbound_tunnelled_tcp', cluster: constant.workload,
-          ...accessLog(settings, { ...tunnelLog, local: workload.id, destination: '%DOWNSTREAM_LOCAL_ADDRESS%' })
+          ...accessLog(settings, { ...tunnelLog, local: workload.id, destination: '%DOWNSTREAM_LOCAL_ADDRESS%' },
+            undefined, decisionReports(settings, 'network'))
         })]
       }
     ]
@@ -238,12 +240,13 @@ function tunnelled ({ workload, access, settings }: Guarded, authorization: Auth
 /** @param port for which there are chains of other protocols: Envoy looks for a port's own chains first, and no further */
 function plaintextChain ({ workload, access, authorization, settings }: Guarded, port: number | undefined): FilterChainInit {
   const logged = plaintextTo(workload.id)
-  const log = accessLog(settings, ...logged)
+  const bytes = () => tcpProxy({
+    statPrefix: 'inbound_plaintext', cluster: constant.workload, ...tcpLife(settings.connectionLifeSeconds),
+    ...accessLog(settings, ...logged, authorization && decisionReports(settings, 'network'))
+  })
   const permitted = (): FilterInit[] => port !== undefined && authorization !== undefined
     ? [toHttpWorkload(workload.id, settings, logged, authorization.http('plaintext'))]
-    : [...authorization?.network('plaintext') ?? [], tcpProxy({
-      statPrefix: 'inbound_plaintext', cluster: constant.workload, ...tcpLife(settings.connectionLifeSeconds), ...log
-    })]
+    : [...authorization?.network('plaintext') ?? [], bytes()]
   const filters = access.plaintext === 'permit' ? permitted() : [
     httpConnectionManager({
       statPrefix: 'inbound_plaintext',
@@ -252,13 +255,13 @@ function plaintextChain ({ workload, access, authorization, settings }: Guarded,
         virtualHosts: [{ name: 'redirect', domains: ['*'], routes: [{ match: { prefix: '/' }, redirect: { httpsRedirect: true } }] }]
       },
       httpFilters: [router],
-      ...log
+      ...accessLog(settings, ...logged)
     })
   ]
   return {
     name: port === undefined ? 'plaintext' : `plaintext/${port}`,
     filterChainMatch: { transportProtocol: 'raw_buffer', ...port === undefined ? {} : { destinationPort: { value: port } } },
-    filters: [setFilterState(workloadState(workload.uid, workload.netnsPath)), ...filters]
+    filters: [setFilterState([...workloadState(workload.uid, workload.netnsPath), localState(workload.id)]), ...filters]
   }
 }
 

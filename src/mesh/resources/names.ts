@@ -44,6 +44,8 @@ export const constant = {
   http: 'inbound-http',
   /** Where the agent answers whether a request may pass. */
   authorization: 'authorization',
+  /** Where the agent takes reports of what the proxy decided. */
+  reports: 'reports',
   /** Takes spans. */
   spans: 'spans'
 } as const

@@ -98,6 +98,35 @@ export const Envoy: MessageType<Envoy, EnvoyInit> = new MessageType('assay.agent
   repeated(10, 'log', 'string')
 ])
 
+export interface FindDecisionsRequest {
+  readonly requestId: string
+  readonly decisionId: string
+}
+export interface FindDecisionsRequestInit {
+  readonly requestId?: string | undefined
+  readonly decisionId?: string | undefined
+}
+export const FindDecisionsRequest: MessageType<FindDecisionsRequest, FindDecisionsRequestInit> = new MessageType('assay.agent.v1.FindDecisionsRequest', () => [
+  field(1, 'requestId', 'string'),
+  field(2, 'decisionId', 'string')
+])
+
+export interface FindDecisionsResponse {
+  readonly events: ReadonlyArray<string>
+  readonly capacity: number
+  readonly since: string
+}
+export interface FindDecisionsResponseInit {
+  readonly events?: ReadonlyArray<string> | undefined
+  readonly capacity?: number | undefined
+  readonly since?: string | undefined
+}
+export const FindDecisionsResponse: MessageType<FindDecisionsResponse, FindDecisionsResponseInit> = new MessageType('assay.agent.v1.FindDecisionsResponse', () => [
+  repeated(1, 'events', 'string'),
+  field(2, 'capacity', 'uint32'),
+  field(3, 'since', 'string')
+])
+
 export type GetMeshStatusRequest = Record<never, never>
 export type GetMeshStatusRequestInit = Record<never, never>
 export const GetMeshStatusRequest: MessageType<GetMeshStatusRequest, GetMeshStatusRequestInit> = new MessageType('assay.agent.v1.GetMeshStatusRequest', () => [])
@@ -384,3 +413,11 @@ export const meshService = {
   }
 } as const
 export type MeshHandlers<Context> = HandlersOf<typeof meshService.methods, Context>
+
+export const decisionsService = {
+  name: 'assay.agent.v1.Decisions',
+  methods: {
+    findDecisions: method('unary', 'FindDecisions', FindDecisionsRequest, FindDecisionsResponse)
+  }
+} as const
+export type DecisionsHandlers<Context> = HandlersOf<typeof decisionsService.methods, Context>

@@ -1122,6 +1122,19 @@ export const RuntimeFractionalPercent: MessageType<RuntimeFractionalPercent, Run
   field(2, 'runtimeKey', 'string')
 ])
 
+export interface RuntimeUInt32 {
+  readonly defaultValue: number
+  readonly runtimeKey: string
+}
+export interface RuntimeUInt32Init {
+  readonly defaultValue?: number | undefined
+  readonly runtimeKey?: string | undefined
+}
+export const RuntimeUInt32: MessageType<RuntimeUInt32, RuntimeUInt32Init> = new MessageType('envoy.config.core.v3.RuntimeUInt32', () => [
+  field(2, 'defaultValue', 'uint32'),
+  field(3, 'runtimeKey', 'string')
+])
+
 export interface Scope {
   readonly maxCounters: UInt32Value | undefined
   readonly prefix: string

@@ -29,7 +29,7 @@ t.test('a request that came as bytes is remembered as it was, though its bytes a
   const log = new DecisionLog({ labels: {}, mask: new Mask([]) })
   const bytes = check('r1')
   const { request, requestId } = readCheck(bytes, time)
-  const { id } = log.record(request, engine.decide(request), 0.25, requestId, { bytes, read: readCheck })
+  const { id } = log.record(request, engine.decide(request), 0.25, requestId, { encoded: { bytes, read: readCheck } })
   bytes.fill(0)
   const { decisions: [event], remembered } = log.find({ request: 'r1' })
   t.match(event, {

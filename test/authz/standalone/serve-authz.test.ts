@@ -2,9 +2,10 @@ import { execFileSync } from 'node:child_process'
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { connect as connectHttp2 } from 'node:http2'
 import { request } from 'node:http'
+import { get as getHttps } from 'node:https'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { connect as connectTls } from 'node:tls'
+import { connect as connectTls, type TLSSocket } from 'node:tls'
 import t from 'tap'
 import { type AuthzConfig, serveAuthz } from '../../../src/authz/standalone/serve-authz.ts'
 import { tlsOfFiles } from '../../../src/cli/authz/tls-files.ts'
@@ -96,6 +97,66 @@ t.test('the data API over HTTP', async t => {
   t.equal((await ask('x'.repeat(5 * 1_048_576)))[0], 413, 'a limit')
   await end()
   await t.rejects(fetch(base))
+})
+
+/** @returns status, body and who answered */
+function getOverTls (port: number, path: string, client: TestSvid | undefined): Promise<{ status: number, body: string, server: string }> {
+  const shown = client === undefined ? {} : { cert: pem(client), key: keyPem(client) }
+  return new Promise((resolve, reject) => {
+    getHttps({ host: '127.0.0.1', port, path, ...shown, agent: false, rejectUnauthorized: false }, response => {
+      const server = (response.socket as TLSSocket).getPeerCertificate().subjectaltname ?? ''
+      let body = ''
+      response.setEncoding('utf8').on('data', text => { body += text }).on('error', reject)
+      response.on('end', () => resolve({ status: response.statusCode ?? 0, body, server }))
+    }).on('error', reject)
+  })
+}
+
+t.test('the data API by mutual TLS: who may ask is said, a new certificate is followed', async t => {
+  const authority = await createTestAuthority('a.test')
+  const files = await writeIdentity(authority, 'spiffe://a.test/authz')
+  const tls = tlsOfFiles(files, [parseCallerPattern('spiffe://a.test/client/*')])
+  const { where, end } = await serve(t, { dataApiTls: [{ kind: 'tcp', host: '127.0.0.1', port: 0 }], tls })
+  const port = Number(new URL(where).port)
+  const client = await authority.issue('spiffe://a.test/client/1')
+  const path = '/v1/data/assay/authz/allow'
+  t.match(await getOverTls(port, path, client), { status: 200, body: /"result":true/, server: 'URI:spiffe://a.test/authz' })
+  const refused: Record<string, TestSvid | undefined> = {
+    'another member': await authority.issue('spiffe://a.test/other'),
+    'another authority': await (await createTestAuthority('a.test')).issue('spiffe://a.test/client/1'),
+    'another trust domain': await (await createTestAuthority('b.test')).issue('spiffe://b.test/client/1'),
+    'no certificate': undefined
+  }
+  for (const [what, svid] of Object.entries(refused)) {
+    for (const target of [path, '/metrics', '/health', '/v1/assay/decisions?request=r']) {
+      t.match(await getOverTls(port, target, svid), { status: 401, body: /^\{"code":"unauthorized"/ }, `${what} at ${target}`)
+    }
+  }
+  await t.rejects(fetch(`http://127.0.0.1:${port}/health`), 'without TLS nothing is answered')
+
+  const own = join(folder, 'client.pem')
+  writeFileSync(own, pem(client))
+  writeFileSync(`${own}.key`, keyPem(client))
+  const why = (...words: string[]) => runAssay(['why-denied', 'r-1', '-dataApi', `https://127.0.0.1:${port}`, ...words])
+  const flags = ['-svid', own, '-svidKey', `${own}.key`, '-bundle', files.bundle]
+  t.match(await why(...flags), { code: 1, stderr: /no decision of the request "r-1"/ }, 'why-denied asks with an SVID of its own')
+  const stranger = join(folder, 'stranger.pem')
+  writeFileSync(stranger, encodePem('CERTIFICATE', (await createTestAuthority('a.test')).certificate.raw))
+  t.match(await why(...flags.with(5, stranger)), { code: 1, stderr: /x509_chain_untrusted/ }, 'of somebody whom it believes')
+  t.match(await why('-svid', own), { code: 2, stderr: /belong together/ })
+
+  await writeIdentity(authority, 'spiffe://a.test/authz-2')
+  await until('the new certificate', async () => (await getOverTls(port, path, client)).server === 'URI:spiffe://a.test/authz-2')
+  await end()
+  await t.rejects(getOverTls(port, path, client))
+})
+
+t.test('without TLS only this machine is served over TCP', async t => {
+  const open = { kind: 'tcp', host: '0.0.0.0', port: 0 } as const
+  for (const config of [{ dataApi: [open] }, { extAuthzHttp: [open] }]) {
+    const serving = serveAuthz({ ...none, ...config }, { log: capturedLog().log, clock: systemClock }, AbortSignal.timeout(5_000))
+    await t.rejects(serving, { code: 'address_unusable' })
+  }
 })
 
 t.test('Istio\'s policies beside Assay\'s own', async t => {

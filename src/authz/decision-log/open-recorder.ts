@@ -1,17 +1,17 @@
 import type { Clock } from '../../runtime/clock.ts'
 import type { Logger } from '../../runtime/logger.ts'
-import { createMetrics, type Metrics } from '../../runtime/metrics.ts'
+import type { Metrics } from '../../runtime/metrics.ts'
 import type { DecisionFacts } from '../decider.ts'
-import { BatchingSink, type BatchWriter } from '../decision-log/batching-sink.ts'
-import { DecisionLog } from '../decision-log/decision-log.ts'
-import type { EventSettings } from '../decision-log/decision-event.ts'
-import { FileWriter } from '../decision-log/file-writer.ts'
-import { Mask, type MaskRule } from '../decision-log/mask.ts'
-import { otlpLogs } from '../decision-log/otlp-logs.ts'
-import { otlpSpans } from '../decision-log/otlp-spans.ts'
-import { OtlpWriter } from '../decision-log/otlp-writer.ts'
-import type { SinkObserver } from '../decision-log/sink.ts'
-import { UploadWriter } from '../decision-log/upload-writer.ts'
+import { BatchingSink, type BatchWriter } from './batching-sink.ts'
+import { DecisionLog } from './decision-log.ts'
+import type { EventSettings } from './decision-event.ts'
+import { FileWriter } from './file-writer.ts'
+import { Mask, type MaskRule } from './mask.ts'
+import { otlpLogs } from './otlp-logs.ts'
+import { otlpSpans } from './otlp-spans.ts'
+import { OtlpWriter } from './otlp-writer.ts'
+import type { SinkObserver } from './sink.ts'
+import { UploadWriter } from './upload-writer.ts'
 import { DecisionMetrics } from '../metrics/decision-metrics.ts'
 import { SinkMetrics } from '../metrics/sink-metrics.ts'
 
@@ -27,20 +27,28 @@ export interface RecordingConfig {
   readonly spansUrl?: string | undefined
   /** Beyond what never is written. */
   readonly mask: readonly MaskRule[]
+  /** Decisions kept in memory, see `DecisionLogOptions`. */
+  readonly remembered?: number | undefined
+}
+
+export interface RecorderDeps {
+  readonly clock: Clock
+  readonly log: Logger
+  readonly metrics: Metrics
+  /** Who decides. */
+  readonly labels?: Readonly<Record<string, string>>
 }
 
 export interface Recorder {
   readonly log: DecisionLog
-  readonly metrics: Metrics
   decided (facts: DecisionFacts): void
 }
 
 /** Remembers and counts decisions, and writes them where it is told to. @throws {Error} for a mask that is no pointer into the input */
-export function openRecorder (config: RecordingConfig, { clock, log }: { readonly clock: Clock, readonly log: Logger }): Recorder {
-  const metrics = createMetrics({ prefix: 'assay_authz' })
+export function openRecorder (config: RecordingConfig, { clock, log, metrics, labels = {} }: RecorderDeps): Recorder {
   const counts = new DecisionMetrics(metrics)
   const written = new SinkMetrics(metrics)
-  const settings: EventSettings = { labels: {}, mask: new Mask(config.mask) }
+  const settings: EventSettings = { labels, mask: new Mask(config.mask) }
   const observer: SinkObserver = {
     written: (sink, count) => written.written(sink, count),
     dropped: (sink, reason, count) => written.dropped(sink, reason, count),
@@ -50,8 +58,8 @@ export function openRecorder (config: RecordingConfig, { clock, log }: { readonl
     }
   }
   const sink = (writer: BatchWriter) => new BatchingSink(writer, clock, observer)
-  const { file, uploadUrl, otlpUrl, spansUrl } = config
-  const decisions = new DecisionLog({ ...settings, sinks: [
+  const { file, uploadUrl, otlpUrl, spansUrl, remembered } = config
+  const decisions = new DecisionLog({ ...settings, ...remembered === undefined ? {} : { remembered }, sinks: [
     ...file === undefined ? [] : [sink(new FileWriter({ path: file }, settings, observer))],
     ...uploadUrl === undefined ? [] : [sink(new UploadWriter({ url: uploadUrl }, settings, observer))],
     ...otlpUrl === undefined ? [] : [sink(new OtlpWriter(otlpLogs, { url: otlpUrl }, settings, observer))],
@@ -59,10 +67,9 @@ export function openRecorder (config: RecordingConfig, { clock, log }: { readonl
   ] })
   return {
     log: decisions,
-    metrics,
     decided ({ request, decision, durationMs, requestId, encoded }) {
       counts.decided(decision, durationMs)
-      decisions.record(request, decision, durationMs, requestId, encoded)
+      decisions.record(request, decision, durationMs, requestId, { encoded })
     }
   }
 }
