@@ -37,8 +37,8 @@ export interface RigOptions {
   readonly settings?: Partial<MeshSettings>
   /** Of Envoy; sharing is hidden by several. */
   readonly concurrency?: number
-  /** Envoy asks for the state of the world instead of changes. */
-  readonly wholeState?: boolean
+  /** Whether Envoy speaks the other protocol of xDS, in which all of a type comes at once. */
+  readonly stateOfTheWorld?: boolean
   /** Told of all that Envoy decides by policies. */
   readonly onReport?: (decision: ReportedDecision) => void
 }
@@ -147,8 +147,8 @@ export class MeshRig implements AsyncDisposable {
     if (file === undefined) throw new Error('there is no envoy; run `npm run setup`')
     const bootstrap = join(this.folder, 'bootstrap.json')
     const bootstrapOf = { xdsSocketPath: this.xdsSocket, adminSocketPath: this.adminSocket, nodeId: 'rig' }
-    const config = JSON.stringify(envoyBootstrap(bootstrapOf))
-    writeFileSync(bootstrap, this.#options.wholeState === true ? config.replaceAll('DELTA_GRPC', 'GRPC') : config)
+    const text = JSON.stringify(envoyBootstrap(bootstrapOf))
+    writeFileSync(bootstrap, this.#options.stateOfTheWorld === true ? text.replace('"DELTA_GRPC"', '"GRPC"') : text)
     const args = ['-c', bootstrap, '--use-dynamic-base-id', '--drain-time-s', '1', '--drain-strategy', 'immediate', '-l', 'info',
       '--concurrency', String(this.#options.concurrency ?? 1)]
     this.#envoy = spawn('nsenter', [`--net=${this.network.node}`, file, ...args], { stdio: ['ignore', 'ignore', 'pipe'] })

@@ -202,6 +202,19 @@ void t.test('a connection ends within its life, whatever it carries, and not wit
   }
 })
 
+void t.test('an Envoy that speaks the state of the world only', { skip }, async t => {
+  await using rig = await MeshRig.open({ stateOfTheWorld: true })
+  const { a, b } = await threePods(rig)
+  await announce(rig, web)
+  t.strictSame(calledBy((await a.http('10.99.0.1', 80)).body).xfcc, 'URI=spiffe://lab.test/a')
+  await rig.identify('a', '/renamed')
+  await until('the new identity', async () => calledBy((await a.http('10.99.0.1', 80)).body).xfcc === 'URI=spiffe://lab.test/renamed')
+  rig.forget('a')
+  await until('nothing to listen for it any more', async () => (await a.http('10.99.0.1', 80)).error !== undefined)
+  t.equal((await b.tcp(addressOf.c, 9000)).body, 'c hello', 'others go on')
+  t.ok(rig.envoyRuns)
+})
+
 void t.test('a service that is removed is reached no more', { skip }, async t => {
   await using rig = await MeshRig.open()
   const { a } = await threePods(rig)

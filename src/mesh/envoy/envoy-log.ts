@@ -1,4 +1,4 @@
-import { closeSync, fstatSync, openSync, readSync } from 'node:fs'
+import { closeSync, fstatSync, openSync, readSync, rmSync } from 'node:fs'
 import { StringDecoder } from 'node:string_decoder'
 import type { Logger } from '../../runtime/logger.ts'
 
@@ -33,6 +33,8 @@ export class EnvoyLog {
 
   /** @returns a descriptor for a new Envoy to write to; the caller closes it. What was there before is gone. */
   begin (): number {
+    // One that drains writes on where nobody looks.
+    rmSync(this.#file, { force: true })
     const fd = openSync(this.#file, 'w', 0o600)
     this.#offset = 0
     this.#decoder = new StringDecoder('utf8')

@@ -5,6 +5,7 @@ import type { Clock } from '../../runtime/clock.ts'
 import type { Logger } from '../../runtime/logger.ts'
 import { isStop } from '../../runtime/tasks.ts'
 import { readStartTime } from '../../runtime/process-facts.ts'
+import { askEnvoy } from './admin-interface.ts'
 import { EnvoyLog } from './envoy-log.ts'
 import { envoyBootstrap } from './bootstrap.ts'
 import { checkEnvoy, type LeftEnvoy, readLeft, type RunningEnvoy, startChildEnvoy, startEnvoy, watchEnvoy } from './running-envoy.ts'
@@ -49,7 +50,7 @@ const longestRestartMs = 30_000
 /** One that ran this long was well: the next restart is soon again. */
 const wellAfterMs = 60_000
 const passEveryMs = 200
-/** For its connections to end after SIGTERM. */
+/** For an Envoy to end after SIGTERM, and before that, for connections of one that another takes the place of. */
 const partingMs = 5_000
 /** What open connections of a listener that goes get, in seconds: by default it would be ten minutes, with the old identity. */
 export const drainSeconds = 2
@@ -86,14 +87,19 @@ export function superviseEnvoy (options: EnvoyOptions, clock: Clock, log: Logger
     return watchEnvoy(left, clock)
   }
 
-  /** Started as this one would be; any other is ended first, since both would listen at the same places. */
+  let retired: Promise<unknown> | undefined
+
+  /** Started as this one would be; any other one is drained, beside the next, which can listen at the same places. */
   const takeOver = async (signal: AbortSignal): Promise<RunningEnvoy | undefined> => {
     const left = readLeft(pidFile)
     if (left === undefined || readStartTime(left.pid) !== left.startTime) return undefined
     const found = watchEnvoy(left, clock)
     if (left.kind !== kind) {
-      log.info({ pid: left.pid }, 'an envoy that was started otherwise is ended')
-      await end(found)
+      log.info({ pid: left.pid }, 'an envoy that was started otherwise is drained')
+      await askEnvoy(adminSocketPath, '/drain_listeners?graceful', { method: 'POST', signal }).catch((error: unknown) => {
+        log.warn({ err: error }, 'envoy does not answer; its connections are cut')
+      })
+      retired = clock.sleep(partingMs, signal).catch(() => {}).then(() => end(found))
       return undefined
     }
     log.info({ pid: left.pid }, 'an envoy that was left behind is taken over')
@@ -106,21 +112,28 @@ export function superviseEnvoy (options: EnvoyOptions, clock: Clock, log: Logger
     get status () { return { pid: current?.pid, restarts, lastExit, adminSocketPath, recentLines: lines.recent } },
     async run (signal) {
       await checkEnvoy(command)
-      let next = await takeOver(signal)
-      for (let waitMs = firstRestartMs; !signal.aborted;) {
-        const began = clock.monotonicMs()
-        current = next ?? await start()
-        next = undefined
-        const exit = await exitOf(current, signal)
-        current = undefined
-        if (signal.aborted) return
-        lastExit = exit
-        if (clock.monotonicMs() - began > wellAfterMs) waitMs = firstRestartMs
-        restarts++
-        log.error({ exit: lastExit, restartInMs: waitMs, restarts }, 'envoy ended; starting it again')
-        await clock.sleep(waitMs, signal).catch((error: unknown) => { if (!isStop(error, signal)) throw error })
-        waitMs = Math.min(longestRestartMs, waitMs * 2)
+      try {
+        await keepRunning(await takeOver(signal), signal)
+      } finally {
+        await retired
       }
+    }
+  }
+
+  async function keepRunning (next: RunningEnvoy | undefined, signal: AbortSignal): Promise<void> {
+    for (let waitMs = firstRestartMs; !signal.aborted;) {
+      const began = clock.monotonicMs()
+      current = next ?? await start()
+      next = undefined
+      const exit = await exitOf(current, signal)
+      current = undefined
+      if (signal.aborted) return
+      lastExit = exit
+      if (clock.monotonicMs() - began > wellAfterMs) waitMs = firstRestartMs
+      restarts++
+      log.error({ exit: lastExit, restartInMs: waitMs, restarts }, 'envoy ended; starting it again')
+      await clock.sleep(waitMs, signal).catch((error: unknown) => { if (!isStop(error, signal)) throw error })
+      waitMs = Math.min(longestRestartMs, waitMs * 2)
     }
   }
 
