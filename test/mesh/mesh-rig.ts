@@ -7,6 +7,8 @@ import { tmpdir } from 'node:os'
 import { text as readText } from 'node:stream/consumers'
 import { join } from 'node:path'
 import { adsHandlers, type ResourceStatus } from '../../src/mesh/ads/ads-handlers.ts'
+import type { AdsViews } from '../../src/mesh/ads/ads-stream.ts'
+import { ProxyState } from '../../src/mesh/ads/proxy-state.ts'
 import { envoyBootstrap } from '../../src/mesh/envoy/bootstrap.ts'
 import { type MeshDirectory, MeshNode } from '../../src/mesh/mesh-node.ts'
 import { defaultMeshSettings, type MeshEndpoint, type MeshPolicies, type MeshSettings, type Revoked } from '../../src/mesh/mesh-state.ts'
@@ -23,6 +25,7 @@ import { aggregatedDiscoveryService } from '../../src/wire/generated/envoy-sds.t
 import { encodePem } from '../../src/x509/pem.ts'
 import { capturedLog } from '../fakes/captured-log.ts'
 import { findEnvoy, until } from '../fakes/envoy.ts'
+import { noEpochs } from '../fakes/epochs.ts'
 import { FakeIdentities, identityOf, TestTrustDomain } from '../fakes/identities.ts'
 import { PodWorkload, type Reply } from '../fakes/pod-workload.ts'
 import { PodNetwork } from '../fakes/pods.ts'
@@ -33,6 +36,8 @@ export interface RigOptions {
   readonly settings?: Partial<MeshSettings>
   /** Of Envoy; sharing is hidden by several. */
   readonly concurrency?: number
+  /** What Envoy is told in place of what the node says. */
+  readonly told?: (views: AdsViews) => AdsViews
 }
 
 export interface IdentifyOptions {
@@ -50,6 +55,8 @@ export class MeshRig implements AsyncDisposable {
   readonly revoked = new Watchable<Revoked>({ digests: new Set(), ids: new Set() })
   readonly policies = new Watchable<MeshPolicies>({ kind: 'none' })
   readonly statuses: ResourceStatus[] = []
+  /** What the agent would know of it. */
+  readonly proxy = new ProxyState()
   readonly registry: WorkloadRegistry
   readonly captured: ReturnType<typeof capturedLog>
   readonly folder: string
@@ -81,6 +88,7 @@ export class MeshRig implements AsyncDisposable {
       directory: signal => this.directory.watch(signal),
       revoked: signal => this.revoked.watch(signal),
       policies: signal => this.policies.watch(signal),
+      epochs: noEpochs,
       clock: systemClock
     })
   }
@@ -115,9 +123,10 @@ export class MeshRig implements AsyncDisposable {
   async startControlPlane (): Promise<void> {
     const services = [bind(aggregatedDiscoveryService, adsHandlers({
       admit: async () => {},
-      states: signal => this.#node.watch(signal),
+      states: signal => this.#told(signal),
       clock: systemClock,
-      onStatus: status => this.#note(status)
+      onStatus: status => this.#note(status),
+      onStream: () => this.proxy.open()
     }))]
     this.#rpc = openRpcServer({ services, log: this.captured.log, clock: systemClock })
     await this.#rpc.listenUnix({ path: this.xdsSocket, mode: 0o600 })
@@ -184,14 +193,14 @@ export class MeshRig implements AsyncDisposable {
 
   /** A tunnel to a pod, opened by somebody in the node's network who holds an SVID. */
   async tunnel (svid: Pick<X509Svid, 'chain' | 'privateKey'>, host: string, authority: string): Promise<Reply> {
-    const folder = await this.#write(svid)
+    const folder = await this.folderOf(svid)
     const program = join(import.meta.dirname, '../fakes/hbone-client.mjs')
     return await this.#run(program, host, authority, folder)
   }
 
   /** A request over plain mTLS, by somebody in the node's network who holds an SVID. */
   async callDirectly (svid: X509Svid, host: string, port: number): Promise<Reply> {
-    const folder = await this.#write(svid)
+    const folder = await this.folderOf(svid)
     return await this.#run(mtlsPeer, 'call', host, String(port), folder)
   }
 
@@ -203,11 +212,12 @@ export class MeshRig implements AsyncDisposable {
 
   /** Somebody in the node's network who serves HTTPS and asks for an SVID; it answers with the caller's names. */
   async serveDirectly (svid: Pick<X509Svid, 'chain' | 'privateKey'>, port: number): Promise<void> {
-    const server = this.network.spawnIn(undefined, process.execPath, mtlsPeer, 'serve', String(port), await this.#write(svid))
+    const server = this.network.spawnIn(undefined, process.execPath, mtlsPeer, 'serve', String(port), await this.folderOf(svid))
     await once(server.stdout!, 'data')
   }
 
-  async #write (svid: Pick<X509Svid, 'chain' | 'privateKey'>): Promise<string> {
+  /** Of its SVID, key and authority, as files. */
+  async folderOf (svid: Pick<X509Svid, 'chain' | 'privateKey'>): Promise<string> {
     const folder = await mkdtemp(join(this.folder, 'peer-'))
     writeFileSync(join(folder, 'svid.pem'), svid.chain.map(der => encodePem('CERTIFICATE', der)).join(''))
     writeFileSync(join(folder, 'key.pem'), encodePem('PRIVATE KEY', svid.privateKey))
@@ -242,7 +252,7 @@ export class MeshRig implements AsyncDisposable {
           const found = view.find(name, new Date())
           return found.kind === 'usable' ? found.resource.version === version : false
         })
-        return known && [...view.allNames].every(name => typeUrl.endsWith('ClusterLoadAssignment') || held.has(name))
+        return known && [...view.allNames].every(name => askedByName.test(typeUrl) || held.has(name))
       })
     })
   }
@@ -256,8 +266,19 @@ export class MeshRig implements AsyncDisposable {
     })
   }
 
+  async * #told (signal: AbortSignal): AsyncGenerator<AdsViews, void, undefined> {
+    for await (const views of this.#node.watch(signal)) yield this.#options.told?.(views) ?? views
+  }
+
+  /** The newest state. */
+  get views (): AdsViews | undefined { return this.#node.views }
+
+  /** Envoy hears the same state once more. */
+  tellAgain (): void { this.#node.refresh() }
+
   #note (status: ResourceStatus): void {
     this.statuses.push(status)
+    this.proxy.note(status)
     const { typeUrl, name, version, refusal } = status
     if (name === undefined || refusal !== undefined) return
     const held = this.#held.get(typeUrl) ?? new Map<string, string>()
@@ -277,5 +298,8 @@ export class MeshRig implements AsyncDisposable {
 
   async [Symbol.asyncDispose] (): Promise<void> { await this.#scope.disposeAsync() }
 }
+
+/** Only what listeners and clusters name is asked for. */
+const askedByName = /ClusterLoadAssignment|TypedExtensionConfig|RouteConfiguration$/
 
 function selectorsOf (name: string): Selector[] { return [{ type: 'netns', value: `name:${name}` }] }
