@@ -83,7 +83,7 @@ export const groups: ReadonlyArray<readonly Output[]> = [
     envoy('mutation-rules', ['config.common.mutation_rules.v3'], ['config/common/mutation_rules/v3/mutation_rules.proto'],
       ['HeaderMutationRules']),
     extension('network-ext-authz', 'filters.network.ext_authz.v3', 'ext_authz', ['ExtAuthz']),
-    extension('http-ext-authz', 'filters.http.ext_authz.v3', 'ext_authz', ['ExtAuthz']),
+    extension('http-ext-authz', 'filters.http.ext_authz.v3', 'ext_authz', ['ExtAuthz', 'ExtAuthzPerRoute']),
     envoy('matching-network', ['extensions.matching.common_inputs.network.v3'],
       ['extensions/matching/common_inputs/network/v3/network_inputs.proto'],
       ['DestinationIPInput', 'DestinationPortInput', 'DirectSourceIPInput', 'FilterStateInput', 'ServerNameInput', 'SourceIPInput']),

@@ -15,6 +15,7 @@ import { exposeTraffic, readTraffic } from '../mesh/envoy/traffic.ts'
 import { meshHandlers } from '../mesh/mesh-handlers.ts'
 import { MeshNode } from '../mesh/mesh-node.ts'
 import type { MeshSettings, Revoked } from '../mesh/mesh-state.ts'
+import { epochsIn } from '../mesh/resources/stored-epochs.ts'
 import { AnnouncedWorkloads } from '../mesh/workloads/announced-workloads.ts'
 import { watchNetns } from '../mesh/workloads/watch-netns.ts'
 import { WorkloadRegistry } from '../mesh/workloads/workload-registry.ts'
@@ -86,6 +87,7 @@ export async function openAgentMesh (config: MeshConfig, deps: AgentMeshDeps): P
     revoked: deps.revoked,
     policies: signal => meshPolicies(policies, signal),
     connections,
+    epochs: epochsIn(join(dataDir, 'connection-epochs.json')),
     clock
   })
   const { policies, recorder, takeOver } = deps

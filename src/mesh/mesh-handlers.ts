@@ -10,6 +10,7 @@ import { readTraffic } from './envoy/traffic.ts'
 import type { MeshNode } from './mesh-node.ts'
 import type { MeshSettings } from './mesh-state.ts'
 import { inboundListener, tunnelListener } from './resources/names.ts'
+import { policyNames } from './resources/authorization.ts'
 import { listenerType } from './resources/mesh-resources.ts'
 import type { AnnouncedWorkloads, Announcement } from './workloads/announced-workloads.ts'
 import type { WorkloadRegistry } from './workloads/workload-registry.ts'
@@ -35,7 +36,10 @@ export function meshHandlers (deps: MeshHandlersDeps): MeshHandlers<CallContext>
   const workloadOf = (uid: string) => registry.state.workloads.find(workload => workload.uid === uid)
   const isServed = (uid: string): boolean => {
     const workload = workloadOf(uid)
-    return workload !== undefined && proxy.holds(node.views, listenerType, [tunnelListener(workload), inboundListener(workload)], now())
+    if (workload === undefined) return false
+    const at = now()
+    return proxy.holds(node.views, listenerType, [tunnelListener(workload), inboundListener(workload)], at) &&
+      policyNames(workload).every(([typeUrl, name]) => !proxy.lags(node.views, typeUrl, [name], at))
   }
   return {
     async addWorkload (request, context) {

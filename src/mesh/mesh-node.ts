@@ -9,6 +9,8 @@ import { secretTypeUrl } from '../sds/encode-secret.ts'
 import type { AdsViews } from './ads/ads-stream.ts'
 import { type MeshSecrets, openMeshSecrets } from './ads/mesh-secrets.ts'
 import type { MeshEndpoint, MeshPolicies, MeshService, MeshSettings, MeshState, Revoked } from './mesh-state.ts'
+import { filterType, routesType } from './resources/authorization.ts'
+import type { EpochStore } from './resources/connection-epochs.ts'
 import { clusterType, endpointType, listenerType, openMeshResources } from './resources/mesh-resources.ts'
 import type { Resource } from './resources/resource.ts'
 import type { LocalWorkloads, WorkloadRegistry } from './workloads/workload-registry.ts'
@@ -29,6 +31,8 @@ export interface MeshNodeDeps {
   readonly policies: (signal: AbortSignal) => AsyncIterable<MeshPolicies>
   /** Secrets of connections of the host's own processes, where these are workloads too. */
   readonly connections?: { find (name: string): Found } | undefined
+  /** What must be known of connections that outlive the agent. */
+  readonly epochs: EpochStore
   readonly clock: Clock
 }
 
@@ -53,7 +57,7 @@ export class MeshNode {
 
   constructor (deps: MeshNodeDeps) {
     this.#deps = deps
-    this.#resourcesOf = openMeshResources(deps.settings)
+    this.#resourcesOf = openMeshResources(deps.settings, deps.epochs)
     this.#secrets = openMeshSecrets(deps.connections)
   }
 
@@ -107,8 +111,10 @@ export class MeshNode {
     const state: MeshState = { workloads, ...this.directory, revoked: this.#revoked, policies: this.#policies }
     const resources = this.#resourcesOf(state)
     const of = (typeUrl: string): [string, ResourceView] => [typeUrl, viewOf(resources.get(typeUrl) ?? new Map())]
+    // Rules before listeners: a chain that takes the place of another must not begin with the rules of that.
     this.#views.set(new Map([
-      of(clusterType), of(endpointType), of(listenerType), [secretTypeUrl, this.#secrets.view(this.#own, identities, this.#serving)]
+      of(clusterType), of(endpointType), of(filterType), of(routesType), of(listenerType),
+      [secretTypeUrl, this.#secrets.view(this.#own, identities, this.#serving)]
     ]))
   }
 }

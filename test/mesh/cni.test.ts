@@ -13,6 +13,7 @@ import { bind, openRpcServer } from '../../src/rpc/server.ts'
 import { systemClock } from '../../src/runtime/clock.ts'
 import { silentLogger } from '../../src/runtime/logger.ts'
 import { meshService } from '../../src/wire/generated/agent-sync.ts'
+import { noEpochs } from '../fakes/epochs.ts'
 import { FakeIdentities, identityOf, TestTrustDomain } from '../fakes/identities.ts'
 import { noNamespaces, PodNetwork } from '../fakes/pods.ts'
 
@@ -94,7 +95,7 @@ async function startMesh (folder: string, identities: FakeIdentities, domain: Te
   }))
   const settings = { ...defaultMeshSettings, accessLogPath: undefined, authorizationSocketPath: '', trustDomain: domain.name }
   const node = new MeshNode({
-    settings, registry, clock: systemClock,
+    settings, registry, clock: systemClock, epochs: noEpochs,
     own: signal => identities.watch([], signal),
     async * directory () { yield { services: [], endpoints: [] } },
     async * revoked () { yield { digests: new Set(), ids: new Set() } },

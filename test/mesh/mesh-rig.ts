@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os'
 import { text as readText } from 'node:stream/consumers'
 import { join } from 'node:path'
 import { adsHandlers, type ResourceStatus } from '../../src/mesh/ads/ads-handlers.ts'
+import type { AdsViews } from '../../src/mesh/ads/ads-stream.ts'
 import { ProxyState } from '../../src/mesh/ads/proxy-state.ts'
 import type { ReportedDecision } from '../../src/mesh/decisions/read-report.ts'
 import { reportHandlers } from '../../src/mesh/decisions/report-handlers.ts'
@@ -27,6 +28,7 @@ import { aggregatedDiscoveryService } from '../../src/wire/generated/envoy-sds.t
 import { encodePem } from '../../src/x509/pem.ts'
 import { capturedLog } from '../fakes/captured-log.ts'
 import { findEnvoy, until } from '../fakes/envoy.ts'
+import { noEpochs } from '../fakes/epochs.ts'
 import { FakeIdentities, identityOf, TestTrustDomain } from '../fakes/identities.ts'
 import { PodWorkload, type Reply } from '../fakes/pod-workload.ts'
 import { PodNetwork } from '../fakes/pods.ts'
@@ -41,6 +43,8 @@ export interface RigOptions {
   readonly stateOfTheWorld?: boolean
   /** Told of all that Envoy decides by policies. */
   readonly onReport?: (decision: ReportedDecision) => void
+  /** What Envoy is told in place of what the node says. */
+  readonly told?: (views: AdsViews) => AdsViews
 }
 
 export interface IdentifyOptions {
@@ -58,6 +62,8 @@ export class MeshRig implements AsyncDisposable {
   readonly revoked = new Watchable<Revoked>({ digests: new Set(), ids: new Set() })
   readonly policies = new Watchable<MeshPolicies>({ kind: 'none' })
   readonly statuses: ResourceStatus[] = []
+  /** What the agent would know of it. */
+  readonly proxy = new ProxyState()
   readonly registry: WorkloadRegistry
   readonly captured: ReturnType<typeof capturedLog>
   readonly folder: string
@@ -91,6 +97,7 @@ export class MeshRig implements AsyncDisposable {
       directory: signal => this.directory.watch(signal),
       revoked: signal => this.revoked.watch(signal),
       policies: signal => this.policies.watch(signal),
+      epochs: noEpochs,
       clock: systemClock
     })
   }
@@ -128,8 +135,8 @@ export class MeshRig implements AsyncDisposable {
     const { onReport = () => {} } = this.#options
     const services = [
       bind(aggregatedDiscoveryService, adsHandlers({
-        admit, states: signal => this.#node.watch(signal), clock: systemClock, onStatus: status => this.#note(status),
-        onStream: () => this.#proxy.open()
+        admit, states: signal => this.#told(signal), clock: systemClock, onStatus: status => this.#note(status),
+        onStream: () => this.proxy.open()
       })),
       bind(accessLogService, reportHandlers({ admit, onReport, stopping: this.#stop.signal }))
     ]
@@ -199,20 +206,19 @@ export class MeshRig implements AsyncDisposable {
 
   /** A tunnel to a pod, opened by somebody in the node's network who holds an SVID. */
   async tunnel (svid: Pick<X509Svid, 'chain' | 'privateKey'>, host: string, authority: string): Promise<Reply> {
-    const folder = await this.#write(svid)
+    const folder = await this.folderOf(svid)
     const program = join(import.meta.dirname, '../fakes/hbone-client.mjs')
     return await this.#run<Reply>(program, host, authority, folder)
   }
 
   /** A request over plain mTLS, by somebody in the node's network who holds an SVID. */
   async callDirectly (svid: X509Svid, host: string, port: number): Promise<Reply> {
-    const folder = await this.#write(svid)
-    return await this.#run<Reply>(mtlsPeer, 'call', host, String(port), folder)
+    return await this.#run<Reply>(mtlsPeer, 'call', host, String(port), await this.folderOf(svid))
   }
 
   /** Connections by plain mTLS, begun together by somebody in the node's network who then is silent. @returns their lives in ms */
   async holdDirectly (svid: X509Svid, host: string, port: number, count: number, ms = 20_000): Promise<number[]> {
-    return await this.#run<number[]>(mtlsPeer, 'hold', host, String(port), String(count), String(ms), await this.#write(svid))
+    return await this.#run<number[]>(mtlsPeer, 'hold', host, String(port), String(count), String(ms), await this.folderOf(svid))
   }
 
   /** A program's only line. This process goes on meanwhile: what is called may ask it. */
@@ -223,11 +229,12 @@ export class MeshRig implements AsyncDisposable {
 
   /** Somebody in the node's network who serves HTTPS and asks for an SVID; it answers with the caller's names. */
   async serveDirectly (svid: Pick<X509Svid, 'chain' | 'privateKey'>, port: number): Promise<void> {
-    const server = this.network.spawnIn(undefined, process.execPath, mtlsPeer, 'serve', String(port), await this.#write(svid))
+    const server = this.network.spawnIn(undefined, process.execPath, mtlsPeer, 'serve', String(port), await this.folderOf(svid))
     await once(server.stdout!, 'data')
   }
 
-  async #write (svid: Pick<X509Svid, 'chain' | 'privateKey'>): Promise<string> {
+  /** Of its SVID, key and authority, as files. */
+  async folderOf (svid: Pick<X509Svid, 'chain' | 'privateKey'>): Promise<string> {
     const folder = await mkdtemp(join(this.folder, 'peer-'))
     writeFileSync(join(folder, 'svid.pem'), svid.chain.map(der => encodePem('CERTIFICATE', der)).join(''))
     writeFileSync(join(folder, 'key.pem'), encodePem('PRIVATE KEY', svid.privateKey))
@@ -263,7 +270,7 @@ export class MeshRig implements AsyncDisposable {
           // What is gone was taken away, or Envoy let it go before it was told: endpoints with their cluster, secrets with their listener.
           return found.kind === 'usable' ? found.resource.version === version : found.kind === 'absent'
         })
-        return known && [...view.allNames].every(name => typeUrl.endsWith('ClusterLoadAssignment') || held.has(name))
+        return known && [...view.allNames].every(name => askedByName.test(typeUrl) || held.has(name))
       })
     })
   }
@@ -277,8 +284,19 @@ export class MeshRig implements AsyncDisposable {
     })
   }
 
+  async * #told (signal: AbortSignal): AsyncGenerator<AdsViews, void, undefined> {
+    for await (const views of this.#node.watch(signal)) yield this.#options.told?.(views) ?? views
+  }
+
+  /** The newest state. */
+  get views (): AdsViews | undefined { return this.#node.views }
+
+  /** Envoy hears the same state once more. */
+  tellAgain (): void { this.#node.refresh() }
+
   #note (status: ResourceStatus): void {
     this.statuses.push(status)
+    this.proxy.note(status)
     const { typeUrl, name, version, refusal } = status
     if (name === undefined || refusal !== undefined) return
     const held = this.#held.get(typeUrl) ?? new Map<string, string>()
@@ -298,5 +316,8 @@ export class MeshRig implements AsyncDisposable {
 
   async [Symbol.asyncDispose] (): Promise<void> { await this.#scope.disposeAsync() }
 }
+
+/** Only what listeners and clusters name is asked for. */
+const askedByName = /ClusterLoadAssignment|TypedExtensionConfig|RouteConfiguration$/
 
 function selectorsOf (name: string): Selector[] { return [{ type: 'netns', value: `name:${name}` }] }

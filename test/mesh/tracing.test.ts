@@ -1,4 +1,5 @@
 import t from 'tap'
+import { noEpochs } from '../fakes/epochs.ts'
 import { meshConfigOf, meshSchema } from '../../src/agent/mesh-config.ts'
 import { defaultMeshSettings, type MeshService } from '../../src/mesh/mesh-state.ts'
 import { clusterType, openMeshResources } from '../../src/mesh/resources/mesh-resources.ts'
@@ -84,7 +85,7 @@ void t.test('what a configuration says of tracing', async t => {
     workloads: [], services: [], endpoints: [], revoked: { digests: new Set<string>(), ids: new Set<SpiffeId>() },
     policies: { kind: 'none' as const }
   }
-  t.equal(openMeshResources(settings)(state).get(clusterType)?.has('spans'), false)
+  t.equal(openMeshResources(settings, noEpochs)(state).get(clusterType)?.has('spans'), false)
   t.strictSame(settingsOf({ address: 'otel:4317' }), { host: 'otel', port: 4317, samplingPercent: 1 })
   t.strictSame(settingsOf({ address: '[fd00::1]:4317', sampling: 12.5 }), { host: 'fd00::1', port: 4317, samplingPercent: 12.5 })
   for (const tracing of [{}, { address: 'otel' }, { address: 'otel:0' }, { address: 'otel:70000' }, { address: 'http://otel:4317' },

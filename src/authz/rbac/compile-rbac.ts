@@ -2,7 +2,8 @@ import type { SpiffeId } from '../../spiffe/spiffe-id.ts'
 import { RBAC_Action as Action } from '../../wire/generated/envoy-rbac.ts'
 import type { PolicySet } from '../policy/policy-set.ts'
 import type { Rule } from '../policy/rule.ts'
-import { type Decider, decider, type DeciderOptions, formulasOf } from './decider.ts'
+import type { XdsMatcher_OnMatchInit as OnMatchInit } from '../../wire/generated/xds-matcher.ts'
+import { type Decider, decider, deciderInOne, type DeciderOptions, formulasOf } from './decider.ts'
 import type { Extension } from './extension.ts'
 import { refusals, type Refusal } from './federation.ts'
 import type { PeerSource } from './peer.ts'
@@ -21,6 +22,11 @@ export interface RbacOptions {
   readonly now?: Date
   /** Rules that are walked one after the other; more are divided by caller and path. */
   readonly mostInList?: number
+  /**
+   * All that decides in one filter, named `allow`, behind that of `audit`: where filters of a chain come one by one, some would for a
+   * moment be of other policies than the rest. A matcher, whatever the number of rules.
+   */
+  readonly inOne?: boolean
   /** Of conditions in all filters together; more is left to `ext_authz`. */
   readonly mostTests?: number
 }
@@ -47,7 +53,7 @@ const defaults = { mostInList: 50, mostTests: 200_000 }
  * @param set with its selectors resolved; rules with others are `external`
  */
 export function compileRbac (set: PolicySet, destination: SpiffeId, options: RbacOptions): CompiledRbac {
-  const { kind, peer = 'certificate', now, mostInList = defaults.mostInList, mostTests = defaults.mostTests } = options
+  const { kind, peer = 'certificate', now, mostInList = defaults.mostInList, mostTests = defaults.mostTests, inOne = false } = options
   const place: Place = { destination, kind, paths: 'any' }
   const rules = set.rules.filter(rule => targetFormula(rule, place) !== false)
   const federation = refusals(set, destination, now)
@@ -58,7 +64,8 @@ export function compileRbac (set: PolicySet, destination: SpiffeId, options: Rba
   if (external.length > 0) return leftToOthers(external, kind)
   const budget = budgetOf(mostTests)
   try {
-    const filters = filtersOf({ ...set, rules }, federation.refusals, { place, peer, mostInList, spend: budget })
+    const made = inOne ? filtersInOne : filtersOf
+    const filters = made({ ...set, rules }, federation.refusals, { place, peer, mostInList, spend: budget })
     const extensions = filters.map(filter => rbacExtension(filter, kind))
     return { filters: extensions, external: [], reasons: [], bytes: sizeOf(extensions) }
   } catch (error) {
@@ -74,7 +81,6 @@ function filtersOf (set: PolicySet, refused: readonly Refusal[], options: Decide
     const [real, shadow] = [decide(enforced), differs ? decide(set.rules) : undefined]
     return real === undefined && shadow === undefined ? [] : [{ name, enforced: real, shadow }]
   }
-  const of = (action: 'audit' | 'deny' | 'allow', rules: readonly Rule[]) => rules.filter(rule => rule.action === action)
   return [
     { name: 'federation', enforced: refusing(refused, options.peer), shadow: undefined },
     ...decided('audit', rules => of('audit', rules).length === 0 ? undefined : decider('LOG', of('audit', rules), options)),
@@ -85,12 +91,28 @@ function filtersOf (set: PolicySet, refused: readonly Refusal[], options: Decide
   ]
 }
 
-function refusing (refused: readonly Refusal[], peer: PeerSource): Decider {
+function filtersInOne (set: PolicySet, refused: readonly Refusal[], options: DeciderOptions): RbacFilter[] {
+  const enforced = set.rules.filter(({ shadow }) => !shadow)
+  const inOne = (rules: readonly Rule[]): Decider => {
+    const allow = of('allow', rules)
+    return refusing(refused, options.peer,
+      deciderInOne(of('deny', rules), allow.length === 0 && set.defaultAction === 'allow' ? undefined : allow, options))
+  }
+  const differs = set.rules.some(({ shadow, action }) => shadow && (action === 'deny' || action === 'allow'))
+  return [
+    ...filtersOf({ ...set, rules: of('audit', set.rules) }, [], options).filter(({ name }) => name === 'audit'),
+    { name: 'allow', enforced: inOne(enforced), shadow: differs ? inOne(set.rules) : undefined }
+  ]
+}
+
+function of (action: 'audit' | 'deny' | 'allow', rules: readonly Rule[]): Rule[] { return rules.filter(rule => rule.action === action) }
+
+function refusing (refused: readonly Refusal[], peer: PeerSource, others: OnMatchInit = goOn): Decider {
   return {
     matcher: {
       matcherList: { matchers: refused.flatMap(({ name, when }) => typeof when === 'boolean' ? []
         : [{ predicate: predicate(when, peer), onMatch: { action: namedAction(name, Action.DENY) } }]) },
-      onNoMatch: goOn
+      onNoMatch: others
     }
   }
 }

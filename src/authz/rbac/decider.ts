@@ -25,14 +25,25 @@ export interface DeciderOptions {
 
 /** `DENY` refuses what meets a rule, `ALLOW` what meets none, `LOG` marks what meets one. */
 export function decider (action: keyof typeof Action, rules: readonly Rule[], options: DeciderOptions): Decider {
-  const bound = action === 'DENY' ? 'possible' : 'certain'
-  const formulas = formulasOf(rules, bound, options.place)
+  const formulas = formulasOf(rules, boundOf(action), options.place)
   if (formulas.length <= options.mostInList && formulas.every(formula => isListable(formula, options.peer))) {
     for (const formula of formulas) options.spend(weightOf(formula))
     return { rules: policyList(action, formulas, options.peer) }
   }
-  return { matcher: divided(action, rules, formulas, bound, options) }
+  // Without a rule that applies, `ALLOW` refuses by itself; the others must say that the request may go on.
+  return { matcher: divided(action, rules, options, action === 'ALLOW' ? undefined : goOn) }
 }
+
+/**
+ * `deny` and `allow` as one matcher, so that there is no moment in which the one is of an earlier set of rules than the other.
+ * @param allow `undefined`: who is not refused may go on
+ */
+export function deciderInOne (deny: readonly Rule[], allow: readonly Rule[] | undefined, options: DeciderOptions): OnMatchInit {
+  const allowed = allow === undefined ? goOn : { matcher: divided('ALLOW', allow, options, undefined) }
+  return deny.length === 0 ? allowed : { matcher: divided('DENY', deny, options, allowed) }
+}
+
+function boundOf (action: keyof typeof Action): Bound { return action === 'DENY' ? 'possible' : 'certain' }
 
 /**
  * Of a header that comes several times, the list holds each value against the text, and any will do; the matching API, as the engine,
@@ -49,11 +60,10 @@ export function formulasOf (rules: readonly Rule[], bound: Bound, place: Place):
 
 /** Whether the path is regular is asked once, not by each rule. */
 function divided (
-  action: keyof typeof Action, rules: readonly Rule[], formulas: readonly RuleFormula[], bound: Bound, options: DeciderOptions
+  action: keyof typeof Action, rules: readonly Rule[], { place, peer, spend }: DeciderOptions, otherwise: OnMatchInit | undefined
 ): XdsMatcherInit {
-  const { place, peer, spend } = options
-  // Without a rule that applies, `ALLOW` refuses by itself; the others must say that the request may go on.
-  const otherwise = action === 'ALLOW' ? undefined : goOn
+  const bound = boundOf(action)
+  const formulas = formulasOf(rules, bound, place)
   const tree = (some: readonly RuleFormula[], levels: readonly Level[]) => {
     for (const rule of some) spend(weightOf(rule))
     return orElse(matcherTree(some, { peer, action, levels, spend }), otherwise)

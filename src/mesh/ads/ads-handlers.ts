@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import type { CallContext } from '../../rpc/call.ts'
 import type { Clock } from '../../runtime/clock.ts'
 import { DeltaSession } from '../../sds/delta-session.ts'
+import { secretTypeUrl } from '../../sds/encode-secret.ts'
 import { readDeltaRequest, readSotwRequest } from '../../sds/read-request.ts'
 import { reportEvents } from '../../sds/report-events.ts'
 import type { SdsEvents, SdsKind } from '../../sds/sds-events.ts'
@@ -63,7 +64,9 @@ export function adsHandlers ({ admit, states, clock, onStatus, onStream }: AdsDe
   }
   return {
     deltaAggregatedResources: (requests, context) => admitted(context, onSettled => serveAdsStream({
-      requests, context, states, clock, onSettled, openSession: typeUrl => deltaSession(typeUrl, eventsOf('delta', typeUrl, context))
+      requests, context, states, clock, onSettled,
+      openSession: typeUrl => deltaSession(typeUrl, eventsOf('delta', typeUrl, context), name =>
+        onStatus?.({ typeUrl, name, version: undefined, refusal: undefined }))
     })),
     streamAggregatedResources: (requests, context) => admitted(context, onSettled => serveAdsStream({
       requests, context, states, clock, onSettled, openSession: typeUrl => sotwSession(typeUrl, eventsOf('sotw', typeUrl, context))
@@ -75,12 +78,19 @@ export function adsHandlers ({ admit, states, clock, onStatus, onStream }: AdsDe
 const mostNames = 50_000
 
 /** One resource per answer, because a refusal names nothing. */
-function deltaSession (typeUrl: string, events: SdsEvents): TypeSession<DeltaDiscoveryRequest, DeltaDiscoveryResponseInit> {
+function deltaSession (
+  typeUrl: string, events: SdsEvents, onLetGo: (name: string) => void
+): TypeSession<DeltaDiscoveryRequest, DeltaDiscoveryResponseInit> {
   const session = new DeltaSession({ newNonce, events, mostNames })
   return {
     set node (node: string) { session.node = node },
     get settled () { return session.settled },
-    receive: request => session.receive(readDeltaRequest(request)),
+    receive (request) {
+      const read = readDeltaRequest(request)
+      session.receive(read)
+      // A secret's refusal is told of even after its listener has gone.
+      if (typeUrl !== secretTypeUrl) read.unsubscribe.forEach(onLetGo)
+    },
     update: view => session.update(view),
     next (at) {
       const answer = session.next(at)

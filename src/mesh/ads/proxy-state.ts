@@ -61,6 +61,14 @@ export class ProxyState {
     })
   }
 
+  /** Whether the proxy has asked for one of these and has not taken over what it is now. */
+  lags (views: AdsViews | undefined, typeUrl: string, names: readonly string[], at: Date): boolean {
+    return names.some(name => {
+      const key = `${typeUrl} ${name}`
+      return (this.#held.has(key) || this.#refused.has(key)) && !this.holds(views, typeUrl, [name], at)
+    })
+  }
+
   /** Once now, then after each change, until the signal aborts. */
   watch (signal: AbortSignal): AsyncIterable<number> { return this.#changes.watch(signal) }
 

@@ -17,6 +17,9 @@ export type Wire =
   /** Nobody has told. */
   | 'plaintext'
 
+/** Of the filter that asks about requests. */
+export const askName = 'envoy.filters.http.ext_authz'
+
 /** Who waits longer is refused: the agent answers from memory. */
 const patienceSeconds = 1
 /** The agent's trouble is not the caller's fault: this status tells it from a refusal. */
@@ -30,7 +33,7 @@ export function askAboutConnection (destination: SpiffeId, wire: Wire): Extensio
 }
 
 export function askAboutRequest (destination: SpiffeId, wire: Wire): Extension {
-  return extension('envoy.filters.http.ext_authz', HttpExtAuthz, {
+  return extension(askName, HttpExtAuthz, {
     transportApiVersion: ApiVersion.V3, grpcService: agent(destination, wire), includeTlsSession: true,
     statusOnError: { code: serviceUnavailable }
   })

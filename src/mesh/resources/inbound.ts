@@ -2,7 +2,8 @@ import { hostAndPort } from '../../runtime/host-and-port.ts'
 import type { SpiffeId } from '../../spiffe/spiffe-id.ts'
 import { TrafficDirection } from '../../wire/generated/envoy-core.ts'
 import {
-  HttpConnectionManager_CodecType as CodecType, HttpConnectionManager_ForwardClientCertDetails as ForwardClientCert, type HttpFilterInit
+  HttpConnectionManager_CodecType as CodecType, HttpConnectionManager_ForwardClientCertDetails as ForwardClientCert,
+  type HttpConnectionManagerInit, type HttpFilterInit
 } from '../../wire/generated/envoy-http-connection-manager.ts'
 import { HttpRBAC as HttpRbac } from '../../wire/generated/envoy-http-rbac.ts'
 import { Config as HttpSetFilterState } from '../../wire/generated/envoy-http-set-filter-state.ts'
@@ -11,26 +12,33 @@ import { NetworkRBAC as NetworkRbac } from '../../wire/generated/envoy-network-r
 import { hbonePort, type MeshSettings, type MeshState, type MeshWorkload, type Revoked } from '../mesh-state.ts'
 import { type Access, accessTo } from '../access.ts'
 import { type Authorization, authorizationOf } from './authorization.ts'
+import type { Wire } from './ask-agent.ts'
 import { boundAt } from './addresses.ts'
 import { duration, extension } from './any.ts'
 import { httpLife, tcpLife } from './connection-life.ts'
 import { decisionReports } from './decision-reports.ts'
 import { destinationState, key, localState, peerState, setFilterState, sourceState, workloadState } from './filter-state.ts'
-import { accessLog, httpConnectionManager, originalDestination, router, setHeader, strictHttp, tcpProxy, tlsInspector } from './filters.ts'
+import { accessLog, httpConnectionManager, originalDestination, router, strictHttp, tcpProxy, tlsInspector } from './filters.ts'
 import { constant, inboundListener, tunnelledListener, tunnelListener } from './names.ts'
 import { denyPeers, httpRules, networkRules } from './rules.ts'
 import { type Resource, resource } from './resource.ts'
 import { traced } from './tracing.ts'
 import { inboundTls } from './tls.ts'
 import type { TrafficCounter } from './traffic-counters.ts'
+import { workloadRoutes } from './workload-routes.ts'
 
 /** Ports that are the proxy's own in each namespace: nobody may be sent there through it. */
 export function proxyPorts ({ outboundPort, inboundPort }: MeshSettings): number[] { return [outboundPort, inboundPort, hbonePort] }
 
-/** What comes to a workload: tunnels on the HBONE port, and whatever its namespace redirects. */
-export function inboundListeners (workload: MeshWorkload, state: MeshState, settings: MeshSettings): Resource[] {
+/**
+ * What comes to a workload: tunnels on the HBONE port, and whatever its namespace redirects.
+ * @param epoch names chains of bytes that policies are about (see `ConnectionEpochs`); `undefined`: there are no policies
+ */
+export function inboundListeners (
+  workload: MeshWorkload, state: MeshState, settings: MeshSettings, epoch: string | undefined
+): Resource[] {
   const access = accessTo(workload, state.services, settings)
-  const authorization = authorizationOf(workload, state.policies)
+  const authorization = epoch === undefined ? undefined : { ...authorizationOf(workload), epoch }
   const guarded: Guarded = { workload, access, authorization, revoked: state.revoked, settings }
   return [tunnels(guarded), redirected(guarded), ...authorization === undefined ? [] : [tunnelled(guarded, authorization)]]
 }
@@ -39,9 +47,16 @@ export function inboundListeners (workload: MeshWorkload, state: MeshState, sett
 interface Guarded {
   readonly workload: MeshWorkload
   readonly access: Access
-  readonly authorization: Authorization | undefined
+  readonly authorization: Authorized | undefined
   readonly revoked: Revoked
   readonly settings: MeshSettings
+}
+
+interface Authorized extends Authorization { readonly epoch: string }
+
+/** Another name makes it another chain, and ends the connections of the one before. */
+function chainOfBytes (name: string, authorization: Authorized | undefined): string {
+  return authorization === undefined ? name : `${name}/${authorization.epoch}`
 }
 
 function tunnels ({ workload, access, authorization, revoked, settings }: Guarded): Resource {
@@ -133,7 +148,7 @@ function redirected (guarded: Guarded): Resource {
         filters: [...admitted, toHttpWorkload(workload.id, settings, mtlsRequests(workload.id), authorization?.http('direct'))]
       })),
       {
-        name: 'tcp',
+        name: chainOfBytes('tcp', authorization),
         filterChainMatch: { transportProtocol: 'tls' },
         transportSocket: tls,
         filters: [...admitted, ...authorization?.network('direct') ?? [], tcpProxy({
@@ -148,28 +163,21 @@ function redirected (guarded: Guarded): Resource {
 }
 
 /** The peer's ID reaches the workload in a header that only this proxy can have written. */
-function toHttpWorkload (
-  id: SpiffeId, settings: MeshSettings, [log, counter]: Logged, authorized: readonly HttpFilterInit[] | undefined
-): FilterInit {
+function toHttpWorkload (id: SpiffeId, settings: MeshSettings, [log, counter]: Logged, requests?: HttpConnectionManagerInit): FilterInit {
   return httpConnectionManager({
     ...strictHttp,
     statPrefix: 'inbound_http',
     forwardClientCertDetails: ForwardClientCert.SANITIZE_SET,
     setCurrentClientCertDetails: { uri: true },
     commonHttpProtocolOptions: httpLife(settings.connectionLifeSeconds),
-    routeConfig: {
-      name: 'inbound',
-      virtualHosts: [{
-        name: 'inbound',
-        domains: ['*'],
-        routes: [{ match: { prefix: '/' }, route: { cluster: constant.workload, timeout: { seconds: 0 } } }]
-      }]
-    },
-    httpFilters: [...authorized ?? [], router],
+    ...requests ?? unruled('direct'),
     ...traced(settings, { source: '%DOWNSTREAM_PEER_URI_SAN%', destination: id }),
-    ...accessLog(settings, { ...log, ...httpLog }, counter, authorized && decisionReports(settings, 'http'))
+    ...accessLog(settings, { ...log, ...httpLog }, counter, requests && decisionReports(settings, 'http'))
   })
 }
+
+/** Where there are no policies. */
+function unruled (wire: Wire): HttpConnectionManagerInit { return { routeConfig: workloadRoutes('inbound', wire), httpFilters: [router] } }
 
 /** Reads streams of tunnels whose port speaks HTTP; the same for all workloads, which the streams name. */
 export function tunnelledHttpListener (settings: MeshSettings): Resource {
@@ -183,25 +191,17 @@ export function tunnelledHttpListener (settings: MeshSettings): Resource {
   })
 }
 
-function tunnelledToHttpWorkload (settings: MeshSettings, authorized?: readonly HttpFilterInit[]): FilterInit {
+function tunnelledToHttpWorkload (settings: MeshSettings, requests?: HttpConnectionManagerInit): FilterInit {
   return httpConnectionManager({
     ...strictHttp,
     statPrefix: 'inbound_tunnelled_http',
     forwardClientCertDetails: ForwardClientCert.SANITIZE,
-    routeConfig: {
-      name: 'inbound',
-      virtualHosts: [{
-        name: 'inbound', domains: ['*'],
-        requestHeadersToAdd: [setHeader('x-forwarded-client-cert', `URI=%FILTER_STATE(${key.peer}:PLAIN)%`)],
-        routes: [{ match: { prefix: '/' }, route: { cluster: constant.workload, timeout: { seconds: 0 } } }]
-      }]
-    },
-    httpFilters: [...authorized ?? [], router],
+    ...requests ?? unruled('tunnelled'),
     ...traced(settings, { source: tunnelLog.peer, destination: `%FILTER_STATE(${key.local}:PLAIN)%` }),
     ...accessLog(settings, { ...tunnelLog, ...httpLog }, {
       name: 'requests',
       labels: { source: tunnelLog.peer, destination: `%FILTER_STATE(${key.local}:PLAIN)%`, wire: 'hbone', code: '%RESPONSE_CODE%' }
-    }, authorized && decisionReports(settings, 'http'))
+    }, requests && decisionReports(settings, 'http'))
   })
 }
 
@@ -211,7 +211,7 @@ const tunnelLog = { direction: 'inbound', peer: `%FILTER_STATE(${key.peer}:PLAIN
  * Streams of tunnels to a workload that policies are about: the same chains as for what comes without a tunnel, in which the tunnel's
  * end said who calls.
  */
-function tunnelled ({ workload, access, settings }: Guarded, authorization: Authorization): Resource {
+function tunnelled ({ workload, access, settings }: Guarded, authorization: Authorized): Resource {
   const name = tunnelledListener(workload)
   return resource(Listener, name, {
     name,
@@ -226,7 +226,7 @@ function tunnelled ({ workload, access, settings }: Guarded, authorization: Auth
         filters: [tunnelledToHttpWorkload(settings, authorization.http('tunnelled'))]
       })),
       {
-        name: 'tcp',
+        name: chainOfBytes('tcp', authorization),
         filters: [...authorization.network('tunnelled'), tcpProxy({
           statPrefix: 'inbound_tunnelled_tcp', cluster: constant.workload,
           ...accessLog(settings, { ...tunnelLog, local: workload.id, destination: '%DOWNSTREAM_LOCAL_ADDRESS%' },
@@ -259,7 +259,7 @@ function plaintextChain ({ workload, access, authorization, settings }: Guarded,
     })
   ]
   return {
-    name: port === undefined ? 'plaintext' : `plaintext/${port}`,
+    name: port === undefined ? chainOfBytes('plaintext', authorization) : `plaintext/${port}`,
     filterChainMatch: { transportProtocol: 'raw_buffer', ...port === undefined ? {} : { destinationPort: { value: port } } },
     filters: [setFilterState([...workloadState(workload.uid, workload.netnsPath), localState(workload.id)]), ...filters]
   }

@@ -1,4 +1,5 @@
 import type { SpiffeId } from '../../spiffe/spiffe-id.ts'
+import type { Wire } from './ask-agent.ts'
 import type { MeshPort, MeshService, MeshWorkload } from '../mesh-state.ts'
 
 /** What a connection without an identity asks for: nobody has it, and so it fails at once. */
@@ -19,6 +20,11 @@ export function tunnelListener ({ uid }: MeshWorkload): string { return `in/${ui
 export function inboundListener ({ uid }: MeshWorkload): string { return `in-direct/${uid}` }
 /** Of streams out of tunnels, and of the cluster by which they get there. */
 export function tunnelledListener ({ uid }: MeshWorkload): string { return `in-tunnelled/${uid}` }
+/** What policies say of connections to a workload, in two filters: one leaves marks, one decides. */
+export type ConnectionPart = 'audit' | 'decision'
+export function connectionRules ({ uid }: MeshWorkload, wire: Wire, part: ConnectionPart): string { return `rules/${uid}/${wire}/${part}` }
+/** What they say of requests. */
+export function requestRules ({ uid }: MeshWorkload, wire: Wire): string { return `requests/${uid}/${wire}` }
 export function localListener ({ uid }: MeshWorkload, service: MeshService, { localPort }: MeshPort): string {
   return `local/${uid}/${service.name}/${localPort}`
 }

@@ -361,6 +361,19 @@ export const Extension: MessageType<Extension, ExtensionInit> = new MessageType(
   repeated(6, 'typeUrls', 'string')
 ])
 
+export interface ExtensionConfigSource {
+  readonly configSource: ConfigSource | undefined
+  readonly typeUrls: ReadonlyArray<string>
+}
+export interface ExtensionConfigSourceInit {
+  readonly configSource?: ConfigSourceInit | undefined
+  readonly typeUrls?: ReadonlyArray<string> | undefined
+}
+export const ExtensionConfigSource: MessageType<ExtensionConfigSource, ExtensionConfigSourceInit> = new MessageType('envoy.config.core.v3.ExtensionConfigSource', () => [
+  field(1, 'configSource', ConfigSource),
+  repeated(4, 'typeUrls', 'string')
+])
+
 export interface ExtraSourceAddress {
   readonly address: SocketAddress | undefined
 }

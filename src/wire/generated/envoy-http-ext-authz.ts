@@ -140,6 +140,16 @@ export const HttpExtAuthz: MessageType<HttpExtAuthz, HttpExtAuthzInit> = new Mes
   field(27, 'enableDynamicMetadataIngestion', BoolValue)
 ])
 
+export interface HttpExtAuthzPerRoute {
+  readonly disabled: boolean | undefined
+}
+export interface HttpExtAuthzPerRouteInit {
+  readonly disabled?: boolean | undefined
+}
+export const HttpExtAuthzPerRoute: MessageType<HttpExtAuthzPerRoute, HttpExtAuthzPerRouteInit> = new MessageType('envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute', () => [
+  oneof('override', 1, 'disabled', 'bool')
+])
+
 export interface HttpHttpService {
   readonly serverUri: HttpUri | undefined
   readonly pathPrefix: string

@@ -69,8 +69,9 @@ export async function compareInEnvoy ({ seed, sets, requests, connections }: Com
     const destination = random.pick(destinations)
     // Both forms, whatever the number of rules.
     const mostInList = random.pick([0, 1_000])
+    const inOne = random.pick([false, true])
     const compiled = (kind: 'http' | 'network') =>
-      compileRbac(here(set, ports[kind === 'http' ? 'http' : 'tcp']), destination, { kind, now: time, mostInList })
+      compileRbac(here(set, ports[kind === 'http' ? 'http' : 'tcp']), destination, { kind, now: time, mostInList, inOne })
     const [http, network] = [compiled('http'), compiled('network')]
     if (http.external.length > 0) external++
     else cases.push({ set, destination, http, network })
