@@ -35,6 +35,8 @@ export const groups: ReadonlyArray<readonly Output[]> = [
       { 'assay.server.v1.Cluster': 'cluster', 'assay.server.v1.ServiceRegistry': 'serviceRegistry' }),
     api('revocation', 'assay.server.revocation.v1', ['assay/server/revocation/v1/revocation.proto'],
       { 'assay.server.revocation.v1.Revocation': 'revocation' }),
+    api('federation', 'assay.server.federation.v1', ['assay/server/federation/v1/federation.proto'],
+      { 'assay.server.federation.v1.Federation': 'federation' }),
     api('policy', 'assay.server.policy.v1', ['assay/server/policy/v1/policy.proto'], { 'assay.server.policy.v1.Policy': 'policy' }),
     api('agent-debug', 'spire.agent.debug.v1', ['spire/api/agent/debug/v1/debug.proto'], { 'spire.agent.debug.v1.Debug': 'debug' }),
     api('agent-logger', 'spire.api.agent.logger.v1', ['spire/api/agent/logger/v1/logger.proto'],

@@ -5,6 +5,7 @@ import { SpiffeError } from '../spiffe/errors.ts'
 import type { SpiffeId } from '../spiffe/spiffe-id.ts'
 import type { TrustDomain } from '../spiffe/trust-domain.ts'
 import { issueJwtSvid } from '../jwt/issue-jwt-svid.ts'
+import { signJws, type StatementType } from '../jwt/sign-jws.ts'
 import { parseCertificate } from '../x509/certificate.ts'
 import { createCaCertificate, type CaSubject } from '../x509/ca-certificate.ts'
 import type { KeyType } from '../x509/key-type.ts'
@@ -223,6 +224,21 @@ export class CertificateAuthority {
       id, audience, issuedAt, expiresAt, ...(issuer === undefined ? {} : { issuer }), ...(jti === undefined ? {} : { jti })
     }, key)
     return { id, token, issuedAt, expiresAt }
+  }
+
+  /**
+   * Has something else than a JWT-SVID signed by the active JWT key.
+   * @param wanted until when it is to hold; no longer than the key does
+   * @param make is given until when it holds, and what signs
+   * @throws {SpiffeError} `jwt_disabled`; of `make`
+   */
+  async signStatement<T> (
+    wanted: Date, make: (expiresAt: Date, sign: (payload: string, typ: StatementType) => Promise<string>) => Promise<T>
+  ): Promise<{ readonly statement: T, readonly expiresAt: Date }> {
+    if (this.#jwt === undefined) throw new SpiffeError('jwt_disabled', 'JWT functionality is disabled')
+    const key = this.#jwt.active
+    const expiresAt = wholeSeconds(earlier(wanted, key.notAfter))
+    return { statement: await make(expiresAt, (payload, typ) => signJws(payload, typ, key)), expiresAt }
   }
 
   /** One look at the clock: prepares and activates authorities that are due, and takes expired ones out of the bundle. */

@@ -226,6 +226,18 @@ export const commandTree: CommandGroup = {
         refresh: {
           summary: 'Have the server fetch a partner\'s bundle now',
           load: async () => (await import('./federation/federation-refresh.ts')).federationRefresh
+        },
+        status: {
+          summary: 'Show how each partner\'s bundle fares, and when trust breaks',
+          load: async () => (await import('./federation/federation-status.ts')).federationStatus
+        },
+        invite: {
+          summary: 'Print a signed invitation with which another trust domain can federate with this one',
+          load: async () => (await import('./federation/federation-invite.ts')).federationInvite
+        },
+        accept: {
+          summary: 'Check another trust domain\'s invitation, show what it means, and federate with it',
+          load: async () => (await import('./federation/federation-accept.ts')).federationAccept
         }
       }
     },

@@ -23,6 +23,8 @@ export interface Gauge<Label extends string = never> {
   add (...step: Step<Label>): void
   /** Asks for the value whenever metrics are read, instead of being told; for a gauge without labels. */
   collect (read: () => number): void
+  /** The same for one with labels: series that are not named any more are gone. */
+  collectEach (read: () => Iterable<readonly [value: number, labels: LabelValues<Label>]>): void
 }
 
 export interface Histogram<Label extends string = never> {
@@ -64,7 +66,13 @@ export function createMetrics ({ prefix }: { readonly prefix: string }): Metrics
       return {
         set: (...[value, labels]) => gauge.set(labels ?? {}, value),
         add: (...[by = 1, labels]) => gauge.inc(labels ?? {}, by),
-        collect
+        collect,
+        collectEach: read => {
+          readers.push(() => {
+            gauge.reset()
+            for (const [value, labels] of read()) gauge.set(labels, value)
+          })
+        }
       }
     },
     histogram (options) {

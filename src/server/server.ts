@@ -19,6 +19,7 @@ import type { Datastore } from '../storage/datastore.ts'
 import { openDatastore } from '../storage/open-datastore.ts'
 import { agentSyncService } from '../wire/generated/agent-sync.ts'
 import { clusterService, serviceRegistryService } from '../wire/generated/cluster.ts'
+import { federationService } from '../wire/generated/federation.ts'
 import { policyService } from '../wire/generated/policy.ts'
 import { revocationService } from '../wire/generated/revocation.ts'
 import { agentService } from '../wire/generated/server-agent.ts'
@@ -33,6 +34,7 @@ import { agentSyncHandlers } from './api/agent-sync-handlers.ts'
 import { bundleHandlers } from './api/bundle-handlers.ts'
 import { clusterHandlers } from './api/cluster-handlers.ts'
 import { entryHandlers } from './api/entry-handlers.ts'
+import { federationHandlers } from './api/federation-handlers.ts'
 import { createLimits } from './api/limits.ts'
 import { localAuthorityHandlers } from './api/local-authority-handlers.ts'
 import { policyHandlers } from './api/policy-handlers.ts'
@@ -46,6 +48,8 @@ import { runChores } from './chores.ts'
 import { EndpointReports } from './endpoint-reports.ts'
 import { FederationPartners } from './federation/federation-partners.ts'
 import { PartnerBundles } from './federation/partner-bundles.ts'
+import { addPartnerMetrics } from './federation/partner-metrics.ts'
+import { PartnerReports } from './federation/partner-reports.ts'
 import { serveOwnBundle } from './federation/serve-own-bundle.ts'
 import { GoneReporters } from './gone-reporters.ts'
 import { IssuanceRecorder } from './issuance-recorder.ts'
@@ -132,6 +136,9 @@ export async function runServer (
     trustDomain, partners, replica, ownBundle: ca.bundle, store, lease, webRoots: new WebRoots({ extraCaPath: webCaPath }),
     times: { leastMs: leastRefreshMs }, clock, random: Math.random, log
   })
+  const partnerReports = new PartnerReports({
+    replicaId, states: () => partnerBundles.states, partners: () => partners.all.keys(), lease, clock, log
+  })
   const services = bindServices(config, {
     store, authorities, replica, replicaId, aside, lease, feeds, progress, reports, authorizer, signing, recorder, clock,
     partners, partnerBundles
@@ -152,6 +159,9 @@ export async function runServer (
   onReady?.({ host: address, port, socketPath: path })
 
   serverMetrics(metrics, { replica, feeds })
+  addPartnerMetrics(metrics, {
+    partners: () => partners.all.keys(), bundleOf: domain => replica.bundleOf(domain), states: () => partnerBundles.states, clock
+  })
   await runTasks(signal, [
     signal => replica.run(signal),
     signal => lease.run(signal),
@@ -161,6 +171,7 @@ export async function runServer (
     }, signal),
     signal => authorities.followUpstream(signal),
     signal => partnerBundles.run(signal),
+    signal => partnerReports.run(signal),
     ...oidc === undefined ? [] : [(signal: AbortSignal) => runProvider(oidc, {
       source: ownKeySource({ ownBundle: ca.bundle, replica, everyMs: oidc.pollMs, clock }), clock, log, metrics
     }, signal)],
@@ -227,6 +238,9 @@ function bindServices (config: ServerConfig, deps: ServiceDeps): BoundService[] 
     bind(trustDomainService, trustDomainHandlers({
       trustDomain, federation: store.federation, partners, replica, registrations, refresher: partnerBundles,
       authorizer
+    })),
+    bind(federationService, federationHandlers({
+      trustDomain, replicaId, store, partners, replica, authorizer, authority: ca, bundleEndpoint: config.federation.bundleEndpoint, clock
     })),
     bind(entryService, entryHandlers({
       trustDomain, entries: store.entries, registrations, registry, catchUp, authorizer, polls: new Polls(progress, () => replica.cursor)

@@ -30,6 +30,9 @@ export const errorCatalogue = {
   federation_invalid: { status: 'INVALID_ARGUMENT', retry: false, next: 'name a trust domain other than this one' },
   federation_malformed: { status: 'INVALID_ARGUMENT', retry: false, next: 'correct the named field; see `assay federation create --help`' },
   federation_not_found: { status: 'NOT_FOUND', retry: false, next: 'list relationships with `assay federation list`' },
+  invitation_malformed: { status: 'INVALID_ARGUMENT', retry: false, next: 'give all of what `assay federation invite` printed' },
+  invitation_expired: { status: 'FAILED_PRECONDITION', retry: false, next: 'ask for a new one: `assay federation invite` there' },
+  invitation_untrusted: { status: 'UNAUTHENTICATED', retry: false, next: 'ask who sent it, and for a new one; see docs/federation.md' },
   federation_exists: { status: 'ALREADY_EXISTS', retry: false, next: 'change the existing one with `assay federation update`' },
   // Services
   service_malformed: { status: 'INVALID_ARGUMENT', retry: false, next: 'correct the named field; see `assay service create --help`' },

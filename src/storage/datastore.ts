@@ -9,6 +9,7 @@ import type { IssuedSvidStore } from './issued-svid-store.ts'
 import type { JoinTokenStore } from './join-token-store.ts'
 import type { KeyStore } from './key-store.ts'
 import type { LeaseStore } from './lease-store.ts'
+import type { PartnerStateStore } from './partner-state-store.ts'
 import type { PolicyStore } from './policy-store.ts'
 import type { ProgressStore } from './progress-store.ts'
 import type { ReplicaStore } from './replica-store.ts'
@@ -28,6 +29,7 @@ export interface Stores {
   readonly revocations: RevocationStore
   readonly bundles: BundleStore
   readonly federation: FederationStore
+  readonly partnerStates: PartnerStateStore
   readonly services: ServiceStore
   readonly endpoints: EndpointStore
   readonly policies: PolicyStore

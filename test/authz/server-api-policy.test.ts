@@ -2,6 +2,7 @@ import t from 'tap'
 import { serverApiPolicy, type CallerClass } from '../../src/authz/server-api-policy.ts'
 import { agentSyncService } from '../../src/wire/generated/agent-sync.ts'
 import { clusterService, serviceRegistryService } from '../../src/wire/generated/cluster.ts'
+import { federationService } from '../../src/wire/generated/federation.ts'
 import { policyService } from '../../src/wire/generated/policy.ts'
 import { revocationService } from '../../src/wire/generated/revocation.ts'
 import { agentService } from '../../src/wire/generated/server-agent.ts'
@@ -14,7 +15,7 @@ import { svidService } from '../../src/wire/generated/server-svid.ts'
 import { healthService } from '../../src/wire/generated/health.ts'
 
 const services = [agentService, bundleService, debugService, entryService, localAuthorityService, loggerService, svidService,
-  agentSyncService, clusterService, policyService, revocationService, serviceRegistryService, healthService]
+  agentSyncService, clusterService, federationService, policyService, revocationService, serviceRegistryService, healthService]
 const methods = services.flatMap(service => Object.values(service.methods).map(method => `/${service.name}/${method.name}`))
 
 /**
@@ -91,6 +92,8 @@ const expected: Readonly<Record<string, string>> = {
   '/assay.server.policy.v1.Policy/GetPolicies': 'U A',
   '/assay.server.policy.v1.Policy/ListPolicyVersions': 'U A',
   '/assay.server.policy.v1.Policy/RollbackPolicies': 'U A',
+  '/assay.server.federation.v1.Federation/GetStatus': 'U A',
+  '/assay.server.federation.v1.Federation/Invite': 'U A',
   '/assay.server.revocation.v1.Revocation/Revoke': 'U A',
   '/assay.server.revocation.v1.Revocation/ListRevocations': 'U A',
   '/assay.server.revocation.v1.Revocation/LiftRevocation': 'U A',

@@ -186,8 +186,8 @@ export async function dump (
 
 /** What tells that nothing at all was written. */
 export const everything = [
-  ...tables.map(({ name }) => name as string), 'log_head', 'change_log', 'replicas', 'agent_progress', 'service_endpoints',
-  'schema_migrations'
+  ...tables.map(({ name }) => name as string), 'log_head', 'change_log', 'replicas', 'agent_progress', 'partner_states',
+  'service_endpoints', 'schema_migrations'
 ]
 
 function shown ([column, value]: [string, unknown]): [string, unknown] {

@@ -25,7 +25,7 @@ async function checkTables (t: Test, database: DatabaseKind): Promise<void> {
   for (const { name, column } of await database.execute(url, query)) {
     found.set(String(name), [...found.get(String(name)) ?? [], String(column)].toSorted())
   }
-  const belonging = ['agent_progress', 'change_log', 'log_head', 'replicas', 'schema_migrations', 'service_endpoints']
+  const belonging = ['agent_progress', 'change_log', 'log_head', 'partner_states', 'replicas', 'schema_migrations', 'service_endpoints']
   t.strictSame([...found.keys()].toSorted(), [...belonging, ...tables.map(({ name }) => name)].toSorted())
   for (const { name, columns } of tables) t.strictSame(found.get(name), Object.keys(columns).toSorted(), name)
 }

@@ -10,6 +10,7 @@ import { federationContract } from './federation-contract.ts'
 import { filterContract } from './filter-contract.ts'
 import { draft, openFresh, type DatabaseKind } from './fixture.ts'
 import { leaseContract } from './lease-contract.ts'
+import { partnerStateContract } from './partner-state-contract.ts'
 import { policyContract } from './policy-contract.ts'
 import { replicaContract } from './replica-contract.ts'
 import { serviceContract } from './service-contract.ts'
@@ -41,7 +42,7 @@ export async function datastoreContract (t: Test, database: DatabaseKind): Promi
       t.equal(await store.entries.count({}), 1)
       await store[Symbol.asyncDispose]()
     }
-    t.strictSame((await database.execute(url, 'select number from schema_migrations')).map(row => row.number), [1, 2, 3, 4, 5, 6])
+    t.strictSame((await database.execute(url, 'select number from schema_migrations')).map(row => row.number), [1, 2, 3, 4, 5, 6, 7])
   })
 
   await t.test('closing lets what runs come to its end', async t => {
@@ -80,6 +81,7 @@ export async function datastoreContract (t: Test, database: DatabaseKind): Promi
   await agentContract(t, database)
   await bundleContract(t, database)
   await federationContract(t, database)
+  await partnerStateContract(t, database)
   await changeLogContract(t, database)
   await leaseContract(t, database)
   await replicaContract(t, database)

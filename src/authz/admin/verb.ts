@@ -42,6 +42,9 @@ const rows: ReadonlyArray<readonly [MethodVerb, string, readonly string[]]> = [
   ['federation.read', `${spire}.trustdomain.v1.TrustDomain`, ['ListFederationRelationships', 'GetFederationRelationship']],
   ['federation.write', `${spire}.trustdomain.v1.TrustDomain`, ['BatchCreateFederationRelationship', 'BatchUpdateFederationRelationship',
     'BatchDeleteFederationRelationship', 'RefreshBundle']],
+  ['federation.read', '/assay.server.federation.v1.Federation', ['GetStatus']],
+  // Whoever says to others where this domain's bundle is says whose keys are its own.
+  ['bundle.append', '/assay.server.federation.v1.Federation', ['Invite']],
   ['services.read', '/assay.server.v1.ServiceRegistry', ['ListServices', 'GetService']],
   ['services.write', '/assay.server.v1.ServiceRegistry', ['BatchCreateService', 'BatchUpdateService', 'BatchDeleteService']],
   ['svids.mint', `${spire}.svid.v1.SVID`, ['MintX509SVID', 'MintJWTSVID', 'MintWITSVID']],

@@ -176,7 +176,8 @@ export class FollowPartner {
       const facts = { source, code, requirement, reason: message, next: refusal.row.next }
       this.#log.warn(facts, 'partner\'s bundle not taken: the last good one stays')
     }
-    const sources = this.state.value.sources.with(index, { ...this.#source(index), lastError: { at: clock.now(), code, message } })
+    const lastError = { at: clock.now(), code, requirement, message }
+    const sources = this.state.value.sources.with(index, { ...this.#source(index), lastError })
     if (index === 0) this.#retryAfterMs = refusal?.retryAfterMs
     this.#set({ sources, ...index === 0 ? { failures: this.state.value.failures + 1 } : {} })
   }

@@ -30,5 +30,7 @@ export interface SourceError {
   readonly at: Date
   /** Undefined for a bug, which is in the log. */
   readonly code: ErrorCode | undefined
+  /** Of the standard, where one was broken. */
+  readonly requirement: string | undefined
   readonly message: string
 }

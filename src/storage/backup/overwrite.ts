@@ -20,7 +20,8 @@ export async function claim (trx: Transaction<Schema>, target: OpenDatabase): Pr
 }
 
 /** What belongs to one life of a database. */
-const unsaved = (['log_head', 'change_log', 'replicas', 'agent_progress', 'service_endpoints'] as const).map(name => ({ name }))
+const unsaved = (['log_head', 'change_log', 'replicas', 'agent_progress', 'partner_states', 'service_endpoints'] as const)
+  .map(name => ({ name }))
 
 /** Whether there is nothing to lose. */
 export async function isEmpty (trx: Transaction<Schema>): Promise<boolean> {

@@ -28,7 +28,7 @@ const usual = 1_000
 /**
  * Every table that is copied, those that others refer to first. What is not here belongs to one life of a database and is made anew:
  * `schema_migrations`, `log_head`, `change_log`, `replicas`, `agent_progress`,
- * and `service_endpoints`, which agents say again.
+ * `partner_states`, and `service_endpoints`, which agents say again.
  */
 export const tables: readonly TableSpec[] = [
   {

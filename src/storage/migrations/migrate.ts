@@ -8,9 +8,10 @@ import { revocations } from './0003-revocations.ts'
 import { services } from './0004-services.ts'
 import { policies } from './0005-policies.ts'
 import { federation } from './0006-federation.ts'
+import { partnerStates } from './0007-partner-states.ts'
 import type { ColumnTypes, Migration } from './migration.ts'
 
-const migrations: readonly Migration[] = [initial, replicas, revocations, services, policies, federation]
+const migrations: readonly Migration[] = [initial, replicas, revocations, services, policies, federation, partnerStates]
 
 /** The schema that this version works with. */
 export const newestSchema = migrations.at(-1)?.number ?? 0

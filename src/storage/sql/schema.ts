@@ -22,6 +22,7 @@ export interface Schema {
   wrapped_keys: { id: string, wrapped: Uint8Array }
   replicas: ReplicaTable
   agent_progress: ProgressTable
+  partner_states: PartnerStateTable
   services: ServiceTable
   /** `name web`, `address 10.96.0.1`, `local port 1080`. */
   service_claims: { claim: string, service_row: number }
@@ -166,6 +167,14 @@ interface ProgressTable {
   policy_refusal: string
 }
 
+interface PartnerStateTable {
+  trust_domain: string
+  replica_id: string
+  seen_at: number
+  /** JSON, for people. */
+  facts: string
+}
+
 interface ServiceTable {
   row_id: Generated<number>
   id: string
@@ -222,6 +231,7 @@ export type BundleRow = Selectable<BundleTable>
 export type FederationRow = Selectable<FederationTable>
 export type AuthorityRow = Selectable<AuthorityTable>
 export type ProgressRow = Selectable<ProgressTable>
+export type PartnerStateRow = Selectable<PartnerStateTable>
 export type ReplicaRow = Selectable<ReplicaTable>
 export type ServiceRow = Selectable<ServiceTable>
 export type ServiceRowDraft = Insertable<ServiceTable>

@@ -15,6 +15,7 @@ import { SqlIssuedSvidStore } from './sql-issued-svid-store.ts'
 import { SqlJoinTokenStore } from './sql-join-token-store.ts'
 import { SqlKeyStore } from './sql-key-store.ts'
 import { SqlLeaseStore } from './sql-lease-store.ts'
+import { SqlPartnerStateStore } from './sql-partner-state-store.ts'
 import { SqlPolicyStore } from './sql-policy-store.ts'
 import { SqlProgressStore } from './sql-progress-store.ts'
 import { SqlReplicaStore } from './sql-replica-store.ts'
@@ -38,6 +39,7 @@ export async function openSqlDatastore (database: SqlDatabase, nudges: Nudges, c
     revocations: new SqlRevocationStore(database, clock),
     bundles: new SqlBundleStore(database, clock),
     federation: new SqlFederationStore(database, clock),
+    partnerStates: new SqlPartnerStateStore(database),
     services: new SqlServiceStore(database, clock),
     endpoints: new SqlEndpointStore(database, clock),
     policies: new SqlPolicyStore(database, clock),

@@ -1,0 +1,42 @@
+import type { Invitation } from '../../federation/invitation/invitation.ts'
+import type { TrustDomain } from '../../spiffe/trust-domain.ts'
+import { counted, formatRows, formatTime, printable } from '../pretty.ts'
+import type { Accepted } from './invitation-anchor.ts'
+
+const checks: Readonly<Record<Accepted['checkedBy'], string>> = {
+  given: 'the bundle that you gave',
+  stored: 'the bundle of that domain that is stored here, which stays',
+  carried: 'the bundle that it carries: compare the pin with who sent it'
+}
+
+interface Facts extends Pick<Accepted, 'checkedBy'> {
+  readonly own: TrustDomain
+  /** That federate with the inviting domain already. */
+  readonly entries: number
+}
+
+/** What an invitation says, and in words what accepting it means. */
+export function formatInvitation ({ endpoint, pin, bundle, scope, expiresAt }: Invitation, { own, checkedBy, entries }: Facts): string {
+  const { trustDomain, url, profile } = endpoint
+  const rows = formatRows([
+    ['Invitation of', trustDomain],
+    ['Bundle endpoint URL', url],
+    ['Bundle endpoint profile', profile.kind],
+    ['Endpoint SPIFFE ID', profile.kind === 'https_spiffe' ? profile.endpointId : undefined],
+    ['Pin', pin],
+    ['Authorities', bundle && `${bundle.x509Authorities.length} X.509, ${bundle.jwtAuthorities.length} JWT`],
+    ['Checked by', checks[checkedBy]],
+    ['Can be accepted until', formatTime(expiresAt)],
+    ['They ask for', scope === '' ? 'nothing in particular' : scope]
+  ], 26)
+  return `${rows}\nIf you accept, ${own} takes SVIDs of ${trustDomain} for what they say. ${reachable(trustDomain, entries)}\n`
+}
+
+function reachable (trustDomain: TrustDomain, entries: number): string {
+  if (entries > 0) {
+    const what = counted(entries, 'entry that federates with them already', 'entries that federate with them already')
+    return `They will be able to reach: ${what}, as far as policies allow.`
+  }
+  return 'They will be able to reach: nothing, until an entry\nfederates with them (-federatesWith) and, where policies are active, ' +
+    `a FederationScope says what of ${printable(trustDomain)} may reach what.`
+}

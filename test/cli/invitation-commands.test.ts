@@ -1,0 +1,96 @@
+import t from 'tap'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { formatBundleDocument } from '../../src/spiffe/bundle-document.ts'
+import { parseTrustDomain } from '../../src/spiffe/trust-domain.ts'
+import { createTestAuthority } from '../fakes/authority.ts'
+import { until } from '../fakes/envoy.ts'
+import { runAssay } from '../fakes/run-assay.ts'
+import { noFederation, startTestServer, type TestServer } from '../fakes/server.ts'
+
+const federation = {
+  ...noFederation, leastRefreshMs: 100,
+  bundleEndpoint: { address: '127.0.0.1', port: 0, refreshHintSeconds: 3600, profileNamed: true, profile: { kind: 'https_spiffe' } }
+} as const
+
+const on = ({ config }: TestServer) => (words: readonly string[], input?: string) =>
+  runAssay(['federation', ...words, '-socketPath', config.socketPath], input === undefined ? {} : { input })
+
+const accepting = (code: string) => ({ code: 1, stderr: new RegExp(code) })
+const folder = await mkdtemp(join(tmpdir(), 'assay-invitation-'))
+t.teardown(() => rm(folder, { recursive: true, force: true }))
+
+void t.test('one step per side', async t => {
+  await using us = await startTestServer({ config: { federation } })
+  await using them = await startTestServer({ config: { federation, trustDomain: parseTrustDomain('partner.test') } })
+  const url = `https://127.0.0.1:${(await them.bundleEndpoint).port}/`
+  const [ours, theirs] = [on(us), on(them)]
+  const invited = await theirs(['invite', '-bundleEndpointURL', url, '-scope', 'GET /orders'])
+  t.match(invited, { code: 0, stderr: /^Valid until .*; pin sha256:[0-9a-f]{64}\n$/ })
+  const pin = /sha256:\S+/.exec(invited.stderr)?.[0] as string
+  const text = invited.stdout.trim()
+  t.ok(text.length < 3_000, 'it fits a message')
+  const file = join(folder, 'invitation')
+  await writeFile(file, invited.stdout)
+
+  const shown = await ours(['accept', text])
+  t.match(shown, { code: 1, stderr: /Nothing is changed/ })
+  t.match(shown.stdout, new RegExp([
+    'Invitation of {13}: partner.test', `Bundle endpoint URL {7}: ${url}`, 'Bundle endpoint profile {3}: https_spiffe',
+    'Endpoint SPIFFE ID {8}: spiffe://partner.test/spire/server', `Pin {23}: ${pin}`, 'Authorities {15}: 1 X.509, 1 JWT',
+    'Checked by {16}: the bundle that it carries.*', 'Can be accepted until {5}: .*', 'They ask for {14}: GET /orders\n'
+  ].join('\n')))
+  t.match(shown.stdout, 'They will be able to reach: nothing, until')
+  t.match((await ours(['list'])).stdout, 'Found 0')
+
+  t.match(await theirs(['accept', text]), accepting('federation_invalid'), 'one\'s own')
+  t.match(await ours(['accept', `${text.slice(0, -4)}AAAA`]), accepting('invitation_untrusted'))
+  t.match(await ours(['accept', '-'], 'hello'), accepting('invitation_malformed'))
+  t.match(await ours(['accept', join(folder, 'none')]), { code: 2, stderr: /file_unusable/ })
+  const stranger = join(folder, 'stranger.json')
+  await writeFile(stranger, formatBundleDocument((await createTestAuthority('partner.test')).bundle))
+  t.match(await ours(['accept', file, '-yes', '-trustDomainBundlePath', stranger]), accepting('invitation_untrusted'))
+  t.match((await ours(['list'])).stdout, 'Found 0', 'nothing refused has left anything')
+
+  const done = { code: 0, stderr: '', stdout: /\nAccepted: example.org follows the bundle of partner.test/ }
+  t.match(await ours(['accept', '-', '-yes'], invited.stdout), done)
+  t.match((await ours(['show', '-trustDomain', 'partner.test'])).stdout, url)
+  const isHealthy = async () => /Health +: healthy/.test((await ours(['status'])).stdout)
+  await until('the partner\'s endpoint to be followed', isHealthy, 20_000)
+  t.match(await ours(['accept', file, '-yes']), accepting('federation_exists|already exists'))
+})
+
+void t.test('what is trusted already is not replaced by an invitation, and a bundle by another way counts most', async t => {
+  await using us = await startTestServer()
+  await using them = await startTestServer({ config: { federation, trustDomain: parseTrustDomain('partner.test') } })
+  const [ours, theirs] = [on(us), on(them)]
+  const invite = ['invite', '-bundleEndpointURL', 'https://partner.test/b']
+  const { invitation, ...rest } = JSON.parse((await theirs([...invite, '-ttl', '1h', '-output', 'json'])).stdout) as Record<string, string>
+  t.match(rest, { carries_bundle: true, pin: /^sha256:/, expires_at: String })
+  const bundle = async (path: string) =>
+    await runAssay(['bundle', 'set', '-id', 'partner.test', '-path', path, '-format', 'spiffe', '-socketPath', us.config.socketPath])
+  const [stranger, known] = [join(folder, 'other.json'), join(folder, 'known.json')]
+  await writeFile(stranger, formatBundleDocument((await createTestAuthority('partner.test')).bundle))
+  await writeFile(known, (await runAssay(['bundle', 'show', '-format', 'spiffe', '-socketPath', them.config.socketPath])).stdout)
+  t.equal((await bundle(stranger)).code, 0)
+  t.match(await ours(['accept', invitation as string, '-yes']), accepting('invitation_untrusted'))
+  const given = await ours(['accept', invitation as string, '-trustDomainBundlePath', known, '-output', 'json'])
+  t.match(given, { code: 1, stderr: /Nothing is changed/ })
+  const invited = { trust_domain: 'partner.test', bundle_endpoint_profile: 'https_spiffe' }
+  t.match(JSON.parse(given.stdout), { accepted: false, checked_by: 'given', invitation: invited })
+  t.equal((await bundle(known)).code, 0)
+  await runAssay([
+    'entry', 'create', '-spiffeID', 'spiffe://example.org/web', '-parentID', 'spiffe://example.org/node', '-selector', 'unix:uid:1',
+    '-federatesWith', 'spiffe://partner.test', '-socketPath', us.config.socketPath
+  ])
+  const accepted = await ours(['accept', invitation as string, '-yes'])
+  t.match(accepted, { code: 0, stdout: /stored here, which stays/ })
+  t.match(accepted.stdout, 'They will be able to reach: 1 entry that federates with them already, as far as policies allow.')
+
+  t.match(await ours(invite), { code: 1, stderr: /has no bundle endpoint/ }, 'a server without one must be told')
+  const web = await ours([...invite, '-bundleEndpointProfile', 'https_web', '-ttl', '1000h'])
+  t.match(web, { code: 1, stderr: /ttl_seconds/ })
+  t.equal((await ours([...invite, '-bundleEndpointProfile', 'https_web'])).code, 0)
+  t.match(await ours(['invite']), { code: 2, stderr: /-bundleEndpointURL/ })
+})
