@@ -12,14 +12,16 @@ import { entryService } from '../../src/wire/generated/server-entry.ts'
 import { localAuthorityService } from '../../src/wire/generated/server-local-authority.ts'
 import { loggerService } from '../../src/wire/generated/server-logger.ts'
 import { svidService } from '../../src/wire/generated/server-svid.ts'
+import { trustDomainService } from '../../src/wire/generated/server-trust-domain.ts'
 import { healthService } from '../../src/wire/generated/health.ts'
 
 const services = [agentService, bundleService, debugService, entryService, localAuthorityService, loggerService, svidService,
-  agentSyncService, clusterService, federationService, policyService, revocationService, serviceRegistryService, healthService]
+  agentSyncService, clusterService, federationService, policyService, revocationService, serviceRegistryService, trustDomainService,
+  healthService]
 const methods = services.flatMap(service => Object.values(service.methods).map(method => `/${service.name}/${method.name}`))
 
 /**
- * spire-surface §1.3 to §1.6, §1.8 and §1.9, row by row: U local, A admin, G agent, D downstream, * anyone. Reflection and what begins
+ * spire-surface §1.3 to §1.9, row by row: U local, A admin, G agent, D downstream, * anyone. Reflection and what begins
  * with assay are our own additions.
  */
 const expected: Readonly<Record<string, string>> = {
@@ -79,6 +81,12 @@ const expected: Readonly<Record<string, string>> = {
   '/spire.api.server.localauthority.v1.LocalAuthority/ActivateWITAuthority': 'U A',
   '/spire.api.server.localauthority.v1.LocalAuthority/TaintWITAuthority': 'U A',
   '/spire.api.server.localauthority.v1.LocalAuthority/RevokeWITAuthority': 'U A',
+  '/spire.api.server.trustdomain.v1.TrustDomain/ListFederationRelationships': 'U A',
+  '/spire.api.server.trustdomain.v1.TrustDomain/GetFederationRelationship': 'U A',
+  '/spire.api.server.trustdomain.v1.TrustDomain/BatchCreateFederationRelationship': 'U A',
+  '/spire.api.server.trustdomain.v1.TrustDomain/BatchUpdateFederationRelationship': 'U A',
+  '/spire.api.server.trustdomain.v1.TrustDomain/BatchDeleteFederationRelationship': 'U A',
+  '/spire.api.server.trustdomain.v1.TrustDomain/RefreshBundle': 'U A',
   '/assay.agent.v1.AgentSync/Sync': 'G',
   '/assay.server.v1.Cluster/GetStatus': 'U A',
   '/assay.server.v1.Cluster/WatchConvergence': 'U A',

@@ -30,7 +30,7 @@ t.test('what is no policy is refused, with its place', t => {
     'two rules of one name': [`${head}rules: [{ name: r, action: allow }, { name: r, action: deny }]`, /two rules have the same name/],
     'two policies of one name': [`${rule('')}---\n${rule('')}`, /there is a policy p already/],
     'the same key twice': [`${head}name: q\nrules: []`, /the same key twice/],
-    'no policy at all': ['kind: Deployment', /must be Policy, FederationScope or Settings/],
+    'no policy at all': ['kind: Deployment', /must be Policy, FederationScope, RegoBundle or Settings/],
     'a scope of another domain': [
       'apiVersion: assay/v1\nkind: FederationScope\ntrustDomain: a.test\naccept: ["spiffe://b.test/*"]', /an ID is not of a\.test/
     ],
