@@ -218,6 +218,9 @@ const steps: readonly Step[] = [
   ['federation.update refused: unknown', '', ({ federation }) => federation.update(own, { bundle: bundle(own) })],
   ['federation.create: with a bundle', 'bundle:b.test federation:b.test', ({ federation }) =>
     federation.create(relationship('b.test'), bundle('b.test'))],
+  ['federation.updateBundle: the same', '', ({ federation }) => federation.updateBundle(partner, current => current ?? bundle(partner))],
+  ['federation.updateBundle', `bundle:${partner}`, ({ federation }) =>
+    federation.updateBundle(partner, () => bundle(partner, { sequenceNumber: 9n }))],
   ['federation.delete', `federation:${partner}`, ({ federation }) => federation.delete(partner)],
   ['federation.delete refused: unknown', '', ({ federation }) => federation.delete(partner)],
 

@@ -26,7 +26,7 @@ export const federationInvite = defineCommand({
     'The relationship is one-way: to trust them as well, accept an invitation of theirs.',
   examples: [
     'assay federation invite -bundleEndpointURL https://spiffe.example.org:8443',
-    'assay federation invite -bundleEndpointURL https://bundles.example.org/b -bundleEndpointProfile https_web -ttl 1h -scope "GET /orders"'
+    'assay federation invite -bundleEndpointURL https://bundles.example.org/b -bundleEndpointProfile https_web -ttl 1h -scope orders'
   ],
   async run (call) {
     const { flags, terminal } = call
