@@ -59,14 +59,14 @@ t.test('Rego that the server pushes decides at the agent\'s authorizer, after th
   t.equal(await authorizer.ask('gold', { path: '/denied' }), 'denied by policy\n', 'and lets nothing in that a rule denies')
   t.equal(await authorizer.ask('gold', { caller: 'other' }), 'denied by policy\n', 'or that none allows')
   t.strictSame(authorizer.decided.map(({ decision: { allowed, reason, rule, bundles } }) => [allowed, reason, rule, bundles]), [
-    [true, 'rule', 'db/web', { orders: 'orders-1' }], [false, 'custom', 'db/tiers', { orders: 'orders-1' }],
+    [true, 'rule', 'db/web', new Map([['orders', 'orders-1']])], [false, 'custom', 'db/tiers', new Map([['orders', 'orders-1']])],
     [false, 'rule', 'db/not', undefined], [false, 'no-rule-allows', undefined, undefined]
   ])
 
   await applyPolicies(server.admin, [askingText(), bundleText(await ordersOf('orders-2', ['iron']))], { replaces: 1n })
   await eventually('the second one', () => policies.report.version === 2)
   t.strictSame([await authorizer.ask('gold'), await authorizer.ask('iron')], ['not for you\n', 'allowed'])
-  t.match(authorizer.decided.at(-1)?.decision.bundles, { orders: 'orders-2' })
+  t.same(authorizer.decided.at(-1)?.decision.bundles, new Map([['orders', 'orders-2']]))
   const client = server.admin.client(policyService)
   await t.rejects(applyPolicies(server.admin, [askingText('rego/orders/gone'), bundleText(ordersBundle)], { replaces: 2n }),
     { code: 'policy_unsupported' }, 'what agents could not answer is refused at the server')
