@@ -8,7 +8,8 @@ import type { Any, AnyInit } from '../wire/generated/well-known.ts'
 import type { MessageType } from '../wire/message-type.ts'
 import { RpcError, type RpcStatusName } from './rpc-error.ts'
 
-const detailsKey = 'grpc-status-details-bin'
+/** Of a status's details, in trailers. */
+export const detailsKey = 'grpc-status-details-bin'
 const longestMessage = 4096
 
 /** What SPIRE's agents read to know what to do next (`spire-surface.md` §1.1). */

@@ -147,6 +147,7 @@ void t.test('each key of an agent configuration is read', async t => {
     socketPath: '/tmp/assay-agent/public/api.sock',
     authorizedDelegates: [],
     dataDir: '.',
+    regoKeys: {},
     trustBundlePath: undefined,
     trustBundleUrl: undefined,
     trustBundleFormat: 'pem',

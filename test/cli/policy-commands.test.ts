@@ -196,7 +196,7 @@ void t.test('why-denied', async t => {
   })
   t.match(json((await run('request-1', ...file, '-output', 'json')).stdout), { decisions: [{ event: { decision_id: 'decision-1' } }] })
   t.match(await run('request-9', ...file), { code: 1, stderr: /no decision of the request "request-9"[^]*decision_not_found/ })
-  t.match(await run('request-1'), { code: 2, stderr: /one of -log and -dataApi/ })
+  t.match(await run('request-1'), { code: 2, stderr: /one of -log, -dataApi and -agent/ })
 
   const asked: (string | undefined)[] = []
   const server = createServer(({ url }, response) => {
