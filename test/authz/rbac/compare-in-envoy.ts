@@ -69,9 +69,12 @@ export async function compareInEnvoy ({ seed, sets, requests, connections }: Com
     const destination = random.pick(destinations)
     // Both forms, whatever the number of rules.
     const mostInList = random.pick([0, 1_000])
+    // The form of one filter is that of connections: proxies get no other use of it.
     const inOne = random.pick([false, true])
     const compiled = (kind: 'http' | 'network') =>
-      compileRbac(here(set, ports[kind === 'http' ? 'http' : 'tcp']), destination, { kind, now: time, mostInList, inOne })
+      compileRbac(here(set, ports[kind === 'http' ? 'http' : 'tcp']), destination, {
+        kind, now: time, mostInList, inOne: inOne && kind === 'network'
+      })
     const [http, network] = [compiled('http'), compiled('network')]
     if (http.external.length > 0) external++
     else cases.push({ set, destination, http, network })
