@@ -2,12 +2,14 @@ import { once } from 'node:events'
 import { createServer, type IncomingMessage, type Server, type ServerOptions, type ServerResponse } from 'node:http'
 import { createServer as createTlsServer, type Server as TlsServer } from 'node:https'
 import type { AddressInfo, Socket } from 'node:net'
+import { AddressAllowance } from '../rpc/address-allowance.ts'
 import { claimSocketPath } from '../rpc/claim-socket-path.ts'
+import { peerNetwork } from '../rpc/peer-network.ts'
+import { Tally } from '../rpc/tally.ts'
 import type { Clock } from '../runtime/clock.ts'
 import { hostAndPort } from '../runtime/host-and-port.ts'
 import type { Logger } from '../runtime/logger.ts'
 import { SpiffeError } from '../spiffe/errors.ts'
-import { AddressAllowance, callerOf } from './address-allowance.ts'
 import { type Answer, type Asked, refusal } from './answer-request.ts'
 import type { OidcMetrics } from './oidc-metrics.ts'
 import type { ServingPair } from './serving-certificate.ts'
@@ -119,7 +121,7 @@ interface Place {
 function respond (request: IncomingMessage, response: ServerResponse, place: Place, deps: ListenerDeps): void {
   const { log, logRequests, metrics, clock } = deps
   const address = request.socket.remoteAddress ?? ''
-  const waitSeconds = place.isUnix ? 0 : place.allowance.take(callerOf(address), clock.monotonicMs())
+  const waitSeconds = place.isUnix ? 0 : place.allowance.take(peerNetwork(address), clock.monotonicMs())
   const asked = askedBy(request, place)
   let answer: Answer
   try {
@@ -165,27 +167,24 @@ function askedBy (request: IncomingMessage, { isTls, isUnix, port }: Place): Ask
 /** Each address keeps others out with no more than its share, of connections and of handshakes. @param share of each; none: no limit */
 function countConnections (server: Server, share?: ListenerLimits & ListenerDeps): ReadonlySet<Socket> {
   const open = new Set<Socket>()
-  const counts = new Map<string, number>()
+  const openOf = new Tally()
   const perSecond = share?.requestsPerSecond ?? Infinity
   const arrivals = new AddressAllowance({ perSecond, burst: perSecond * connectionBurstSeconds })
   server.on('connection', (socket: Socket) => {
-    const caller = callerOf(socket.remoteAddress ?? '')
-    const count = counts.get(caller) ?? 0
+    const caller = peerNetwork(socket.remoteAddress)
     if (share !== undefined) {
-      const isFull = count >= share.maxConnectionsPerAddress
+      const isFull = openOf.of(caller) >= share.maxConnectionsPerAddress
       if (isFull || arrivals.take(caller, share.clock.monotonicMs()) > 0) {
         share.metrics.connectionRefused(isFull ? 'address' : 'rate')
         socket.destroy()
         return
       }
     }
-    counts.set(caller, count + 1)
+    openOf.add(caller)
     open.add(socket)
     socket.once('close', () => {
       open.delete(socket)
-      const left = (counts.get(caller) ?? 1) - 1
-      if (left === 0) counts.delete(caller)
-      else counts.set(caller, left)
+      openOf.remove(caller)
     })
   })
   return open

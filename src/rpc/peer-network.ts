@@ -11,5 +11,6 @@ export function peerNetwork (remoteAddress: string | undefined): string {
   if (!address.includes(':')) return address
   const [before = [], after = []] = address.split('::').map(part => part === '' ? [] : part.split(':'))
   const zeros = Array.from({ length: Math.max(0, 8 - before.length - after.length) }, () => '0')
-  return `${[...before, ...zeros, ...after].slice(0, 4).join(':')}::/64`
+  const network = [...before, ...zeros, ...after].slice(0, 4).map(group => Number.parseInt(group, 16).toString(16))
+  return `${network.join(':')}::/64`
 }

@@ -9,10 +9,11 @@ import { connect, type ConnectionOptions, type TLSSocket } from 'node:tls'
 import t from 'tap'
 import { fetchBundle } from '../../src/federation/client/fetch-bundle.ts'
 import { WebRoots } from '../../src/federation/client/web-roots.ts'
-import { networkOf, AddressRates } from '../../src/federation/endpoint/address-rates.ts'
 import { CertificateFiles } from '../../src/federation/endpoint/certificate-files.ts'
 import { serveBundleEndpoint, type BundleEndpointOptions } from '../../src/federation/endpoint/serve-bundle-endpoint.ts'
 import { svidCertificate, type ServingCertificate } from '../../src/federation/endpoint/serving-certificate.ts'
+import { AddressAllowance } from '../../src/rpc/address-allowance.ts'
+import { peerNetwork } from '../../src/rpc/peer-network.ts'
 import { parseBundleDocument } from '../../src/spiffe/bundle-document.ts'
 import { parseBundleEndpoint } from '../../src/spiffe/bundle-endpoint.ts'
 import type { Bundle } from '../../src/spiffe/bundle.ts'
@@ -250,17 +251,18 @@ t.test('limits', async t => {
   })
 
   t.test('an IPv6 client is counted by its network', async t => {
-    t.equal(networkOf('2001:db8:1:2:3:4:5:6'), '2001:db8:1:2')
-    t.equal(networkOf('2001:db8::6'), '2001:db8:0:0')
-    t.equal(networkOf('::1'), '0:0:0:0')
-    t.equal(networkOf('fe80::1%eth0'), 'fe80:0:0:0')
-    t.equal(networkOf('::ffff:192.0.2.1'), '192.0.2.1')
-    t.equal(networkOf('192.0.2.1'), '192.0.2.1')
-    const rates = new AddressRates({ burst: 1, perSecond: 1 })
-    t.ok(rates.take('2001:db8::1', 0))
-    t.notOk(rates.take('2001:db8::2', 0))
-    t.ok(rates.take('2001:db8:0:1::1', 0))
-    t.ok(rates.take('2001:db8::2', 1000))
+    t.equal(peerNetwork('2001:db8:1:2:3:4:5:6'), '2001:db8:1:2::/64')
+    t.equal(peerNetwork('2001:db8::6'), '2001:db8:0:0::/64')
+    t.equal(peerNetwork('::1'), '0:0:0:0::/64')
+    t.equal(peerNetwork('fe80::1%eth0'), 'fe80:0:0:0::/64')
+    t.equal(peerNetwork('::ffff:192.0.2.1'), '192.0.2.1')
+    t.equal(peerNetwork('192.0.2.1'), '192.0.2.1')
+    const allowance = new AddressAllowance({ burst: 1, perSecond: 1 })
+    const take = (address: string, nowMs: number) => allowance.take(peerNetwork(address), nowMs) === 0
+    t.ok(take('2001:db8::1', 0))
+    t.notOk(take('2001:db8::2', 0))
+    t.ok(take('2001:db8:0:1::1', 0))
+    t.ok(take('2001:db8::2', 1000))
   })
 })
 

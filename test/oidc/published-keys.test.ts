@@ -1,5 +1,6 @@
 import t from 'tap'
-import { callerOf, AddressAllowance } from '../../src/oidc/address-allowance.ts'
+import { AddressAllowance } from '../../src/rpc/address-allowance.ts'
+import { peerNetwork } from '../../src/rpc/peer-network.ts'
 import { PublishedKeys } from '../../src/oidc/published-keys.ts'
 import { readJwks } from '../../src/oidc/read-jwks.ts'
 import { formatJwtBundle } from '../../src/spiffe/bundle-document.ts'
@@ -93,7 +94,7 @@ void t.test('each address may ask so often', async t => {
     ['2001:db8:1:2::1', '2001:db8:1:2:ffff::'], ['2001:db8::1', '2001:0db8:0:0:1::'], ['::ffff:10.0.0.1', '10.0.0.1'],
     ['fe80::1%eth0', 'fe80::2']
   ]
-  for (const [one, other] of same) t.equal(callerOf(one), callerOf(other), `${one} and ${other}`)
-  t.not(callerOf('2001:db8:1:2::1'), callerOf('2001:db8:1:3::1'))
-  t.not(callerOf('10.0.0.1'), callerOf('10.0.0.2'))
+  for (const [one, other] of same) t.equal(peerNetwork(one), peerNetwork(other), `${one} and ${other}`)
+  t.not(peerNetwork('2001:db8:1:2::1'), peerNetwork('2001:db8:1:3::1'))
+  t.not(peerNetwork('10.0.0.1'), peerNetwork('10.0.0.2'))
 })

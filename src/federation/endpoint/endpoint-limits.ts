@@ -1,4 +1,4 @@
-import type { AddressRate } from './address-rates.ts'
+import type { AddressAllowanceOptions } from '../../rpc/address-allowance.ts'
 
 /** What the endpoint bears. Everybody may ask it: it knows nobody. */
 export interface EndpointLimits {
@@ -6,7 +6,7 @@ export interface EndpointLimits {
   readonly maxConnections: number
   readonly maxConnectionsPerAddress: number
   /** Of connections and of requests, by address: further connections are closed, further requests answered 429. */
-  readonly rate: AddressRate
+  readonly rate: AddressAllowanceOptions
   /** TLS handshakes at a time. */
   readonly maxHandshakes: number
   /** From accept to the client's first word, and of the handshake. */
@@ -26,7 +26,7 @@ export interface EndpointLimits {
 export const defaultEndpointLimits: EndpointLimits = {
   maxConnections: 512,
   maxConnectionsPerAddress: 64,
-  rate: { burst: 120, perSecond: 20 },
+  rate: { burst: 120, perSecond: 20, most: 10_000 },
   maxHandshakes: 8,
   handshakeTimeoutMs: 10_000,
   headersTimeoutMs: 5_000,

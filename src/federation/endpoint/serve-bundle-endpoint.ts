@@ -3,12 +3,14 @@ import { createServer, type Server } from 'node:https'
 import type { AddressInfo, Socket } from 'node:net'
 import type { SecureContextOptions } from 'node:tls'
 import { constants } from 'node:crypto'
+import { AddressAllowance } from '../../rpc/address-allowance.ts'
 import { HandshakeGate } from '../../rpc/handshake-gate.ts'
+import { peerNetwork } from '../../rpc/peer-network.ts'
+import { Tally } from '../../rpc/tally.ts'
 import type { Clock } from '../../runtime/clock.ts'
 import { hostAndPort } from '../../runtime/host-and-port.ts'
 import type { Logger } from '../../runtime/logger.ts'
 import { SpiffeError } from '../../spiffe/errors.ts'
-import { AddressRates, networkOf } from './address-rates.ts'
 import { answerRequest, refuse } from './answer-request.ts'
 import { defaultEndpointLimits, type EndpointLimits } from './endpoint-limits.ts'
 import type { OwnBundleSource } from './own-bundle-source.ts'
@@ -82,7 +84,8 @@ export async function serveBundleEndpoint (
 function openServer (options: BundleEndpointOptions, deps: BundleEndpointDeps, limits: EndpointLimits) {
   const { clock, log, certificate } = deps
   const publication = new Publication(deps.bundle, options.refreshHintSeconds ?? 300)
-  const rates = new AddressRates(limits.rate)
+  const allowance = new AddressAllowance(limits.rate)
+  const mayAsk = (network: string) => allowance.take(network, clock.monotonicMs()) === 0
   let shown = certificate.current()
   const server = createServer({
     ...shown, ...intermediateProfile, requestCert: false, ALPNProtocols: ['http/1.1'], handshakeTimeout: limits.handshakeTimeoutMs,
@@ -90,7 +93,7 @@ function openServer (options: BundleEndpointOptions, deps: BundleEndpointDeps, l
     keepAliveTimeout: limits.idleTimeoutMs, connectionsCheckingInterval: 1_000
   }, (request, response) => {
     const address = request.socket.remoteAddress ?? ''
-    const status = rates.take(address, clock.monotonicMs())
+    const status = mayAsk(peerNetwork(address))
       ? answerRequest(request, response, options.path ?? '/', publication)
       : refuse(response, 429, { 'retry-after': '1' })
     log.debug({ address, method: request.method, status }, 'bundle endpoint asked')
@@ -111,27 +114,24 @@ function openServer (options: BundleEndpointOptions, deps: BundleEndpointDeps, l
   }, begin)
   server.on('secureConnection', socket => gate.done(socket))
   const connections = new Set<Socket>()
-  const perNetwork = new Map<string, number>()
+  const openOf = new Tally()
   // Typed as any stream, since it is for plain HTTP; here the kernel's sockets arrive.
   server.on('connection', stream => {
     const socket = stream as Socket
-    const network = networkOf(socket.remoteAddress ?? '')
-    const count = perNetwork.get(network) ?? 0
+    const network = peerNetwork(socket.remoteAddress)
     const refusal = connections.size >= limits.maxConnections ? 'too many are open'
-      : count >= limits.maxConnectionsPerAddress ? 'too many are open from there'
-        : rates.take(network, clock.monotonicMs()) ? undefined : 'too many come from there'
+      : openOf.of(network) >= limits.maxConnectionsPerAddress ? 'too many are open from there'
+        : mayAsk(network) ? undefined : 'too many come from there'
     if (refusal !== undefined) {
       log.debug({ address: socket.remoteAddress, reason: refusal }, 'bundle endpoint: connection refused')
       socket.destroy()
       return
     }
     connections.add(socket)
-    perNetwork.set(network, count + 1)
+    openOf.add(network)
     socket.once('close', () => {
       connections.delete(socket)
-      const left = (perNetwork.get(network) ?? 1) - 1
-      if (left > 0) perNetwork.set(network, left)
-      else perNetwork.delete(network)
+      openOf.remove(network)
     })
     showNewest()
     gate.enter(socket)
