@@ -92,7 +92,7 @@ async function parseCommandLine (words: readonly string[]): Promise<void> {
 const envoy = findEnvoy()
 const skip = postgresMissing() || (envoy === undefined && 'there is no Envoy here; `npm test` brings one')
 
-await t.test('the scripts of compose/, with plain processes for containers', { skip, timeout: 120_000 }, async t => {
+await t.test('the scripts of compose/, with plain processes for containers', { skip, timeout: 300_000 }, async t => {
   await using scope = new AsyncDisposableStack()
   const folder = await mkdtemp(join(tmpdir(), 'compose-'))
   scope.defer(() => rm(folder, { recursive: true, force: true }))
@@ -139,7 +139,7 @@ await t.test('the scripts of compose/, with plain processes for containers', { s
   for (const n of [1, 2, 3]) {
     const own = ['-dataDir', join(folder, `server-${n}`), '-socketPath', join(folder, `server-${n}.sock`)]
     const server = run([...commandOf(`server-${n}`, {}), ...own, '-bindAddress', '127.0.0.1', '-serverPort', String(ports[8080 + n])])
-    await eventually(`server ${n} to run; ${server.output}`, () => server.output.includes('server is running'), 30_000)
+    await eventually(() => `server ${n} to run; ${server.output}`, () => server.output.includes('server is running'), 30_000)
   }
   for (const round of ['first', 'repeated']) {
     const setup = run(commandOf('setup', {}))
@@ -148,15 +148,16 @@ await t.test('the scripts of compose/, with plain processes for containers', { s
   for (const node of ['node-1', 'node-2']) {
     const own = ['-dataDir', join(folder, node), '-socketPath', join(folder, `${node}.sock`)]
     const agent = run([...commandOf(`${node}-agent`, {}), ...own, '-trustBundle', join(shared, 'bundle.pem')])
-    await eventually(`${node} to serve; ${agent.output}`, () => agent.output.includes('agent is serving'), 30_000)
+    await eventually(() => `${node} to serve; ${agent.output}`, () => agent.output.includes('agent is serving'), 30_000)
   }
   run(commandOf('backend', { 8080: String(ports['8080']) }))
-  run(commandOf('node-1-envoy', { '172.30.0.32': '127.0.0.1' }))
-  run(commandOf('node-2-envoy', {}))
+  const envoys = [run(commandOf('node-1-envoy', { '172.30.0.32': '127.0.0.1' })), run(commandOf('node-2-envoy', {}))]
+  const said = () => envoys.map(({ output }) => output.slice(-2_000)).join('\n')
   const web = run(commandOf('web', { 15001: String(ports['15001']) }))
   const batch = run(commandOf('batch', { 15002: String(ports['15002']) }))
-  await eventually('web to be let in', () => /"status":200,.*URI=spiffe:\/\/example.org\/web/.test(web.output), 30_000)
-  await eventually('batch to be refused', () => batch.output.includes('"status":403'), 30_000)
+  const last = ({ output }: { readonly output: string }) => `${output.slice(-500)} ${said()}`
+  await eventually(() => `web to be let in: ${last(web)}`, () => /"status":200,.*URI=spiffe:\/\/example.org\/web/.test(web.output), 60_000)
+  await eventually(() => `batch to be refused: ${last(batch)}`, () => batch.output.includes('"status":403'), 60_000)
   t.notMatch(batch.output, '"status":200')
 })
 

@@ -2,7 +2,8 @@ import { spawnSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { freePort, readBlocks, runBash, scriptOf } from '../fakes/run-guide.ts'
+import { freePort } from '../fakes/free-port.ts'
+import { readBlocks, runBash, scriptOf } from '../fakes/run-guide.ts'
 
 const root = join(import.meta.dirname, '../..')
 const envoy = '.assay-tools/envoy-1.40.0/envoy/_bin/envoy'
@@ -30,7 +31,7 @@ await t.test('docs/getting-started.md does what it says', {
 async function onFreePorts (script: string): Promise<string> {
   let changed = script
   for (const port of ['8080', '8081', '15000', '15001', '15443']) {
-    const free = await freePort()
+    const free = String(await freePort())
     // In the configuration too, which is copied by sed.
     changed = changed.replaceAll(new RegExp(`\\b${port}\\b`, 'g'), free)
       .replace('#" envoy-configs/', `#; s#port_value: ${port}\\b#port_value: ${free}#" envoy-configs/`)

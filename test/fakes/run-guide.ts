@@ -1,7 +1,6 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readFile } from 'node:fs/promises'
-import { createServer, type AddressInfo } from 'node:net'
 import { join } from 'node:path'
 
 const root = join(import.meta.dirname, '../..')
@@ -32,13 +31,4 @@ export async function runBash (
     if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error
   }
   return { code, output }
-}
-
-/** The ports of a page may be taken here: only they are changed. */
-export async function freePort (): Promise<string> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const free = (server.address() as AddressInfo).port
-  server.close()
-  return `${free}`
 }

@@ -8,6 +8,7 @@ import type { Match } from '../../../src/authz/policy/match.ts'
 import type { Test } from '../../../src/authz/policy/rule.ts'
 import { compileRbac, type CompiledRbac } from '../../../src/authz/rbac/compile-rbac.ts'
 import { parseSpiffeId, type SpiffeId } from '../../../src/spiffe/spiffe-id.ts'
+import { freePort } from '../../fakes/free-port.ts'
 import { Random } from '../../fakes/random.ts'
 import { judge } from '../policy/oracle.ts'
 import { randomPolicies } from '../policy/policies-at-random.ts'
@@ -60,7 +61,7 @@ export async function compareInEnvoy ({ seed, sets, requests, connections }: Com
   const echo = createServer(socket => { socket.on('error', () => undefined).pipe(socket) }).listen(0, '127.0.0.1')
   await once(echo, 'listening')
   scope.defer(() => { echo.close() })
-  const free = await freePorts(6)
+  const free = await Promise.all(Array.from({ length: 6 }, freePort))
   const ports = { http: { a: free[0], b: free[1], c: free[2] }, tcp: { a: free[3], b: free[4], c: free[5] } } as LabPorts
   const cases: Case[] = []
   let external = 0
@@ -210,14 +211,4 @@ function here (set: PolicySet, ports: Readonly<Record<'a' | 'b', number>>): Poli
       ...rule, from: rule.from?.map(list => list.map(test)), to: rule.to?.map(list => list.map(test)), when: rule.when.map(test)
     }))
   }
-}
-
-async function freePorts (count: number): Promise<number[]> {
-  const servers = Array.from({ length: count }, () => createServer().listen(0, '127.0.0.1'))
-  const found = await Promise.all(servers.map(async server => {
-    await once(server, 'listening')
-    return (server.address() as AddressInfo).port
-  }))
-  await Promise.all(servers.map(server => new Promise(resolve => server.close(resolve))))
-  return found
 }

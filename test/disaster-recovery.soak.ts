@@ -1,8 +1,9 @@
 import { spawnSync } from 'node:child_process'
 import { delimiter } from 'node:path'
 import t from 'tap'
+import { freePort } from './fakes/free-port.ts'
 import { postgresMissing, postgresPrograms, startPostgres } from './fakes/postgres.ts'
-import { freePort, readBlocks, runBash, scriptOf } from './fakes/run-guide.ts'
+import { readBlocks, runBash, scriptOf } from './fakes/run-guide.ts'
 
 const path = [postgresPrograms() ?? '', process.env['PATH'] ?? ''].join(delimiter)
 const missing = ['bash', 'openssl', 'psql', 'pg_dump', 'pg_restore']
@@ -12,7 +13,7 @@ const skip = postgresMissing() || (missing.length > 0 && `not here: ${missing.jo
 await t.test('docs/disaster-recovery.md does what it says', { skip, timeout: 240_000 }, async t => {
   await using postgres = await startPostgres()
   const blocks = await readBlocks('docs/disaster-recovery.md')
-  const script = scriptOf(blocks).replaceAll(/\b8081\b/g, await freePort())
+  const script = scriptOf(blocks).replaceAll(/\b8081\b/g, String(await freePort()))
   const { code, output } = await runBash(script, { PG: postgres.url, PATH: path })
   t.equal(code, 0, output)
   const [, saved = '', deleted = '', restored = '', gone = '', moved = '', shared = '', dumped = '', keyLost = ''] =
