@@ -1,9 +1,9 @@
-import { describeScope, proxyMark, scopeId, type RedirectPlan, type RedirectScope } from './redirect-plan.ts'
+import { describeScope, proxyMark, proxyZone, scopeId, type RedirectPlan, type RedirectScope } from './redirect-plan.ts'
 
 export type Family = 4 | 6
 
 /** One chain of ours and the chain of the kernel's that leads to it. */
-export interface ChainLink { readonly table: 'nat' | 'filter', readonly from: string, readonly chain: string }
+export interface ChainLink { readonly table: 'raw' | 'nat' | 'filter', readonly from: string, readonly chain: string }
 
 const prefix = 'ASSAY'
 
@@ -13,7 +13,9 @@ export function chainLinks (scope: RedirectScope): ChainLink[] {
   return [
     { table: 'nat', from: 'OUTPUT', chain: `${prefix}_OUT_${id}` },
     { table: 'nat', from: 'PREROUTING', chain: `${prefix}_IN_${id}` },
-    { table: 'filter', from: 'INPUT', chain: `${prefix}_DIRECT_${id}` }
+    { table: 'filter', from: 'INPUT', chain: `${prefix}_DIRECT_${id}` },
+    { table: 'raw', from: 'OUTPUT', chain: `${prefix}_ZONE_${id}` },
+    { table: 'filter', from: 'OUTPUT', chain: `${prefix}_PAST_${id}` }
   ]
 }
 
@@ -27,17 +29,24 @@ export function usedLinks ({ scope, inboundPort }: RedirectPlan): ChainLink[] {
  * leads to do nothing: the links are made afterwards.
  */
 export function iptablesRules (plan: RedirectPlan, family: Family): string {
-  const [output, prerouting, input] = chainLinks(plan.scope) as [ChainLink, ChainLink, ChainLink]
+  const [output, prerouting, input, zone, past] = chainLinks(plan.scope) as [ChainLink, ChainLink, ChainLink, ChainLink, ChainLink]
   const { scope, outboundPort, inboundPort } = plan
+  const left = [
+    `-m mark --mark ${proxyMark} -j RETURN`,
+    `-d ${family === 4 ? '127.0.0.0/8' : '::1/128'} -j RETURN`,
+    ...exclusions(plan, family, '-d')
+  ]
   return [
+    '*raw',
+    `:${zone.chain} - [0:0]`,
+    ...rules(zone.chain, [`-m mark --mark ${proxyMark} -j CT --zone-orig ${proxyZone}`]),
+    'COMMIT',
     '*nat',
     `:${output.chain} - [0:0]`,
     ...inboundPort === undefined ? [] : [`:${prerouting.chain} - [0:0]`],
     // `--syn`: where connections were not followed before, the middle of one would look like a new one.
     ...rules(output.chain, [
-      `-m mark --mark ${proxyMark} -j RETURN`,
-      `-d ${family === 4 ? '127.0.0.0/8' : '::1/128'} -j RETURN`,
-      ...exclusions(plan, family, '-d'),
+      ...left,
       `-p tcp --syn ${inside(scope)}-m comment --comment ${quoted(`outbound: ${describeScope(scope)}`)} ` +
         `-j REDIRECT --to-ports ${outboundPort}`
     ]),
@@ -54,6 +63,9 @@ export function iptablesRules (plan: RedirectPlan, family: Family): string {
       `-p tcp --dport ${outboundPort} -m conntrack --ctdir ORIGINAL ! --ctstate DNAT -m comment --comment direct ` +
         '-j REJECT --reject-with tcp-reset'
     ]),
+    `:${past.chain} - [0:0]`,
+    // Whatever lets a connection begin without having been redirected: better late, when it is tried again, than in the clear.
+    ...rules(past.chain, [...left, `-p tcp --syn ${inside(scope)}-m conntrack ! --ctstate DNAT -m comment --comment past -j DROP`]),
     'COMMIT',
     ''
   ].join('\n')

@@ -8,7 +8,7 @@ import { runTool, toolFailure, type ToolCall, type ToolResult } from './run-tool
 const wait = ['-w', '5']
 const programs: Readonly<Record<Family, string>> = { 4: 'iptables', 6: 'ip6tables' }
 const families: readonly Family[] = [4, 6]
-const places = families.flatMap(family => (['nat', 'filter'] as const).map(table => [table, family] as const))
+const places = families.flatMap(family => (['raw', 'nat', 'filter'] as const).map(table => [table, family] as const))
 
 /**
  * iptables, on whichever of its two backends is installed. Chains of our own are filled in one step each, then linked. Not one
@@ -52,7 +52,7 @@ export const iptablesTool: RedirectTool = {
     if (version === undefined) return []
     const lines = await Promise.all(places.map(async ([table, family]) => {
       const all = await rulesIn(table, family, namespace, signal)
-      return all.filter(line => /^-A ASSAY_(OUT|IN|DIRECT)_/.test(line)).map(line => ({ family, line }))
+      return all.filter(line => /^-A ASSAY_(OUT|IN|DIRECT|ZONE|PAST)_/.test(line)).map(line => ({ family, line }))
     }))
     const of = (wanted: Family) => lines.flat().filter(({ family }) => family === wanted).map(({ line }) => line)
     return redirectionsOf(of(4), of(6), version)
@@ -114,7 +114,7 @@ function redirectionsOf (ipv4: readonly string[], ipv6: readonly string[], tool:
       inboundPort: port('inbound'),
       outbound: packets('outbound'),
       inbound: packets('inbound'),
-      refused: packets('direct'),
+      refused: packets('direct') + packets('past'),
       rules: `# IPv4\n${own(ipv4).join('\n')}\n# IPv6\n${own(ipv6).join('\n')}\n`
     }
   })

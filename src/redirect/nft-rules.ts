@@ -1,9 +1,11 @@
 import { levelOf } from './control-group.ts'
-import { describeScope, proxyMark, scopeId, type RedirectPlan, type RedirectScope } from './redirect-plan.ts'
+import { describeScope, proxyMark, proxyZone, scopeId, type RedirectPlan, type RedirectScope } from './redirect-plan.ts'
 
 /** Before kube-proxy and the like rewrite what was connected to: the proxy is to see the address that was asked for. */
 const natPriority = -110
 const filterPriority = -10
+/** Before connections are looked up. */
+const rawPriority = -300
 /** Where connections were not followed before, the middle of one would look like a new one, and be torn away from its other end. */
 const beginningsOnly = 'tcp flags & (fin | syn | rst | ack) != syn return'
 
@@ -12,7 +14,7 @@ export function tableOf (scope: RedirectScope): string { return `assay_redirect_
 
 /**
  * What `nft -f -` makes a plan real with: one transaction that replaces what was there for this scope and touches nothing else.
- * The comments `outbound…`, `inbound` and `direct` tell the rules apart when they are listed.
+ * The comments `outbound…`, `inbound`, `direct` and `past` tell the rules apart when they are listed.
  */
 export function redirectRules (plan: RedirectPlan): string {
   const { scope, outboundPort, inboundPort } = plan
@@ -20,6 +22,10 @@ export function redirectRules (plan: RedirectPlan): string {
     ...replacing(scope),
     `table inet ${tableOf(scope)} {`,
     ...sets(plan),
+    '  chain zone {',
+    `    type filter hook output priority ${rawPriority}; policy accept;`,
+    `    meta mark ${proxyMark} ct original zone set ${proxyZone}`,
+    '  }',
     '  chain output {',
     `    type nat hook output priority ${natPriority}; policy accept;`,
     ...lines(4, [
@@ -32,6 +38,18 @@ export function redirectRules (plan: RedirectPlan): string {
     ]),
     '  }',
     ...inboundPort === undefined ? [] : inbound(plan, inboundPort),
+    // Whatever lets a connection begin without having been redirected: better late, when it is tried again, than in the clear.
+    '  chain past {',
+    `    type filter hook output priority ${filterPriority}; policy accept;`,
+    ...lines(4, [
+      beginningsOnly,
+      `meta mark ${proxyMark} return`,
+      'ip daddr 127.0.0.0/8 return',
+      'ip6 daddr ::1 return',
+      ...exclusions(plan, 'daddr'),
+      `${inside(scope)}meta l4proto tcp ct status & dnat == 0 counter drop comment "past"`
+    ]),
+    '  }',
     '  chain input {',
     `    type filter hook input priority ${filterPriority}; policy accept;`,
     // Whoever could connect without having been redirected could say anything about who it is and where it wanted to go.

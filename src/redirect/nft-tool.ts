@@ -76,7 +76,7 @@ function redirectionOf (json: string, rules: string, tool: string): Redirection 
     inboundPort: part('inbound', 'redirect')?.port,
     outbound: part('outbound', 'counter')?.packets ?? 0,
     inbound: part('inbound', 'counter')?.packets ?? 0,
-    refused: part('direct', 'counter')?.packets ?? 0,
+    refused: ['direct', 'past'].reduce((sum, kind) => sum + (part(kind, 'counter')?.packets ?? 0), 0),
     rules
   }
 }

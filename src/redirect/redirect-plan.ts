@@ -33,6 +33,12 @@ export const defaultPorts = { outbound: 15_001, inbound: 15_006, tunnel: 15_008 
 /** What the proxy marks its own packets with (SO_MARK): they are never redirected. */
 export const proxyMark = 1_337
 
+/**
+ * Conntrack zone of what the proxy connects to itself. The kernel decides once per connection, and knows it by addresses and ports: where
+ * the proxy had called somebody from a port, a process that got the same port for the same address would be taken for it, and be let past.
+ */
+export const proxyZone = 1_337
+
 /** @throws {SpiffeError} `argument_invalid`, naming the rule that was broken */
 export function checkPlan (plan: RedirectPlan): void {
   const { scope, outboundPort, inboundPort, tunnelPort, excludePorts } = plan

@@ -90,6 +90,8 @@ export class PodNetwork implements AsyncDisposable {
   redirect (name: string, family: 4 | 6 = 4): void {
     const [tool, loopback] = family === 4 ? ['iptables', '127.0.0.0/8'] as const : ['ip6tables', '::1/128'] as const
     const nat = (...words: string[]) => this.inPod(name, tool, '-w', '-t', 'nat', '-A', ...words)
+    // As `assay redirect` does: what the proxy itself called from a port is not what a workload calls from it next.
+    this.inPod(name, tool, '-w', '-t', 'raw', '-A', 'OUTPUT', '-m', 'mark', '--mark', '1337', '-j', 'CT', '--zone-orig', '1337')
     nat('OUTPUT', '-m', 'mark', '--mark', '1337', '-j', 'RETURN')
     nat('OUTPUT', '-p', 'tcp', '!', '-d', loopback, '-j', 'REDIRECT', '--to-ports', '15001')
     nat('PREROUTING', '-p', 'tcp', '-m', 'multiport', '!', '--dports', '15001,15006,15008', '-j', 'REDIRECT', '--to-ports', '15006')

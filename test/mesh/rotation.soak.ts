@@ -59,8 +59,7 @@ await t.test(`every identity is renewed each 10 s, and connections with it, for 
   await Promise.all(callers.flatMap(path => [load(path, 0), load(path, 1)]))
   t.strictSame(wrong, [], 'none carried a wrong identity')
   t.comment(`${failures.length} of ${requests} requests and ${tcp} connections failed: ${failures.slice(0, 10).join(' ')}`)
-  // Aimed at is none. On an overbooked machine a request in some ten thousand has waited for more than 8 s, and why is not known yet.
-  t.ok(failures.length * 1_000 <= requests + tcp, 'none failed, or one in a thousand at most')
+  t.strictSame(failures, [], 'none failed')
   t.ok(requests > seconds, 'there was load')
   const renewed = [one, two].map(agent => agent!.process.lines().filter(({ msg, name }) =>
     msg === 'envoy applied a secret' && String(name).startsWith('spiffe://')).length)

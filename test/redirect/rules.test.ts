@@ -19,6 +19,10 @@ table inet assay_redirect_netns {
   set excluded_ports { type inet_service; elements = { 22, 53 } }
   set excluded_ipv4 { type ipv4_addr; flags interval; auto-merge; elements = { 10.96.0.0/12, 192.0.2.7/32 } }
   set excluded_ipv6 { type ipv6_addr; flags interval; auto-merge; elements = { fd00::/8 } }
+  chain zone {
+    type filter hook output priority -300; policy accept;
+    meta mark 1337 ct original zone set 1337
+  }
   chain output {
     type nat hook output priority -110; policy accept;
     tcp flags & (fin | syn | rst | ack) != syn return
@@ -39,6 +43,17 @@ table inet assay_redirect_netns {
     ip saddr @excluded_ipv4 return
     ip6 saddr @excluded_ipv6 return
     meta l4proto tcp counter redirect to :15006 comment "inbound"
+  }
+  chain past {
+    type filter hook output priority -10; policy accept;
+    tcp flags & (fin | syn | rst | ack) != syn return
+    meta mark 1337 return
+    ip daddr 127.0.0.0/8 return
+    ip6 daddr ::1 return
+    tcp dport @excluded_ports return
+    ip daddr @excluded_ipv4 return
+    ip6 daddr @excluded_ipv6 return
+    meta l4proto tcp ct status & dnat == 0 counter drop comment "past"
   }
   chain input {
     type filter hook input priority -10; policy accept;
@@ -66,7 +81,11 @@ void t.test('the rules of a user and of a control group leave everybody else alo
 })
 
 void t.test('the same for iptables', t => {
-  t.equal(iptablesRules({ ...namespace, excludePorts: [22] }, 6), `*nat
+  t.equal(iptablesRules({ ...namespace, excludePorts: [22] }, 6), `*raw
+:ASSAY_ZONE_NETNS - [0:0]
+-A ASSAY_ZONE_NETNS -m mark --mark 1337 -j CT --zone-orig 1337
+COMMIT
+*nat
 :ASSAY_OUT_NETNS - [0:0]
 :ASSAY_IN_NETNS - [0:0]
 -A ASSAY_OUT_NETNS -m mark --mark 1337 -j RETURN
@@ -85,7 +104,15 @@ COMMIT
 *filter
 :ASSAY_DIRECT_NETNS - [0:0]
 -A ASSAY_DIRECT_NETNS -p tcp --dport 15001 -m conntrack --ctdir ORIGINAL ! --ctstate DNAT -m comment --comment direct ` +
-    '-j REJECT --reject-with tcp-reset\nCOMMIT\n')
+    `-j REJECT --reject-with tcp-reset
+:ASSAY_PAST_NETNS - [0:0]
+-A ASSAY_PAST_NETNS -m mark --mark 1337 -j RETURN
+-A ASSAY_PAST_NETNS -d ::1/128 -j RETURN
+-A ASSAY_PAST_NETNS -p tcp --dport 22 -j RETURN
+-A ASSAY_PAST_NETNS -d fd00::/8 -j RETURN
+-A ASSAY_PAST_NETNS -p tcp --syn -m conntrack ! --ctstate DNAT -m comment --comment past -j DROP
+COMMIT
+`)
   const user = iptablesRules({ ...bare, scope: { kind: 'uid', uid: 4_294_967_294 } }, 4)
   t.match(user, '--syn -m owner --uid-owner 4294967294 -m comment')
   t.match(user, '-d 127.0.0.0/8 -j RETURN')
