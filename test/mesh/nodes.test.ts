@@ -172,6 +172,18 @@ void t.test('an agent that is killed, or replaced, leaves its Envoy to the next 
   const reset = ({ error, status }: Reply) => error === 'ECONNRESET' || status === 503
   t.ok(calls.failed.length <= 3 && calls.failed.every(reset), 'calls go on, but for what was just arriving, here or at the other end')
 
-  await fourth.stop()
-  t.equal(readStartTime(envoy?.pid ?? 0), undefined, 'an agent that is stopped ends it')
+  // Killed while one drains: whoever comes next ends that too.
+  const other = { path: findEnvoy(), concurrency: 3 }
+  const fifth = await nodes.startNode('one', { folder: agent.folder, takeOver: true, mesh: { envoy: other } })
+  await fourth.process.exited()
+  await until('yet another Envoy', async () => ![undefined, 0, envoy?.pid].includes((await nodes.status('one')).envoy?.pid))
+  await fifth.kill9()
+  t.not(readStartTime(envoy?.pid ?? 0), undefined, 'the one before it is still there')
+  const sixth = await nodes.startNode('one', { folder: agent.folder, mesh: { envoy: other } })
+  await until('it to be gone', () => readStartTime(envoy?.pid ?? 0) === undefined)
+  const last = (await nodes.status('one')).envoy?.pid ?? 0
+  t.not(last, envoy?.pid)
+
+  await sixth.stop()
+  t.equal(readStartTime(last), undefined, 'an agent that is stopped ends it')
 })

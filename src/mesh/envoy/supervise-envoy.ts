@@ -1,5 +1,5 @@
 import { hash } from 'node:crypto'
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Clock } from '../../runtime/clock.ts'
 import type { Logger } from '../../runtime/logger.ts'
@@ -8,6 +8,7 @@ import { readStartTime } from '../../runtime/process-facts.ts'
 import { askEnvoy } from './admin-interface.ts'
 import { EnvoyLog } from './envoy-log.ts'
 import { envoyBootstrap } from './bootstrap.ts'
+import { readEnvoyState } from './envoy-state.ts'
 import { checkEnvoy, type LeftEnvoy, readLeft, type RunningEnvoy, startChildEnvoy, startEnvoy, watchEnvoy } from './running-envoy.ts'
 
 export interface EnvoyOptions {
@@ -52,6 +53,8 @@ const wellAfterMs = 60_000
 const passEveryMs = 200
 /** For an Envoy to end after SIGTERM, and before that, for connections of one that another takes the place of. */
 const partingMs = 5_000
+/** For one that takes another's place to serve what that serves. */
+const successionMs = 30_000
 /** What open connections of a listener that goes get, in seconds: by default it would be ten minutes, with the old identity. */
 export const drainSeconds = 2
 /** Who looks for a refused call in the access log looks now; Envoy's own choice is ten seconds. */
@@ -63,6 +66,7 @@ export function superviseEnvoy (options: EnvoyOptions, clock: Clock, log: Logger
   const adminSocketPath = join(folder, 'admin.sock')
   const lines = new EnvoyLog(join(folder, 'envoy.log'), log)
   const pidFile = join(folder, 'envoy.pid')
+  const retiring = { pidFile: join(folder, 'retiring.pid'), adminSocketPath: join(folder, 'retiring.sock') }
   let current: RunningEnvoy | undefined
   let restarts = 0
   let lastExit: string | undefined
@@ -82,30 +86,57 @@ export function superviseEnvoy (options: EnvoyOptions, clock: Clock, log: Logger
     writeFileSync(bootstrapFile, bootstrap, { mode: 0o600 })
     const pid = await (options.outlivesAgent ? startEnvoy : startChildEnvoy)(command, args, lines.begin())
     const left: LeftEnvoy = { pid, startTime: readStartTime(pid) ?? '', kind }
-    writeFileSync(pidFile, JSON.stringify(left), { mode: 0o600 })
+    writeDown(pidFile, left)
     log.info({ pid, command }, 'envoy started')
     return watchEnvoy(left, clock)
   }
 
   let retired: Promise<unknown> | undefined
 
-  /** Started as this one would be; any other one is drained, beside the next, which can listen at the same places. */
+  /** One that was started as this one would be; any other one is retired beside the next, which can listen at the same places. */
   const takeOver = async (signal: AbortSignal): Promise<RunningEnvoy | undefined> => {
-    const left = readLeft(pidFile)
-    if (left === undefined || readStartTime(left.pid) !== left.startTime) return undefined
+    const forgotten = find(retiring.pidFile)
+    if (forgotten !== undefined) await end(watchEnvoy(forgotten, clock))
+    const left = find(pidFile)
+    if (left === undefined) return undefined
     const found = watchEnvoy(left, clock)
     if (left.kind !== kind) {
-      log.info({ pid: left.pid }, 'an envoy that was started otherwise is drained')
-      await askEnvoy(adminSocketPath, '/drain_listeners?graceful', { method: 'POST', signal }).catch((error: unknown) => {
-        log.warn({ err: error }, 'envoy does not answer; its connections are cut')
-      })
-      retired = clock.sleep(partingMs, signal).catch(() => {}).then(() => end(found))
+      // Whoever comes after this process, should it be killed, ends it.
+      writeDown(retiring.pidFile, left)
+      retired = retire(found, signal)
       return undefined
     }
     log.info({ pid: left.pid }, 'an envoy that was left behind is taken over')
     lines.skip()
     signal.throwIfAborted()
     return found
+  }
+
+  /** Drained once the next one serves, whose first looks at this node's own workloads would find nobody otherwise; then ended. */
+  const retire = async (old: RunningEnvoy, signal: AbortSignal): Promise<void> => {
+    try {
+      renameSync(adminSocketPath, retiring.adminSocketPath)
+      await serves(signal)
+      log.info({ pid: old.pid }, 'an envoy that was started otherwise is drained')
+      await askEnvoy(retiring.adminSocketPath, '/drain_listeners?graceful', { method: 'POST', signal })
+      await clock.sleep(partingMs, signal)
+    } catch (error) {
+      if (!isStop(error, signal)) log.warn({ err: error }, 'envoy does not answer; its connections are cut')
+    } finally {
+      await end(old)
+      for (const file of [retiring.pidFile, retiring.adminSocketPath]) rmSync(file, { force: true })
+    }
+  }
+
+  /** Returns once the Envoy of now serves all that it was told to, or has not for long. */
+  const serves = async (signal: AbortSignal): Promise<void> => {
+    const endMs = clock.monotonicMs() + successionMs
+    while (clock.monotonicMs() < endMs) {
+      const state = await readEnvoyState(adminSocketPath, signal)
+      if (state?.state === 'LIVE' && state.listeners > 0 && state.listenersWarming === 0) return
+      await clock.sleep(passEveryMs, signal)
+    }
+    log.warn({ afterMs: successionMs }, 'the envoy that takes the place of another does not serve yet')
   }
 
   return {
@@ -174,4 +205,12 @@ export function superviseEnvoy (options: EnvoyOptions, clock: Clock, log: Logger
     clock.sleep(partingMs, over.signal).then(() => running.kill('SIGKILL'), () => {})
     return await running.ended.finally(() => over.abort())
   }
+}
+
+function writeDown (file: string, left: LeftEnvoy): void { writeFileSync(file, JSON.stringify(left), { mode: 0o600 }) }
+
+/** The Envoy that the file names, if it is still there. */
+function find (file: string): LeftEnvoy | undefined {
+  const left = readLeft(file)
+  return left !== undefined && readStartTime(left.pid) === left.startTime ? left : undefined
 }
