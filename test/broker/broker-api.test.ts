@@ -22,6 +22,7 @@ import { type Logger, silentLogger } from '../../src/runtime/logger.ts'
 import { SpiffeError } from '../../src/spiffe/errors.ts'
 import { parseSpiffeId } from '../../src/spiffe/spiffe-id.ts'
 import { parseTrustDomain } from '../../src/spiffe/trust-domain.ts'
+import { encodeBundle } from '../../src/wire/bundle-codec.ts'
 import { encodeMessage } from '../../src/wire/encode-message.ts'
 import {
   brokerService, KubernetesObjectReference, type KubernetesObjectReferenceInit, type SubscribeToX509SVIDResponse, WorkloadPIDReference,
@@ -38,6 +39,7 @@ import { capturedLog } from '../fakes/captured-log.ts'
 import { ManualClock } from '../fakes/clock.ts'
 import { createTestAuthority } from '../fakes/authority.ts'
 import { eventually } from '../fakes/eventually.ts'
+import { forge } from '../fakes/forge.ts'
 import { startTestServer } from '../fakes/server.ts'
 import { Administrator } from '../interop/administrator.ts'
 import { Workload } from '../faults/workload.ts'
@@ -322,6 +324,26 @@ void t.test('over TCP', async t => {
   const asks = (async function * () { yield { listServices: '' } })()
   await t.rejects(reader(channel.client(reflectionService).serverReflectionInfo(asks, header)).next(),
     { code: 'authorization_denied' }, 'no reflection')
+})
+
+void t.test('a broker of another trust domain', async t => {
+  const guestId = parseSpiffeId('spiffe://partner.test/broker')
+  const brokers = new Map([parseSpiffeId(brokerId), guestId].map(id => [id, { allowedTypes: any }]))
+  const { admin, parent, clientAs, bundle } = await setUp(t, { brokers })
+  const own = parseCertificate(bundle.x509Authorities[0]?.certificate ?? new Uint8Array())
+  const partner = await createTestAuthority('partner.test', { subject: own.subjectDer })
+  const call = async (identity: TlsIdentity) =>
+    await reader(clientAs(identity).client(brokerService).subscribeToX509SVID({ reference: pidReference(process.pid) }, header)).next()
+  const [guest, forged] = await Promise.all([partner.issue('/broker'), forge(brokerId, partner, own)])
+  await t.rejects(call(guest), { code: 'x509_chain_untrusted' }, 'as long as nothing here federates with its domain')
+  await admin.setBundle(encodeBundle(partner.bundle))
+  await t.rejects(call(guest), { code: 'x509_chain_untrusted' }, 'nor by a bundle that the server alone has')
+  await admin.register('spiffe://example.org/db', parent, { federatesWith: ['partner.test'] })
+  await eventually('the partner\'s bundle to be here', () => call(guest).then(() => true, () => false))
+  for (const [how, identity] of Object.entries(forged)) {
+    const refused = { status: 'UNAUTHENTICATED', code: 'x509_chain_untrusted' }
+    await t.rejects(call(identity), refused, `X509-21 FED-09 its CA, which has our CA's name, vouches for nobody of ours: ${how}`)
+  }
 })
 
 void t.test('from another machine, and by namespace', async t => {

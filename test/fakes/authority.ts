@@ -18,7 +18,8 @@ export interface TestAuthorityOptions {
   readonly notBefore?: Date
   /** One day from now by default. */
   readonly notAfter?: Date
-  readonly subject?: CaSubject
+  /** A Name in DER when it is to be another CA's to the byte. */
+  readonly subject?: CaSubject | Uint8Array
   readonly pathLength?: number
   /** Makes an intermediate: its certificate is in the chains it issues, the issuer's bundle is its bundle. */
   readonly issuer?: TestAuthority

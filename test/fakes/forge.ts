@@ -1,14 +1,14 @@
 import { generateKeyPairSync } from 'node:crypto'
 import { issueJwtSvid } from '../../src/jwt/issue-jwt-svid.ts'
 import type { Bundle } from '../../src/spiffe/bundle.ts'
-import { parseSpiffeId } from '../../src/spiffe/spiffe-id.ts'
-import type { CaSubject } from '../../src/x509/ca-certificate.ts'
+import { parseSpiffeId, trustDomainOf } from '../../src/spiffe/spiffe-id.ts'
+import { createCaCertificate, type CaSubject } from '../../src/x509/ca-certificate.ts'
 import { createCertificateRequest } from '../../src/x509/certificate-request.ts'
 import type { Certificate } from '../../src/x509/certificate.ts'
 import { prepareLeafIssuer } from '../../src/x509/leaf-issuer.ts'
 import { encodePem } from '../../src/x509/pem.ts'
 import { signerOf } from '../../src/x509/private-key-signer.ts'
-import { createTestAuthority, type TestAuthority } from './authority.ts'
+import { createTestAuthority, type TestAuthority, type TestAuthorityOptions } from './authority.ts'
 import type { Administrator } from '../interop/administrator.ts'
 
 /** A chain, DER, leaf first, and its key, PKCS#8 DER. */
@@ -20,7 +20,10 @@ export async function createNamesake (trustDomain: string, victim: Certificate, 
   return await createTestAuthority(trustDomain, { subject: { ...subject, serialNumber } })
 }
 
-/** Leaves with an ID of another domain, signed by the hostile CA: one that names its own key, one that names the victim's. */
+/**
+ * Leaves with an ID of another domain: signed by the hostile CA, naming its own key or the victim's, and signed by CAs that it has
+ * certified, as cross-signing does, one of them under the victim's name and trust domain.
+ */
 export async function forge (id: string, hostile: TestAuthority, victim: Certificate): Promise<Record<string, Identity>> {
   const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
   const sign = async (subjectKeyId: Uint8Array | undefined) => {
@@ -30,14 +33,24 @@ export async function forge (id: string, hostile: TestAuthority, victim: Certifi
     const [notBefore, notAfter] = [new Date(Date.now() - 10_000), new Date(Date.now() + 600_000)]
     return await issuer.issue({ id: parseSpiffeId(id), publicKey, dnsNames: [], notBefore, notAfter })
   }
+  const crossed = async (options: TestAuthorityOptions = {}) =>
+    await (await createTestAuthority(trustDomainOf(parseSpiffeId(id)), { issuer: hostile, ...options })).issue(id)
   const key = privateKey.export({ format: 'der', type: 'pkcs8' })
   const plain = await sign(hostile.certificate.subjectKeyId)
   return {
     'naming the signer\'s key': { chain: [plain], privateKey: key },
     'naming the victim\'s key': { chain: [await sign(victim.subjectKeyId)], privateKey: key },
     'with the signer\'s CA certificate': { chain: [plain, hostile.certificate.raw], privateKey: key },
-    'with the victim\'s CA certificate': { chain: [plain, victim.raw], privateKey: key }
+    'with the victim\'s CA certificate': { chain: [plain, victim.raw], privateKey: key },
+    'by a CA that it cross-signed': await crossed(),
+    'by one that it cross-signed under the victim\'s name': await crossed({ subject: victim.subjectDer })
   }
+}
+
+/** The certificate by which a hostile CA vouches for the key of another one, under its name and trust domain. @returns DER */
+export async function crossSign ({ trustDomain, certificate }: TestAuthority, hostile: TestAuthority): Promise<Uint8Array> {
+  const { publicKey, subjectDer: subject, notBefore, notAfter } = certificate
+  return await createCaCertificate({ trustDomain, signer: { publicKey }, subject, notBefore, notAfter, issuer: hostile })
 }
 
 /** Tokens with an ID of another domain, signed by the hostile key. */

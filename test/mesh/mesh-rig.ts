@@ -211,7 +211,7 @@ export class MeshRig implements AsyncDisposable {
   }
 
   /** A request over plain mTLS, by somebody in the node's network who holds an SVID. */
-  async callDirectly (svid: X509Svid, host: string, port: number): Promise<Reply> {
+  async callDirectly (svid: Pick<X509Svid, 'chain' | 'privateKey'>, host: string, port: number): Promise<Reply> {
     return await this.#run<Reply>(mtlsPeer, 'call', host, String(port), await this.folderOf(svid))
   }
 

@@ -16,6 +16,7 @@ import { encodePem } from '../../../src/x509/pem.ts'
 import { createTestAuthority, type TestAuthority, type TestSvid } from '../../fakes/authority.ts'
 import { capturedLog } from '../../fakes/captured-log.ts'
 import { findEnvoy, until } from '../../fakes/envoy.ts'
+import { forge, type Identity } from '../../fakes/forge.ts'
 import { runAssay } from '../../fakes/run-assay.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'authz-'))
@@ -36,8 +37,8 @@ async function serve (t: { teardown (end: () => Promise<void>): void }, config: 
   return { where: where[0] ?? '', lines, end }
 }
 
-const pem = ({ chain }: TestSvid) => chain.map(der => encodePem('CERTIFICATE', der)).join('')
-const keyPem = ({ privateKey }: TestSvid) => encodePem('PRIVATE KEY', privateKey)
+const pem = ({ chain }: Identity) => chain.map(der => encodePem('CERTIFICATE', der)).join('')
+const keyPem = ({ privateKey }: Identity) => encodePem('PRIVATE KEY', privateKey)
 
 async function writeIdentity (authority: TestAuthority, id: string) {
   const svid = await authority.issue(id)
@@ -49,7 +50,7 @@ async function writeIdentity (authority: TestAuthority, id: string) {
 }
 
 /** @returns gRPC's status of a check, and who answered */
-async function check (port: number, client: TestSvid): Promise<{ grpcStatus: unknown, server: string }> {
+async function check (port: number, client: Identity): Promise<{ grpcStatus: unknown, server: string }> {
   const shown = { cert: pem(client), key: keyPem(client) }
   const socket = connectTls({ host: '127.0.0.1', port, ...shown, ALPNProtocols: ['h2'], rejectUnauthorized: false })
   const session = connectHttp2('https://x', { createConnection: () => socket })
@@ -81,6 +82,11 @@ t.test('over TCP by mutual TLS: who may ask is said, and a new certificate is fo
   t.same(await check(port, envoy), { grpcStatus: '0', server: 'URI:spiffe://a.test/authz' })
   t.equal((await check(port, await authority.issue('spiffe://a.test/other'))).grpcStatus, '16', 'another member')
   t.equal((await check(port, await (await createTestAuthority('a.test')).issue('spiffe://a.test/envoy/1'))).grpcStatus, '16', 'another authority')
+  const hostile = await createTestAuthority('partner.test', { subject: authority.certificate.subjectDer })
+  const forged = { ...await forge('spiffe://a.test/envoy/1', hostile, authority.certificate), itself: await hostile.issue('/envoy/1') }
+  for (const [how, identity] of Object.entries(forged)) {
+    t.equal((await check(port, identity)).grpcStatus, '16', `X509-21 nor a CA of another domain that has the same name: ${how}`)
+  }
   await writeIdentity(authority, 'spiffe://a.test/authz-2')
   await until('the new certificate', async () => (await check(port, envoy)).server === 'URI:spiffe://a.test/authz-2')
 })
