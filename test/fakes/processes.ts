@@ -11,7 +11,7 @@ import { bundleService } from '../../src/wire/generated/server-bundle.ts'
 import { encodePem } from '../../src/x509/pem.ts'
 
 const program = join(import.meta.dirname, '../../src/cli/main.ts')
-const startTimeoutMs = 30_000
+const startTimeoutMs = 120_000
 
 /** A child process that writes JSON lines to its standard error. */
 export class RunningProcess {
