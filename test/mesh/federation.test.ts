@@ -41,7 +41,7 @@ function startCalls (caller: PodWorkload) {
 }
 
 void t.test('two trust domains with their own servers, agents and Envoys, federated with each other', {
-  skip, timeout: 240_000
+  skip, timeout: 290_000
 }, async t => {
   await using scope = new AsyncDisposableStack()
   const network = scope.use(await PodNetwork.open())

@@ -44,7 +44,7 @@ async function openDomains (rig: MeshRig) {
   }
 }
 
-void t.test('callers: a bundle vouches for IDs of its own domain and no other', { skip, timeout: 240_000 }, async t => {
+void t.test('callers: a bundle vouches for IDs of its own domain and no other', { skip, timeout: 290_000 }, async t => {
   await using rig = await MeshRig.open()
   const { partner, second, attacks } = await openDomains(rig)
   await rig.pod('b', addressOf.b)

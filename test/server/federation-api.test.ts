@@ -151,6 +151,11 @@ void t.test('delete: the relationship goes, the bundle stays until it is deleted
   t.same(await remove(0), [9], 'restrict: an entry federates with it')
   t.same(await remove(2), [ok], 'dissociate')
   t.match((await server.admin.client(entryService).listEntries({})).entries, [{ federatesWith: [] }])
+  t.same(await remove(0), [5], 'it is gone')
+  await bundles.batchSetFederatedBundle({ bundle: [ofPartner!] })
+  await server.admin.client(entryService).batchCreateEntry({ entries: [{ ...entry, selectors: [{ type: 'unix', value: 'uid:2' }] }] })
+  t.same(await remove(1), [ok], 'delete: with the entries that federate with it')
+  t.match((await server.admin.client(entryService).listEntries({})).entries, { length: 1, 0: { federatesWith: [] } }, 'and no others')
 })
 
 void t.test('refresh: what there is is told apart, and why nothing was fetched is said', async t => {
