@@ -197,6 +197,10 @@ export const commandTree: CommandGroup = {
         delete: {
           summary: 'Delete a federated bundle',
           load: async () => (await import('./bundle/bundle-delete.ts')).bundleDelete
+        },
+        sign: {
+          summary: 'Sign the bundle, for places that others may write to',
+          load: async () => (await import('./bundle/bundle-sign.ts')).bundleSign
         }
       }
     },

@@ -155,6 +155,9 @@ const configSchema = z.strictObject({
       refuse(['server', 'federation', 'federates_with', trustDomain], 'is this server\'s own trust domain: it cannot federate with itself')
     }
   }
+  if (value.server.federation.copies.has(value.server.trust_domain)) {
+    refuse(['server', 'federation', 'copies', value.server.trust_domain], 'is this server\'s own trust domain: its bundle is not fetched')
+  }
   if (!shared && value.server.datastore_direct_url !== undefined) {
     refuse(['server', 'datastore_direct_url'],
       'leads past a pooler to PostgreSQL, and the database here is SQLite; leave it out, or set datastore_url to a postgres:// address')

@@ -133,8 +133,8 @@ export async function runServer (
   const { oidc, federation: { bundleEndpoint, leastRefreshMs, webCaPath } } = config
   const partners = new FederationPartners(config.federation.partners, () => replica.federation)
   const partnerBundles = new PartnerBundles({
-    trustDomain, partners, replica, ownBundle: ca.bundle, store, lease, webRoots: new WebRoots({ extraCaPath: webCaPath }),
-    times: { leastMs: leastRefreshMs }, clock, random: Math.random, log
+    trustDomain, partners, replica, ownBundle: ca.bundle, store, lease, copies: config.federation.copies,
+    webRoots: new WebRoots({ extraCaPath: webCaPath }), times: { leastMs: leastRefreshMs }, clock, random: Math.random, log
   })
   const partnerReports = new PartnerReports({
     replicaId, states: () => partnerBundles.states, partners: () => partners.all.keys(), lease, clock, log

@@ -1,6 +1,8 @@
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync } from 'node:fs'
+import { get } from 'node:http'
+import { get as getByTls } from 'node:https'
 import { join } from 'node:path'
 import { eventually } from './eventually.ts'
 import { freePort } from './free-port.ts'
@@ -19,11 +21,15 @@ export function motoMissing (): string | false {
   return status !== 0 && 'python3 has no moto: node scripts/setup.mjs python'
 }
 
-/** AWS's KMS as moto plays it, in memory; credentials are not checked. Gone when disposed. */
-export async function startMoto (): Promise<AsyncDisposable & { readonly endpoint: string }> {
+/** Paths of PEM files, and whom to believe that it is moto. */
+export interface MotoTls { readonly certificatePath: string, readonly keyPath: string, readonly ca: string }
+
+/** AWS's KMS and S3 as moto plays them, in memory; credentials are not checked. Gone when disposed. */
+export async function startMoto (tls?: MotoTls): Promise<AsyncDisposable & { readonly endpoint: string }> {
   const port = await freePort()
-  const endpoint = `http://127.0.0.1:${port}`
-  const child = spawn('python3', [program, '-H', '127.0.0.1', '-p', String(port)], {
+  const endpoint = `${tls === undefined ? 'http' : 'https'}://127.0.0.1:${port}`
+  const files = tls === undefined ? [] : ['-c', tls.certificatePath, '-k', tls.keyPath]
+  const child = spawn('python3', [program, '-H', '127.0.0.1', '-p', String(port), ...files], {
     stdio: ['ignore', 'ignore', 'pipe'], env: environment()
   })
   let said = ''
@@ -37,11 +43,21 @@ export async function startMoto (): Promise<AsyncDisposable & { readonly endpoin
   try {
     await eventually('moto answers', async () => {
       if (child.exitCode !== null) throw new Error(`moto ended with ${child.exitCode}: ${said}`)
-      return await fetch(`${endpoint}/moto-api/`).then(({ ok }) => ok, () => false)
+      return await answers(`${endpoint}/moto-api/`, tls?.ca)
     }, 120_000)
   } catch (error) {
     await stop()
     throw error
   }
   return { endpoint, [Symbol.asyncDispose]: stop }
+}
+
+function answers (url: string, ca: string | undefined): Promise<boolean> {
+  return new Promise(resolve => {
+    const asked = ca === undefined ? get(url) : getByTls(url, { ca })
+    asked.on('response', response => {
+      response.resume()
+      resolve(response.statusCode === 200)
+    }).on('error', () => resolve(false))
+  })
 }

@@ -3,7 +3,7 @@ import { createServer } from 'node:net'
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
-import { fetchBundle, type FetchDeps } from '../../src/federation/client/fetch-bundle.ts'
+import { fetchBundle, type FetchBundleDeps } from '../../src/federation/client/fetch-bundle.ts'
 import { WebRoots } from '../../src/federation/client/web-roots.ts'
 import { contextOptions } from '../../src/rpc/tls-identity.ts'
 import { formatBundleDocument } from '../../src/spiffe/bundle-document.ts'
@@ -29,7 +29,8 @@ const spiffe = (url: string, endpointId = 'spiffe://partner.test/endpoint') =>
   parseBundleEndpoint({ trustDomain: 'partner.test', url, profile: 'https_spiffe', endpointId })
 const ago = (from: number, to: number) => ({ notBefore: new Date(Date.now() - from), notAfter: new Date(Date.now() - to) })
 /** No time goes by unless a test says so: a busy machine is not a slow partner. */
-const deps = (more: Partial<FetchDeps> = {}): FetchDeps => ({ webRoots, bundleOf: noBundle, clock: new ManualClock(new Date()), ...more })
+const deps = (more: Partial<FetchBundleDeps> = {}): FetchBundleDeps =>
+  ({ webRoots, bundleOf: noBundle, clock: new ManualClock(new Date()), ...more })
 
 t.test('https_web', async t => {
   await using partner = await startFakePartner(certificate, document(text, { etag: '"1"' }))

@@ -1,6 +1,7 @@
 import t from 'tap'
 import { formatProblems, readConfig } from '../../src/runtime/config-file.ts'
 import { federationSchema, federationWarnings } from '../../src/server/federation/federation-config.ts'
+import { parseTrustDomain } from '../../src/spiffe/trust-domain.ts'
 import { parseServerConfig } from '../../src/server/server-config.ts'
 
 const read = (text: string) => {
@@ -12,7 +13,7 @@ const web = 'bundle_endpoint_url: https://a.test/b, bundle_endpoint_profile: { h
 const partner = { trustDomain: 'a.test', endpoint: { url: 'https://a.test/b', profile: { kind: 'https_web' } } }
 
 void t.test('federates_with: each trust domain, in YAML and in SPIRE\'s JSON', async t => {
-  t.same(read('{}'), { bundleEndpoint: undefined, webCaPath: undefined, leastRefreshMs: 60_000, partners: [] })
+  t.same(read('{}'), { bundleEndpoint: undefined, webCaPath: undefined, leastRefreshMs: 60_000, partners: [], copies: new Map() })
   t.match(read('{ web_ca_path: /roots.pem, least_refresh_interval: 5s }'), { webCaPath: '/roots.pem', leastRefreshMs: 5_000 })
   t.same(read(`federates_with: { a.test: { ${web} } }`).partners, [partner])
   t.same(read(`federates_with: { a.test: { ${web.replace('https_web: {}', 'https_web:')} } }`).partners, [partner], 'an empty block')
@@ -73,6 +74,30 @@ void t.test('bundle_endpoint: both profiles, and the older place of acme', async
   ] as const) t.throws(() => endpoint(text), { message: rule }, text)
 })
 
+void t.test('copies: where else a bundle is, in order', async t => {
+  const copies = (text: string) => read(`copies: { a.test: ${text} }`).copies.get(parseTrustDomain('a.test'))
+  const url = 'https://m.test/b'
+  const spiffe = 'https_spiffe: { endpoint_spiffe_id: spiffe://m.test/x }'
+  const mirror = `{ bundle_endpoint_url: '${url}', bundle_endpoint_profile: { ${spiffe} }, signed: true }`
+  t.same(copies(`[{ object_url: '${url}?k=1' }, { file_path: /b }, ${mirror}]`), [
+    { kind: 'endpoint', url: `${url}?k=1`, profile: { kind: 'https_web' }, signed: true },
+    { kind: 'file', path: '/b', signed: false },
+    { kind: 'endpoint', url, profile: { kind: 'https_spiffe', endpointId: 'spiffe://m.test/x' }, signed: true }
+  ])
+  t.same(copies('{ file_path: /b, signed: true }'), [{ kind: 'file', path: '/b', signed: true }], 'one needs no list')
+  for (const [text, rule] of [
+    ['[{}]', /copies\.a\.test\.0: must have one of bundle_endpoint_url, object_url and file_path/],
+    [`[{ file_path: /b, object_url: '${url}' }]`, /must have one of/],
+    [`[{ object_url: '${url}', signed: false }]`, /0\.signed: must be true for object_url/],
+    ['[{ object_url: \'http://m.test/b\' }]', /is not https/],
+    [`[{ bundle_endpoint_url: '${url}' }]`, /0\.bundle_endpoint_profile: is required/],
+    ['[{ file_path: /b, bundle_endpoint_profile: { https_web: {} } }]', /belongs to bundle_endpoint_url/],
+    ['[{ file: /b }]', /file: unknown key; did you mean file_path\?/],
+    [`[${Array.from({ length: 9 }, () => '{ file_path: /b }').join()}]`, /must be at most 8/]
+  ] as const) t.throws(() => copies(text), { message: rule }, text)
+  t.throws(() => read('copies: { Bad: [{ file_path: /b }] }'), { message: /copies\.Bad: trust domain/ })
+})
+
 void t.test('within a server\'s configuration', async t => {
   const server = (federation: string) => parseServerConfig({
     file: { name: 's', text: `server:\n  trust_domain: example.org\n  data_dir: /d\n  federation: ${federation}\n` }
@@ -80,6 +105,8 @@ void t.test('within a server\'s configuration', async t => {
   t.same(server(`{ federates_with: { a.test: { ${web} } } }`).partners, [partner])
   t.throws(() => server(`{ federates_with: { example.org: { ${web} } } }`),
     { code: 'config_invalid', message: /federation\.federates_with\.example\.org: is this server's own trust domain/ })
+  t.throws(() => server('{ copies: { example.org: [{ file_path: /b }] } }'),
+    { code: 'config_invalid', message: /federation\.copies\.example\.org: is this server's own trust domain/ })
   t.match(federationWarnings(read('bundle_endpoint: { port: 1 }')), [/names no profile: https_spiffe is meant/])
   t.same(federationWarnings(read('bundle_endpoint: { port: 1, profile: { https_spiffe: } }')), [])
 })

@@ -85,7 +85,7 @@ void t.test('an endpoint with a certificate of the web, and a partner that the c
   t.match(document, { refreshHintSeconds: 1, x509Authorities: [{}] }, 'FED-16 nobody has to prove anything')
   const partner = { trustDomain: partnerDomain, endpoint: { url, profile: { kind: 'https_web' } } } as never
   await using us = await startTestServer({
-    config: { federation: { bundleEndpoint: undefined, webCaPath, leastRefreshMs: 100, partners: [partner] } }
+    config: { federation: { ...noFederation, webCaPath, leastRefreshMs: 100, partners: [partner] } }
   })
   await until('the bundle to come unasked', async () => await rootsOf(us, 'partner.test') === 1, 20_000)
   await prepareRoot(them)

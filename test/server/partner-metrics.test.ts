@@ -16,7 +16,12 @@ void t.test('partners in figures', async t => {
   const bundles = new Map<TrustDomain, Bundle>([
     [a, { ...bundle, sequenceNumber: 7n }], [b, { ...bundle, trustDomain: b, x509Authorities: [] }]
   ])
-  const states = new Map([[a, { lastSuccessAt: clock.now(), failures: 2 } as PartnerState], [c, { failures: 1 } as PartnerState]])
+  const states = new Map([
+    [a, {
+      lastSuccessAt: clock.now(), failures: 2, suppliedBy: 'mirror', sources: [{ name: 'endpoint' }, { name: 'mirror' }]
+    } as unknown as PartnerState],
+    [c, { failures: 1, suppliedBy: undefined, sources: [{ name: 'endpoint' }] } as unknown as PartnerState]
+  ])
   let partners = [c, b, a]
   const metrics = createMetrics({ prefix: 'x' })
   addPartnerMetrics(metrics, { partners: () => partners, bundleOf: domain => bundles.get(domain), states: () => states, clock })
@@ -27,7 +32,8 @@ void t.test('partners in figures', async t => {
     'x_federation_trust_ends_seconds{trust_domain="a.test"} 3590', 'x_federation_trust_ends_seconds{trust_domain="c.test"} 0',
     'x_federation_sequence{trust_domain="a.test"} 7',
     'x_federation_last_success_age_seconds{trust_domain="a.test"} 10',
-    'x_federation_failures{trust_domain="a.test"} 2', 'x_federation_failures{trust_domain="c.test"} 1'
+    'x_federation_failures{trust_domain="a.test"} 2', 'x_federation_failures{trust_domain="c.test"} 1',
+    'x_federation_source{trust_domain="a.test"} 1'
   ])
   await clock.advance(3_590_000)
   t.match((await read())[1], / 0$/, 'at the very instant')

@@ -44,7 +44,7 @@ const rows: ReadonlyArray<readonly [MethodVerb, string, readonly string[]]> = [
     'BatchDeleteFederationRelationship', 'RefreshBundle']],
   ['federation.read', '/assay.server.federation.v1.Federation', ['GetStatus']],
   // Whoever says to others where this domain's bundle is says whose keys are its own.
-  ['bundle.append', '/assay.server.federation.v1.Federation', ['Invite']],
+  ['bundle.append', '/assay.server.federation.v1.Federation', ['Invite', 'SignBundle']],
   ['services.read', '/assay.server.v1.ServiceRegistry', ['ListServices', 'GetService']],
   ['services.write', '/assay.server.v1.ServiceRegistry', ['BatchCreateService', 'BatchUpdateService', 'BatchDeleteService']],
   ['svids.mint', `${spire}.svid.v1.SVID`, ['MintX509SVID', 'MintJWTSVID', 'MintWITSVID']],

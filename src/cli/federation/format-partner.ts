@@ -36,9 +36,21 @@ function followingRows ({ replicaId, lastSuccessAt, suppliedBy, nextPollAt, fail
   return [
     ['Followed by', `replica ${shortId(replicaId)}`],
     ['Last success', lastSuccessAt === 0n ? 'never' : `${formatInstant(lastSuccessAt, now)}${from}`],
+    ...sources.length > 1 ? sourceRows(sources, suppliedBy, now) : [],
     ['Failures in a row', `${failures}`],
     ...sources.flatMap(source => errorRows(source, now)),
     ['Next poll', nextPollAt === 0n ? 'now' : formatInstant(nextPollAt, now)]
+  ]
+}
+
+/** Of a partner with copies: which of its sources gave what is in force, and how the others fare. */
+function sourceRows (sources: readonly Source[], suppliedBy: string, now: bigint): Row[] {
+  const inUse = sources.findIndex(({ name }) => name === suppliedBy)
+  return [
+    ['Source in use', inUse < 0 ? 'none yet' : inUse === 0 ? 'its endpoint' : `copy ${inUse} of ${sources.length - 1}: ${suppliedBy}`],
+    ...sources.slice(1).map(({ name, lastSuccessAt }, index): Row => {
+      return [`Copy ${index + 1}`, `${name}, ${lastSuccessAt === 0n ? 'has given nothing' : formatInstant(lastSuccessAt, now)}`]
+    })
   ]
 }
 

@@ -5,10 +5,10 @@ import type { FetchLimits } from './fetch-limits.ts'
 import { tooLarge } from './read-fetched.ts'
 
 /**
- * JSON, or what a plain file server says of a file that it does not know: `application/json` is a SHOULD (FED-17). What says that it is
- * something else, such as a page of a proxy that wants a login, is not read at all.
+ * JSON, a JWS, or what a plain file server says of a file that it does not know: `application/json` is a SHOULD (FED-17). What says that
+ * it is something else, such as a page of a proxy that wants a login, is not read at all.
  */
-const plausible = /^(?:application\/(?:[\w.-]+\+)?json|text\/(?:json|plain)|(?:application|binary)\/octet-stream)$/
+const plausible = /^(?:application\/(?:[\w.-]+\+)?json|application\/jose|text\/(?:json|plain)|(?:application|binary)\/octet-stream)$/
 
 /** @throws {SpiffeError} `fetched_bundle_malformed`, `fetched_bundle_too_large` */
 export function checkContent (headers: IncomingHttpHeaders, { maxBytes }: FetchLimits): void {

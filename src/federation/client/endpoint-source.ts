@@ -1,5 +1,6 @@
 import type { BundleEndpoint } from '../../spiffe/bundle-endpoint.ts'
-import { fetchBundle, type FetchDeps, type FetchedBundle } from './fetch-bundle.ts'
+import { fetchBundle, type FetchedBundle } from './fetch-bundle.ts'
+import { shownUrl, type FetchDeps } from './fetch-document.ts'
 import type { OfferedBy } from './judge-update.ts'
 import type { Offer, PartnerSource } from './partner-source.ts'
 
@@ -8,13 +9,13 @@ export class EndpointSource implements PartnerSource {
   readonly name: string
   readonly offeredBy: OfferedBy
   readonly #endpoint: BundleEndpoint
-  readonly #deps: Omit<FetchDeps, 'last'>
+  readonly #deps: FetchDeps
   /** Offered again when the endpoint says that it is still the newest: an operator may have stored another meanwhile (FED-08). */
   #last: FetchedBundle | undefined
 
   /** @param offeredBy `copy` for a mirror */
-  constructor (endpoint: BundleEndpoint, deps: Omit<FetchDeps, 'last'>, offeredBy: OfferedBy = 'endpoint') {
-    this.name = endpoint.url.replace(/\?.*$/s, '')
+  constructor (endpoint: BundleEndpoint, deps: FetchDeps, offeredBy: OfferedBy = 'endpoint') {
+    this.name = shownUrl(endpoint)
     this.offeredBy = offeredBy
     this.#endpoint = endpoint
     this.#deps = deps

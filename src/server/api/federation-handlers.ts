@@ -8,6 +8,7 @@ import { consumersByDomain, type BundleConsumers } from '../federation/bundle-co
 import type { FederationPartners } from '../federation/federation-partners.ts'
 import { invite, type InviteDeps } from '../federation/invite.ts'
 import { partnerStatus, type PartnerStatus } from '../federation/partner-status.ts'
+import { signBundle } from '../federation/sign-bundle.ts'
 import type { Replica } from '../replication/replica.ts'
 
 export interface FederationDeps extends InviteDeps {
@@ -25,6 +26,10 @@ export function federationHandlers (deps: FederationDeps): FederationHandlers<Ca
     invite (request, context) {
       context.log.info({ url: request.bundleEndpointUrl, scope: request.scope }, 'an invitation to federate is signed')
       return invite(request, deps)
+    },
+    signBundle (request, context) {
+      context.log.info('the bundle is signed, to be kept elsewhere')
+      return signBundle(request, deps)
     }
   }
 }

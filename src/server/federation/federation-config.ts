@@ -1,10 +1,11 @@
 import { z } from 'zod'
 import { durationSeconds, parsedBy, port, text, wholeSeconds } from '../../runtime/config-schema.ts'
-import { parseBundleEndpointUrl, type BundleEndpointProfile } from '../../spiffe/bundle-endpoint.ts'
+import { parseBundleEndpointUrl } from '../../spiffe/bundle-endpoint.ts'
 import type { FederationRelationship } from '../../spiffe/federation-relationship.ts'
-import { parseSpiffeId } from '../../spiffe/spiffe-id.ts'
 import { parseTrustDomain, type TrustDomain } from '../../spiffe/trust-domain.ts'
 import { labelledBlocks } from '../labelled-blocks.ts'
+import { bundleCopies, type BundleCopy } from './bundle-copies.ts'
+import { empty, partnerProfile } from './partner-profile.ts'
 
 /** How clients know the bundle endpoint: `acme` and `files` are of `https_web`. */
 export type EndpointProfileConfig =
@@ -44,6 +45,8 @@ export interface FederationConfig {
   readonly leastRefreshMs: number
   /** In the order of the file, each trust domain once. */
   readonly partners: readonly FederationRelationship[]
+  /** Of partners of the configuration and of stored ones, asked in this order while their endpoint fails. */
+  readonly copies: ReadonlyMap<TrustDomain, readonly BundleCopy[]>
 }
 
 const letsEncrypt = 'https://acme-v02.api.letsencrypt.org/directory'
@@ -62,8 +65,6 @@ const servingCertFile = z.strictObject({
 }).transform((value): ServingCertConfig => ({
   certFilePath: value.cert_file_path, keyFilePath: value.key_file_path, fileSyncIntervalMs: value.file_sync_interval * 1_000
 }))
-
-const empty = z.preprocess(raw => raw ?? {}, z.strictObject({}))
 
 const servedProfile = labelledBlocks({
   https_spiffe: empty,
@@ -95,28 +96,21 @@ const bundleEndpoint = z.strictObject({
   return { address, port, refreshHintSeconds, profile: profile ?? inOldPlace, profileNamed }
 })
 
-const partnerProfile = labelledBlocks({
-  https_web: empty, https_spiffe: z.strictObject({ endpoint_spiffe_id: parsedBy(parseSpiffeId) })
-}).transform(({ https_web: web, https_spiffe: spiffe }, context): BundleEndpointProfile => {
-  if (web !== undefined && spiffe === undefined) return { kind: 'https_web' }
-  if (spiffe !== undefined && web === undefined) return { kind: 'https_spiffe', endpointId: spiffe.endpoint_spiffe_id }
-  context.issues.push({ code: 'custom', message: 'must be one of https_web and https_spiffe', input: undefined })
-  return z.NEVER
-})
-
 const partner = z.strictObject({ bundle_endpoint_url: parsedBy(parseBundleEndpointUrl), bundle_endpoint_profile: partnerProfile })
 
 export const federationSchema = z.strictObject({
   bundle_endpoint: block(bundleEndpoint).optional(),
   web_ca_path: text.optional(),
   least_refresh_interval: durationSeconds(1_000).default(60),
-  federates_with: labelledBlocks(partner, parseTrustDomain).prefault({})
+  federates_with: labelledBlocks(partner, parseTrustDomain).prefault({}),
+  copies: labelledBlocks(bundleCopies, parseTrustDomain).prefault({})
 }).transform((value): FederationConfig => ({
   bundleEndpoint: value.bundle_endpoint,
   webCaPath: value.web_ca_path,
   leastRefreshMs: value.least_refresh_interval * 1_000,
   partners: Object.entries(value.federates_with).map(([domain, { bundle_endpoint_url: url, bundle_endpoint_profile: profile }]) =>
-    ({ trustDomain: domain as TrustDomain, endpoint: { url, profile } }))
+    ({ trustDomain: domain as TrustDomain, endpoint: { url, profile } })),
+  copies: new Map(Object.entries(value.copies).map(([domain, copies]) => [domain as TrustDomain, copies]))
 }))
 
 /** What is allowed but likely unwanted, a sentence each. */

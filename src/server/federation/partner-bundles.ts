@@ -1,6 +1,5 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { KnownBundles } from '../../federation/client/foreign-authorities.ts'
-import { EndpointSource } from '../../federation/client/endpoint-source.ts'
 import { FollowPartner } from '../../federation/client/follow-partner.ts'
 import type { PartnerState } from '../../federation/client/partner-state.ts'
 import type { RefreshTimes } from '../../federation/client/refresh-time.ts'
@@ -16,8 +15,10 @@ import type { TrustDomain } from '../../spiffe/trust-domain.ts'
 import type { Datastore, Stores } from '../../storage/datastore.ts'
 import type { Replica } from '../replication/replica.ts'
 import type { BundleRefresher } from './bundle-refresher.ts'
+import type { FederationConfig } from './federation-config.ts'
 import type { FederationPartners } from './federation-partners.ts'
 import { PartnerSink } from './partner-sink.ts'
+import { sourcesOf } from './partner-sources.ts'
 
 export interface PartnerBundlesDeps {
   readonly trustDomain: TrustDomain
@@ -27,6 +28,7 @@ export interface PartnerBundlesDeps {
   readonly store: Datastore
   /** The stores of whoever does the trust domain's chores; undefined while another replica does. */
   readonly lease: { readonly stores: Stores | undefined }
+  readonly copies: FederationConfig['copies']
   readonly webRoots: WebRoots
   readonly times: Partial<RefreshTimes>
   readonly clock: Clock
@@ -123,11 +125,13 @@ export class PartnerBundles implements BundleRefresher {
   }
 
   #followerOf ({ trustDomain, endpoint }: FederationRelationship, stores: () => Stores): FollowPartner {
-    const { partners, replica, webRoots, times, clock, random, log } = this.#deps
+    const { partners, replica, copies, webRoots, times, clock, random, log } = this.#deps
     const catchUp = () => replica.catchUp()
-    const source = new EndpointSource({ trustDomain, ...endpoint }, { webRoots, bundleOf: domain => this.#newestBundleOf(domain), clock })
+    const sources = sourcesOf({ trustDomain, ...endpoint }, copies.get(trustDomain) ?? [], {
+      webRoots, bundleOf: domain => this.#newestBundleOf(domain), clock
+    })
     return new FollowPartner({
-      trustDomain, sources: [source], sink: new PartnerSink({ stores, fixed: partners.isFixed(trustDomain), catchUp }),
+      trustDomain, sources, sink: new PartnerSink({ stores, fixed: partners.isFixed(trustDomain), catchUp }),
       knownBundles: () => this.#known(), times, clock, random, log
     })
   }

@@ -44,4 +44,10 @@ export function addPartnerMetrics (metrics: Metrics, { partners, bundleOf, state
   })
   const failures = 'Polls in a row in which the partner\'s endpoint gave nothing, where it is followed'
   each('failures', failures, domain => states().get(domain)?.failures)
+  const source = 'Which source last gave the partner\'s bundle, where it is followed: 0 its endpoint, 1 its first copy, and so on'
+  each('source', source, domain => {
+    const { sources, suppliedBy } = states().get(domain) ?? {}
+    const at = sources?.findIndex(({ name }) => name === suppliedBy) ?? -1
+    return at < 0 ? undefined : at
+  })
 }

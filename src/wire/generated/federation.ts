@@ -150,6 +150,29 @@ export const Partner: MessageType<Partner, PartnerInit> = new MessageType('assay
   repeated(10, 'consumerEntryIds', 'string')
 ])
 
+export interface SignBundleRequest {
+  readonly ttlSeconds: bigint
+}
+export interface SignBundleRequestInit {
+  readonly ttlSeconds?: bigint | number | undefined
+}
+export const SignBundleRequest: MessageType<SignBundleRequest, SignBundleRequestInit> = new MessageType('assay.server.federation.v1.SignBundleRequest', () => [
+  field(1, 'ttlSeconds', 'int64')
+])
+
+export interface SignBundleResponse {
+  readonly signedBundle: string
+  readonly expiresAt: bigint
+}
+export interface SignBundleResponseInit {
+  readonly signedBundle?: string | undefined
+  readonly expiresAt?: bigint | number | undefined
+}
+export const SignBundleResponse: MessageType<SignBundleResponse, SignBundleResponseInit> = new MessageType('assay.server.federation.v1.SignBundleResponse', () => [
+  field(1, 'signedBundle', 'string'),
+  field(2, 'expiresAt', 'int64')
+])
+
 export interface Source {
   readonly name: string
   readonly lastSuccessAt: bigint
@@ -189,7 +212,8 @@ export const federationService = {
   name: 'assay.server.federation.v1.Federation',
   methods: {
     getStatus: method('unary', 'GetStatus', GetStatusRequest, GetStatusResponse),
-    invite: method('unary', 'Invite', InviteRequest, InviteResponse)
+    invite: method('unary', 'Invite', InviteRequest, InviteResponse),
+    signBundle: method('unary', 'SignBundle', SignBundleRequest, SignBundleResponse)
   }
 } as const
 export type FederationHandlers<Context> = HandlersOf<typeof federationService.methods, Context>
