@@ -37,7 +37,7 @@ export const serverApiPolicy: ReadonlyMap<string, readonly CallerClass[]> = new 
   ...rows('/assay.server.v1.Cluster', operator, ['GetStatus', 'WatchConvergence', 'StandAside']),
   ...rows('/assay.server.v1.ServiceRegistry', operator, ['BatchCreateService', 'BatchUpdateService', 'BatchDeleteService', 'ListServices',
     'GetService']),
-  ...rows('/assay.server.federation.v1.Federation', operator, ['GetStatus', 'Invite', 'SignBundle']),
+  ...rows('/assay.server.federation.v1.Federation', operator, ['GetStatus', 'Invite', 'FetchInvited', 'SignBundle']),
   ...rows('/assay.server.revocation.v1.Revocation', operator, ['Revoke', 'ListRevocations', 'LiftRevocation']),
   ...rows('/assay.server.policy.v1.Policy', operator, ['ApplyPolicies', 'GetPolicies', 'ListPolicyVersions', 'RollbackPolicies']),
   ...rows('/grpc.health.v1.Health', local, ['Check', 'List', 'Watch']),

@@ -132,16 +132,17 @@ export async function runServer (
   const recorder = new IssuanceRecorder({ store: store.issuedSvids, replicaId, clock, log, metrics })
   const { oidc, federation: { bundleEndpoint, leastRefreshMs, webCaPath } } = config
   const partners = new FederationPartners(config.federation.partners, () => replica.federation)
+  const webRoots = new WebRoots({ extraCaPath: webCaPath })
   const partnerBundles = new PartnerBundles({
-    trustDomain, partners, replica, ownBundle: ca.bundle, store, lease, copies: config.federation.copies,
-    webRoots: new WebRoots({ extraCaPath: webCaPath }), times: { leastMs: leastRefreshMs }, clock, random: Math.random, log
+    trustDomain, partners, replica, ownBundle: ca.bundle, store, lease, copies: config.federation.copies, webRoots,
+    times: { leastMs: leastRefreshMs }, clock, random: Math.random, log
   })
   const partnerReports = new PartnerReports({
     replicaId, states: () => partnerBundles.states, partners: () => partners.all.keys(), lease, clock, log
   })
   const services = bindServices(config, {
     store, authorities, replica, replicaId, aside, lease, feeds, progress, reports, authorizer, signing, recorder, clock,
-    partners, partnerBundles
+    partners, partnerBundles, webRoots
   })
   const rpc = scope.use(openRpcServer({
     services: [...services, ...reflectionServices(services)], log, clock, before: context => authorizer.authorize(context)
@@ -214,12 +215,13 @@ interface ServiceDeps {
   readonly recorder: IssuanceRecorder
   readonly partners: FederationPartners
   readonly partnerBundles: PartnerBundles
+  readonly webRoots: WebRoots
   readonly clock: Clock
 }
 
 function bindServices (config: ServerConfig, deps: ServiceDeps): BoundService[] {
   const { store, authorities, replica, replicaId, aside, lease, feeds, progress, reports, authorizer, signing, recorder, clock } = deps
-  const { partners, partnerBundles } = deps
+  const { partners, partnerBundles, webRoots } = deps
   const limits = createLimits(config.ratelimit, clock)
   const registrations = new Registrations(store, replica)
   const convergence = new Convergence({ replicaId, replica, feeds, progress: store.progress, replicas: store.replicas, clock })
@@ -240,7 +242,8 @@ function bindServices (config: ServerConfig, deps: ServiceDeps): BoundService[] 
       authorizer
     })),
     bind(federationService, federationHandlers({
-      trustDomain, replicaId, store, partners, replica, authorizer, authority: ca, bundleEndpoint: config.federation.bundleEndpoint, clock
+      trustDomain, replicaId, store, partners, replica, authorizer, authority: ca, webRoots, clock,
+      bundleEndpoint: config.federation.bundleEndpoint
     })),
     bind(entryService, entryHandlers({
       trustDomain, entries: store.entries, registrations, registry, catchUp, authorizer, polls: new Polls(progress, () => replica.cursor)

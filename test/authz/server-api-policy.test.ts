@@ -102,6 +102,7 @@ const expected: Readonly<Record<string, string>> = {
   '/assay.server.policy.v1.Policy/RollbackPolicies': 'U A',
   '/assay.server.federation.v1.Federation/GetStatus': 'U A',
   '/assay.server.federation.v1.Federation/Invite': 'U A',
+  '/assay.server.federation.v1.Federation/FetchInvited': 'U A',
   '/assay.server.federation.v1.Federation/SignBundle': 'U A',
   '/assay.server.revocation.v1.Revocation/Revoke': 'U A',
   '/assay.server.revocation.v1.Revocation/ListRevocations': 'U A',

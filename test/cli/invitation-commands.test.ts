@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { formatBundleDocument } from '../../src/spiffe/bundle-document.ts'
 import { parseTrustDomain } from '../../src/spiffe/trust-domain.ts'
+import { localAuthorityService } from '../../src/wire/generated/server-local-authority.ts'
 import { createTestAuthority } from '../fakes/authority.ts'
 import { until } from '../fakes/envoy.ts'
 import { runAssay } from '../fakes/run-assay.ts'
@@ -30,7 +31,7 @@ void t.test('one step per side', async t => {
   t.match(invited, { code: 0, stderr: /^Valid until .*; pin sha256:[0-9a-f]{64}\n$/ })
   const pin = /sha256:\S+/.exec(invited.stderr)?.[0] as string
   const text = invited.stdout.trim()
-  t.ok(text.length < 3_000, 'it fits a message')
+  t.ok(text.length < 700, `it fits a message: ${text.length} characters`)
   const file = join(folder, 'invitation')
   await writeFile(file, invited.stdout)
 
@@ -39,13 +40,16 @@ void t.test('one step per side', async t => {
   t.match(shown.stdout, new RegExp([
     'Invitation of {13}: partner.test', `Bundle endpoint URL {7}: ${url}`, 'Bundle endpoint profile {3}: https_spiffe',
     'Endpoint SPIFFE ID {8}: spiffe://partner.test/spire/server', `Pin {23}: ${pin}`, 'Authorities {15}: 1 X.509, 1 JWT',
-    'Checked by {16}: the bundle that it carries.*', 'Can be accepted until {5}: .*', 'They ask for {14}: GET /orders\n'
+    'Checked by {16}: the bundle that its endpoint serves, which has this pin.*', 'Can be accepted until {5}: .*',
+    'They ask for {14}: GET /orders\n'
   ].join('\n')))
   t.match(shown.stdout, 'They will be able to reach: nothing, until')
   t.match((await ours(['list'])).stdout, 'Found 0')
 
   t.match(await theirs(['accept', text]), accepting('federation_invalid'), 'one\'s own')
   t.match(await ours(['accept', `${text.slice(0, -4)}AAAA`]), accepting('invitation_untrusted'))
+  const { stdout: nowhere } = await theirs(['invite', '-bundleEndpointURL', 'https://127.0.0.1:1/'])
+  t.match(await ours(['accept', nowhere]), accepting('bundle_endpoint_unreachable'))
   t.match(await ours(['accept', '-'], 'hello'), accepting('invitation_malformed'))
   t.match(await ours(['accept', join(folder, 'none')]), { code: 2, stderr: /file_unusable/ })
   const stranger = join(folder, 'stranger.json')
@@ -61,11 +65,28 @@ void t.test('one step per side', async t => {
   t.match(await ours(['accept', file, '-yes']), accepting('federation_exists|already exists'))
 })
 
+void t.test('one that carries the bundle needs no endpoint, and one whose keys have changed since is refused', async t => {
+  await using us = await startTestServer()
+  await using them = await startTestServer({ config: { federation, trustDomain: parseTrustDomain('partner.test') } })
+  const [ours, theirs] = [on(us), on(them)]
+  const carrying = (await theirs(['invite', '-carryBundle', '-bundleEndpointURL', 'https://127.0.0.1:1/'])).stdout
+  t.ok(carrying.length < 3_000)
+  t.match((await ours(['accept', carrying])).stdout, 'Checked by                : the bundle that it carries')
+  const url = `https://127.0.0.1:${(await them.bundleEndpoint).port}/`
+  const { stdout: before } = await theirs(['invite', '-bundleEndpointURL', url])
+  await them.admin.client(localAuthorityService).prepareX509Authority({})
+  const refused = await ours(['accept', before, '-yes'])
+  t.match(refused, accepting('invitation_untrusted'))
+  t.match(refused.stderr, /it names the keys sha256:/)
+  const { stdout: after } = await theirs(['invite', '-bundleEndpointURL', url])
+  t.match(await ours(['accept', after, '-yes']), { code: 0 }, 'a new one is accepted')
+})
+
 void t.test('what is trusted already is not replaced by an invitation, and a bundle by another way counts most', async t => {
   await using us = await startTestServer()
   await using them = await startTestServer({ config: { federation, trustDomain: parseTrustDomain('partner.test') } })
   const [ours, theirs] = [on(us), on(them)]
-  const invite = ['invite', '-bundleEndpointURL', 'https://partner.test/b']
+  const invite = ['invite', '-carryBundle', '-bundleEndpointURL', 'https://partner.test/b']
   const { invitation, ...rest } = JSON.parse((await theirs([...invite, '-ttl', '1h', '-output', 'json'])).stdout) as Record<string, string>
   t.match(rest, { carries_bundle: true, pin: /^sha256:/, expires_at: String })
   const bundle = async (path: string) =>

@@ -1,13 +1,20 @@
 import t from 'tap'
+import { WebRoots } from '../../src/federation/client/web-roots.ts'
+import { fetchInvited } from '../../src/federation/invitation/fetch-invited.ts'
 import { bundlePin } from '../../src/federation/invitation/bundle-pin.ts'
-import { invitationLimits } from '../../src/federation/invitation/invitation.ts'
+import { invitationLimits, type Invitation } from '../../src/federation/invitation/invitation.ts'
 import { checkPin, parseInvitation, verifyInvitation } from '../../src/federation/invitation/read-invitation.ts'
 import { writeInvitation, type InvitationOrder } from '../../src/federation/invitation/write-invitation.ts'
 import { parseToken } from '../../src/jwt/parse-token.ts'
 import { signJws, type StatementType } from '../../src/jwt/sign-jws.ts'
-import { parseBundleEndpoint } from '../../src/spiffe/bundle-endpoint.ts'
+import { contextOptions } from '../../src/rpc/tls-identity.ts'
+import { formatBundleDocument } from '../../src/spiffe/bundle-document.ts'
+import { parseBundleEndpoint, type BundleEndpoint } from '../../src/spiffe/bundle-endpoint.ts'
 import { parseTrustDomain } from '../../src/spiffe/trust-domain.ts'
 import { createTestAuthority } from '../fakes/authority.ts'
+import { ManualClock } from '../fakes/clock.ts'
+import { document, redirect, startFakePartner } from './fake-partner.ts'
+import { createWebCa } from './web-ca.ts'
 
 const [partner, other] = await Promise.all([createTestAuthority('partner.test'), createTestAuthority('partner.test')])
 const now = new Date('2026-06-01T12:00:00Z')
@@ -15,7 +22,7 @@ const expiresAt = new Date(now.getTime() + 60_000)
 const endpoint = parseBundleEndpoint({
   trustDomain: 'partner.test', url: 'https://partner.test:8443/b', profile: 'https_spiffe', endpointId: 'spiffe://partner.test/spire/server'
 })
-const order: InvitationOrder = { endpoint, scope: 'GET /orders, please', bundle: partner.bundle, expiresAt }
+const order: InvitationOrder = { endpoint, scope: 'GET /orders, please', bundle: partner.bundle, expiresAt, carryBundle: true }
 const sign = (payload: string, typ: StatementType = 'assay-federation-invitation+jwt') => signJws(payload, typ, partner.jwtKey)
 const write = async (more: Partial<InvitationOrder> = {}) => await writeInvitation({ ...order, ...more }, sign)
 
@@ -30,6 +37,10 @@ void t.test('an invitation says what was ordered, to whoever has the bundle or t
     t.match(invitation, { endpoint, pin, scope: order.scope, expiresAt })
     t.doesNotThrow(() => checkPin(invitation, known))
   }
+  const short = await write({ carryBundle: false })
+  t.equal(short.pin, pin)
+  t.ok(short.text.length < 700, `without the bundle it is short: ${short.text.length} characters`)
+  t.equal(parseInvitation(short.text).claimed.bundle, undefined)
   const web = parseBundleEndpoint({ trustDomain: 'partner.test', url: 'https://partner.test', profile: 'https_web' })
   t.match(parseInvitation((await write({ endpoint: web, scope: '' })).text).claimed, { endpoint: web, scope: '' })
 })
@@ -93,6 +104,41 @@ void t.test('what is no invitation is refused', async t => {
     t.throws(() => parseInvitation(malformed), { code: 'invitation_malformed' }, malformed.slice(0, 20))
   }
   await t.rejects(write({ scope: 'a\nb' }), { code: 'argument_invalid' })
+})
+
+void t.test('what it does not carry is fetched by endpoint and pin', async t => {
+  const webCa = await createWebCa()
+  const never = new AbortController().signal
+  const deps = { webRoots: new WebRoots({ roots: [webCa.root] }), bundleOf: () => undefined, clock: new ManualClock(new Date()) }
+  const bySpiffe = (url: string, endpointId = 'spiffe://partner.test/spire/server') =>
+    parseBundleEndpoint({ trustDomain: 'partner.test', url, profile: 'https_spiffe', endpointId })
+  const invitedTo = (to: BundleEndpoint, bundle = partner.bundle): Invitation =>
+    ({ endpoint: to, pin: bundlePin(bundle), bundle: undefined, scope: '', expiresAt })
+  const own = contextOptions(await partner.issue('/spire/server'))
+  await using server = await startFakePartner(own, document(formatBundleDocument(partner.bundle)))
+  t.same(await fetchInvited(invitedTo(bySpiffe(server.origin)), deps, never), partner.bundle, 'what was fetched vouches for who served it')
+
+  const fetching = (invitation: Invitation) => fetchInvited(invitation, deps, never)
+  const untrusted = { code: 'bundle_endpoint_untrusted' }
+  const otherKeys = { code: 'invitation_untrusted' }
+  await t.rejects(fetching(invitedTo(bySpiffe(server.origin, 'spiffe://partner.test/other'))), untrusted, 'another of the domain')
+  await t.rejects(fetching(invitedTo(bySpiffe(server.origin), other.bundle)), otherKeys)
+  const theirs = contextOptions(await other.issue('/spire/server'))
+  await using between = await startFakePartner(theirs, document(formatBundleDocument(partner.bundle)))
+  await t.rejects(fetching(invitedTo(bySpiffe(between.origin))), untrusted, 'somebody between, who has the right bundle')
+  between.answer = document(formatBundleDocument(other.bundle))
+  await t.rejects(fetching(invitedTo(bySpiffe(between.origin))), otherKeys, 'and with a bundle of his own')
+  server.answer = redirect(between.origin)
+  await t.rejects(fetchInvited(invitedTo(bySpiffe(server.origin)), deps, never), { code: 'bundle_redirect_refused' })
+  await t.rejects(fetchInvited(invitedTo(bySpiffe(server.origin, 'spiffe://host.test/x')), deps, never),
+    { code: 'bundle_endpoint_id_unknown' }, 'a third domain has to be known')
+
+  await using web = await startFakePartner(await webCa.certify(), document(formatBundleDocument(partner.bundle)))
+  const byWeb = parseBundleEndpoint({ trustDomain: 'partner.test', url: web.origin, profile: 'https_web' })
+  t.same(await fetchInvited(invitedTo(byWeb), deps, never), partner.bundle)
+  await t.rejects(fetchInvited(invitedTo(byWeb, other.bundle), deps, never), { code: 'invitation_untrusted' })
+  const strangers = { ...deps, webRoots: new WebRoots({ roots: [] }) }
+  await t.rejects(fetchInvited(invitedTo(byWeb), strangers, never), untrusted, 'a pin replaces no profile')
 })
 
 void t.test('a pin names the keys, in any order, and nothing else; a long bundle is left out', async t => {

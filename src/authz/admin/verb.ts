@@ -43,6 +43,7 @@ const rows: ReadonlyArray<readonly [MethodVerb, string, readonly string[]]> = [
   ['federation.write', `${spire}.trustdomain.v1.TrustDomain`, ['BatchCreateFederationRelationship', 'BatchUpdateFederationRelationship',
     'BatchDeleteFederationRelationship', 'RefreshBundle']],
   ['federation.read', '/assay.server.federation.v1.Federation', ['GetStatus']],
+  ['federation.write', '/assay.server.federation.v1.Federation', ['FetchInvited']],
   // Whoever says to others where this domain's bundle is says whose keys are its own.
   ['bundle.append', '/assay.server.federation.v1.Federation', ['Invite', 'SignBundle']],
   ['services.read', '/assay.server.v1.ServiceRegistry', ['ListServices', 'GetService']],

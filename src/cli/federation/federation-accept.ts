@@ -2,10 +2,12 @@ import type { Invitation } from '../../federation/invitation/invitation.ts'
 import { parseInvitation } from '../../federation/invitation/read-invitation.ts'
 import type { Channel } from '../../rpc/channel.ts'
 import { systemClock } from '../../runtime/clock.ts'
+import { parseBundleDocument } from '../../spiffe/bundle-document.ts'
 import type { Bundle } from '../../spiffe/bundle.ts'
 import type { TrustDomain } from '../../spiffe/trust-domain.ts'
 import { decodeBundle, encodeBundle } from '../../wire/bundle-codec.ts'
 import { bundleService } from '../../wire/generated/server-bundle.ts'
+import { federationService } from '../../wire/generated/federation.ts'
 import { entryService } from '../../wire/generated/server-entry.ts'
 import { trustDomainService } from '../../wire/generated/server-trust-domain.ts'
 import { refuseFailedItem } from '../batch-item.ts'
@@ -18,6 +20,7 @@ import { readBundleText } from '../read-bundle.ts'
 import { readInputText } from '../read-input.ts'
 import { outputFlag, serverFlags } from '../socket-path.ts'
 import type { Terminal } from '../terminal.ts'
+import { explainMissing } from './federation-api.ts'
 import { formatInvitation } from './format-invitation.ts'
 import { believe, type Accepted } from './invitation-anchor.ts'
 
@@ -30,8 +33,9 @@ export const federationAccept = defineCommand({
   },
   argument: { name: 'FILE|-|TEXT' },
   details: 'Checks signature, end and pin, and shows what it would mean. It is checked by -trustDomainBundlePath, else by the bundle of\n' +
-    'that domain that is stored here, else by the one it carries: then compare the pin with who sent it. A stored bundle is never\n' +
-    'replaced by an invitation. Exit code 0: accepted. 1: refused, or only shown.',
+    'that domain that is stored here, else by the one it carries or, mostly, names: then the server fetches that from the endpoint.\n' +
+    'Compare the pin with who sent it. A stored bundle is never replaced by an invitation.\n' +
+    'Exit code 0: accepted. 1: refused, or only shown.',
   examples: [
     'assay federation accept invitation.txt',
     'assay federation accept invitation.txt -yes',
@@ -39,19 +43,23 @@ export const federationAccept = defineCommand({
   ],
   async run (call) {
     const { flags, terminal, argument } = call
-    const parsed = parseInvitation(await readText(argument, terminal))
+    const text = await readText(argument, terminal)
+    const parsed = parseInvitation(text)
     const { claimed } = parsed
     const { trustDomain } = claimed.endpoint
     const path = flags.trustDomainBundlePath
     const given = path === undefined ? undefined : readBundleText(await readInputText(path, terminal), { name: path, trustDomain })
     return withServer(call, async channel => {
       const { own, stored, entries } = await whatIsKnown(channel, trustDomain, terminal)
-      const accepted = believe(parsed, { own, given, stored }, systemClock.now())
+      const fetch = async () => parseBundleDocument(
+        (await channel.client(federationService).fetchInvited({ invitation: text }, { signal: terminal.signal })
+          .catch((error: unknown) => { throw explainMissing(error) })).bundle, trustDomain)
+      const accepted = await believe(parsed, { own, given, stored, fetch }, systemClock.now())
       const json = flags.output === 'json'
       const tell = (more: object) => terminal.out(`${formatJson({
         invitation: encodeInvitation(claimed), checkedBy: accepted.checkedBy, accepted: flags.yes, ...more
       })}\n`)
-      if (!json) terminal.out(formatInvitation(claimed, { own: own.trustDomain, checkedBy: accepted.checkedBy, entries }))
+      if (!json) terminal.out(formatInvitation(claimed, { own: own.trustDomain, accepted, entries }))
       if (!flags.yes) {
         if (json) tell({})
         terminal.err('Nothing is changed. To accept it: the same with -yes\n')

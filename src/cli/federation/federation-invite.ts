@@ -2,7 +2,7 @@ import { formatDuration } from '../../runtime/duration.ts'
 import { federationService } from '../../wire/generated/federation.ts'
 import { withServer } from '../channel-call.ts'
 import { defineCommand } from '../command.ts'
-import { optionalChoiceFlag, secondsFlag, spiffeIdFlag, textFlag } from '../flag.ts'
+import { optionalChoiceFlag, secondsFlag, spiffeIdFlag, switchFlag, textFlag } from '../flag.ts'
 import { formatJson } from '../json-output.ts'
 import { usage } from '../parse-flags.ts'
 import { formatUnixSeconds } from '../pretty.ts'
@@ -18,6 +18,7 @@ export const federationInvite = defineCommand({
     endpointSpiffeID: spiffeIdFlag('the endpoint\'s SPIFFE ID, of https_spiffe; the server\'s unless given'),
     scope: textFlag('what you ask the other side for, in words; it grants nothing'),
     ttl: secondsFlag('how long it can be accepted, 31 days at the most', formatDuration(86_400_000)),
+    carryBundle: switchFlag('have the bundle come along, for who cannot reach the endpoint yet; else it is fetched from there'),
     ...serverFlags,
     output: outputFlag
   },
@@ -30,9 +31,10 @@ export const federationInvite = defineCommand({
   ],
   async run (call) {
     const { flags, terminal } = call
-    const { bundleEndpointURL: bundleEndpointUrl, bundleEndpointProfile, endpointSpiffeID: endpointSpiffeId, scope, ttl } = flags
+    const { bundleEndpointURL: bundleEndpointUrl, bundleEndpointProfile, endpointSpiffeID: endpointSpiffeId } = flags
+    const { scope, ttl, carryBundle } = flags
     if (bundleEndpointUrl === undefined) throw usage('say where the other side reaches the bundle: -bundleEndpointURL')
-    const request = { bundleEndpointUrl, bundleEndpointProfile, endpointSpiffeId, scope, ttlSeconds: ttl }
+    const request = { bundleEndpointUrl, bundleEndpointProfile, endpointSpiffeId, scope, ttlSeconds: ttl, carryBundle }
     const answer = await withServer(call, async channel =>
       await channel.client(federationService).invite(request, { signal: terminal.signal })
         .catch((error: unknown) => { throw explainMissing(error) }))
@@ -42,7 +44,9 @@ export const federationInvite = defineCommand({
     }
     terminal.out(`${answer.invitation}\n`)
     terminal.err(`Valid until ${formatUnixSeconds(answer.expiresAt)}; pin ${answer.pin}\n`)
-    if (!answer.carriesBundle) terminal.err('The bundle is too long to come along: send it too (`assay bundle show -format spiffe`)\n')
+    if (carryBundle && !answer.carriesBundle) {
+      terminal.err('The bundle is too long to come along: send it too (`assay bundle show -format spiffe`)\n')
+    }
     return 0
   }
 })

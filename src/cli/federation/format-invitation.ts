@@ -6,17 +6,20 @@ import type { Accepted } from './invitation-anchor.ts'
 const checks: Readonly<Record<Accepted['checkedBy'], string>> = {
   given: 'the bundle that you gave',
   stored: 'the bundle of that domain that is stored here, which stays',
-  carried: 'the bundle that it carries: compare the pin with who sent it'
+  carried: 'the bundle that it carries: compare the pin with who sent it',
+  fetched: 'the bundle that its endpoint serves, which has this pin: compare the pin with who sent it'
 }
 
-interface Facts extends Pick<Accepted, 'checkedBy'> {
+interface Facts {
+  readonly accepted: Accepted
   readonly own: TrustDomain
   /** That federate with the inviting domain already. */
   readonly entries: number
 }
 
 /** What an invitation says, and in words what accepting it means. */
-export function formatInvitation ({ endpoint, pin, bundle, scope, expiresAt }: Invitation, { own, checkedBy, entries }: Facts): string {
+export function formatInvitation ({ endpoint, pin, scope, expiresAt }: Invitation, { own, accepted, entries }: Facts): string {
+  const { bundle, checkedBy } = accepted
   const { trustDomain, url, profile } = endpoint
   const rows = formatRows([
     ['Invitation of', trustDomain],

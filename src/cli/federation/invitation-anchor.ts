@@ -11,19 +11,21 @@ export interface KnownOfInviter {
   readonly given: Bundle | undefined
   /** What this side trusts already: no invitation may replace it. */
   readonly stored: Bundle | undefined
+  /** Fetches what the invitation names, when nothing else is known. */
+  readonly fetch: () => Promise<Bundle>
 }
 
 export interface Accepted {
   /** Stored with the relationship; absent: what is stored already stays. */
   readonly bundle: Bundle | undefined
-  readonly checkedBy: 'given' | 'stored' | 'carried'
+  readonly checkedBy: 'given' | 'stored' | 'carried' | 'fetched'
 }
 
 /**
  * Believes an invitation, or refuses it.
- * @throws {SpiffeError} `federation_invalid`, `invitation_untrusted`, `invitation_expired`, `fetched_bundle_foreign`
+ * @throws {SpiffeError} `federation_invalid`, `invitation_untrusted`, `invitation_expired`, `fetched_bundle_foreign`; of `fetch`
  */
-export function believe (parsed: ParsedInvitation, { own, given, stored }: KnownOfInviter, at: Date): Accepted {
+export async function believe (parsed: ParsedInvitation, { own, given, stored, fetch }: KnownOfInviter, at: Date): Promise<Accepted> {
   const { claimed } = parsed
   const { endpoint: { trustDomain }, bundle: carried } = claimed
   if (trustDomain === own.trustDomain) throw new SpiffeError('federation_invalid', 'this is an invitation of this trust domain itself')
@@ -37,12 +39,9 @@ export function believe (parsed: ParsedInvitation, { own, given, stored }: Known
     verifyInvitation(parsed, stored, at)
     return { bundle: undefined, checkedBy: 'stored' }
   }
-  if (carried === undefined) {
-    const rule = `it does not carry the bundle of ${trustDomain}: ask for it, and give it by -trustDomainBundlePath`
-    throw new SpiffeError('invitation_untrusted', rule)
-  }
-  verifyInvitation(parsed, carried, at)
-  checkPin(claimed, carried)
-  checkAuthorities(carried, { own, partners: [] })
-  return { bundle: carried, checkedBy: 'carried' }
+  const bundle = carried ?? await fetch()
+  verifyInvitation(parsed, bundle, at)
+  checkPin(claimed, bundle)
+  checkAuthorities(bundle, { own, partners: [] })
+  return { bundle, checkedBy: carried === undefined ? 'fetched' : 'carried' }
 }

@@ -19,6 +19,11 @@ export interface EndpointTrust {
    */
   readonly bundleOf: (trustDomain: TrustDomain) => Bundle | undefined | Promise<Bundle | undefined>
   readonly clock: Clock
+  /**
+   * For `https_spiffe` where nothing vouches for the endpoint yet: takes what it shows, which is believed at first. Whoever gives this
+   * holds it against what was fetched, and that against a pin (`fetchInvited`).
+   */
+  readonly onShown?: ((chain: readonly Uint8Array[]) => void) | undefined
 }
 
 /** Connects to one hop; its proof is what the relationship asks for. */
@@ -34,12 +39,15 @@ export async function prepareConnect (profile: BundleEndpointProfile, trust: End
     const secureContext = await trust.webRoots.context()
     return (url, signal) => openTls(url, { secureContext, rejectUnauthorized: true }, signal)
   }
-  const bundle = await bundleFor(profile.endpointId, trust)
+  const { onShown, clock } = trust
+  const bundle = onShown === undefined ? await bundleFor(profile.endpointId, trust) : undefined
   return async (url, signal) => {
     // The host's name and the web's roots have no say (FED-27): the chain is checked here.
     const socket = await openTls(url, { secureContext: secureContextOf(undefined), rejectUnauthorized: false }, signal)
     try {
-      verifyEndpoint(peerChain(socket), profile.endpointId, bundle, trust.clock.now())
+      const chain = peerChain(socket)
+      if (bundle === undefined) onShown?.(chain)
+      else verifyEndpoint(chain, profile.endpointId, bundle, clock.now())
       return socket
     } catch (error) {
       socket.destroy()
@@ -56,7 +64,8 @@ async function bundleFor (endpointId: SpiffeId, { bundleOf }: EndpointTrust): Pr
   throw new SpiffeError('bundle_endpoint_id_unknown', rule, { requirement: 'FED-24' })
 }
 
-function verifyEndpoint (chain: readonly Uint8Array[], endpointId: SpiffeId, bundle: Bundle, at: Date): void {
+/** @throws {SpiffeError} `bundle_endpoint_untrusted` */
+export function verifyEndpoint (chain: readonly Uint8Array[], endpointId: SpiffeId, bundle: Bundle, at: Date): void {
   let shown
   try {
     shown = verifyX509Svid(chain, { bundleOf: trustDomain => trustDomain === bundle.trustDomain ? bundle : undefined, at })

@@ -10,7 +10,7 @@ export interface Invitation {
   readonly endpoint: BundleEndpoint
   /** See `bundlePin`. */
   readonly pin: string
-  /** Absent when it is long: then whoever accepts needs it some other way. */
+  /** Absent unless it was asked for, and when it is long: then whoever accepts fetches it from the endpoint. */
   readonly bundle: Bundle | undefined
   /** What the inviting domain asks for, in words; may be empty. Grants nothing. */
   readonly scope: string

@@ -9,6 +9,8 @@ export interface InvitationOrder extends Pick<Invitation, 'endpoint' | 'scope'> 
   /** The inviting domain's own, as it is published. */
   readonly bundle: Bundle
   readonly expiresAt: Date
+  /** Whether the bundle comes along, unless it is too long. It makes an invitation some three times as long. */
+  readonly carryBundle: boolean
 }
 
 export interface WrittenInvitation {
@@ -22,7 +24,7 @@ export type SignStatement = (payload: string, typ: typeof invitationType) => Pro
 
 /** @throws {SpiffeError} `argument_invalid` for an unusable scope; of `sign` */
 export async function writeInvitation (
-  { endpoint, scope, bundle, expiresAt }: InvitationOrder, sign: SignStatement
+  { endpoint, scope, bundle, expiresAt, carryBundle }: InvitationOrder, sign: SignStatement
 ): Promise<WrittenInvitation> {
   const { mostScopeLength, mostBundleLength } = invitationLimits
   if (scope.length > mostScopeLength || !scope.isWellFormed() || /\p{Cc}/u.test(scope)) {
@@ -30,7 +32,7 @@ export async function writeInvitation (
   }
   const { trustDomain, url, profile } = endpoint
   const pin = bundlePin(bundle)
-  const carriesBundle = formatBundleDocument(bundle).length <= mostBundleLength
+  const carriesBundle = carryBundle && formatBundleDocument(bundle).length <= mostBundleLength
   const payload = formatJson({
     trust_domain: trustDomain,
     bundle_endpoint_url: url,

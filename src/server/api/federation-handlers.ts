@@ -1,11 +1,13 @@
 import type { AdminAccess } from '../../authz/admin/access.ts'
 import type { SourceState } from '../../federation/client/partner-state.ts'
+import type { WebRoots } from '../../federation/client/web-roots.ts'
 import type { CallContext } from '../../rpc/call.ts'
 import type { Datastore } from '../../storage/datastore.ts'
 import type { FederationHandlers, FollowingInit, GetStatusResponseInit, PartnerInit, SourceInit } from '../../wire/generated/federation.ts'
 import type { Authorizer } from '../authorize.ts'
 import { consumersByDomain, type BundleConsumers } from '../federation/bundle-consumers.ts'
 import type { FederationPartners } from '../federation/federation-partners.ts'
+import { fetchInvitation } from '../federation/fetch-invitation.ts'
 import { invite, type InviteDeps } from '../federation/invite.ts'
 import { partnerStatus, type PartnerStatus } from '../federation/partner-status.ts'
 import { signBundle } from '../federation/sign-bundle.ts'
@@ -17,6 +19,7 @@ export interface FederationDeps extends InviteDeps {
   readonly partners: Pick<FederationPartners, 'all' | 'isFixed'>
   readonly replica: Pick<Replica, 'bundleOf' | 'catchUp' | 'registry'>
   readonly authorizer: Authorizer
+  readonly webRoots: WebRoots
 }
 
 /** `assay.server.federation.v1.Federation`: for operators. */
@@ -26,6 +29,13 @@ export function federationHandlers (deps: FederationDeps): FederationHandlers<Ca
     invite (request, context) {
       context.log.info({ url: request.bundleEndpointUrl, scope: request.scope }, 'an invitation to federate is signed')
       return invite(request, deps)
+    },
+    fetchInvited (request, context) {
+      const { authority, webRoots, replica, clock } = deps
+      return fetchInvitation(request, {
+        ownBundle: () => authority.bundle.value, access: deps.authorizer.accessOf(context), webRoots,
+        bundleOf: domain => replica.bundleOf(domain), clock
+      }, context.signal)
     },
     signBundle (request, context) {
       context.log.info('the bundle is signed, to be kept elsewhere')

@@ -25,7 +25,9 @@ export async function invite (request: InviteRequest, deps: InviteDeps): Promise
   if (ttl < 0 || ttl > mostTtlSeconds) throw new SpiffeError('argument_invalid', `ttl_seconds must be from 1 to ${mostTtlSeconds}`)
   const endpoint = parseBundleEndpoint({ trustDomain, url: request.bundleEndpointUrl, ...profileOf(request, trustDomain, bundleEndpoint) })
   const { statement, expiresAt } = await authority.signStatement(new Date(clock.now().getTime() + ttl * 1_000), (expiresAt, sign) =>
-    writeInvitation({ endpoint, scope: request.scope, bundle: authority.bundle.value, expiresAt }, sign))
+    writeInvitation({
+      endpoint, scope: request.scope, bundle: authority.bundle.value, expiresAt, carryBundle: request.carryBundle
+    }, sign))
   const { text: invitation, pin, carriesBundle } = statement
   return { invitation, pin, carriesBundle, expiresAt: Math.floor(expiresAt.getTime() / 1_000) }
 }

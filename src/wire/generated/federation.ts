@@ -24,6 +24,26 @@ export const BundleFacts: MessageType<BundleFacts, BundleFactsInit> = new Messag
   optional(5, 'trustEndsAt', 'int64')
 ])
 
+export interface FetchInvitedRequest {
+  readonly invitation: string
+}
+export interface FetchInvitedRequestInit {
+  readonly invitation?: string | undefined
+}
+export const FetchInvitedRequest: MessageType<FetchInvitedRequest, FetchInvitedRequestInit> = new MessageType('assay.server.federation.v1.FetchInvitedRequest', () => [
+  field(1, 'invitation', 'string')
+])
+
+export interface FetchInvitedResponse {
+  readonly bundle: string
+}
+export interface FetchInvitedResponseInit {
+  readonly bundle?: string | undefined
+}
+export const FetchInvitedResponse: MessageType<FetchInvitedResponse, FetchInvitedResponseInit> = new MessageType('assay.server.federation.v1.FetchInvitedResponse', () => [
+  field(1, 'bundle', 'string')
+])
+
 export interface Following {
   readonly replicaId: string
   readonly lastSuccessAt: bigint
@@ -78,6 +98,7 @@ export interface InviteRequest {
   readonly endpointSpiffeId: string
   readonly scope: string
   readonly ttlSeconds: bigint
+  readonly carryBundle: boolean
 }
 export interface InviteRequestInit {
   readonly bundleEndpointUrl?: string | undefined
@@ -85,13 +106,15 @@ export interface InviteRequestInit {
   readonly endpointSpiffeId?: string | undefined
   readonly scope?: string | undefined
   readonly ttlSeconds?: bigint | number | undefined
+  readonly carryBundle?: boolean | undefined
 }
 export const InviteRequest: MessageType<InviteRequest, InviteRequestInit> = new MessageType('assay.server.federation.v1.InviteRequest', () => [
   field(1, 'bundleEndpointUrl', 'string'),
   field(2, 'bundleEndpointProfile', 'string'),
   field(3, 'endpointSpiffeId', 'string'),
   field(4, 'scope', 'string'),
-  field(5, 'ttlSeconds', 'int64')
+  field(5, 'ttlSeconds', 'int64'),
+  field(6, 'carryBundle', 'bool')
 ])
 
 export interface InviteResponse {
@@ -213,6 +236,7 @@ export const federationService = {
   methods: {
     getStatus: method('unary', 'GetStatus', GetStatusRequest, GetStatusResponse),
     invite: method('unary', 'Invite', InviteRequest, InviteResponse),
+    fetchInvited: method('unary', 'FetchInvited', FetchInvitedRequest, FetchInvitedResponse),
     signBundle: method('unary', 'SignBundle', SignBundleRequest, SignBundleResponse)
   }
 } as const
