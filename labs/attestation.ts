@@ -27,7 +27,7 @@ export const lab: Lab = {
 
     stage.step('A node joins: what the agent did')
     const steps = 'connected to the server|server verified|node attested|agent has its identity|agent is serving'
-    const agent = await stage.run(`grep -E '${steps}' logs/agent.log | sed -Ef filter.sed | head -5`)
+    const agent = await stage.run(`grep -E '${steps}' logs/agent.log | sed -Ef filter.sed | awk '!seen[$0]++'`)
     stage.checkMatch('it knows the server before it says anything', agent, /server verified[^]*node attested[^]*agent is serving/)
 
     stage.step('A workload for which there is no entry')

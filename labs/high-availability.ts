@@ -92,7 +92,7 @@ export const lab: Lab = {
     stage.step('The database dies')
     await stage.crash(postgres)
     const late = `${entry('late')} -entryID late -socketPath two.sock`
-    const refused = await stage.until('servers have noticed', late, /code: datastore_unavailable/)
+    const refused = await stage.until('servers have noticed', `${late} 2>&1 | grep code:`, /code: datastore_unavailable/)
     stage.checkMatch('nothing can be changed', refused, /datastore_unavailable/)
     await stage.run('assay api fetch x509 -output json | grep -oE "spiffe://example.org/(api|web)" | sort -u')
     stage.check('workloads keep their SVIDs', true)

@@ -14,6 +14,8 @@ const rules: readonly (readonly [RegExp, string])[] = [
   [/\b(pid|uid|gid)([:= ]+)\d+/g, '$1$2<number>'],
   [/(_PID=|\/proc\/)\d+/g, '$1<number>'],
   [/([:=] ?)\d{4,5}\b/g, '$1<port>'],
+  // Names of certificates: some versions of openssl put blanks around the sign, others do not.
+  [/\b(C|O|CN|serialNumber) = /g, '$1='],
   [/[ \t]+/g, ' ']
 ]
 

@@ -11,7 +11,7 @@ import type { Transcript } from './transcript.ts'
 import { wrapCommand } from './wrap-command.ts'
 
 /** Generous: a lab shall not fail because its machine is busy. */
-const commandTimeoutMs = 240_000
+const commandTimeoutMs = 600_000
 const pauseMs = 200
 const repository = join(import.meta.dirname, '../..')
 

@@ -29,7 +29,7 @@ function breakBefore (line: string, limit: number): number | undefined {
     else if (quote !== '') continue
     else if (character === '(') depth++
     else if (character === ')') depth--
-    else if (character === ' ' && depth === 0 && index >= shortest && /^(?:-[A-Za-z]|[|>&])/.test(line.slice(index + 1))) last = index
+    else if (character === ' ' && depth === 0 && index >= shortest && /^(?:--?[A-Za-z]|[|>&])/.test(line.slice(index + 1))) last = index
   }
   return last
 }

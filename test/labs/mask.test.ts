@@ -7,6 +7,7 @@ await t.test('what differs from run to run is masked, and nothing else', async t
     'time=2026-11-26T15:52:48.123Z level=info': 'time=<time> level=info',
     'notAfter=Nov 26 16:53:26 2026 GMT': 'notAfter=<time>',
     'Serial number     : 93152852806367905842478125391888328705': 'Serial number : <hex>',
+    'subject=C = US, O = SPIRE, CN = shop.internal': 'subject=C=US, O=SPIRE, CN=shop.internal',
     'Token: 7f140a39-aaca-463f-869f-5b4866297ff6': 'Token: <id>',
     'X509 1A:2B:3C:4D:5E:6F:70:81': 'X509 <hex>',
     'requestId=0011aabb': 'requestId=<hex>',

@@ -1,0 +1,3 @@
+import { testLab } from './check-lab.ts'
+
+await testLab('join')
