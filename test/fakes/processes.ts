@@ -164,9 +164,12 @@ export async function spawnServer (
   return { process: new RunningProcess(['server', 'run', '-config', file], netns), folder: home, socket, trustDomain }
 }
 
+/** A server of ours or SPIRE's: where agents join it, and administrators ask. */
+export type AnyServer = Pick<RunningServer, 'trustDomain' | 'address' | 'adminSocket'>
+
 export interface StartAgentOptions {
-  /** Where it joins; a server of ours or SPIRE's. */
-  readonly server: Pick<RunningServer, 'trustDomain' | 'address' | 'adminSocket'>
+  /** Where it joins. */
+  readonly server: AnyServer
   /** Further replicas, which it may turn to. */
   readonly replicas?: readonly RunningServer[]
   /** Of an earlier agent, to start it again; a new one, removed at the end, if not given. */
@@ -223,7 +226,8 @@ export async function startAgent (
   return new RunningAgent({ process, folder: home, ownsFolder: folder === undefined }, socket)
 }
 
-async function prepareJoin (server: Pick<RunningServer, 'adminSocket'>, bundleFile: string): Promise<string> {
+/** Writes the server's bundle, in PEM. @returns a join token */
+export async function prepareJoin (server: Pick<RunningServer, 'adminSocket'>, bundleFile: string): Promise<string> {
   await using channel = openUnixChannel(server.adminSocket)
   const { x509Authorities } = await channel.client(bundleService).getBundle({})
   await writeFile(bundleFile, x509Authorities.map(({ asn1 }) => encodePem('CERTIFICATE', asn1)).join(''))

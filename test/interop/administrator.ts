@@ -2,7 +2,9 @@ import { openUnixChannel } from '../../src/rpc/channel.ts'
 import { agentService } from '../../src/wire/generated/server-agent.ts'
 import { bundleService } from '../../src/wire/generated/server-bundle.ts'
 import { entryService } from '../../src/wire/generated/server-entry.ts'
+import { localAuthorityService } from '../../src/wire/generated/server-local-authority.ts'
 import { svidService } from '../../src/wire/generated/server-svid.ts'
+import { trustDomainService } from '../../src/wire/generated/server-trust-domain.ts'
 import type { BundleInit, EntryInit, SPIFFEIDInit } from '../../src/wire/generated/types.ts'
 import type { RunningServer } from '../fakes/processes.ts'
 
@@ -10,15 +12,19 @@ import type { RunningServer } from '../fakes/processes.ts'
 export class Administrator implements AsyncDisposable {
   readonly #channel: ReturnType<typeof openUnixChannel>
   readonly agents
+  readonly authorities
   readonly bundles
   readonly entries
+  readonly relationships
   readonly svids
 
   constructor (server: Pick<RunningServer, 'adminSocket'>) {
     this.#channel = openUnixChannel(server.adminSocket)
     this.agents = this.#channel.client(agentService)
+    this.authorities = this.#channel.client(localAuthorityService)
     this.bundles = this.#channel.client(bundleService)
     this.entries = this.#channel.client(entryService)
+    this.relationships = this.#channel.client(trustDomainService)
     this.svids = this.#channel.client(svidService)
   }
 

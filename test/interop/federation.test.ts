@@ -12,12 +12,16 @@ import { parseBundleEndpoint } from '../../src/spiffe/bundle-endpoint.ts'
 import type { Bundle } from '../../src/spiffe/bundle.ts'
 import { encodePem } from '../../src/x509/pem.ts'
 import { createTestAuthority, type TestSvid } from '../fakes/authority.ts'
-import { createWebCa } from '../federation/web-ca.ts'
-import { buildGoPrograms, GoWatcher, runGoProgram, withoutGo } from './go-programs.ts'
+import { eventually } from '../fakes/eventually.ts'
+import { startServer } from '../fakes/processes.ts'
+import { createWebCa, type WebCertificate } from '../federation/web-ca.ts'
+import { Administrator } from './administrator.ts'
+import { buildGoPrograms, GoWatcher, runGoProgram, withoutGo, type Line } from './go-programs.ts'
 
 if (withoutGo === false) await buildGoPrograms()
 
 const never = new AbortController().signal
+const patienceMs = 60_000
 const endpointId = 'spiffe://example.org/spire/server'
 const [authority, webCa] = await Promise.all([createTestAuthority('example.org'), createWebCa()])
 const next = await createTestAuthority('example.org', { keyType: 'rsa-2048', jwtKeyId: 'next-jwt' })
@@ -109,4 +113,60 @@ t.test('our client reads go-spiffe\'s handler', { skip: withoutGo }, async t => 
       await t.rejects(fetchBundle(at('spiffe://example.org/other'), deps, never), { code: 'bundle_endpoint_untrusted', requirement: 'FED-27' })
     })
   }
+})
+
+t.test('a running server and go-spiffe follow each other, by certificate files', { skip: withoutGo }, async t => {
+  const partner = await createTestAuthority('partner.test')
+  const partnerNext = await createTestAuthority('partner.test')
+  const published: Bundle = { ...partner.bundle, sequenceNumber: 2n ** 63n + 1n, refreshHintSeconds: 1 }
+  const path = await put(t, { web: webCa.root, ...certified, document: formatBundleDocument(published) })
+  await using peer = await GoWatcher.start('federation-peer', [
+    'serve', '-profile', 'https_web', '-domain', 'partner.test', '-document', path('document'), '-cert', path('cert'), '-key', path('key')
+  ])
+  const { port } = await peer.next('listening', 'the handler', () => true, patienceMs)
+  const files = { cert_file_path: path('serverCert'), key_file_path: path('serverKey'), file_sync_interval: '100ms' }
+  const show = async ({ cert, key }: WebCertificate) => {
+    await writeFile(path('serverCert'), cert)
+    await writeFile(path('serverKey'), key)
+  }
+  await show(certified)
+  await using server = await startServer({
+    config: {
+      federation: {
+        bundle_endpoint: { address: '127.0.0.1', port: 0, profile: { https_web: { serving_cert_file: files } } },
+        web_ca_path: path('web'), least_refresh_interval: '1s',
+        federates_with: {
+          'partner.test': { bundle_endpoint_url: `https://localhost:${Number(port)}/`, bundle_endpoint_profile: { https_web: {} } }
+        }
+      }
+    }
+  })
+  await using admin = new Administrator(server)
+
+  await t.test('the server follows go-spiffe\'s handler', async t => {
+    const sequence = async () => (await admin.bundles.listFederatedBundles({})).bundles[0]?.sequenceNumber
+    await eventually('the bundle', async () => await sequence() === published.sequenceNumber, patienceMs)
+    const x509Authorities = [...partner.bundle.x509Authorities, ...partnerNext.bundle.x509Authorities]
+    await writeFile(path('document'), formatBundleDocument({ ...published, x509Authorities, sequenceNumber: 2n ** 63n + 2n }))
+    await eventually('the next one', async () => await sequence() === 2n ** 63n + 2n, patienceMs)
+    t.equal((await admin.bundles.listFederatedBundles({})).bundles[0]?.x509Authorities.length, 2, 'FED-05 FED-10 unasked, by https_web')
+  })
+
+  await t.test('go-spiffe\'s client follows the server, whose certificate changes', async t => {
+    const url = `https://${String((await server.process.logged('serving the bundle'))['address'])}/`
+    await using watcher = await GoWatcher.start('federation-peer', [
+      'watch', '-profile', 'https_web', '-domain', 'example.org', '-url', url, '-roots', path('web')
+    ])
+    const sizesOf = ({ x509, jwt }: Line) => [(x509 as unknown[]).length, (jwt as unknown[]).length]
+    const bundle = async (what: string) => await watcher.next('bundle', what, () => true, patienceMs)
+    t.same(sizesOf(await bundle('the bundle')), [1, 1])
+    await admin.authorities.prepareX509Authority({})
+    t.same(sizesOf(await bundle('the prepared root')), [2, 1], 'FED-17 the newest')
+    await show(await (await createWebCa()).certify())
+    const { error } = await watcher.next('refused', 'a stranger', () => true, patienceMs)
+    t.match(error, /certificate signed by unknown authority/, 'FED-22')
+    await show(await webCa.certify())
+    await admin.authorities.prepareJWTAuthority({})
+    t.same(sizesOf(await bundle('the prepared key')), [2, 2], 'and again once the certificate is one of its CA')
+  })
 })

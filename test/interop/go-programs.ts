@@ -81,6 +81,11 @@ export class GoWatcher implements AsyncDisposable {
 
   get pid (): number { return this.#child.pid as number }
 
+  /** The lines of a stream that `next` has not given yet. */
+  unread (stream: string): Line[] {
+    return this.#lines.slice(this.#read.get(stream) ?? 0).filter(line => String(line['event']).startsWith(stream))
+  }
+
   /** The next line of a stream that fits, leaving out those before it. Each line is given once. */
   async next (stream: string, what: string, fits: (line: Line) => boolean, timeoutMs = 30_000): Promise<Line> {
     const end = Date.now() + timeoutMs

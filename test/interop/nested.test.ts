@@ -1,8 +1,3 @@
-import { spawn } from 'node:child_process'
-import { once } from 'node:events'
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import t from 'tap'
 import { firstOf } from '../../src/runtime/first-of.ts'
 import { openUnixChannel } from '../../src/rpc/channel.ts'
@@ -16,14 +11,10 @@ import { parseCertificate } from '../../src/x509/certificate.ts'
 import { verifyX509Svid } from '../../src/x509/verify-svid.ts'
 import { newKey } from '../fakes/agent-client.ts'
 import { eventually } from '../fakes/eventually.ts'
-import { startAgent, startServer, type RunningAgent, type RunningServer } from '../fakes/processes.ts'
+import { type AnyServer, startAgent, startServer, type RunningAgent } from '../fakes/processes.ts'
+import { startSpireServer, withoutSpireServer as skip } from '../fakes/spire.ts'
 import { Administrator } from './administrator.ts'
-import { freePort } from '../fakes/free-port.ts'
 
-type AnyServer = Pick<RunningServer, 'trustDomain' | 'address' | 'adminSocket'>
-
-const spireServer = process.env['SPIRE_SERVER_BIN']
-const skip = spireServer === undefined ? 'SPIRE_SERVER_BIN names no spire-server' : false
 if (skip !== false) t.comment(`beside SPIRE: skipped: ${skip}`)
 const patienceMs = 60_000
 
@@ -98,53 +89,9 @@ await t.test('two and three levels in processes of their own; a server is killed
   t.equal((await mint(low)).length, 3)
 })
 
-/** A real spire-server in a process of its own. */
-async function startSpire (upstream?: Readonly<Record<string, unknown>>): Promise<AnyServer & AsyncDisposable> {
-  const folder = await mkdtemp(join(tmpdir(), 'spire-server-'))
-  const port = await freePort()
-  const adminSocket = join(folder, 'api.sock')
-  const block = (data: Readonly<Record<string, unknown>>) => ({ plugin_data: data })
-  const config = {
-    server: {
-      trust_domain: 'example.org', bind_address: '127.0.0.1', bind_port: port, socket_path: adminSocket, data_dir: folder,
-      log_level: 'DEBUG'
-    },
-    plugins: {
-      DataStore: [{ sql: block({ database_type: 'sqlite3', connection_string: join(folder, 'db.sqlite3') }) }],
-      KeyManager: [{ memory: block({}) }],
-      NodeAttestor: [{ join_token: block({}) }],
-      ...upstream === undefined ? {} : { UpstreamAuthority: [{ spire: block(upstream) }] }
-    }
-  }
-  await writeFile(join(folder, 'server.conf'), JSON.stringify(config))
-  const child = spawn(spireServer as string, ['run', '-config', join(folder, 'server.conf')], { stdio: ['ignore', 'pipe', 'pipe'] })
-  let log = ''
-  child.stdout.setEncoding('utf8').on('data', text => { log += text })
-  child.stderr.setEncoding('utf8').on('data', text => { log += text })
-  const exited = once(child, 'exit')
-  const server = {
-    trustDomain: 'example.org', address: `127.0.0.1:${port}`, adminSocket,
-    async [Symbol.asyncDispose] () {
-      child.kill('SIGKILL')
-      await exited
-      await rm(folder, { recursive: true, force: true })
-    }
-  }
-  try {
-    await eventually('spire-server to serve', async () => {
-      if (child.exitCode !== null) throw new Error(`spire-server ended:\n${log}`)
-      return await bundleOf(server).then(({ x509Authorities }) => x509Authorities.length > 0, () => false)
-    }, patienceMs)
-  } catch (error) {
-    await server[Symbol.asyncDispose]()
-    throw error instanceof Error && error.message.includes('spire-server ended') ? error : new Error(`spire-server does not serve:\n${log}`)
-  }
-  return server
-}
-
 await t.test('below a real SPIRE server, whose root is replaced, tainted and revoked', { skip, timeout: 300_000 }, async t => {
   await using scope = new AsyncDisposableStack()
-  const spire = scope.use(await startSpire())
+  const spire = scope.use(await startSpireServer())
   const agent = scope.use(await startAgentFor(spire, 'one'))
   const below = scope.use(await startBelow(spire, agent))
   const bundle = await bundleOf(spire)
@@ -161,7 +108,7 @@ await t.test('a real SPIRE server below ours', { skip, timeout: 300_000 }, async
   await using scope = new AsyncDisposableStack()
   const root = scope.use(await startServer())
   const agent = scope.use(await startAgentFor(root, 'one'))
-  const spire = scope.use(await startSpire(upstreamOf(root, agent)))
+  const spire = scope.use(await startSpireServer({ upstream: upstreamOf(root, agent) }))
   const bundle = await bundleOf(root)
   const chain = await mint(spire)
   t.equal(chain.length, 2)

@@ -3,6 +3,7 @@
 //	workload-client watch    prints each X.509 context and JWT bundle set, and each refusal, until it is killed
 //	workload-client mtls     a server and a client, an X509Source each, over real TLS
 //	workload-client serve    a TLS server over an X509Source that tells who called, or why it was refused, until it is killed
+//	workload-client call     connects to such a server again and again, and tells whenever the outcome changes, until it is killed
 //	workload-client jwt      fetches and validates JWT-SVIDs
 //	workload-client validate asks the agent about the token on standard input
 package main
@@ -24,6 +25,7 @@ type options struct {
 	socket   string
 	audience string
 	other    string
+	server   string
 }
 
 func main() {
@@ -32,6 +34,7 @@ func main() {
 	flags.StringVar(&o.socket, "socket", "", "path of the agent's socket")
 	flags.StringVar(&o.audience, "audience", "spiffe://example.org/audience", "audience to ask for")
 	flags.StringVar(&o.other, "other", "spiffe://example.org/somebody-else", "an ID the peer does not have")
+	flags.StringVar(&o.server, "server", "", "call: host:port of a server")
 	if len(os.Args) < 2 {
 		report.Check("usage", false, "missing command")
 		os.Exit(2)
@@ -47,6 +50,8 @@ func main() {
 		within(ctx, func(ctx context.Context) { mtls(ctx, o) })
 	case "serve":
 		serveForever(ctx, o)
+	case "call":
+		call(ctx, o)
 	case "jwt":
 		within(ctx, func(ctx context.Context) { jwt(ctx, o) })
 	case "validate":

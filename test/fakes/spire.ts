@@ -1,0 +1,143 @@
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { openUnixChannel } from '../../src/rpc/channel.ts'
+import { bundleService } from '../../src/wire/generated/server-bundle.ts'
+import { eventually } from './eventually.ts'
+import { freePort } from './free-port.ts'
+import { type AnyServer, prepareJoin } from './processes.ts'
+
+/** Why there is no real SPIRE server to test against; `false` when there is one. */
+export const withoutSpireServer = missing('SPIRE_SERVER_BIN', 'spire-server')
+/** The same of SPIRE's agent, without which an agent of ours may join SPIRE's server. */
+export const withoutSpireAgent = missing('SPIRE_AGENT_BIN', 'spire-agent')
+
+const patienceMs = 60_000
+
+export interface StartSpireOptions {
+  /** `example.org` by default. */
+  readonly trustDomain?: string
+  /** Its `UpstreamAuthority` of type `spire`. */
+  readonly upstream?: Readonly<Record<string, unknown>>
+  /** Further keys of the block `server`. */
+  readonly config?: Readonly<Record<string, unknown>>
+  /** Variables of its environment, such as SSL_CERT_FILE: whom `https_web` believes. */
+  readonly environment?: Readonly<Record<string, string>>
+}
+
+export interface SpireServer extends AnyServer, AsyncDisposable {
+  readonly pid: number
+  log (): string
+}
+
+/** A real spire-server in a process of its own, keys in memory; returns once it serves. */
+export async function startSpireServer (
+  { trustDomain = 'example.org', upstream, config = {}, environment = {} }: StartSpireOptions = {}
+): Promise<SpireServer> {
+  const folder = await mkdtemp(join(tmpdir(), 'spire-server-'))
+  const [port, adminSocket] = [await freePort(), join(folder, 'api.sock')]
+  const process = await SpireProcess.start('SPIRE_SERVER_BIN', folder, {
+    server: {
+      trust_domain: trustDomain, bind_address: '127.0.0.1', bind_port: port, socket_path: adminSocket, data_dir: folder,
+      log_level: 'DEBUG', ...config
+    },
+    plugins: {
+      DataStore: [{ sql: block({ database_type: 'sqlite3', connection_string: join(folder, 'db.sqlite3') }) }],
+      KeyManager: [{ memory: block({}) }],
+      NodeAttestor: [{ join_token: block({}) }],
+      ...upstream === undefined ? {} : { UpstreamAuthority: [{ spire: block(upstream) }] }
+    }
+  }, environment)
+  await process.ready('spire-server', async () => {
+    await using channel = openUnixChannel(adminSocket)
+    const { x509Authorities } = await channel.client(bundleService).getBundle({})
+    return x509Authorities.length > 0
+  })
+  return {
+    trustDomain, address: `127.0.0.1:${port}`, adminSocket, pid: process.pid, log: () => process.log,
+    [Symbol.asyncDispose]: () => process[Symbol.asyncDispose]()
+  }
+}
+
+export interface SpireAgent extends AsyncDisposable {
+  /** Its own SPIFFE ID. */
+  readonly id: string
+  /** Of the Workload API. */
+  readonly socket: string
+  log (): string
+}
+
+/** A real spire-agent in a process of its own, which joins a server by token and looks for changes every second. */
+export async function startSpireAgent (server: AnyServer): Promise<SpireAgent> {
+  const folder = await mkdtemp(join(tmpdir(), 'spire-agent-'))
+  const [socket, bundle] = [join(folder, 'agent.sock'), join(folder, 'bundle.pem')]
+  const token = await prepareJoin(server, bundle)
+  const [host, port] = server.address.split(':')
+  const process = await SpireProcess.start('SPIRE_AGENT_BIN', folder, {
+    agent: {
+      trust_domain: server.trustDomain, server_address: host, server_port: Number(port), socket_path: socket, data_dir: folder,
+      trust_bundle_path: bundle, join_token: token, log_level: 'DEBUG', experimental: { sync_interval: '1s' }
+    },
+    plugins: { NodeAttestor: [{ join_token: block({}) }], KeyManager: [{ memory: block({}) }], WorkloadAttestor: [{ unix: block({}) }] }
+  })
+  await process.ready('spire-agent', async () => process.log.includes('Starting agent APIs'))
+  return {
+    id: `spiffe://${server.trustDomain}/spire/agent/join_token/${token}`, socket, log: () => process.log,
+    [Symbol.asyncDispose]: () => process[Symbol.asyncDispose]()
+  }
+}
+
+class SpireProcess implements AsyncDisposable {
+  readonly #child: ChildProcess
+  readonly #folder: string
+  readonly #exited: Promise<unknown>
+  log = ''
+
+  private constructor (child: ChildProcess, folder: string) {
+    this.#child = child
+    this.#folder = folder
+    this.#exited = once(child, 'exit')
+    for (const stream of [child.stdout, child.stderr]) stream?.setEncoding('utf8').on('data', (text: string) => { this.log += text })
+  }
+
+  /** @param folder goes with the process */
+  static async start (
+    variable: string, folder: string, config: object, environment: Readonly<Record<string, string>> = {}
+  ): Promise<SpireProcess> {
+    const file = join(folder, 'spire.conf')
+    await writeFile(file, JSON.stringify(config))
+    const options = { stdio: ['ignore', 'pipe', 'pipe'] as Array<'ignore' | 'pipe'>, env: { ...process.env, ...environment } }
+    return new SpireProcess(spawn(process.env[variable] as string, ['run', '-config', file], options), folder)
+  }
+
+  get pid (): number { return this.#child.pid as number }
+
+  /** Ends the process when it does not come up. */
+  async ready (name: string, isReady: () => Promise<boolean>): Promise<void> {
+    try {
+      await eventually(`${name} to serve`, async () => {
+        if (this.#child.exitCode !== null) throw new Error(`${name} ended`)
+        return await isReady().catch(() => false)
+      }, patienceMs)
+    } catch (cause) {
+      await this[Symbol.asyncDispose]()
+      throw new Error(`${name} does not serve:\n${this.log}`, { cause })
+    }
+  }
+
+  async [Symbol.asyncDispose] (): Promise<void> {
+    if (this.#child.exitCode === null && this.#child.signalCode === null) this.#child.kill('SIGKILL')
+    await this.#exited
+    await rm(this.#folder, { recursive: true, force: true })
+  }
+}
+
+function block (data: Readonly<Record<string, unknown>>): object { return { plugin_data: data } }
+
+function missing (variable: string, program: string): false | string {
+  const file = process.env[variable]
+  if (file === undefined || file === '') return `${variable} names no ${program}`
+  return spawnSync(file, ['--version']).status === 0 ? false : `${variable}: ${file} is no ${program} that runs here`
+}
