@@ -8,6 +8,8 @@ import { memoryKeyManagerPlugin } from '../keys/memory/memory-plugin.ts'
 import { pkcs11KeyManagerPlugin } from '../keys/pkcs11/pkcs11-plugin.ts'
 import type { RemoteKeysHost } from '../keys/remote/remote-keys-host.ts'
 import type { Catalog } from '../plugins/catalog.ts'
+import { awsPcaUpstreamPlugin } from '../upstream/aws-pca/aws-pca-plugin.ts'
+import { awsSecretUpstreamPlugin } from '../upstream/awssecret/awssecret-plugin.ts'
 import { diskUpstreamPlugin } from '../upstream/disk/disk-upstream-plugin.ts'
 import { spireUpstreamPlugin } from '../upstream/spire/spire-upstream-plugin.ts'
 import type { UpstreamHost } from '../upstream/upstream-plugin.ts'
@@ -27,5 +29,8 @@ export const serverCatalog: Catalog<ServerPlugins, ServerPluginHost> = {
       pkcs11KeyManagerPlugin
     ]
   },
-  UpstreamAuthority: { use: 'one_or_none', plugins: [diskUpstreamPlugin, spireUpstreamPlugin, vaultUpstreamPlugin] }
+  UpstreamAuthority: {
+    use: 'one_or_none',
+    plugins: [diskUpstreamPlugin, spireUpstreamPlugin, vaultUpstreamPlugin, awsPcaUpstreamPlugin, awsSecretUpstreamPlugin]
+  }
 }

@@ -24,7 +24,7 @@ export function motoMissing (): string | false {
 /** Paths of PEM files, and whom to believe that it is moto. */
 export interface MotoTls { readonly certificatePath: string, readonly keyPath: string, readonly ca: string }
 
-/** AWS's KMS and S3 as moto plays them, in memory; credentials are not checked. Gone when disposed. */
+/** AWS as moto plays it (KMS, S3, Private CA, Secrets Manager, STS), in memory; credentials are not checked. Gone when disposed. */
 export async function startMoto (tls?: MotoTls): Promise<AsyncDisposable & { readonly endpoint: string }> {
   const port = await freePort()
   const endpoint = `${tls === undefined ? 'http' : 'https'}://127.0.0.1:${port}`

@@ -9,6 +9,8 @@ from moto.kms.exceptions import JsonRESTError
 from moto.kms import utils as keys
 from moto.server import main
 
+import moto_pca  # noqa: F401, puts the Private CA right as well
+
 message_type = contextvars.ContextVar("message_type", default="RAW")
 
 

@@ -1,12 +1,10 @@
-import { once } from 'node:events'
-import { createServer, type IncomingHttpHeaders } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import t from 'tap'
 import { aliasOf } from '../../src/keys/aws-kms/aws-kms-key-service.ts'
 import { awsKmsKeyManagerPlugin as plugin } from '../../src/keys/aws-kms/aws-kms-plugin.ts'
 import type { KeyManager } from '../../src/keys/key-manager.ts'
 import { systemClock, type Clock } from '../../src/runtime/clock.ts'
 import { parseTrustDomain } from '../../src/spiffe/trust-domain.ts'
+import { startAwsGate as startGate, type AwsFault as Fault } from '../fakes/aws-gate.ts'
 import { capturedLog } from '../fakes/captured-log.ts'
 import { ManualClock } from '../fakes/clock.ts'
 import { eventually } from '../fakes/eventually.ts'
@@ -27,47 +25,6 @@ async function open (
 ): Promise<KeyManager> {
   const config = plugin.config.parse({ region: 'eu-central-1', endpoint, ...credentials, ...more })
   return await plugin.start(config, { sharedKeys: rows, trustDomain, clock, log }, new AbortController().signal)
-}
-
-interface Call { readonly action: string, readonly headers: IncomingHttpHeaders, readonly body: Record<string, unknown> }
-type Fault = { readonly status: number, readonly body: string } | 'hang' | 'cut'
-
-/** Stands before moto: sees every call, and answers itself where it is told to. */
-async function startGate (behind: string) {
-  const calls: Call[] = []
-  const gate = { calls, fault: (_call: Call): Fault | undefined => undefined, endpoint: '', [Symbol.asyncDispose]: async () => {} }
-  const server = createServer((request, response) => {
-    void (async () => {
-      const parts: Uint8Array[] = []
-      for await (const part of request as AsyncIterable<Uint8Array>) parts.push(part)
-      const text = Buffer.concat(parts).toString()
-      const action = String(request.headers['x-amz-target']).replace('TrentService.', '')
-      const call = { action, headers: request.headers, body: JSON.parse(text) as Record<string, unknown> }
-      calls.push(call)
-      const fault = gate.fault(call)
-      if (fault === 'hang') return
-      if (fault === 'cut') {
-        request.socket.destroy()
-        return
-      }
-      if (fault !== undefined) {
-        response.writeHead(fault.status, { 'content-type': 'application/x-amz-json-1.1' }).end(fault.body)
-        return
-      }
-      const { host: _, 'content-length': __, connection: ___, ...headers } = request.headers
-      const answer = await fetch(behind, { method: 'POST', body: text, headers: headers as Record<string, string> })
-      response.writeHead(answer.status, { 'content-type': 'application/x-amz-json-1.1' }).end(Buffer.from(await answer.arrayBuffer()))
-    })().catch((error: unknown) => response.destroy(error as Error))
-  }).listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  gate.endpoint = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
-  gate[Symbol.asyncDispose] = async () => {
-    const closed = once(server, 'close')
-    server.close()
-    server.closeAllConnections()
-    await closed
-  }
-  return gate
 }
 
 keyManagerContract('AWS KMS, played by moto', () => open(moto?.endpoint ?? ''), { remote: true, skip })

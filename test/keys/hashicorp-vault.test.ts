@@ -254,9 +254,16 @@ void t.test('configuration', async t => {
     {}, { ...auth, approle_auth: {} }, { ...auth, vault_address: 'x' }, { ...auth, key_identifier_value: 'a b' },
     { ...auth, key_identifier_value: 'a', key_identifier_file: 'b' }, { k8s_auth: {} }
   ]) t.notOk(plugin.config.safeParse(raw).success, JSON.stringify(raw))
-  for (const address of ['http://vault.test:8200', 'ftp://127.0.0.1', '127.0.0.1:8200', '']) {
-    await t.rejects(open({ ...auth, ...address === '' ? {} : { vault_addr: address } }), { code: 'config_invalid' }, address)
+  const wrong = ['http://vault.test:8200', 'ftp://127.0.0.1', '127.0.0.1:8200', '', 'https://a:b@vault.test', 'https://vault.test/?x']
+  for (const address of wrong) {
+    t.notOk(plugin.config.safeParse({ ...auth, vault_addr: address }).success, address)
+    process.env['VAULT_ADDR'] = address
+    await t.rejects(open(auth), { code: 'config_invalid' }, `${address}, by the environment`)
+    delete process.env['VAULT_ADDR']
   }
+  await t.rejects(open(auth), { code: 'config_invalid', message: /VAULT_ADDR is not set/ })
+  const cert_auth = { client_cert_path: 'a', client_key_path: 'b' }
+  await t.rejects(open({ vault_addr: 'http://127.0.0.1', cert_auth }), { code: 'config_invalid' }, 'a certificate without TLS')
   await using vault = await startFakeVault()
   const file = join(t.testdir({}), 'id')
   for (const round of [1, 2]) {

@@ -2,7 +2,7 @@ import type { KMSClient } from '@aws-sdk/client-kms'
 import { SpiffeError } from '../../spiffe/errors.ts'
 import type { KeyType } from '../../x509/key-type.ts'
 import type { CreatedKey, KeyService } from '../remote/key-service.ts'
-import { refusalOfKms } from './aws-kms-errors.ts'
+import { refusalOfKms } from './aws-kms-refusal.ts'
 
 export type KmsModule = typeof import('@aws-sdk/client-kms')
 

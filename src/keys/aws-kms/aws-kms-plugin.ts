@@ -1,6 +1,8 @@
 import { readFile } from 'node:fs/promises'
 import { z } from 'zod'
+import { awsClientOptions, awsEndpoint, awsRegion } from '../../aws/aws-client.ts'
 import type { Plugin } from '../../plugins/plugin.ts'
+import { text } from '../../runtime/config-schema.ts'
 import { SpiffeError } from '../../spiffe/errors.ts'
 import type { KeyManager } from '../key-manager.ts'
 import { checkIdentifierConfig, keyIdentifier, keyIdentifierKeys } from '../remote/key-identifier.ts'
@@ -8,13 +10,12 @@ import { RemoteKeyManager } from '../remote/remote-key-manager.ts'
 import type { RemoteKeysHost } from '../remote/remote-keys-host.ts'
 import { AwsKmsKeyService } from './aws-kms-key-service.ts'
 
-const text = z.string().min(1, 'must not be empty')
 const schema = z.strictObject({
   ...keyIdentifierKeys,
-  region: text,
+  region: awsRegion,
   access_key_id: text.optional(),
   secret_access_key: text.optional(),
-  endpoint: z.url({ protocol: /^https?$/, error: 'must be a URL' }).optional(),
+  endpoint: awsEndpoint.optional(),
   key_policy_file: text.optional(),
   key_tags: z.record(text, z.string()).default({}),
   // Nothing is discovered: the database says which keys there are.
@@ -23,9 +24,6 @@ const schema = z.strictObject({
   config => (config.access_key_id === undefined) === (config.secret_access_key === undefined),
   'must set both of access_key_id and secret_access_key, or neither'
 )
-
-const connectionTimeoutMs = 5_000
-const requestTimeoutMs = 10_000
 
 /**
  * Keys in AWS KMS. The names are SPIRE's, `endpoint` apart. Credentials that are not given come from where AWS's programs have theirs:
@@ -39,15 +37,8 @@ export const awsKmsKeyManagerPlugin: Plugin<KeyManager, z.output<typeof schema>,
     const identifier = await keyIdentifier(config, trustDomain)
     // Loaded by those who use it: a quarter of a second.
     const kms = await import('@aws-sdk/client-kms')
-    const { access_key_id: accessKeyId, secret_access_key: secretAccessKey } = config
-    const client = new kms.KMSClient({
-      region: config.region,
-      // Retries are the key manager's, which knows what may be repeated.
-      maxAttempts: 1,
-      requestHandler: { connectionTimeout: connectionTimeoutMs, requestTimeout: requestTimeoutMs, httpsAgent: { maxSockets: 64 } },
-      ...config.endpoint === undefined ? {} : { endpoint: config.endpoint },
-      ...accessKeyId === undefined || secretAccessKey === undefined ? {} : { credentials: { accessKeyId, secretAccessKey } }
-    })
+    const { region, endpoint, access_key_id: accessKeyId, secret_access_key: secretAccessKey } = config
+    const client = new kms.KMSClient(await awsClientOptions({ region, endpoint, accessKeyId, secretAccessKey }))
     const service = new AwsKmsKeyService(client, kms, { trustDomain, identifier, tags: config.key_tags, policy })
     return await RemoteKeyManager.open(service, sharedKeys, { identifier, clock, log })
   }

@@ -1,10 +1,10 @@
 import { createPublicKey } from 'node:crypto'
 import { SpiffeError } from '../../spiffe/errors.ts'
+import { describeAnswer, member, type VaultAnswer } from '../../vault/vault-http.ts'
+import { encodeMount } from '../../vault/vault-login.ts'
+import type { VaultSession } from '../../vault/vault-session.ts'
 import type { KeyType } from '../../x509/key-type.ts'
 import type { CreatedKey, KeyService } from '../remote/key-service.ts'
-import { describeAnswer, malformed, member, type VaultAnswer } from './vault-http.ts'
-import { encodeMount } from './vault-login.ts'
-import type { VaultSession } from './vault-session.ts'
 
 const transitTypes: Readonly<Record<KeyType, string>> = {
   'ec-p256': 'ecdsa-p256', 'ec-p384': 'ecdsa-p384', 'rsa-2048': 'rsa-2048', 'rsa-4096': 'rsa-4096'
@@ -35,11 +35,11 @@ export class VaultKeyService implements KeyService {
     const answer = await this.#session.ask('GET', this.#pathOf(location), signal)
     if (answer.status === 404) throw gone(location)
     const { public_key: pem } = member(member(member(succeeded(answer, 'show a key').body, 'data'), 'keys'), String(version))
-    if (typeof pem !== 'string') throw malformed('without the public key')
+    if (typeof pem !== 'string') throw this.#session.malformed('without the public key')
     try {
       return new Uint8Array(createPublicKey(pem).export({ format: 'der', type: 'spki' }))
     } catch {
-      throw malformed('without the public key')
+      throw this.#session.malformed('without the public key')
     }
   }
 
@@ -58,7 +58,7 @@ export class VaultKeyService implements KeyService {
     const [, base64] = typeof signature === 'string' && signature.length <= longestSignature
       ? /^vault:v1:([A-Za-z0-9+/]+={0,2})$/.exec(signature) ?? []
       : []
-    if (base64 === undefined) throw malformed('without a signature')
+    if (base64 === undefined) throw this.#session.malformed('without a signature')
     return new Uint8Array(Buffer.from(base64, 'base64'))
   }
 

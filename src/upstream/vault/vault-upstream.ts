@@ -2,87 +2,59 @@ import type { MintedX509Ca, UpstreamAuthority, X509CaOrder } from '../../ca/upst
 import { SpiffeError } from '../../spiffe/errors.ts'
 import type { JsonObject } from '../../spiffe/strict-json.ts'
 import { trustDomainId } from '../../spiffe/spiffe-id.ts'
+import type { TrustDomain } from '../../spiffe/trust-domain.ts'
+import { describeAnswer, member } from '../../vault/vault-http.ts'
+import { encodeMount } from '../../vault/vault-login.ts'
+import type { VaultSession } from '../../vault/vault-session.ts'
 import { parseCertificate, type Certificate } from '../../x509/certificate.ts'
 import { decodePem, encodePem } from '../../x509/pem.ts'
-import type { UpstreamHost } from '../upstream-plugin.ts'
-import { objectIn, postToVault, readSecretFile, type VaultAddress } from './vault-client.ts'
-
-/** How this server shows Vault who it is; mounts are paths below `auth/`. */
-export type VaultAuth =
-  | { readonly method: 'token', readonly token: string }
-  | { readonly method: 'approle', readonly mount: string, readonly roleId: string, readonly secretId: string }
-  | { readonly method: 'cert', readonly mount: string, readonly role: string | undefined }
-  | { readonly method: 'k8s', readonly mount: string, readonly role: string, readonly tokenPath: string }
-
-export interface VaultOptions {
-  readonly address: VaultAddress
-  /** Where the PKI engine is. */
-  readonly pkiMount: string
-  readonly auth: VaultAuth
-}
+import { chainAndRoots } from '../issued-chain.ts'
 
 const mostCertificates = 16
 
-/**
- * Vault's PKI engine, or OpenBao's, signs (spire-surface §7.4). Logs in anew for each CA: that is a few times a day, and no lease has to
- * be kept. Roots come with what is signed.
- */
+/** Vault's PKI engine, or OpenBao's, signs (spire-surface §7.4). Roots come with what is signed. */
 export class VaultUpstream implements UpstreamAuthority {
-  readonly #options: VaultOptions
-  readonly #host: UpstreamHost
+  readonly #session: VaultSession
+  readonly #engine: string
+  readonly #trustDomain: TrustDomain
 
-  constructor (options: VaultOptions, host: UpstreamHost) {
-    this.#options = options
-    this.#host = host
+  /** @param pkiMount where the PKI engine is */
+  constructor (session: VaultSession, pkiMount: string, trustDomain: TrustDomain) {
+    this.#session = session
+    this.#engine = encodeMount(pkiMount)
+    this.#trustDomain = trustDomain
   }
 
   async mintX509Ca ({ csr, ttlSeconds }: X509CaOrder, signal: AbortSignal): Promise<MintedX509Ca> {
-    const { address, pkiMount } = this.#options
-    const token = await this.#logIn(signal)
-    const path = `${pkiMount}/root/sign-intermediate`
-    const answer = await postToVault(address, path, {
-      token,
-      body: {
-        csr: encodePem('CERTIFICATE REQUEST', csr), format: 'pem', ttl: `${ttlSeconds}s`, use_csr_values: true,
-        uri_sans: trustDomainId(this.#host.trustDomain)
-      }
+    const path = `${this.#engine}/root/sign-intermediate`
+    const answer = await this.#ask(path, {
+      csr: encodePem('CERTIFICATE REQUEST', csr), format: 'pem', ttl: `${ttlSeconds}s`, use_csr_values: true,
+      uri_sans: trustDomainId(this.#trustDomain)
     }, signal)
-    return readSigned(objectIn(answer, 'data', path), path)
+    if (answer.status >= 300) throw this.#session.refusal('refused', `vault refuses ${path} with ${describeAnswer(answer)}`)
+    return readSigned(member(answer.body, 'data'), path)
   }
 
-  async [Symbol.asyncDispose] (): Promise<void> {}
+  async [Symbol.asyncDispose] (): Promise<void> { await this.#session[Symbol.asyncDispose]() }
 
-  async #logIn (signal: AbortSignal): Promise<string> {
-    const { address, auth } = this.#options
-    if (auth.method === 'token') return auth.token
-    const path = `auth/${auth.mount}/login`
-    const answer = await postToVault(address, path, { body: await credentials(auth) }, signal)
-    const { client_token: token } = objectIn(answer, 'auth', path)
-    if (typeof token !== 'string' || token === '') throw new SpiffeError('upstream_invalid', `Vault answers ${path} without a token`)
-    return token
+  async #ask (path: string, body: object, signal: AbortSignal) {
+    try {
+      return await this.#session.ask('POST', path, signal, body)
+    } catch (error) {
+      if (!signal.aborted || error instanceof SpiffeError) throw error
+      throw this.#session.refusal('unreachable', 'vault did not answer in time')
+    }
   }
 }
 
-async function credentials (auth: Exclude<VaultAuth, { method: 'token' }>): Promise<JsonObject> {
-  if (auth.method === 'approle') return { role_id: auth.roleId, secret_id: auth.secretId }
-  if (auth.method === 'k8s') return { role: auth.role, jwt: (await readSecretFile(auth.tokenPath)).trim() }
-  return auth.role === undefined ? {} : { name: auth.role }
-}
-
-/** Roots are those that issued themselves; where Vault was given none of them, the highest it knows is trusted. */
 function readSigned ({ certificate, issuing_ca: issuer, ca_chain: chain }: JsonObject, path: string): MintedX509Ca {
   const [ca, ...others] = readCertificates(certificate, 'certificate', path)
   const listed = Array.isArray(chain) ? chain.flatMap(pem => readCertificates(pem, 'ca_chain', path)) : []
   const above = [...others, ...listed.length > 0 ? listed : readCertificates(issuer, 'issuing_ca', path)]
-  const [highest] = above.slice(-1)
-  if (ca === undefined || highest === undefined) throw invalid(path, 'no certificate, or none above it')
+  const [issuing, ...rest] = above
+  if (ca === undefined || issuing === undefined) throw invalid(path, 'no certificate, or none above it')
   if (above.length > mostCertificates) throw invalid(path, `more than ${mostCertificates} certificates`)
-  const selfIssued = above.filter(isSelfIssued)
-  const roots = selfIssued.length > 0 ? selfIssued : [highest]
-  return {
-    chain: [ca, ...above.filter(candidate => !roots.includes(candidate))].map(({ raw }) => raw),
-    roots: roots.map(({ raw }) => ({ certificate: raw, tainted: false }))
-  }
+  return chainAndRoots(ca, [issuing, ...rest])
 }
 
 function readCertificates (pem: unknown, name: string, path: string): Certificate[] {
@@ -95,8 +67,6 @@ function readCertificates (pem: unknown, name: string, path: string): Certificat
   }
 }
 
-function isSelfIssued ({ subjectDer, issuerDer }: Certificate): boolean { return Buffer.compare(subjectDer, issuerDer) === 0 }
-
 function invalid (path: string, what: string, cause?: Error): SpiffeError {
-  return new SpiffeError('upstream_invalid', `Vault answers ${path} with ${what}`, { cause })
+  return new SpiffeError('upstream_invalid', `vault answers ${path} with ${what}`, { cause })
 }

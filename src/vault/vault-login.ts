@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises'
-import { SpiffeError } from '../../spiffe/errors.ts'
-import { describeAnswer, malformed, member, type VaultHttp } from './vault-http.ts'
+import { SpiffeError } from '../spiffe/errors.ts'
+import { describeAnswer, member, type VaultHttp } from './vault-http.ts'
 
 /** How a token is had. All of it but names and paths is secret. */
 export type VaultAuth =
@@ -17,19 +17,20 @@ export interface VaultToken {
   readonly leaseSeconds: number
 }
 
-/** @throws {SpiffeError} `key_service_*`, `file_unusable` */
+/** Files of TLS are read anew: certificates are renewed. @throws {SpiffeError} of the client's codes, `file_unusable` */
 export async function logIn (http: VaultHttp, auth: VaultAuth, signal: AbortSignal): Promise<VaultToken> {
+  await http.refresh()
   if (auth.method === 'token') return await lookUp(http, auth.token, signal)
   const answer = await http.ask('POST', `auth/${encodeMount(auth.mount)}/login`, signal, { body: await credentialsOf(auth) })
-  if (answer.status >= 300) throw new SpiffeError('key_service_refused', `vault refuses the login with ${describeAnswer(answer)}`)
-  return readToken(member(answer.body, 'auth'))
+  if (answer.status >= 300) throw http.refusal('refused', `vault refuses the login with ${describeAnswer(answer)}`)
+  return readToken(http, member(answer.body, 'auth'))
 }
 
-/** @throws {SpiffeError} `key_service_*` */
+/** @throws {SpiffeError} of the client's codes */
 export async function renew (http: VaultHttp, { token }: VaultToken, signal: AbortSignal): Promise<VaultToken> {
   const answer = await http.ask('POST', 'auth/token/renew-self', signal, { token, body: {} })
-  if (answer.status >= 300) throw new SpiffeError('key_service_refused', `vault does not renew the token: ${describeAnswer(answer)}`)
-  return readToken(member(answer.body, 'auth'))
+  if (answer.status >= 300) throw http.refusal('refused', `vault does not renew the token: ${describeAnswer(answer)}`)
+  return readToken(http, member(answer.body, 'auth'))
 }
 
 /** Path of a mount point, whose parts may be anything. */
@@ -39,9 +40,9 @@ export function encodeMount (mount: string): string {
 
 async function lookUp (http: VaultHttp, token: string, signal: AbortSignal): Promise<VaultToken> {
   const answer = await http.ask('GET', 'auth/token/lookup-self', signal, { token })
-  if (answer.status >= 300) throw new SpiffeError('key_service_refused', `vault does not know the token: ${describeAnswer(answer)}`)
+  if (answer.status >= 300) throw http.refusal('refused', `vault does not know the token: ${describeAnswer(answer)}`)
   const { ttl, renewable } = member(answer.body, 'data')
-  if (typeof ttl !== 'number') throw malformed('without the token\'s ttl')
+  if (typeof ttl !== 'number') throw http.malformed('without the token\'s ttl')
   return { token, renewable: renewable === true, leaseSeconds: ttl }
 }
 
@@ -60,7 +61,9 @@ async function readServiceAccountToken (path: string): Promise<string> {
   }
 }
 
-function readToken ({ client_token: token, renewable, lease_duration: seconds }: Readonly<Record<string, unknown>>): VaultToken {
-  if (typeof token !== 'string' || token === '' || typeof seconds !== 'number') throw malformed('without a token')
+function readToken (
+  http: VaultHttp, { client_token: token, renewable, lease_duration: seconds }: Readonly<Record<string, unknown>>
+): VaultToken {
+  if (typeof token !== 'string' || token === '' || typeof seconds !== 'number') throw http.malformed('without a token')
   return { token, renewable: renewable === true, leaseSeconds: seconds }
 }

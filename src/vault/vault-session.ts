@@ -1,7 +1,7 @@
-import type { Clock } from '../../runtime/clock.ts'
-import type { Logger } from '../../runtime/logger.ts'
-import { codeOf } from '../../spiffe/errors.ts'
-import type { VaultAnswer, VaultHttp } from './vault-http.ts'
+import type { Clock } from '../runtime/clock.ts'
+import type { Logger } from '../runtime/logger.ts'
+import { codeOf, SpiffeError } from '../spiffe/errors.ts'
+import type { VaultAnswer, VaultFailure, VaultHttp } from './vault-http.ts'
 import { logIn, renew, type VaultAuth, type VaultToken } from './vault-login.ts'
 
 const loginTimeoutMs = 10_000
@@ -34,11 +34,15 @@ export class VaultSession implements AsyncDisposable {
     try {
       return await this.#http.ask(method, path, signal, { token: token.token, ...carried })
     } catch (error) {
-      if (codeOf(error) !== 'key_service_refused' || this.#auth.method === 'token') throw error
+      if (codeOf(error) !== this.#http.codes.refused || this.#auth.method === 'token') throw error
       const { token: next } = this.#token === token ? await this.#logIn() : this.#token ?? await this.#logIn()
       return await this.#http.ask(method, path, signal, { token: next, ...carried })
     }
   }
+
+  refusal (failure: VaultFailure, message: string): SpiffeError { return this.#http.refusal(failure, message) }
+
+  malformed (what: string): SpiffeError { return this.#http.malformed(what) }
 
   async [Symbol.asyncDispose] (): Promise<void> {
     this.#closing.abort()
@@ -52,8 +56,13 @@ export class VaultSession implements AsyncDisposable {
   }
 
   async #logInOnce (): Promise<VaultToken> {
-    const signal = AbortSignal.any([this.#closing.signal, AbortSignal.timeout(loginTimeoutMs)])
-    this.#token = await logIn(this.#http, this.#auth, signal)
+    const late = AbortSignal.timeout(loginTimeoutMs)
+    try {
+      this.#token = await logIn(this.#http, this.#auth, AbortSignal.any([this.#closing.signal, late]))
+    } catch (error) {
+      if (!late.aborted || error instanceof SpiffeError) throw error
+      throw this.refusal('unreachable', `vault did not answer the login within ${loginTimeoutMs / 1_000} s`)
+    }
     this.#keeping ??= this.#keep()
     return this.#token
   }
@@ -85,7 +94,7 @@ export class VaultSession implements AsyncDisposable {
     const within = AbortSignal.any([signal, AbortSignal.timeout(loginTimeoutMs)])
     if (token.renewable) {
       const renewed = await renew(this.#http, token, within).catch((error: unknown) => {
-        if (codeOf(error) !== 'key_service_refused' || this.#auth.method === 'token') throw error
+        if (codeOf(error) !== this.#http.codes.refused || this.#auth.method === 'token') throw error
         return undefined
       })
       // Towards its longest life, renewing adds less and less.
