@@ -46,7 +46,7 @@ export const sentFields: Readonly<Record<string, readonly string[]>> = {
   'envoy.config.core.v3.HttpProtocolOptions': ['idle_timeout', 'max_connection_duration', 'max_connection_duration_jitter'],
 
   'envoy.config.route.v3.RouteConfiguration': ['name', 'virtual_hosts'],
-  'envoy.config.route.v3.VirtualHost': ['name', 'domains', 'routes', 'request_headers_to_add', 'request_headers_to_remove'],
+  'envoy.config.route.v3.VirtualHost': ['name', 'domains', 'routes', 'request_headers_to_add', 'request_headers_to_remove', 'matcher'],
   'envoy.config.route.v3.Route': ['name', 'match', 'route', 'redirect', 'typed_per_filter_config'],
   'envoy.config.route.v3.RouteMatch': ['prefix', 'connect_matcher', 'headers'],
   'envoy.config.route.v3.RouteMatch.ConnectMatcher': [],

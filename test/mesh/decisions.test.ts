@@ -96,13 +96,16 @@ void t.test('who is refused learns a request ID, by which the agent tells why, w
   t.strictSame([letIn.status, letIn.headers?.['x-request-id']], [200, undefined], 'the workload\'s answers are its own')
 
   await applyPolicies(lab.nodes.admin, [policy('q', [
-    { name: 'office-hours', action: 'allow', from: [{ ids: [id('/a')] }], to: [{ paths: ['/items/*'] }], when: timed }
+    { name: 'office-hours', action: 'allow', from: [{ ids: [id('/a')] }], to: [{ paths: ['/items/*'] }], when: timed },
+    { name: 'closed', action: 'deny', to: [{ paths: ['/items/closed'] }] }
   ])], { replaces: 1n })
   await lab.become('/items/secret', 200)
-  const asked = await lab.ask('/other', { 'x-request-id': 'asked' })
+  const asked = await lab.ask('/items/closed', { 'x-request-id': 'asked' })
   t.match([asked.status, asked.headers?.['x-request-id']], [403, 'asked'])
-  t.match(await lab.explained('asked'), /Decision +: DENIED\nBy +: no rule: there are allow rules/,
-    'decided by the agent, when it was asked')
+  t.match(await lab.explained('asked'), /Decision +: DENIED\nBy +: rule q\/closed/, 'decided by the agent, when it was asked')
+  t.equal((await lab.ask('/other', { 'x-request-id': 'not-asked' })).status, 403)
+  t.match(await lab.explained('not-asked'), /Decision +: DENIED\nDecided by +: the node's Envoy\nBy +: no rule: there are allow rules/,
+    'what is not about such a rule the proxy decides by itself')
 
   const event = (of: string) => lab.written.find(({ custom }) => custom.request_id === of)
   await until('the log', () => event('asked') !== undefined && event('mine') !== undefined)

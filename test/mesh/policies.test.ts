@@ -164,9 +164,20 @@ void t.test('what the proxy cannot be told, it asks the agent', { skip, timeout:
     t.notOk(passed(await lab.rig.callDirectly(await lab.rig.domain.issue('/c'), addresses.b, 8080)))
   }
   t.equal(await lab.http('a', '/'), 503, 'nobody is let in while the agent is away, and the caller learns that it is not a refusal')
+  t.strictSame([await lab.http('a', '/other'), await lab.http('c', '/')], [403, 403],
+    'whom no such rule is about the proxy refuses by itself')
+  await lab.decideBy(policies([
+    { name: 'reads', action: 'allow', from: [{ ids: [spiffe('a')] }] },
+    { name: 'closed', action: 'deny', to: [{ paths: ['/closed/*'] }], when: timed }
+  ]))
+  t.strictSame(await Promise.all(['/x', '/closed/x', '/closed%2fx'].map(path => lab.http('a', path))), [200, 503, 503],
+    'or lets in, but for what such a rule may refuse')
+  const a = await lab.rig.domain.issue('/a')
+  t.strictSame([passed(await lab.rig.callDirectly(a, addresses.b, 8080)), await lab.http('c', '/x')], [true, 403],
+    'also without a tunnel')
   await using scope = new AsyncDisposableStack()
   scope.use(await lab.answering())
-  t.equal(await lab.http('a', '/'), 200, 'once it is back it answers')
+  t.equal(await lab.http('a', '/closed/x'), 403, 'once it is back it answers')
 })
 
 void t.test('policies hold for who comes without mTLS', { skip, timeout: 120_000 }, async t => {
@@ -217,7 +228,7 @@ void t.test('policies that a server pushes are obeyed by the proxies of two node
   t.equal((await a!.tcp('10.99.0.1', 90)).body ?? '', '', 'nor does anybody get in whom no rule names')
 
   await two.kill9()
-  t.strictSame(await statuses(), [503, 503, 503], 'what only the agent can decide is refused while it is away')
+  t.strictSame(await statuses(), [403, 403, 503], 'what only the agent can decide is refused while it is away, and nothing else')
   await nodes.startNode('two', { folder: two.folder })
   await become(403, 403, 200)
 })

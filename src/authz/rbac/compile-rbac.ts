@@ -3,41 +3,62 @@ import { RBAC_Action as Action } from '../../wire/generated/envoy-rbac.ts'
 import type { PolicySet } from '../policy/policy-set.ts'
 import type { Rule } from '../policy/rule.ts'
 import type { XdsMatcher_OnMatchInit as OnMatchInit } from '../../wire/generated/xds-matcher.ts'
+import { concernOf, concernOfAll } from './concern.ts'
 import { type Decider, decider, deciderInOne, type DeciderOptions, formulasOf } from './decider.ts'
 import type { Extension } from './extension.ts'
 import { refusals, type Refusal } from './federation.ts'
+import type { Formula } from './formula.ts'
 import type { PeerSource } from './peer.ts'
 import { predicate } from './predicate.ts'
 import { namedAction, goOn } from './named-action.ts'
 import { type FilterName, type RbacFilter, rbacExtension, refuseEverything } from './rbac-filter.ts'
-import { reasonOf, targetFormula } from './rule-formula.ts'
+import { boundOfRule, reasonOf, targetFormula } from './rule-formula.ts'
 import type { Place } from './test-formula.ts'
 
-export interface RbacOptions {
-  /** The chain the filters are for: HTTP, or bytes of which nothing is known but who sends them. */
-  readonly kind: 'network' | 'http'
+/** The chain the filters are for. */
+export type RbacOptions = RequestOptions | ConnectionOptions
+
+interface CommonOptions {
   /** `certificate` by default. */
   readonly peer?: PeerSource
   /** Federation that has ended by then is left out; without it, federation that ends at all needs `ext_authz`. */
   readonly now?: Date
   /** Rules that are walked one after the other; more are divided by caller and path. */
   readonly mostInList?: number
+  /** Of conditions in all filters together; more is left to `ext_authz`. */
+  readonly mostTests?: number
+}
+
+interface RequestOptions extends CommonOptions {
+  readonly kind: 'http'
+  /** The filters are for requests that no rule concerns which Envoy cannot be told; who uses them asks about those of `concerns`. */
+  readonly apart?: boolean
+  /** Nobody verifies tokens in front of the filters, nor does whoever is asked learn of any: nobody has claims. */
+  readonly noTokens?: boolean
+}
+
+/** Bytes of which nothing is known but who sends them. */
+interface ConnectionOptions extends CommonOptions {
+  readonly kind: 'network'
   /**
    * All that decides in one filter, named `allow`, behind that of `audit`: where filters of a chain come one by one, some would for a
    * moment be of other policies than the rest. A matcher, whatever the number of rules.
    */
   readonly inOne?: boolean
-  /** Of conditions in all filters together; more is left to `ext_authz`. */
-  readonly mostTests?: number
 }
 
 export interface CompiledRbac {
   /**
-   * For the chain, in this order and before all that passes anything on. With `external` rules they refuse everything.
+   * For the chain, in this order and before all that passes anything on. They refuse everything where `concerns` is `true`.
    */
   readonly filters: readonly Extension[]
-  /** Rules that Envoy cannot be told, by name: requests to the workload must be asked about at `ext_authz`, instead of these filters. */
+  /** Rules that Envoy cannot be told, by name. */
   readonly external: readonly string[]
+  /**
+   * Requests that must be asked about at `ext_authz`, instead of these filters: those that such a rule might be about, by headers and
+   * the caller's ID. `false`: none; `true`: all, as always without `apart`.
+   */
+  readonly concerns: Formula
   /** Why, one text for each of `external`. */
   readonly reasons: readonly string[]
   /** Of the filters' configuration. */
@@ -53,55 +74,70 @@ const defaults = { mostInList: 50, mostTests: 200_000 }
  * @param set with its selectors resolved; rules with others are `external`
  */
 export function compileRbac (set: PolicySet, destination: SpiffeId, options: RbacOptions): CompiledRbac {
-  const { kind, peer = 'certificate', now, mostInList = defaults.mostInList, mostTests = defaults.mostTests, inOne = false } = options
-  const place: Place = { destination, kind, paths: 'any' }
+  const { kind, peer = 'certificate', now, mostInList = defaults.mostInList, mostTests = defaults.mostTests } = options
+  const [inOne, apart, noTokens] = options.kind === 'http' ? [false, options.apart, options.noTokens] : [options.inOne]
+  const place: Place = { destination, kind, paths: 'any', noTokens }
   const rules = set.rules.filter(rule => targetFormula(rule, place) !== false)
   const federation = refusals(set, destination, now)
   const reason = `the workload's rules are more than ${mostTests} tests`
   const tooMuch = () => leftToOthers(rules.map(({ name }) => ({ name, reason })), kind)
   if (rules.reduce((sum, rule) => sum + matchesIn(rule), 0) > mostTests) return tooMuch()
-  const external = [...federation.timed.map(name => ({ name, reason: 'ends at a time' })), ...rules.flatMap(rule => unsayable(rule, place))]
-  if (external.length > 0) return leftToOthers(external, kind)
+  const others = new Map(rules.map(rule => [rule, whyNot(rule, place)] as const).filter(([, why]) => why !== undefined))
+  const external = [
+    ...federation.timed.map(({ name }) => ({ name, reason: 'ends at a time' })),
+    ...[...others].map(([{ name }, reason = '']) => ({ name, reason }))
+  ]
+  const concerns = external.length > 0 && (apart !== true ||
+    concernOfAll([...federation.timed.map(({ when }) => when), ...[...others.keys()].map(rule => concernOf(rule, place))]))
+  if (concerns === true) return leftToOthers(external, kind)
   const budget = budgetOf(mostTests)
   try {
-    const made = inOne ? filtersInOne : filtersOf
-    const filters = made({ ...set, rules }, federation.refusals, { place, peer, mostInList, spend: budget })
-    const extensions = filters.map(filter => rbacExtension(filter, kind))
-    return { filters: extensions, external: [], reasons: [], bytes: sizeOf(extensions) }
+    const made = inOne === true ? filtersInOne : filtersOf
+    const told: Told = { rules, isTold: rule => !others.has(rule), defaultAction: set.defaultAction, refused: federation.refusals }
+    const extensions = made(told, { place, peer, mostInList, spend: budget }).map(filter => rbacExtension(filter, kind))
+    return { filters: extensions, ...namesOf(external), concerns, bytes: sizeOf(extensions) }
   } catch (error) {
     if (!(error instanceof TooMuch)) throw error
     return tooMuch()
   }
 }
 
-function filtersOf (set: PolicySet, refused: readonly Refusal[], options: DeciderOptions): RbacFilter[] {
-  const enforced = set.rules.filter(({ shadow }) => !shadow)
+interface Told extends Pick<PolicySet, 'rules' | 'defaultAction'> {
+  /** What is not told Envoy counts all the same where it closes the workload. */
+  readonly isTold: (rule: Rule) => boolean
+  readonly refused: readonly Refusal[]
+}
+
+function filtersOf ({ rules, isTold, defaultAction, refused }: Told, options: DeciderOptions): RbacFilter[] {
+  const enforced = rules.filter(({ shadow }) => !shadow)
   const decided = (name: FilterName, decide: (rules: readonly Rule[]) => Decider | undefined): RbacFilter[] => {
-    const differs = enforced.length < set.rules.length && set.rules.some(({ shadow, action }) => shadow && action === name)
-    const [real, shadow] = [decide(enforced), differs ? decide(set.rules) : undefined]
+    const differs = rules.some(({ shadow, action }) => shadow && action === name)
+    const [real, shadow] = [decide(enforced), differs ? decide(rules) : undefined]
     return real === undefined && shadow === undefined ? [] : [{ name, enforced: real, shadow }]
   }
+  const meeting = (action: 'LOG' | 'DENY', some: readonly Rule[]) => some.length === 0 ? undefined : decider(action, some, options)
   return [
     { name: 'federation', enforced: refusing(refused, options.peer), shadow: undefined },
-    ...decided('audit', rules => of('audit', rules).length === 0 ? undefined : decider('LOG', of('audit', rules), options)),
-    ...decided('deny', rules => of('deny', rules).length === 0 ? undefined : decider('DENY', of('deny', rules), options)),
+    ...decided('audit', rules => meeting('LOG', of('audit', rules).filter(isTold))),
+    ...decided('deny', rules => meeting('DENY', of('deny', rules).filter(isTold))),
     // A workload that an `allow` rule is about refuses what none allows, be it that none can here.
-    ...decided('allow', rules => of('allow', rules).length === 0 && set.defaultAction === 'allow' ? undefined
-      : decider('ALLOW', of('allow', rules), options))
+    ...decided('allow', rules => of('allow', rules).length === 0 && defaultAction === 'allow' ? undefined
+      : decider('ALLOW', of('allow', rules).filter(isTold), options))
   ]
 }
 
-function filtersInOne (set: PolicySet, refused: readonly Refusal[], options: DeciderOptions): RbacFilter[] {
-  const enforced = set.rules.filter(({ shadow }) => !shadow)
+function filtersInOne (told: Told, options: DeciderOptions): RbacFilter[] {
+  const { rules, defaultAction, refused } = told
+  const enforced = rules.filter(({ shadow }) => !shadow)
   const inOne = (rules: readonly Rule[]): Decider => {
     const allow = of('allow', rules)
     return refusing(refused, options.peer,
-      deciderInOne(of('deny', rules), allow.length === 0 && set.defaultAction === 'allow' ? undefined : allow, options))
+      deciderInOne(of('deny', rules), allow.length === 0 && defaultAction === 'allow' ? undefined : allow, options))
   }
-  const differs = set.rules.some(({ shadow, action }) => shadow && (action === 'deny' || action === 'allow'))
+  const differs = rules.some(({ shadow, action }) => shadow && (action === 'deny' || action === 'allow'))
   return [
-    ...filtersOf({ ...set, rules: of('audit', set.rules) }, [], options).filter(({ name }) => name === 'audit'),
-    { name: 'allow', enforced: inOne(enforced), shadow: differs ? inOne(set.rules) : undefined }
+    ...filtersOf({ ...told, rules: of('audit', rules), refused: [] }, options).filter(({ name }) => name === 'audit'),
+    { name: 'allow', enforced: inOne(enforced), shadow: differs ? inOne(rules) : undefined }
   ]
 }
 
@@ -117,22 +153,26 @@ function refusing (refused: readonly Refusal[], peer: PeerSource, others: OnMatc
   }
 }
 
-/** What is in the way of telling Envoy a rule. */
-function unsayable (rule: Rule, place: Place): Array<{ name: string, reason: string }> {
+/** What is in the way of telling Envoy a rule; `undefined`: nothing. */
+function whyNot (rule: Rule, place: Place): string | undefined {
   const target = targetFormula(rule, place)
-  if (target !== true) return [{ name: rule.name, reason: reasonOf(target) ?? 'its target is about more than the workload' }]
-  const bound = rule.action === 'deny' || rule.action === 'custom' ? 'possible' : 'certain'
-  const [formula] = formulasOf([rule], bound, place)
-  if (formula === undefined) return []
-  if (rule.action === 'custom') return [{ name: rule.name, reason: `asks ${rule.provider}` }]
-  const reason = reasonOf(formula.caller) ?? reasonOf(formula.rest)
-  return reason === undefined ? [] : [{ name: rule.name, reason }]
+  if (target !== true) return reasonOf(target) ?? 'its target is about more than the workload'
+  const [formula] = formulasOf([rule], boundOfRule(rule), place)
+  if (formula === undefined) return undefined
+  return rule.action === 'custom' ? `asks ${rule.provider}` : reasonOf(formula.caller) ?? reasonOf(formula.rest)
 }
 
-function leftToOthers (external: ReadonlyArray<{ name: string, reason: string }>, kind: RbacOptions['kind']): CompiledRbac {
-  const byName = new Map(external.map(({ name, reason }) => [name, reason]))
+interface External { readonly name: string, readonly reason: string }
+
+function leftToOthers (external: readonly External[], kind: RbacOptions['kind']): CompiledRbac {
   const filters = [rbacExtension(refuseEverything, kind)]
-  return { filters, external: [...byName.keys()], reasons: [...byName.values()], bytes: sizeOf(filters) }
+  return { filters, ...namesOf(external), concerns: true, bytes: sizeOf(filters) }
+}
+
+/** Several rules of one name are one, with a reason of one of them. */
+function namesOf (external: readonly External[]): Pick<CompiledRbac, 'external' | 'reasons'> {
+  const byName = new Map(external.map(({ name, reason }) => [name, reason]))
+  return { external: [...byName.keys()], reasons: [...byName.values()] }
 }
 
 class TooMuch extends Error {}

@@ -41,7 +41,7 @@ export function connectionAccess (set: PolicySet, destination: SpiffeId): Connec
     new Map([
       ...conditions(['deny', 'custom'], 'possible'),
       ...refused.map(({ when }): [string, Formula] => [textOf(when), when]),
-      ...timed.map(name => unsayable(name, set))
+      ...timed.map(({ name }) => unsayable(name, set))
     ])
   )
 }

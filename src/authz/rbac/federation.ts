@@ -13,10 +13,11 @@ const severalIds: Refusal = { name: 'several-uri-sans', when: { subject: 'peer',
 /**
  * Who is refused before any rule is looked at: callers with several IDs, and those of other trust domains whose relationship does not cover
  * the workload.
- * @param now scopes that end later than this are `timed`: Envoy has no clock. Of those that have ended nothing is left
+ * @param now scopes that end later than this are `timed`, with whom they let in until then: Envoy has no clock. Of those that have ended
+ * nothing is left
  */
 export function refusals ({ trustDomain, trustDomainAliases, scopes }: PolicySet, destination: SpiffeId, now: Date | undefined):
-{ readonly refusals: readonly Refusal[], readonly timed: readonly string[] } {
+{ readonly refusals: readonly Refusal[], readonly timed: readonly Refusal[] } {
   const own = [...trustDomain === undefined ? [] : [trustDomain], ...trustDomainAliases]
   if (own.length === 0) return { refusals: [severalIds], timed: [] }
   const here = scopes.filter(({ trustDomain: domain, workloads, until }) => !own.includes(domain) &&
@@ -30,8 +31,11 @@ export function refusals ({ trustDomain, trustDomainAliases, scopes }: PolicySet
   const others: Refusal = {
     name: 'federation', when: all([{ subject: 'peer', text: { prefix: 'spiffe://' } }, not(any([...own, ...domains].map(idOf)))])
   }
-  const timed = here.filter(({ until }) => until !== undefined).map(scope => `federation/${scope.trustDomain}`)
-  return { refusals: [severalIds, ...scoped, others], timed: [...new Set(timed)].toSorted() }
+  const timed = domains.map((domain): Refusal => {
+    const ending = here.filter(scope => scope.trustDomain === domain && scope.until !== undefined)
+    return { name: `federation/${domain}`, when: any(ending.flatMap(({ accept }) => accept).map(match => textFormula('peer', match))) }
+  })
+  return { refusals: [severalIds, ...scoped, others], timed: timed.filter(({ when }) => when !== false) }
 }
 
 function idOf (domain: string): Formula {

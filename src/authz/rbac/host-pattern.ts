@@ -15,6 +15,25 @@ export function hostFormula (match: Match): Formula {
 
 export function hostFormulas (matches: readonly Match[]): Formula { return any(matches.map(hostFormula)) }
 
+/** What is asked of an authority in lower case, with whatever port it came with, asked of it as it came. */
+function authorityFormula (match: Match): Formula {
+  const regex = !('value' in match) || match.value === match.value.toLowerCase() ? authorityRegex(match) : false
+  return regex === undefined ? { unsayable: `a host that is ${match.kind}` } : regex === false ? false
+    : { subject: { header: ':authority' }, text: { regex } }
+}
+
+export function authorityFormulas (matches: readonly Match[]): Formula { return any(matches.map(authorityFormula)) }
+
+function authorityRegex (match: Match): string | undefined {
+  switch (match.kind) {
+    case 'exact': return literalOfAnyCase(match.value)
+    case 'prefix': return String.raw`${literalOfAnyCase(match.value)}\C*`
+    case 'suffix': return match.domains === undefined ? String.raw`\C*${literalOfAnyCase(match.value)}` : undefined
+    case 'present': return match.domains === undefined ? String.raw`\C+` : undefined
+    default: return undefined
+  }
+}
+
 /** `false`: no host is so; `undefined`: no such thing is said of hosts. */
 function regexOf (match: Match): string | false | undefined {
   switch (match.kind) {

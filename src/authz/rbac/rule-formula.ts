@@ -16,6 +16,9 @@ export function targetFormula ({ target }: Rule, place: Place): Formula {
   return all(target.map(test => testFormula(test, 'possible', place)))
 }
 
+/** Who refuses or asks does so unless it is certain that the rule does not apply. */
+export function boundOfRule ({ action }: Rule): Bound { return action === 'deny' || action === 'custom' ? 'possible' : 'certain' }
+
 /** @returns `undefined` when the rule never applies here */
 export function ruleFormula (rule: Rule, bound: Bound, place: Place): RuleFormula | undefined {
   const tests = (list: Rule['when']) => all(list.map(test => testFormula(test, bound, place)))

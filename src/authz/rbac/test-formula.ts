@@ -2,7 +2,7 @@ import { matches, type Match } from '../policy/match.ts'
 import type { Test } from '../policy/rule.ts'
 import type { SpiffeId } from '../../spiffe/spiffe-id.ts'
 import { all, any, not, type Formula, type NetworkTest, type Subject } from './formula.ts'
-import { hostFormulas } from './host-pattern.ts'
+import { authorityFormulas, hostFormulas } from './host-pattern.ts'
 import { impliesRegular, isRegular, pathFormula } from './path-pattern.ts'
 import { textFormula } from './text-formula.ts'
 
@@ -14,13 +14,15 @@ export interface Place {
    * Paths: `any` have to be looked at; `regular` and `irregular` are known to be that. To be irregular is what makes a path unknown.
    */
   readonly paths: 'any' | 'regular' | 'irregular'
+  /** Nobody has claims. */
+  readonly noTokens?: boolean | undefined
 }
 
 /** A fact that nobody knows is taken as what makes the test hold (`possible`) or fail (`certain`). */
 export type Bound = 'certain' | 'possible'
 
 /** What a test asks, in Envoy's terms: exactly when it is `true`, or exactly when it is not `false`. */
-export function testFormula (test: Test, bound: Bound, { destination, kind, paths }: Place): Formula {
+export function testFormula (test: Test, bound: Bound, { destination, kind, paths, noTokens }: Place): Formula {
   const { fact } = test
   const unknown = bound === 'possible'
   switch (fact.name) {
@@ -40,12 +42,12 @@ export function testFormula (test: Test, bound: Bound, { destination, kind, path
   if (kind === 'network') return unknown
   switch (fact.name) {
     case 'host': return holds(test, hostFormulas)
-    case 'authority': return { unsayable: 'a host with its port' }
+    case 'authority': return holds(test, authorityFormulas)
     case 'method': return textTest(test, { header: ':method' })
     // Envoy takes `host` for `:authority`, which is no header of that name to whoever reads its requests.
     case 'header': return fact.header === 'host' ? { unsayable: 'the header host' } : textTest(test, { header: fact.header })
     case 'path': return pathTest(test, unknown, paths)
-    default: return { unsayable: 'a claim of a token' }
+    default: return noTokens === true ? test.any === undefined : { unsayable: 'a claim of a token' }
   }
 }
 

@@ -2,6 +2,7 @@ import { compileRbac } from '../../authz/rbac/compile-rbac.ts'
 import { type ConnectionAccess, connectionAccess, noConnections } from '../../authz/rbac/connection-access.ts'
 import type { Extension } from '../../authz/rbac/extension.ts'
 import type { PeerSource } from '../../authz/rbac/peer.ts'
+import { predicate } from '../../authz/rbac/predicate.ts'
 import { perRoute, placeholders, rbacExtension, refuseEverything } from '../../authz/rbac/rbac-filter.ts'
 import { TypedExtensionConfig } from '../../wire/generated/envoy-core.ts'
 import type { HttpConnectionManagerInit } from '../../wire/generated/envoy-http-connection-manager.ts'
@@ -18,7 +19,7 @@ import { router } from './filters.ts'
 import { connectionRules, type ConnectionPart, requestRules } from './names.ts'
 import { type Resource, resource } from './resource.ts'
 import { fromAgent } from './tls.ts'
-import { workloadRoutes } from './workload-routes.ts'
+import { type DividedRequests, type SaidOfFilters, workloadRoutes } from './workload-routes.ts'
 
 export const filterType = typeUrlOf(TypedExtensionConfig)
 export const routesType = typeUrlOf(RouteConfiguration)
@@ -66,8 +67,8 @@ export function accessBy (policies: MeshPolicies, { id }: MeshWorkload): Connect
 }
 
 /**
- * What stands in those places. Rules that Envoy can be told are its own filters; of a workload with others each request is asked about at
- * the agent. Without policies nobody is refused: chains that had any are about to go.
+ * What stands in those places. Rules that Envoy can be told are its own filters. Of a workload with others the agent is asked about each
+ * connection, and about requests that such a rule might be about. Without policies nobody is refused: chains that had any are about to go.
  * @param inUse for other chains nothing is worked out, and all is refused
  */
 export function policyResources (workload: MeshWorkload, policies: MeshPolicies, inUse: ChainsInUse): Resource[] {
@@ -105,19 +106,22 @@ function networkFilters ({ id }: MeshWorkload, policies: MeshPolicies, wire: Wir
     case 'unknown': return { audit: nothing('audit'), decision: rbacExtension(refuseEverything, 'network') }
     case 'set': break
   }
-  const { filters, external } = compileRbac(policies.set, id, { kind: 'network', peer: peers[wire], inOne: true })
-  if (external.length > 0) return { audit: nothing('audit'), decision: askAboutConnection(id, wire) }
+  const { filters, concerns } = compileRbac(policies.set, id, { kind: 'network', peer: peers[wire], inOne: true })
+  if (concerns !== false) return { audit: nothing('audit'), decision: askAboutConnection(id, wire) }
   const decision = filters.at(-1) ?? rbacExtension(refuseEverything, 'network')
   return { audit: filters.length > 1 ? filters[0] ?? nothing('audit') : nothing('audit'), decision }
 }
 
-function httpFilters ({ id }: MeshWorkload, policies: MeshPolicies, wire: Wire): ReturnType<typeof perRoute> {
+function httpFilters ({ id }: MeshWorkload, policies: MeshPolicies, wire: Wire): SaidOfFilters | DividedRequests {
   const notAsked = { [askName]: packed(HttpExtAuthzPerRoute, { disabled: true }) }
   switch (policies.kind) {
     case 'none': return { ...perRoute([]), ...notAsked }
     case 'unknown': return { ...perRoute([rbacExtension(refuseEverything, 'http')]), ...notAsked }
     case 'set': break
   }
-  const { filters, external } = compileRbac(policies.set, id, { kind: 'http', peer: peers[wire] })
-  return external.length > 0 ? perRoute([]) : { ...perRoute(filters), ...notAsked }
+  const { filters, concerns } = compileRbac(policies.set, id, { kind: 'http', peer: peers[wire], apart: true, noTokens: true })
+  const [asked, others] = [perRoute([]), { ...perRoute(filters), ...notAsked }]
+  if (typeof concerns === 'boolean') return concerns ? asked : others
+  // A route is chosen by filter state and headers alone; the state is there on each wire on which there is a caller.
+  return { when: predicate(concerns, { filterState: key.peer }), asked, others }
 }

@@ -2,6 +2,7 @@
 import { MessageType, field, map, oneof, repeated } from '../message-type.ts'
 import { HeaderValueOption, type HeaderValueOptionInit, StringMatcher, type StringMatcherInit } from './envoy-core.ts'
 import { Any, type AnyInit, Duration, type DurationInit, UInt32Value, type UInt32ValueInit } from './well-known.ts'
+import { XdsMatcher, type XdsMatcherInit } from './xds-matcher.ts'
 
 export interface HeaderMatcher {
   readonly name: string
@@ -159,6 +160,7 @@ export interface VirtualHost {
   readonly name: string
   readonly domains: ReadonlyArray<string>
   readonly routes: ReadonlyArray<Route>
+  readonly matcher: XdsMatcher | undefined
   readonly requestHeadersToAdd: ReadonlyArray<HeaderValueOption>
   readonly requestHeadersToRemove: ReadonlyArray<string>
 }
@@ -166,6 +168,7 @@ export interface VirtualHostInit {
   readonly name?: string | undefined
   readonly domains?: ReadonlyArray<string> | undefined
   readonly routes?: ReadonlyArray<RouteInit> | undefined
+  readonly matcher?: XdsMatcherInit | undefined
   readonly requestHeadersToAdd?: ReadonlyArray<HeaderValueOptionInit> | undefined
   readonly requestHeadersToRemove?: ReadonlyArray<string> | undefined
 }
@@ -173,6 +176,7 @@ export const VirtualHost: MessageType<VirtualHost, VirtualHostInit> = new Messag
   field(1, 'name', 'string'),
   repeated(2, 'domains', 'string'),
   repeated(3, 'routes', Route),
+  field(21, 'matcher', XdsMatcher),
   repeated(7, 'requestHeadersToAdd', HeaderValueOption),
   repeated(13, 'requestHeadersToRemove', 'string')
 ])

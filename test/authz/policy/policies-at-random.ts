@@ -66,6 +66,11 @@ function widerKeys (random: Random) {
 
 /** @param everything whatever a policy can say, to be resolved by `selectedIds`; else what Envoy's filters can be told too */
 export function randomPolicies (random: Random, mostRules = 12, everything = false): PolicySet {
+  return readPolicies([{ name: 'random', text: JSON.stringify(randomDocuments(random, mostRules, everything)) }])
+}
+
+/** The same as they are written. */
+export function randomDocuments (random: Random, mostRules: number, everything: boolean): object[] {
   const wider = everything ? widerKeys(random) : { workloads: {}, source: {}, operation: {} }
   const source = () => keys(random, {
     ids: () => some(random, idPatterns), notIds: () => some(random, idPatterns),
@@ -86,7 +91,7 @@ export function randomPolicies (random: Random, mostRules = 12, everything = fal
     ...random.chance(0.2) ? { when: [random.pick([{ sni: { values: ['shop.test'] } }, { sni: { notValues: ['shop.test'] } }])] } : {},
     ...'condition' in wider && random.chance(0.3) ? { when: [wider.condition()] } : {}
   })
-  const documents = [
+  return [
     { apiVersion: 'assay/v1', kind: 'Settings', trustDomain: 'own.test', defaultAction: random.pick(['allow', 'deny']) },
     ...random.chance(0.6) ? [{
       apiVersion: 'assay/v1', kind: 'FederationScope', trustDomain: 'far.test', accept: some(random, foreignPatterns),
@@ -102,7 +107,6 @@ export function randomPolicies (random: Random, mostRules = 12, everything = fal
       rules: Array.from({ length: 1 + random.below(mostRules) }, (_, n) => rule(n))
     }))
   ]
-  return readPolicies([{ name: 'random', text: JSON.stringify(documents) }])
 }
 
 /** Who has which selectors, as servers know it. */

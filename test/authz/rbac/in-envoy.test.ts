@@ -9,10 +9,11 @@ t.test('a real Envoy decides as the engine does, HTTP and bytes, whoever calls a
   async t => {
     const seed = chooseSeed()
     t.comment(`ASSAY_SEED=${seed}`)
-    const { disagreements, seen } = await compareInEnvoy({ seed, sets: 30, requests: 20, connections: 2 })
+    const { disagreements, seen } = await compareInEnvoy({ seed, sets: 30, requests: 20, connections: 4 })
     t.strictSame(disagreements, [])
     t.comment([...seen].map(([what, count]) => `${what}: ${count}`).join(', '))
-    for (const kind of ['http allow rule', 'http deny rule', 'http deny no-rule-allows', 'http allow default', 'http deny federation']) {
+    for (const kind of ['http allow rule', 'http deny rule', 'http deny no-rule-allows', 'http allow default', 'http deny federation',
+      'http asked', 'http beside what is asked']) {
       t.ok((seen.get(kind) ?? 0) > 10, `${kind}: ${seen.get(kind)}`)
     }
     t.ok((seen.get('tcp deny rule') ?? 0) > 5)

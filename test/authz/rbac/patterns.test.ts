@@ -29,7 +29,9 @@ function request (path: string, host: string) {
 }
 
 /** Random tests of a fact against texts; what differs, at most three. */
-function differences (fact: 'path' | 'host', patterns: readonly Match[], parts: readonly string[], rounds: number): unknown[] {
+function differences (
+  fact: 'path' | 'host' | 'authority', patterns: readonly Match[], parts: readonly string[], rounds: number
+): unknown[] {
   const random = new Random(chooseSeed())
   const found: unknown[] = []
   const outcomes = { true: 0, false: 0, undefined: 0 }
@@ -39,7 +41,7 @@ function differences (fact: 'path' | 'host', patterns: readonly Match[], parts: 
     const text = (fact === 'path' ? '/' : '') + Array.from({ length: random.below(6) }, () => random.pick(parts)).join('')
     // Envoy refuses what is no URI by itself, and undoes needless escapes: taken as irregular, they let nobody in.
     const needless = fact === 'path' && /%(?:2d|3\d|4[1-9a-f]|5[0-9af]|6[1-9a-f]|7[0-9ae])/i.test(text.replace(/\?.*$/s, ''))
-    const truth = needless ? undefined : holds(test, request(fact === 'path' ? text : '/', fact === 'host' ? text : 'x'))
+    const truth = needless ? undefined : holds(test, request(fact === 'path' ? text : '/', fact === 'path' ? 'x' : text))
     outcomes[`${truth}`]++
     const [certain, possible] = [testFormula(test, 'certain', place), testFormula(test, 'possible', place)].map(one => holdsOf(one, text))
     if (certain !== (truth === true) || possible !== (truth !== false)) found.push({ text, test, truth, certain, possible })
@@ -55,6 +57,12 @@ t.test('what is asked of a path is what the engine asks, of regular paths, irreg
 
 t.test('what is asked of a host is what the engine asks, whatever its case, port, final dot and brackets', t => {
   t.strictSame(differences('host', hostPatterns.map(parseTextMatch), hostPieces, 20_000), [])
+  t.end()
+})
+
+t.test('what is asked of an authority is what the engine asks, its port included, whatever its case', t => {
+  const patterns = [...hostPatterns, 'shop.test:80', 'a:80*', '*:80', '*test:80', 'SHOP'].map(parseTextMatch)
+  t.strictSame(differences('authority', patterns, hostPieces, 5_000), [])
   t.end()
 })
 

@@ -1,19 +1,28 @@
 import type { Extension } from '../../../src/authz/rbac/extension.ts'
 import { asJson } from '../../../src/authz/rbac/as-json.ts'
-import { perRoute, placeholders } from '../../../src/authz/rbac/rbac-filter.ts'
+import type { Formula } from '../../../src/authz/rbac/formula.ts'
+import { namedAction } from '../../../src/authz/rbac/named-action.ts'
+import { predicate } from '../../../src/authz/rbac/predicate.ts'
+import { perRoute, placeholders, rbacExtension } from '../../../src/authz/rbac/rbac-filter.ts'
 import { encodePem } from '../../../src/x509/pem.ts'
 import { createTestAuthority, type TestAuthority, type TestSvid } from '../../fakes/authority.ts'
 import { Envoy, localAddress } from '../../fakes/envoy.ts'
 
 /** Filters of one policy set for one workload, for chains of HTTP and of bytes. */
-export interface LabCase { readonly http: readonly Extension[], readonly network: readonly Extension[] }
+export interface LabCase {
+  readonly http: readonly Extension[]
+  readonly network: readonly Extension[]
+  /** Requests that somebody else would be asked about; none unless given. */
+  readonly concerns?: Formula
+}
 
 const ports = ['a', 'b', 'c'] as const
 export type LabPort = typeof ports[number]
 
 /**
  * One real Envoy with all cases at once: on each HTTP port a request's header `x-case` names the case, on each TCP port the protocol
- * `case-N` that the client offers does. HTTP that is let in is redirected; bytes are sent back.
+ * `case-N` that the client offers does. HTTP that is let in is redirected (307), and what would be asked about elsewhere (303); bytes are
+ * sent back.
  */
 export class RbacLab implements AsyncDisposable {
   readonly envoy: Envoy
@@ -108,17 +117,23 @@ function tlsContext ({ chain, privateKey }: TestSvid, bundles: Readonly<Record<s
 }
 
 function httpListener (name: string, port: number, cases: readonly LabCase[], tls: object, options: object): object {
-  const route = (value: string, filters: readonly Extension[]) => ({
-    match: { prefix: '/', headers: [{ name: 'x-case', string_match: { exact: value } }] },
-    redirect: { https_redirect: true, response_code: 'TEMPORARY_REDIRECT' },
+  const route = (filters: readonly Extension[], response_code = 'TEMPORARY_REDIRECT') => ({
+    match: { prefix: '/' },
+    redirect: { https_redirect: true, response_code },
     typed_per_filter_config: Object.fromEntries(Object.entries(perRoute(filters)).map(([key, any]) => [key, asJson(any)]))
   })
+  const action = (route: object) => ({ action: { name: 'route', typed_config: { '@type': routeType, ...route } } })
+  const divided = ({ http, concerns = false }: LabCase) => concerns === false ? action(route(http))
+    : concerns === true ? action(route([], 'SEE_OTHER')) : { matcher: {
+      matcher_list: { matchers: [{ predicate: predicateAsJson(concerns), on_match: action(route([], 'SEE_OTHER')) }] },
+      on_no_match: action(route(http))
+    } }
   return {
     name, stat_prefix: 'lab', address: localAddress(port),
     listener_filters: [inspector],
     filter_chains: [{
       transport_socket: tls,
-      filters: [{
+      filters: [peerInState, {
         name: 'http',
         typed_config: {
           '@type': 'type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager',
@@ -137,10 +152,15 @@ function httpListener (name: string, port: number, cases: readonly LabCase[], tl
           local_reply_config: { body_format: { text_format_source: { inline_string: '%RESPONSE_CODE_DETAILS%' } } },
           route_config: { virtual_hosts: [{
             name: 'all', domains: ['*'],
-            routes: [
-              route('probe', []), { ...route('unsaid', []), typed_per_filter_config: {} },
-              ...cases.map(({ http }, i) => route(String(i), http))
-            ]
+            matcher: { matcher_tree: {
+              input: { name: 'case', typed_config: {
+                '@type': 'type.googleapis.com/envoy.type.matcher.v3.HttpRequestHeaderMatchInput', header_name: 'x-case'
+              } },
+              exact_match_map: { map: {
+                probe: action(route([])), unsaid: action({ ...route([]), typed_per_filter_config: {} }),
+                ...Object.fromEntries(cases.map((one, i) => [String(i), divided(one)]))
+              } }
+            } }
           }] },
           http_filters: [
             ...placeholders().map(filter => ({ name: filter.name, typed_config: asJson(filter.typedConfig) })),
@@ -150,6 +170,29 @@ function httpListener (name: string, port: number, cases: readonly LabCase[], tl
       }]
     }]
   }
+}
+
+const routeType = 'type.googleapis.com/envoy.config.route.v3.Route'
+const peerKey = 'lab.peer'
+
+/** Where a choice of routes can look for the caller. */
+const peerInState = {
+  name: 'state',
+  typed_config: {
+    '@type': 'type.googleapis.com/envoy.extensions.filters.network.set_filter_state.v3.Config',
+    on_downstream_tls_handshake: [{
+      object_key: peerKey, factory_key: 'envoy.string', skip_if_empty: true,
+      format_string: { text_format_source: { inline_string: '%DOWNSTREAM_PEER_URI_SAN%' }, omit_empty_values: true }
+    }]
+  }
+}
+
+function predicateAsJson (formula: Exclude<Formula, boolean>): object {
+  const onMatch = { action: namedAction('any', 0) }
+  const matcher = { matcherList: { matchers: [{ predicate: predicate(formula, { filterState: peerKey }), onMatch }] } }
+  const { typedConfig } = rbacExtension({ name: 'allow', enforced: { matcher }, shadow: undefined }, 'http')
+  const json = asJson(typedConfig) as { matcher: { matcherList: { matchers: [{ predicate: object }] } } }
+  return json.matcher.matcherList.matchers[0].predicate
 }
 
 function tcpListener (name: string, port: number, cases: readonly LabCase[], tls: object): object {
