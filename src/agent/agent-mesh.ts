@@ -139,7 +139,7 @@ export async function openAgentMesh (config: MeshConfig, deps: AgentMeshDeps): P
       for (let turn = 0; turn < 3; turn++) await nextTurn()
       for await (const _ of proxy.watch(signal)) if (proxy.hasSettled(node.views)) return
     },
-    get refusedIds () { return new Set(proxy.refused.map(({ name }) => name)) }
+    get refusedIds () { return new Set(proxy.refused(node.views, clock.now()).map(({ name }) => name)) }
   }
   const { path } = await rpc.listenUnix({ path: config.xdsSocketPath, mode: 0o600, takeOver })
   log.info({ socket: path }, 'xds socket is open')

@@ -70,7 +70,8 @@ export function meshHandlers (deps: MeshHandlersDeps): MeshHandlers<CallContext>
         workloads: registry.arrivals.map(({ uid, name, addresses }) =>
           ({ uid, name, addresses, spiffeId: workloadOf(uid)?.id ?? '', served: isServed(uid) })),
         proxies: proxy.streams,
-        refused: proxy.refused.map(({ typeUrl, name, reason }) => ({ type: typeUrl.slice(typeUrl.lastIndexOf('.') + 1), name, reason })),
+        refused: proxy.refused(node.views, now()).map(({ typeUrl, name, reason }) =>
+          ({ type: typeUrl.slice(typeUrl.lastIndexOf('.') + 1), name, reason })),
         envoy: status === undefined ? undefined : {
           pid: status.pid ?? 0, restarts: status.restarts, lastExit: status.lastExit ?? '', adminSocket: status.adminSocketPath,
           state: state?.state ?? '', version: state?.version ?? '', uptimeSeconds: BigInt(state?.uptimeSeconds ?? 0),

@@ -1,5 +1,6 @@
 import t from 'tap'
 import { SotwAdsSession } from '../../src/mesh/ads/sotw-ads-session.ts'
+import type { ResourceStatus } from '../../src/mesh/ads/ads-handlers.ts'
 import { ProxyState } from '../../src/mesh/ads/proxy-state.ts'
 import type { ResourceView } from '../../src/sds/secret-resource.ts'
 import { DeltaSession } from '../../src/sds/delta-session.ts'
@@ -76,10 +77,55 @@ void t.test('what a proxy has taken over', async t => {
   proxy.note({ typeUrl: 'T', name: 'a', version: '1', refusal: undefined })
   t.notOk(proxy.holds(second, 'T', ['a'], at), 'an older version')
   proxy.note({ typeUrl: 'T', name: 'a', version: '2', refusal: 'no' })
-  t.match(proxy.refused, [{ name: 'a', reason: 'no' }])
+  t.match(proxy.refused(second, at), [{ name: 'a', reason: 'no' }])
   proxy.note({ typeUrl: 'T', name: 'a', version: '2', refusal: undefined })
   t.ok(proxy.holds(second, 'T', ['a'], at))
-  t.strictSame(proxy.refused, [])
+  t.strictSame(proxy.refused(second, at), [])
   one[Symbol.dispose]()
   t.notOk(proxy.holds(second, 'T', ['a'], at), 'the next proxy begins anew')
 })
+
+void t.test('a refusal is told of until the proxy has what it is now, though it took again what it had', async t => {
+  const proxy = new ProxyState()
+  const { session, status } = refusing(proxy)
+  const states = Object.fromEntries(['1', '2', '3'].map(version => [version, new Map([['T', view({ a: version })]])]))
+  const told = (version: string, refusal?: string): string | undefined => {
+    session.update(states[version]?.get('T') as ReturnType<typeof view>)
+    const answer = session.next(at)
+    if (answer !== undefined) session.receive({ ...asking, nonce: answer.nonce, refusal })
+    return answer?.resource?.version ?? answer?.removed.join()
+  }
+  const reasons = (version: string) => proxy.refused(states[version], at).map(({ reason }) => reason)
+  const stream = proxy.open()
+  session.receive({ ...asking, subscribe: ['a'] })
+  t.strictSame([told('1', 'not at first'), told('1')], ['1', 'a'], 'what is refused at first is taken away')
+  t.strictSame(reasons('1'), ['not at first'])
+  t.equal(told('2'), '2')
+  t.strictSame(reasons('2'), [], 'until something is taken over')
+  t.strictSame([told('3', 'no'), told('3')], ['3', '2'], 'the last good one is sent again')
+  t.ok(status.at(-1)?.refusal === undefined && status.at(-1)?.version === '2', 'and taken over')
+  t.strictSame(reasons('3'), ['no'], 'which is not what it should have')
+  t.strictSame(reasons('2'), [], 'unless that is as it was again')
+  t.strictSame(proxy.refused(new Map([['T', view({})]]), at), [], 'or nothing at all')
+  proxy.note({ typeUrl: 'T', name: 'a', version: undefined, refusal: undefined, isLetGo: true })
+  t.strictSame(reasons('3'), [], 'or the proxy does not ask for it any more')
+  stream[Symbol.dispose]()
+})
+
+const asking = { subscribe: [], unsubscribe: [], initialVersions: new Map<string, string>(), nonce: '', refusal: undefined }
+
+/** One type's stream, whose events come to the state. */
+function refusing (proxy: ProxyState) {
+  let nonces = 0
+  const status: ResourceStatus[] = []
+  const note = (one: ResourceStatus) => {
+    status.push(one)
+    proxy.note(one)
+  }
+  const session = new DeltaSession({ newNonce: () => `n${++nonces}`, events: {
+    acknowledged: ({ name, version }) => note({ typeUrl: 'T', name, version, refusal: undefined }),
+    refused: ({ name, version, message }) => note({ typeUrl: 'T', name, version, refusal: message }),
+    heldBack () {}
+  } })
+  return { session, status }
+}

@@ -36,6 +36,8 @@ export interface ResourceStatus {
   readonly version: string | undefined
   /** Envoy's reason, if it refused. */
   readonly refusal: string | undefined
+  /** Envoy does not ask for it any more. */
+  readonly isLetGo?: boolean
 }
 
 /** Envoy's aggregated discovery (xDS, version 3) for the node's own proxy. */
@@ -66,7 +68,7 @@ export function adsHandlers ({ admit, states, clock, onStatus, onStream }: AdsDe
     deltaAggregatedResources: (requests, context) => admitted(context, onSettled => serveAdsStream({
       requests, context, states, clock, onSettled,
       openSession: typeUrl => deltaSession(typeUrl, eventsOf('delta', typeUrl, context), name =>
-        onStatus?.({ typeUrl, name, version: undefined, refusal: undefined }))
+        onStatus?.({ typeUrl, name, version: undefined, refusal: undefined, isLetGo: true }))
     })),
     streamAggregatedResources: (requests, context) => admitted(context, onSettled => serveAdsStream({
       requests, context, states, clock, onSettled, openSession: typeUrl => sotwSession(typeUrl, eventsOf('sotw', typeUrl, context))

@@ -4,6 +4,9 @@ import type { ProxyStream, ResourceStatus } from './ads-handlers.ts'
 
 export interface Refusal { readonly typeUrl: string, readonly name: string, readonly reason: string }
 
+/** Of one proxy, remembered at a time. */
+const mostRefusals = 10_000
+
 /** What the node's proxy has said of what it was told. */
 export class ProxyState {
   /** Type and name → version that was taken over. */
@@ -14,7 +17,12 @@ export class ProxyState {
   readonly #streams = new Map<symbol, AdsViews | undefined>()
 
   get streams (): number { return this.#streams.size }
-  get refused (): readonly Refusal[] { return [...this.#refused.values()] }
+
+  /** What it has refused and does not have as it is now: to have taken again what it had before is no cure. */
+  refused (views: AdsViews | undefined, at: Date): readonly Refusal[] {
+    return [...this.#refused.values()].filter(({ typeUrl, name }) =>
+      views?.get(typeUrl)?.find(name, at).kind !== 'absent' && !this.holds(views, typeUrl, [name], at))
+  }
 
   /** A proxy connects. After the last has gone, what is known of it is forgotten: the next begins anew. */
   open (): ProxyStream {
@@ -40,12 +48,16 @@ export class ProxyState {
   /** Whether every proxy that is there has been told all of a state, and has answered. */
   hasSettled (views: AdsViews | undefined): boolean { return [...this.#streams.values()].every(answered => answered === views) }
 
-  note ({ typeUrl, name, version, refusal }: ResourceStatus): void {
+  note ({ typeUrl, name, version, refusal, isLetGo }: ResourceStatus): void {
     if (name === undefined) return
     const key = `${typeUrl} ${name}`
-    if (refusal !== undefined) this.#refused.set(key, { typeUrl, name, reason: refusal })
-    else {
-      this.#refused.delete(key)
+    if (refusal !== undefined) {
+      this.#refused.set(key, { typeUrl, name, reason: refusal })
+      const [oldest] = this.#refused.keys()
+      if (this.#refused.size > mostRefusals && oldest !== undefined) this.#refused.delete(oldest)
+    } else {
+      // After a refusal it is told once more what it had, or that it has nothing.
+      if (isLetGo === true || version !== this.#held.get(key)) this.#refused.delete(key)
       if (version === undefined) this.#held.delete(key)
       else this.#held.set(key, version)
     }
