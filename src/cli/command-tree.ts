@@ -154,7 +154,7 @@ export const commandTree: CommandGroup = {
           load: async () => (await import('./policy/policy-lint.ts')).policyLint
         },
         diff: {
-          summary: 'List whose answers another policy set would change, by recorded requests',
+          summary: 'Compare policy sets: documents, and by recorded requests whose answers change',
           load: async () => (await import('./policy/policy-diff.ts')).policyDiff
         },
         apply: {

@@ -102,7 +102,9 @@ void t.test('can-i', async t => {
   })
   t.match(await ask('-header', 'nonsense'), { code: 2, stderr: /is not NAME:VALUE/ })
   t.match(await ask('-port', '1'), { code: 2, stderr: /given twice/ })
-  t.match(await runAssay(['can-i', '-from', 'spiffe://own.test/web']), { code: 2, stderr: /-policies is missing/ })
+  t.match(await runAssay(['can-i', '-from', 'spiffe://own.test/web', '-socketPath', '/does/not/exist.sock']),
+    { code: 1, stderr: /cannot reach the server at \/does\/not\/exist\.sock/ }, 'without -policies the server is asked')
+  t.match(await runAssay(['can-i', '-entries', 'x.json']), { code: 2, stderr: /-entries is for -policies/ })
 })
 
 void t.test('policy lint', async t => {
@@ -181,7 +183,14 @@ void t.test('policy diff', async t => {
   t.match(await run('-against', 'x'), { code: 2 })
   t.match(await runAssay(['policy', 'diff', at('old'), at('new'), '-against', at('nothing')]), { code: 2, stderr: /cannot read/ })
   t.match(await runAssay(['policy', 'diff', at('old'), at('new'), '-against', at('nothing.gz')]), { code: 2, stderr: /cannot read/ })
-  t.match(await runAssay(['policy', 'diff', at('old')]), { code: 2, stderr: /OLD NEW is missing/ })
+  t.match(await runAssay(['policy', 'diff']), { code: 2, stderr: /\[OLD\] NEW is missing/ })
+  t.match(await runAssay(['policy', 'diff', at('old'), '-socketPath', '/does/not/exist.sock']),
+    { code: 1, stderr: /cannot reach the server/ })
+  t.match(await runAssay(['policy', 'diff', at('old'), at('old')]), { code: 0, stdout: 'The documents say the same\n' })
+  t.match(await runAssay(['policy', 'diff', at('old'), at('new')]), {
+    code: 5, stdout: '1 document differs:\n~ Policy orders\n  rules.read.to.0.paths: - "/v1/*"\n  rules.read.to.0.paths: + "/v2/*"\n'
+  })
+  t.match(await runAssay(['policy', 'diff', at('old'), at('new'), '-signoff', 'x']), { code: 2, stderr: /-signoff is for -against/ })
 })
 
 void t.test('why-denied', async t => {

@@ -5,7 +5,7 @@ import { commandTree } from '../../src/cli/command-tree.ts'
 import { runCli } from '../../src/cli/run-cli.ts'
 import { eventually } from '../fakes/eventually.ts'
 import { startFollowingAgent } from '../fakes/following-agent.ts'
-import { policyText } from '../fakes/policies.ts'
+import { policyText, selectorPolicyText } from '../fakes/policies.ts'
 import { makeTarGz } from '../authz/rego/make-tar.ts'
 import { askingText, ordersBundle } from '../authz/rego/pushed.ts'
 import { runAssay } from '../fakes/run-assay.ts'
@@ -233,4 +233,38 @@ t.test('a RegoBundle by file is put into the set; what is not compiled is refuse
   const opa = process.env['OPA_ENVOY_BIN']
   if (opa === undefined) t.pass('compiling itself', { skip: 'OPA_ENVOY_BIN names no opa' })
   else t.match(await apply(document('../rego/source'), '-opa', opa), { code: 0, stdout: /^Version 3 is active/ })
+})
+
+t.test('questions about policies in files are asked about the active ones too, with who is registered', async t => {
+  await using server = await startTestServer()
+  const ask = (...words: readonly string[]) => runAssay([...words, '-socketPath', server.config.socketPath])
+  const [web, db] = ['spiffe://example.org/web', 'spiffe://example.org/db']
+  const mayWeb = (...more: readonly string[]) => ask('can-i', '-from', web, '-to', db, ...more)
+  t.match(await mayWeb(), { code: 1, stderr: /no policies were ever applied\n {2}code: policy_version_not_found/ })
+  const folder = await folderOf(t, {
+    'policies/a.yaml': selectorPolicyText('shop', 'unix:uid:1000'),
+    'policies/tests.yaml': JSON.stringify({ apiVersion: 'assay/v1', kind: 'PolicyTest', name: 't', tests: [
+      { name: 'web', request: { from: web, to: db }, expect: { verdict: 'allow', rule: 'shop/callers' } }
+    ] }),
+    'next/a.yaml': policyText('shop')
+  })
+  t.match(await ask('policy', 'apply', join(folder, 'policies/a.yaml')), { code: 0 })
+  t.match(await mayWeb(), { code: 5, stdout: /^DENIED by no-rule-allows/ }, 'nobody has the selector')
+  t.match(await ask('policy', 'lint'), { code: 0, stdout: /a\.yaml:6: shop\/callers: warning: [^]*code: nobody-registered/ })
+  t.match(await ask('policy', 'test', '-active', join(folder, 'policies')), { code: 5, stdout: /1 failed/ })
+  t.match(await ask('entry', 'create', '-parentID', 'spiffe://example.org/node', '-spiffeID', web, '-selector', 'unix:uid:1000'), { code: 0 })
+  t.match(await mayWeb(), { code: 0, stdout: /^ALLOWED by rule shop\/callers/ })
+  t.match(await ask('policy', 'test', '-active', join(folder, 'policies')), { code: 0, stdout: /all passed/ })
+  t.notMatch((await ask('policy', 'lint')).stdout, /unix:uid:1000/)
+
+  t.match(await ask('policy', 'diff', join(folder, 'policies')), { code: 0, stdout: 'The documents say the same\n' })
+  t.match(await ask('policy', 'diff', join(folder, 'next')), {
+    code: 5, stdout: [
+      '1 document differs:', '~ Policy shop', '  rules.callers.from.0.selectors: - ["unix:uid:1000"]',
+      '  rules.callers.from.0.ids: + ["spiffe://example.org/web"]', ''
+    ].join('\n')
+  })
+  t.match(json((await ask('policy', 'diff', join(folder, 'next'), '-output', 'json')).stdout),
+    { documents: [{ document: 'Policy shop', change: 'changed' }] })
+  t.match(await ask('policy', 'lint', '-entries', 'x'), { code: 2, stderr: /the server knows its own/ })
 })

@@ -6,9 +6,10 @@ import { defineCommand } from '../command.ts'
 import { instantFlag, numberFlag, optionalChoiceFlag, pathListFlag, spiffeIdFlag, textFlag, textListFlag } from '../flag.ts'
 import { formatJson } from '../json-output.ts'
 import { usage } from '../parse-flags.ts'
-import { outputFlag } from '../socket-path.ts'
+import { outputFlag, serverFlags } from '../socket-path.ts'
 import { formatExplanation } from './format-explanation.ts'
-import { entriesFlag, loadDecidingSet } from './load-policies.ts'
+import { loadActive } from './load-active.ts'
+import { decidingSetOf, entriesFlag, loadDecidingSet } from './load-policies.ts'
 
 const httpFlags = {
   method: textFlag('method of an HTTP request', { placeholder: 'METHOD', defaultText: 'GET when -path, -host or -header is given' }),
@@ -19,7 +20,7 @@ const httpFlags = {
 
 export const canI = defineCommand({
   flags: {
-    policies: pathListFlag('policies: a file or a folder', { placeholder: 'PATH' }),
+    policies: pathListFlag('policies: a file or a folder, instead of those that are active on the server', { placeholder: 'PATH' }),
     from: spiffeIdFlag('who calls; without it a caller that has no identity'),
     to: spiffeIdFlag('whom; without it a workload that is not known'),
     port: numberFlag('the port called', { minimum: 1, placeholder: 'PORT' }),
@@ -29,18 +30,22 @@ export const canI = defineCommand({
     sni: textFlag('the name asked for in TLS', { placeholder: 'NAME' }),
     time: instantFlag('when; now if it is not given'),
     entries: entriesFlag,
+    ...serverFlags,
     output: outputFlag
   },
-  details: 'Decides one request by policies, with no server, and tells the rule that decided and what other rules lack.\n' +
+  details: 'Decides one request by the policies that are active on the server, or by -policies without any server, and tells the\n' +
+    'rule that decided and what other rules lack.\n' +
     'Without -method, -path, -host and -header it is TCP. Exit code 0: allowed; 5: denied.',
   examples: [
     'assay can-i -policies policies/ -from spiffe://example.org/web -to spiffe://example.org/orders -port 8080 -path /v1/orders',
-    'assay can-i -policies policies/ -from spiffe://example.org/web -to spiffe://example.org/db -port 5432 --output json'
+    'assay can-i -from spiffe://example.org/web -to spiffe://example.org/db -port 5432 --output json'
   ],
-  async run ({ flags, terminal }) {
-    if (flags.policies.length === 0) throw usage('-policies is missing')
+  async run (call) {
+    const { flags, terminal } = call
     if (flags.port !== undefined && flags.port > 65_535) throw usage('-port: must be 1 to 65535')
-    const set = await loadDecidingSet(flags.policies, flags.entries, terminal)
+    const isActive = flags.policies.length === 0
+    if (isActive && flags.entries !== undefined) throw usage('-entries is for -policies: the server knows its own')
+    const set = isActive ? decidingSetOf(await loadActive(call)) : await loadDecidingSet(flags.policies, flags.entries, terminal)
     const { method, path, host, header } = flags
     const isHttp = method !== undefined || path !== undefined || host !== undefined || header.length > 0
     const isTls = flags.from !== undefined || flags.sni !== undefined || flags.tls !== undefined

@@ -26,6 +26,10 @@ export async function loadPolicies (paths: readonly string[], entriesPath: strin
 
 /** What decides. @throws as `loadPolicies`; `policy_unsupported` for selectors without `-entries` */
 export async function loadDecidingSet (paths: readonly string[], entriesPath: string | undefined, terminal: Terminal): Promise<PolicySet> {
-  const { set, entries } = await loadPolicies(paths, entriesPath, terminal)
+  return decidingSetOf(await loadPolicies(paths, entriesPath, terminal))
+}
+
+/** @throws {SpiffeError} `policy_unsupported` for selectors where nobody knows who is registered */
+export function decidingSetOf ({ set, entries }: Pick<LoadedPolicies, 'set' | 'entries'>): PolicySet {
   return resolveSelectors(set, entries === undefined ? undefined : directoryOf(entries))
 }

@@ -1,4 +1,5 @@
 import { readEvents } from '../../authz/decision-log/read-events.ts'
+import { compareDocuments } from '../../authz/flips/compare-documents.ts'
 import { compareRecorded, type FlipReport } from '../../authz/flips/compare-recorded.ts'
 import { readSignoff, unsigned } from '../../authz/flips/signoff.ts'
 import { defineCommand } from '../command.ts'
@@ -7,8 +8,10 @@ import { formatJson } from '../json-output.ts'
 import { usage } from '../parse-flags.ts'
 import { counted, formatTable } from '../pretty.ts'
 import { readInputText } from '../read-input.ts'
-import { outputFlag } from '../socket-path.ts'
-import { entriesFlag, loadDecidingSet } from './load-policies.ts'
+import { outputFlag, serverFlags } from '../socket-path.ts'
+import { formatDocuments } from './format-documents.ts'
+import { loadActive } from './load-active.ts'
+import { decidingSetOf, entriesFlag, type LoadedPolicies, loadPolicies } from './load-policies.ts'
 
 const shownFlips = 200
 
@@ -16,26 +19,39 @@ export const policyDiff = defineCommand({
   flags: {
     against: pathFlag('a decision log of JSON lines; read as gzip when its name ends with .gz'),
     entries: entriesFlag,
-    signoff: pathFlag('flips that were reviewed: what these cover does not count'),
+    signoff: pathFlag('with -against: flips that were reviewed; what these cover does not count'),
+    ...serverFlags,
     output: outputFlag
   },
-  argument: { name: 'OLD NEW', least: 2, most: 2 },
-  details: 'Decides recorded requests again by two policy sets, files or folders, and lists each source, destination and operation\n' +
-    'whose answer changes. Exit code 0: no answer changes, or all that change are signed off; 5: some change.',
+  argument: { name: '[OLD] NEW', least: 1, most: 2 },
+  details: 'Compares two policy sets, files or folders, as they are written: documents, rules and values. Without OLD it is the set\n' +
+    'that is active on the server. With -against it also decides recorded requests again by both, and lists each source,\n' +
+    'destination and operation whose answer changes. Exit code 0: nothing differs, or with -against no answer changes, or all\n' +
+    'that change are signed off; 5: something does.',
   examples: [
+    'assay policy diff candidate/',
     'assay policy diff -against recorded.log deployed/ candidate/',
     'assay policy diff -against recorded.log.gz deployed/ candidate/ -signoff reviewed.yaml -output json'
   ],
-  async run ({ flags, arguments: [oldPath = '', newPath = ''], terminal }) {
-    if (flags.against === undefined) throw usage('-against is missing: name a decision log')
-    const [before, after] = [await loadDecidingSet([oldPath], flags.entries, terminal),
-      await loadDecidingSet([newPath], flags.entries, terminal)]
-    const signoffs = flags.signoff === undefined ? undefined
-      : readSignoff({ name: flags.signoff, text: await readInputText(flags.signoff, terminal) })
-    const report = await compareRecorded(readEvents(flags.against), before, after)
+  async run (call) {
+    const { flags: { against, signoff, output, entries }, arguments: [oldPath = '', newPath], terminal } = call
+    if (against === undefined && signoff !== undefined) throw usage('-signoff is for -against: name a decision log')
+    const active = newPath === undefined ? await loadActive(call) : undefined
+    const before = active ?? await loadPolicies([oldPath], entries, terminal)
+    const after = await loadPolicies([newPath ?? oldPath], entries, terminal)
+    const documents = compareDocuments(before.texts, after.texts)
+    if (against === undefined) {
+      const { revision } = before.set
+      if (output === 'json') terminal.out(`${formatJson({ before: revision, after: after.set.revision, documents })}\n`)
+      else terminal.out(formatDocuments(documents))
+      return documents.length === 0 ? 0 : 5
+    }
+    const signoffs = signoff === undefined ? undefined : readSignoff({ name: signoff, text: await readInputText(signoff, terminal) })
+    const deciding = (loaded: LoadedPolicies) => decidingSetOf({ ...loaded, entries: loaded.entries ?? active?.entries })
+    const report = await compareRecorded(readEvents(against), deciding(before), deciding(after))
     const left = signoffs === undefined ? undefined : unsigned(report, signoffs)
-    if (flags.output === 'json') terminal.out(`${formatJson({ ...report, ...left === undefined ? {} : { unsigned: left } })}\n`)
-    else terminal.out(formatReport(report, left))
+    if (output === 'json') terminal.out(`${formatJson({ ...report, documents, ...left === undefined ? {} : { unsigned: left } })}\n`)
+    else terminal.out(`${formatReport(report, left)}\n${formatDocuments(documents)}`)
     if (report.flipped === 0 && left === undefined) return 0
     return left !== undefined && (left.flips.length === 0 && (left.reasons.length === 0 || isQuiet(report))) ? 0 : 5
   }
