@@ -13,7 +13,7 @@ import type { Watchable } from '../runtime/watchable.ts'
 import { codeOf, SpiffeError } from '../spiffe/errors.ts'
 import { brokerService } from '../wire/generated/broker.ts'
 import type { BrokerConfig } from './broker-config.ts'
-import type { AttestPid } from './follow-workload.ts'
+import type { AttestPid, findByPod } from './follow-workload.ts'
 import type { AgentIdentitySource } from './identity-source.ts'
 import type { NodeIdentities } from './node-identities.ts'
 
@@ -23,6 +23,7 @@ export interface AgentBrokerDeps {
   readonly delegable: AgentIdentitySource
   readonly attestPid: AttestPid
   readonly findNamespace: (name: string) => FollowedWorkload
+  readonly findPod: ReturnType<typeof findByPod>
   /** The agent's own SVID, by which brokers know it; `undefined` until there is one. */
   readonly identity: Watchable<TlsIdentity | undefined>
   readonly takeOver: boolean
@@ -43,7 +44,8 @@ const portRetryMs = 100
 export function openAgentBroker (config: BrokerConfig, deps: AgentBrokerDeps): AgentBroker {
   const { identities, clock, log, takeOver } = deps
   const services = [bind(brokerService, brokerHandlers({
-    brokers: config.brokers, identities: deps.delegable, attestPid: deps.attestPid, findNamespace: deps.findNamespace
+    brokers: config.brokers, identities: deps.delegable, attestPid: deps.attestPid, findNamespace: deps.findNamespace,
+    findPod: deps.findPod
   }))]
   const rpc = openRpcServer({
     services: [...services, ...reflectionServices(services)],

@@ -3,6 +3,7 @@ import type { Clock } from '../runtime/clock.ts'
 import type { Logger } from '../runtime/logger.ts'
 import { runTasks } from '../runtime/tasks.ts'
 import { version } from '../runtime/version.ts'
+import { verifyServerWith } from '../rpc/verify-server.ts'
 import { SpiffeError, type ErrorCode } from '../spiffe/errors.ts'
 import type { AgentConfig } from './agent-config.ts'
 import type { AgentState, AgentStateStore } from './agent-state.ts'
@@ -10,6 +11,7 @@ import { AgentSvid } from './agent-svid.ts'
 import type { CacheFile } from './cache/cache-file.ts'
 import { CacheKeeper } from './cache/cache-keeper.ts'
 import type { NodeCache } from './cache/node-cache.ts'
+import { attestNode } from './attest-node.ts'
 import { asEnding, endingOf } from './ends-agent.ts'
 import { EntryIndex } from './entry-index.ts'
 import { followServer } from './follow-server.ts'
@@ -19,7 +21,7 @@ import type { NodeIdentities } from './node-identities.ts'
 import type { NodePolicies } from './node-policies.ts'
 import type { NodeMesh } from './node-services.ts'
 import type { Revocations } from './revocations.ts'
-import type { ServerClient } from './server-client.ts'
+import { isAway, type ServerClient } from './server-client.ts'
 import type { SvidCache } from './svid-cache.ts'
 
 export interface AgentLifeOptions {
@@ -48,6 +50,8 @@ export interface AgentLifeOptions {
 const farewellMs = 250
 /** Clocks jump: no wait is trusted for longer. */
 const longestNapMs = 5000
+/** An agent that could not stay one for so long may not be able to next time. */
+const shortLifeMs = 60_000
 
 /** An agent between its first attestation and its end: what it is, what keeps it in step with its servers, and what ends it. */
 export class AgentLife {
@@ -98,19 +102,24 @@ export class AgentLife {
    * @throws {SpiffeError} what ended it: `agent_banned`, `agent_expired`, …
    */
   async run (onIdentity: () => void, signal: AbortSignal): Promise<void> {
+    const { clock, log, random } = this.#options
     for (;;) {
       const svid = this.#svid ??= await this.#join(signal)
-      this.#options.log.info({ agent: svid.id, expires: svid.notAfter.toISOString() }, 'agent has its identity')
+      const sinceMs = clock.monotonicMs()
+      log.info({ agent: svid.id, expires: svid.notAfter.toISOString() }, 'agent has its identity')
       onIdentity()
       try {
         return await this.#keepInStep(svid, signal)
       } catch (error) {
         const ending = endingOf(error)
         if (ending === undefined) throw error
-        if (!svid.canReattest || (ending !== 'agent_expired' && ending !== 'agent_must_reattest')) throw await this.#end(error)
-        this.#options.log.warn({ code: ending, err: error }, 'the agent\'s SVID is of no use any more; attesting again')
+        if (!svid.canReattest || ending === 'agent_banned') throw await this.#end(error)
+        log.warn({ code: ending, err: error }, 'the agent\'s SVID is of no use any more; attesting again')
+        if (isWithdrawal(ending)) await this.#forget()
         this.#stored = undefined
         this.#svid = undefined
+        // Two agents that take each other's place are not to do so as fast as they can.
+        if (clock.monotonicMs() - sinceMs < shortLifeMs) await clock.sleep((0.5 + random() / 2) * longestNapMs, signal)
       }
     }
   }
@@ -134,6 +143,15 @@ export class AgentLife {
     }
   }
 
+  /** What a server took away is neither served nor found at the next start; callers come back once the node is an agent again. */
+  async #forget (): Promise<void> {
+    const { store, cacheFile, identities, mesh } = this.#options
+    identities.forget()
+    mesh?.services.forget()
+    await cacheFile?.remove()
+    await store.remove()
+  }
+
   #svidOf (state: AgentState): AgentSvid {
     const { store, clock, log, random } = this.#options
     return new AgentSvid(state, { store, clock, log, random })
@@ -148,9 +166,7 @@ export class AgentLife {
       keeper?.heard()
     }
     await runTasks(signal, [
-      signal => svid.run(
-        (csr, signal) => client.renewAgent(csr, signal), { onRenewed, reconnect: () => client.reconnect() }, signal
-      ),
+      signal => svid.run((csr, signal) => this.#renew(svid, csr, signal), { onRenewed, reconnect: () => client.reconnect() }, signal),
       signal => identities.run({
         signX509Svids: async (orders, signal) => {
           const outcomes = await client.signX509Svids(orders, signal)
@@ -196,6 +212,19 @@ export class AgentLife {
       signal => this.#endRevocations(signal)
     ])
     await keeper?.flush()
+  }
+
+  /** Who can attest again is not renewed, so that what it showed is looked at anew (spire-surface §2.2). */
+  async #renew (svid: AgentSvid, csr: Uint8Array, signal: AbortSignal): Promise<readonly Uint8Array[]> {
+    const { config: { trustDomain }, attestor, identities, client, clock, log } = this.#options
+    if (!svid.canReattest) return await client.renewAgent(csr, signal)
+    const verifyServer = verifyServerWith(() => identities.bundle, clock)
+    try {
+      return (await attestNode({ address: client.address, trustDomain, verifyServer, attestor, csr, log }, signal)).chain
+    } catch (error) {
+      if (isAway(error)) await client.moveOn()
+      throw error
+    }
   }
 
   #keeper (svid: AgentSvid): CacheKeeper | undefined {

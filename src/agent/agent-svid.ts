@@ -115,7 +115,8 @@ export class AgentSvid {
         await this.#renew(renew, signal)
         then.onRenewed?.()
         const tookMs = clock.monotonicMs() - beganMs
-        if (tookMs > promptMs) await clock.sleep(random() * Math.min(longestTurnMs, tookMs * 10, quarterMs), signal)
+        // Of one that attested anew, the old SVID is worth nothing any more.
+        if (tookMs > promptMs && !this.canReattest) await clock.sleep(random() * Math.min(longestTurnMs, tookMs * 10, quarterMs), signal)
         await then.reconnect()
         retryMs = firstRetryMs
       } catch (error) {

@@ -24,7 +24,7 @@ import { agentServices, attestCallers, attestProcesses } from './agent-services.
 import { CacheFile } from './cache/cache-file.ts'
 import type { NodeCache } from './cache/node-cache.ts'
 import { usableCache } from './cache/usable-cache.ts'
-import { attestByPid, findByNamespace } from './follow-workload.ts'
+import { attestByPid, findByNamespace, findByPod } from './follow-workload.ts'
 import { askForHandover, handoverPath, openHandover } from './handover.ts'
 import { identitySource } from './identity-source.ts'
 import { readJoinToken } from './join.ts'
@@ -153,7 +153,9 @@ export async function runAgent (config: AgentConfig, signal: AbortSignal, option
     revoked: signal => revocations.watch(signal), policies, recorder, metrics, servesMetrics: config.prometheus !== undefined
   }))
   const broker = config.broker === undefined ? undefined : scope.use(openAgentBroker(config.broker, {
-    identities, delegable, attestPid, findNamespace: findByNamespace(mesh?.registry, clock), identity: ownIdentity, takeOver, clock, log
+    identities, delegable, attestPid, findNamespace: findByNamespace(mesh?.registry, clock),
+    findPod: findByPod(plugins.all('WorkloadAttestor').find(({ pods }) => pods !== undefined)?.pods, clock),
+    identity: ownIdentity, takeOver, clock, log
   }))
   // Without a cache a successor would have nothing to go on with.
   const successors = cacheFile === undefined ? undefined : scope.use(await openHandover(handover, takeOver, log))

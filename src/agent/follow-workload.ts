@@ -1,4 +1,5 @@
 import type { FollowedWorkload } from '../attestation/workload/followed-workload.ts'
+import type { PodFinder, PodReference } from '../attestation/workload/pod-finder.ts'
 import { pinProcess } from '../rpc/unix-peer.ts'
 import type { Clock } from '../runtime/clock.ts'
 import { codeOf, SpiffeError } from '../spiffe/errors.ts'
@@ -7,6 +8,8 @@ import type { AttestProcess } from './agent-services.ts'
 
 /** No event tells that a process which is no child of ours has ended; before each state that is sent, it is looked at anyway. */
 const lookEveryMs = 500
+/** The kubelet is not asked as often. */
+const lookForPodEveryMs = 2_000
 
 /** Attests the process that somebody names as it would be attested if it called itself. */
 export type AttestPid = (pid: number, context: Parameters<AttestProcess>[1]) => Promise<FollowedWorkload>
@@ -46,6 +49,36 @@ export function findByNamespace (registry: Arrivals | undefined, clock: Clock): 
       throw new SpiffeError('workload_not_found', `network namespace ${name} has gone`, { requirement: 'BRK-25' })
     }
     return follow(found.selectors, { check, release () {}, clock })
+  }
+}
+
+/**
+ * Finds pods of this node, and follows each until it ends. A kubelet that does not answer says nothing of that.
+ * @returns throws {SpiffeError} `workload_not_found`, `workload_attestation_failed`; `undefined` where no attestor knows pods
+ */
+export function findByPod (finder: PodFinder | undefined, clock: Clock):
+((pod: PodReference, context: Parameters<AttestProcess>[1]) => Promise<FollowedWorkload>) | undefined {
+  if (finder === undefined) return undefined
+  return async (pod, { log, signal }) => {
+    const found = await finder.find(pod, signal)
+    if (found === undefined) throw new SpiffeError('workload_not_found', 'there is no such pod on this node', { requirement: 'BRK-22' })
+    const left = new AbortController()
+    let isGone = false
+    const look = async () => {
+      while (!isGone && !left.signal.aborted) {
+        await clock.sleep(lookForPodEveryMs, left.signal)
+        try {
+          isGone = await finder.find({ uid: found.uid }, left.signal) === undefined
+        } catch (error) {
+          if (!left.signal.aborted) log.debug({ pod: found.uid, err: error }, 'nobody says whether the pod is still there')
+        }
+      }
+    }
+    void look().catch(() => {})
+    const check = () => {
+      if (isGone) throw new SpiffeError('workload_not_found', `pod ${found.uid} has gone`, { requirement: 'BRK-25' })
+    }
+    return follow(found.selectors, { check, release: () => left.abort(), clock })
   }
 }
 

@@ -175,7 +175,7 @@ export class ServerClient implements SvidSigner, JwtSigner, AsyncDisposable {
 const restarted = new Error('the stream begins again on another connection')
 
 /** Whether another server may answer what this one could not. */
-function isAway (error: unknown): boolean {
+export function isAway (error: unknown): boolean {
   return error instanceof RpcError && (error.status === 'UNAVAILABLE' || error.status === 'DEADLINE_EXCEEDED')
 }
 

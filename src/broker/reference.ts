@@ -1,3 +1,4 @@
+import type { PodReference } from '../attestation/workload/pod-finder.ts'
 import { SpiffeError } from '../spiffe/errors.ts'
 import { decodeMessage } from '../wire/decode-message.ts'
 import { KubernetesObjectReference, WorkloadPIDReference, type WorkloadReference } from '../wire/generated/broker.ts'
@@ -10,6 +11,7 @@ export type Reference =
   | { readonly kind: 'process', readonly pid: number }
   /** A named network namespace. */
   | { readonly kind: 'netns', readonly name: string }
+  | { readonly kind: 'pod', readonly pod: PodReference }
 
 /**
  * The one message that a request must have.
@@ -23,7 +25,7 @@ export function referenceIn (reference: WorkloadReference | undefined): Any {
 
 /**
  * Reads a reference (Broker API §3.1.3).
- * @throws {SpiffeError} `workload_reference_invalid`, also for Kubernetes objects, which no attestor here can find
+ * @throws {SpiffeError} `workload_reference_invalid`, also for Kubernetes objects other than pods, which no attestor here can find
  */
 export function parseReference ({ typeUrl, value }: Any): Reference {
   const name = typeUrl.slice(typeUrl.lastIndexOf('/') + 1)
@@ -39,13 +41,12 @@ export function parseReference ({ typeUrl, value }: Any): Reference {
       return { kind: 'netns', name }
     }
     case KubernetesObjectReference.name:
-      checkKubernetesObject(decode(KubernetesObjectReference, value))
-      throw invalid('BRK-04', 'this agent has no attestor for Kubernetes objects')
+      return { kind: 'pod', pod: readPod(decode(KubernetesObjectReference, value)) }
     default: throw invalid('BRK-04', `unknown reference type ${JSON.stringify(typeUrl)}`)
   }
 }
 
-function checkKubernetesObject ({ type, key, uid }: KubernetesObjectReference): void {
+function readPod ({ type, key, uid }: KubernetesObjectReference): PodReference {
   if (type === undefined || type.plural === '' || type.group === '') {
     throw invalid('BRK-10', 'a Kubernetes object needs type.plural and type.group, which is "core" for core resources')
   }
@@ -54,6 +55,13 @@ function checkKubernetesObject ({ type, key, uid }: KubernetesObjectReference): 
   if (uid !== '' && !/^[\da-f]{8}(-[\da-f]{4}){3}-[\da-f]{12}$/i.test(uid)) {
     throw invalid('BRK-12', 'the uid of a Kubernetes object is a UUID')
   }
+  if (type.plural !== 'pods' || type.group !== 'core') {
+    const named = `${JSON.stringify(type.plural)} of group ${JSON.stringify(type.group)}`
+    throw invalid('BRK-04', `this agent has no attestor for ${named}, only for pods of core`)
+  }
+  if (key === undefined) return { uid }
+  if (key.namespace === '') throw invalid('BRK-11', 'the key of a pod needs a namespace')
+  return { namespace: key.namespace, name: key.name, ...uid === '' ? {} : { uid } }
 }
 
 function decode<T, Init> (type: MessageType<T, Init>, value: Uint8Array): T {

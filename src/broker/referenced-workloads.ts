@@ -1,4 +1,5 @@
 import type { FollowedWorkload } from '../attestation/workload/followed-workload.ts'
+import type { PodReference } from '../attestation/workload/pod-finder.ts'
 import type { CallContext, TlsCaller } from '../rpc/call.ts'
 import { SpiffeError } from '../spiffe/errors.ts'
 import type { WorkloadReference } from '../wire/generated/broker.ts'
@@ -11,6 +12,8 @@ export interface ReferencedWorkloadsDeps {
   readonly attestPid: (pid: number, context: CallContext) => Promise<FollowedWorkload>
   /** @throws {SpiffeError} `workload_not_found` */
   readonly findNamespace: (name: string) => FollowedWorkload
+  /** `undefined` where no attestor knows pods. @throws {SpiffeError} `workload_not_found`, `workload_attestation_failed` */
+  readonly findPod?: ((pod: PodReference, context: CallContext) => Promise<FollowedWorkload>) | undefined
 }
 
 /** Finds what brokers reference; nothing they say about it counts (BRK-06). */
@@ -27,12 +30,19 @@ export class ReferencedWorkloads {
     const broker = brokerOf(context, this.#deps.brokers)
     checkTypeAllowed(any.typeUrl, broker)
     const reference = parseReference(any)
+    if (reference.kind === 'pod') return await this.#pod(reference.pod, context)
     checkOnNode(broker.caller)
     return reference.kind === 'process' ? await this.#deps.attestPid(reference.pid, context) : this.#deps.findNamespace(reference.name)
   }
+
+  async #pod (pod: PodReference, context: CallContext): Promise<FollowedWorkload> {
+    const { findPod } = this.#deps
+    if (findPod !== undefined) return await findPod(pod, context)
+    throw new SpiffeError('workload_reference_invalid', 'this agent has no attestor for Kubernetes objects', { requirement: 'BRK-04' })
+  }
 }
 
-/** Every type known here means something on this node, which nobody elsewhere does. @throws {SpiffeError} `reference_not_allowed` */
+/** A process or a namespace means something on this node, which nobody elsewhere does. @throws {SpiffeError} `reference_not_allowed` */
 function checkOnNode ({ scope }: TlsCaller): void {
   if (scope !== 'network') return
   throw new SpiffeError('reference_not_allowed', 'a reference to something on this node came from another', { requirement: 'BRK-07' })

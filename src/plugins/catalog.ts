@@ -13,6 +13,8 @@ export interface PluginType<Api extends AsyncDisposable, Host> {
   readonly use: 'one' | 'several' | 'one_or_none'
   /** The first is used, with its defaults, where a configuration names none of those it must have. */
   readonly plugins: readonly [Plugin<Api, unknown, Host>, ...Plugin<Api, unknown, Host>[]]
+  /** Names of plugins that others have, and why they are refused here: what comes after the name in the message. */
+  readonly refused?: Readonly<Record<string, string>>
 }
 
 /** What a configuration chose per type, in the catalog's order. */
@@ -37,8 +39,8 @@ export function pluginSchemas<Apis extends PluginApis<Apis>, Host> (catalog: Cat
   return Object.fromEntries(types.map(([name, type]) => [name, typeSchema(type)])) as Schemas
 }
 
-function typeSchema<Host> ({ use, plugins }: PluginType<AsyncDisposable, Host>) {
-  const blocks = pluginBlocks(Object.fromEntries(plugins.map(({ name, config }) => [name, config])))
+function typeSchema<Host> ({ use, plugins, refused = {} }: PluginType<AsyncDisposable, Host>) {
+  const blocks = pluginBlocks(Object.fromEntries(plugins.map(({ name, config }) => [name, config])), refused)
   return blocks.transform((blocks, context): readonly ConfiguredPlugin[] => {
     const chosen = plugins.filter(({ name }) => Object.hasOwn(blocks, name)).map(({ name }) => ({ name, config: blocks[name] }))
     if (use !== 'several' && chosen.length > 1) context.addIssue(`must name one of ${plugins.map(({ name }) => name).join(', ')}`)

@@ -1,3 +1,7 @@
+import { joinTokenVerifierPlugin } from '../attestation/node/join-token/join-token-verifier-plugin.ts'
+import { satRefusal } from '../attestation/node/k8s-psat/cluster-name.ts'
+import { psatVerifierPlugin } from '../attestation/node/k8s-psat/psat-verifier-plugin.ts'
+import type { NodeVerifier } from '../attestation/node/node-verifier.ts'
 import { awsKmsKeyManagerPlugin } from '../keys/aws-kms/aws-kms-plugin.ts'
 import { databaseKeyManagerPlugin } from '../keys/database/database-plugin.ts'
 import { diskKeyManagerPlugin } from '../keys/disk/disk-plugin.ts'
@@ -15,10 +19,16 @@ import { spireUpstreamPlugin } from '../upstream/spire/spire-upstream-plugin.ts'
 import type { UpstreamHost } from '../upstream/upstream-plugin.ts'
 import { vaultUpstreamPlugin } from '../upstream/vault/vault-upstream-plugin.ts'
 
-export interface ServerPlugins { readonly KeyManager: KeyManager, readonly UpstreamAuthority: UpstreamAuthority }
+export interface ServerPlugins {
+  readonly KeyManager: KeyManager
+  readonly UpstreamAuthority: UpstreamAuthority
+  readonly NodeAttestor: NodeVerifier & AsyncDisposable
+}
 
 export interface ServerPluginHost extends UpstreamHost, RemoteKeysHost {
   readonly dataDir: string
+  /** @throws {SpiffeError} `join_token_invalid` */
+  readonly checkJoinToken: (token: string) => Promise<void>
 }
 
 export const serverCatalog: Catalog<ServerPlugins, ServerPluginHost> = {
@@ -32,5 +42,6 @@ export const serverCatalog: Catalog<ServerPlugins, ServerPluginHost> = {
   UpstreamAuthority: {
     use: 'one_or_none',
     plugins: [diskUpstreamPlugin, spireUpstreamPlugin, vaultUpstreamPlugin, awsPcaUpstreamPlugin, awsSecretUpstreamPlugin]
-  }
+  },
+  NodeAttestor: { use: 'several', plugins: [joinTokenVerifierPlugin, psatVerifierPlugin], refused: { k8s_sat: satRefusal } }
 }

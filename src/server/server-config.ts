@@ -122,9 +122,7 @@ const pluginsSchema = z.strictObject({
   ...pluginSchemas(serverCatalog),
   DataStore: pluginBlocks({
     sql: z.strictObject({ database_type: z.enum(['sqlite3', 'postgres']), connection_string: databaseAddress(parseDatastoreUrl) })
-  }),
-  /** May be named, as in SPIRE's configurations; join tokens are the API's own and always on. */
-  NodeAttestor: pluginBlocks({ join_token: z.strictObject({}) })
+  })
 })
 
 const configSchema = z.strictObject({
@@ -170,7 +168,7 @@ export function parseServerConfig (source: ConfigSource): ServerConfig {
   if (reading.value === undefined) {
     throw new SpiffeError('config_invalid', formatProblems(reading.problems), { details: { problems: reading.problems } })
   }
-  const { server, plugins: { KeyManager, UpstreamAuthority, DataStore: { sql } } } = reading.value
+  const { server, plugins: { KeyManager, UpstreamAuthority, NodeAttestor, DataStore: { sql } } } = reading.value
   const { ca_subject: subject, datastore_pool: pool, experimental: { auth_opa_policy_engine: engine } } = server
   return {
     trustDomain: server.trust_domain,
@@ -201,7 +199,7 @@ export function parseServerConfig (source: ConfigSource): ServerConfig {
     roles: new AdminRoles(server.roles),
     socketRequiresRole: server.socket_requires_role,
     apiPolicy: engine && { regoPath: engine.local.rego_path, dataPath: engine.local.policy_data_path, opaPath: engine.local.opa_path },
-    plugins: { KeyManager, UpstreamAuthority },
+    plugins: { KeyManager, UpstreamAuthority, NodeAttestor },
     caSubject: subject === undefined
       ? { country: ['US'], organization: ['SPIFFE'], commonName: '' }
       : { country: subject.country, organization: subject.organization, commonName: subject.common_name },

@@ -1,4 +1,6 @@
 import { randomUUID } from 'node:crypto'
+import { createJoinTokenVerifier } from '../attestation/node/join-token/join-token-verifier.ts'
+import type { NodeVerifier } from '../attestation/node/node-verifier.ts'
 import { foreignKinds } from '../authz/policy/foreign-kinds.ts'
 import { WebRoots } from '../federation/client/web-roots.ts'
 import { runProvider } from '../oidc/provider.ts'
@@ -101,12 +103,16 @@ export async function runServer (
   const { datastoreDirectUrl: directUrl, datastorePool: poolLimits } = config
   const store = scope.use(await openDatastore(config.datastoreUrl, { clock, log, directUrl, poolLimits }))
   for (const warning of await store.warnings()) log.warn(warning)
-  const host = { log, clock, trustDomain: config.trustDomain, dataDir: config.dataDir, sharedKeys: store.keys }
+  const checkJoinToken = (token: string) => store.joinTokens.check(token, clock.now())
+  const host = { log, clock, trustDomain: config.trustDomain, dataDir: config.dataDir, sharedKeys: store.keys, checkJoinToken }
   const plugins = scope.use(await startPlugins(serverCatalog, config.plugins, host, signal))
   // A SQLite file has one server: the lease of one that was killed is its successor's at once.
   const replicaId = store.kind === 'sqlite' ? 'sqlite' : randomUUID()
   const aside = new StandAside({ clock, log })
   const lease = new LeaseKeeper({ leases: store.leases, holder: replicaId, aside, clock, log })
+  // Join tokens are made by the API itself, so they are always taken.
+  const nodeAttestors = [createJoinTokenVerifier(checkJoinToken), ...plugins.all('NodeAttestor')]
+  const verifiers = new Map(nodeAttestors.map(verifier => [verifier.name, verifier]))
   const serverId = store.kind === 'sqlite' ? '' : await readServerId(config.dataDir)
   const [upstream] = plugins.all('UpstreamAuthority')
   const authorities = await Authorities.open(config, { store, keys: plugins.only('KeyManager'), upstream, lease, serverId, clock, log })
@@ -142,7 +148,7 @@ export async function runServer (
   })
   const services = bindServices(config, {
     store, authorities, replica, replicaId, aside, lease, feeds, progress, reports, authorizer, signing, recorder, clock,
-    partners, partnerBundles, webRoots
+    partners, partnerBundles, webRoots, verifiers
   })
   const rpc = scope.use(openRpcServer({
     services: [...services, ...reflectionServices(services)], log, clock, before: context => authorizer.authorize(context)
@@ -216,12 +222,13 @@ interface ServiceDeps {
   readonly partners: FederationPartners
   readonly partnerBundles: PartnerBundles
   readonly webRoots: WebRoots
+  readonly verifiers: ReadonlyMap<string, NodeVerifier>
   readonly clock: Clock
 }
 
 function bindServices (config: ServerConfig, deps: ServiceDeps): BoundService[] {
   const { store, authorities, replica, replicaId, aside, lease, feeds, progress, reports, authorizer, signing, recorder, clock } = deps
-  const { partners, partnerBundles, webRoots } = deps
+  const { partners, partnerBundles, webRoots, verifiers } = deps
   const limits = createLimits(config.ratelimit, clock)
   const registrations = new Registrations(store, replica)
   const convergence = new Convergence({ replicaId, replica, feeds, progress: store.progress, replicas: store.replicas, clock })
@@ -232,7 +239,7 @@ function bindServices (config: ServerConfig, deps: ServiceDeps): BoundService[] 
   return [
     bind(agentService, agentHandlers({
       trustDomain, agentTtlSeconds: config.agentTtlSeconds, authority: ca, agents: store.agents, joinTokens: store.joinTokens,
-      registrations, directory: replica.agents, authorizer, catchUp, limits, signing, recorder, clock
+      verifiers, registrations, directory: replica.agents, authorizer, catchUp, limits, signing, recorder, clock
     })),
     bind(bundleService, bundleHandlers({
       trustDomain, ownBundle: ca.bundle, authorities, bundles: store.bundles, registrations, authorizer, limits, clock

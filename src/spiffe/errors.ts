@@ -135,6 +135,8 @@ export const errorCatalogue = {
   cache_rolled_back: { status: 'FAILED_PRECONDITION', retry: false, next: 'find out who put an old cache back; the servers are asked' },
   cache_too_old: { status: 'FAILED_PRECONDITION', retry: false, next: 'let the agent reach a server, or raise offline_max_age' },
   attestation_malformed: { status: 'INVALID_ARGUMENT', retry: false, next: 'send params with data and a CSR first' },
+  attestation_refused: { status: 'PERMISSION_DENIED', retry: false, next: 'correct what is named; see docs/kubernetes.md' },
+  kubernetes_unreachable: { status: 'UNAVAILABLE', retry: true, next: 'check the API server and the rights there; see docs/kubernetes.md' },
   attestor_unknown: { status: 'FAILED_PRECONDITION', retry: false, next: 'configure this node attestor on the server' },
   join_token_invalid: { status: 'INVALID_ARGUMENT', retry: false, next: 'make a new token: `assay token generate`' },
   join_token_exists: { status: 'INTERNAL', retry: false, next: 'choose another token, or leave it to the server' },

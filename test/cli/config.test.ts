@@ -14,6 +14,8 @@ const agent = (text: string) => parseAgentConfig({ file: { name: 'agent.yaml', t
 const serverBase = 'server:\n  trust_domain: example.org\n  data_dir: /data\n'
 const agentBase = 'agent:\n  trust_domain: example.org\n  server_address: server.test\n  server_port: 8081\n'
 
+const joinToken = [{ name: 'join_token', config: {} }]
+
 void t.test('a server configuration has SPIRE\'s defaults', async t => {
   t.same(server(serverBase), {
     trustDomain: 'example.org',
@@ -39,7 +41,7 @@ void t.test('a server configuration has SPIRE\'s defaults', async t => {
     roles: { all: [] },
     socketRequiresRole: false,
     apiPolicy: undefined,
-    plugins: { KeyManager: [{ name: 'disk', config: {} }], UpstreamAuthority: [] },
+    plugins: { KeyManager: [{ name: 'disk', config: {} }], UpstreamAuthority: [], NodeAttestor: joinToken },
     caSubject: { country: ['US'], organization: ['SPIFFE'], commonName: '' },
     ratelimit: { attestation: true, signing: true },
     logLevel: 'info',
@@ -120,11 +122,12 @@ health_checks: { listener_enabled: true, bind_port: 8080, live_path: /up }
   ])
   t.same(
     server('{"server":{"trust_domain":"a","data_dir":"b"},"plugins":{"KeyManager":[{"memory":{"plugin_data":{}}}]}}').plugins,
-    { KeyManager: [{ name: 'memory', config: {} }], UpstreamAuthority: [] }, 'SPIRE\'s JSON form, with lists of plugins'
+    { KeyManager: [{ name: 'memory', config: {} }], UpstreamAuthority: [], NodeAttestor: joinToken },
+    'SPIRE\'s JSON form, with lists of plugins'
   )
   t.same(
     server(`${serverBase}plugins: { KeyManager: { disk: { plugin_data: { keys_path: /keys } } } }`).plugins,
-    { KeyManager: [{ name: 'disk', config: { keys_path: '/keys' } }], UpstreamAuthority: [] }
+    { KeyManager: [{ name: 'disk', config: { keys_path: '/keys' } }], UpstreamAuthority: [], NodeAttestor: joinToken }
   )
   const upstream = (text: string) => server(`${serverBase}plugins: { UpstreamAuthority: ${text} }`).plugins.UpstreamAuthority
   t.same(upstream('{ disk: { plugin_data: { cert_file_path: /c, key_file_path: /k } } }'), [
@@ -277,7 +280,15 @@ void t.test('a configuration is refused with file, line, key and rule', async t 
     ],
     'unknown plugin of a kind that is only named': [
       () => server(`${serverBase}plugins: { NodeAttestor: { x509pop: {} } }`),
-      'server.yaml:4: plugins.NodeAttestor.x509pop: unknown key; known here: join_token'
+      'server.yaml:4: plugins.NodeAttestor.x509pop: unknown key; known here: join_token, k8s_psat'
+    ],
+    'attestor that is refused by name, on a server': [
+      () => server(`${serverBase}plugins: { NodeAttestor: { k8s_sat: { plugin_data: { clusters: {} } } } }`),
+      new RegExp('^server.yaml:4: plugins.NodeAttestor.k8s_sat: is not offered, since such tokens live for ever .* use k8s_psat')
+    ],
+    'attestor that is refused by name, on an agent': [
+      () => agent(`${agentBase}  insecure_bootstrap: true\nplugins:\n  NodeAttestor:\n  - k8s_sat: { plugin_data: { cluster: a } }`),
+      /plugins.NodeAttestor.k8s_sat: is not offered, .* use k8s_psat/
     ],
     'value of a plugin': [
       () => agent(

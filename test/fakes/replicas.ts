@@ -16,7 +16,8 @@ export interface TestReplicas extends AsyncDisposable {
 export function databaseKeys (
   keyFile: string, UpstreamAuthority: ServerConfig['plugins']['UpstreamAuthority'] = []
 ): Pick<ServerConfig, 'plugins'> {
-  return { plugins: { KeyManager: [{ name: 'database', config: { key_encryption_key_file: keyFile } }], UpstreamAuthority } }
+  const KeyManager = [{ name: 'database', config: { key_encryption_key_file: keyFile } }]
+  return { plugins: { KeyManager, UpstreamAuthority, NodeAttestor: [] } }
 }
 
 /** Whole servers in this process on one database, with one root. */

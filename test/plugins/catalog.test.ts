@@ -66,7 +66,7 @@ void t.test('a list of maps, as SPIRE\'s JSON has it', async t => {
   t.strictSame(configure({ WorkloadAttestor: [{ k8s: data }, { unix: data }] }), configure({ WorkloadAttestor: { unix: data, k8s: data } }))
   t.strictSame(problemsOf({ KeyManager: [{ disk: data }, { disk: data }] }), ['plugins.KeyManager.1: names disk again'])
   for (const item of [{ disk: data, memory: data }, {}, 1, null, ['disk']]) {
-    t.strictSame(problemsOf({ KeyManager: [item] }), ['plugins.KeyManager.0: must be a map of one plugin'], JSON.stringify(item))
+    t.strictSame(problemsOf({ KeyManager: [item] }), ['plugins.KeyManager.0: must be a map of one name'], JSON.stringify(item))
   }
 })
 

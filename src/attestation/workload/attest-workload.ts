@@ -11,7 +11,7 @@ export interface AttestWorkloadDeps {
   readonly clock: Clock
   readonly log: Logger
   readonly metrics?: AttestationMetrics | undefined
-  /** For all attestors together; 10 s by default. */
+  /** For all attestors together; 10 s by default, or as long as the most patient of them needs. */
   readonly timeoutMs?: number
 }
 
@@ -22,7 +22,8 @@ export interface AttestWorkloadDeps {
  * When the signal aborts, its reason.
  */
 export async function attestWorkload (process: PinnedProcess, deps: AttestWorkloadDeps, signal: AbortSignal): Promise<readonly Selector[]> {
-  const { attestors, clock, metrics, timeoutMs = 10_000 } = deps
+  const { attestors, clock, metrics } = deps
+  const timeoutMs = deps.timeoutMs ?? Math.max(10_000, ...attestors.map(({ patienceMs = 0 }) => patienceMs))
   const log = deps.log.child({ pid: process.pid })
   const start = clock.monotonicMs()
   const ending = new AbortController()

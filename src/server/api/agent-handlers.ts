@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import type { NodeVerifier } from '../../attestation/node/node-verifier.ts'
 import type { CertificateAuthority, IssuedX509Svid } from '../../ca/certificate-authority.ts'
 import { parseAgentId } from '../../spiffe/agent.ts'
 import type { EntryDraft } from '../../spiffe/entry.ts'
@@ -34,6 +35,8 @@ export interface AgentDeps {
   readonly recorder: IssuanceRecorder
   readonly agents: AgentStore
   readonly joinTokens: JoinTokenStore
+  /** By the type that agents send. */
+  readonly verifiers: ReadonlyMap<string, NodeVerifier>
   readonly registrations: Registrations
   /** In memory. */
   readonly directory: AgentDirectory

@@ -1,16 +1,16 @@
-import type { Agent } from '../../spiffe/agent.ts'
+import { type Agent, agentIdOf } from '../../spiffe/agent.ts'
 import type { IssuedX509Svid, X509SvidOrder } from '../../ca/certificate-authority.ts'
 import { SpiffeError } from '../../spiffe/errors.ts'
+import { checkSelector } from '../../spiffe/selector.ts'
 import type { CallContext } from '../../rpc/call.ts'
 import type { AttestAgentRequest, AttestAgentResponseInit } from '../../wire/generated/server-agent.ts'
 import { parseCertificateRequest } from '../../x509/certificate-request.ts'
-import { joinTokenAgentId } from '../join-token.ts'
 import type { AgentDeps } from './agent-handlers.ts'
 import { encodeX509Svid } from './encode-svid.ts'
 import { hostOf } from './limits.ts'
 
 /**
- * Node attestation (spire-surface §2.1). The SVID is signed before the token is taken, and token and node row change in one
+ * Node attestation (spire-surface §2.1). The SVID is signed before a join token is taken, and token and node row change in one
  * transaction: a token is used up exactly when its agent exists.
  */
 export async function * attestAgent (requests: AsyncIterable<AttestAgentRequest>, context: CallContext, deps: AgentDeps):
@@ -30,18 +30,19 @@ async function attest (
   await deps.limits.attestation(context, 1)
   const { type, payload, csr } = await readParams(requests)
   log.debug({ attestor: type, payloadBytes: payload.length }, 'attestation received')
-  if (type !== 'join_token') throw new SpiffeError(
-    'attestor_unknown', `could not find node attestor type ${JSON.stringify(type.slice(0, 64))}`
-  )
+  const verifier = deps.verifiers.get(type)
+  if (verifier === undefined) {
+    throw new SpiffeError('attestor_unknown', `could not find node attestor type ${JSON.stringify(type.slice(0, 64))}`)
+  }
 
   const { publicKey } = parseCertificateRequest(csr)
   log.debug('certificate request is well formed and signed by its key')
-  const token = Buffer.from(payload).toString('utf8')
-  await deps.joinTokens.check(token, deps.clock.now())
-  const id = joinTokenAgentId(deps.trustDomain, token)
+  const { idPath, selectors, canReattest, joinToken } = await verifier.verify(payload, context.signal)
+  const id = agentIdOf(deps.trustDomain, type, idPath)
   const known = deps.directory.get(id)
   if (known?.banned === true) throw new SpiffeError('agent_banned', 'failed to attest: agent is banned')
-  log.debug({ agent: withoutToken(id) }, 'join token is valid')
+  if (joinToken === undefined) log.debug({ agent: id, selectors }, 'node is known')
+  else log.debug({ agent: withoutToken(id) }, 'join token is valid')
 
   const svid = await signAttested({ id, publicKey, dnsNames: [], ttlSeconds: deps.agentTtlSeconds }, context, deps)
   const agent: Agent = {
@@ -49,15 +50,15 @@ async function attest (
     attestationType: type,
     serialNumber: svid.serialNumber,
     expiresAt: svid.notAfter,
-    canReattest: false,
-    selectors: [],
+    canReattest,
+    selectors: selectors.map(value => checkSelector({ type, value })),
     banned: false,
     agentVersion: ''
   }
   await deps.recorder.recordOne(svid, id)
-  await deps.registrations.attestAgent(agent, token)
+  await deps.registrations.attestAgent(agent, joinToken)
   log.info({ agent: id, expires: svid.notAfter.toISOString() }, 'agent attested')
-  return { result: { svid: encodeX509Svid(svid), reattestable: false } }
+  return { result: { svid: encodeX509Svid(svid), reattestable: canReattest } }
 }
 
 /** The node has nothing yet, so what it waits for cannot end; whoever attests is known by its address alone. */

@@ -1,0 +1,120 @@
+import { Agent, request } from 'undici'
+import { SpiffeError } from '../../spiffe/errors.ts'
+import { type JsonObject, parseStrictJsonObject } from '../../spiffe/strict-json.ts'
+import { type ApiAccess, readInClusterAccess } from './api-access.ts'
+import { readKubeconfigAccess } from './kubeconfig.ts'
+
+/** An object of the API is at most 1.5 MiB in the database. */
+const maxBytes = 4 * 1024 * 1024
+const connectTimeoutMs = 5_000
+/** Of what the server says of a refusal. */
+const longestReason = 300
+
+/**
+ * The few calls of the Kubernetes API that attestation needs, with rights that are read anew for each. Tokens and objects are in no message
+ * and no cause.
+ */
+export class ApiServer implements AsyncDisposable {
+  readonly #access: () => Promise<ApiAccess>
+  #connection: { readonly agent: Agent, readonly key: string } | undefined
+
+  /** @param access throws {SpiffeError} `kubernetes_unreachable` */
+  constructor (access: () => Promise<ApiAccess>) { this.#access = access }
+
+  /** @param kubeconfig path; the cluster that this process runs in unless given */
+  static of (kubeconfig: string | undefined): ApiServer {
+    return new ApiServer(() => kubeconfig === undefined ? readInClusterAccess() : readKubeconfigAccess(kubeconfig))
+  }
+
+  /**
+   * @param path of one object, its parts encoded
+   * @returns `undefined` where there is none
+   * @throws {SpiffeError} `kubernetes_unreachable`
+   */
+  async get (path: string, signal: AbortSignal): Promise<JsonObject | undefined> {
+    return await this.#ask('GET', path, undefined, signal)
+  }
+
+  /** @throws {SpiffeError} `kubernetes_unreachable` */
+  async create (path: string, body: object, signal: AbortSignal): Promise<JsonObject> {
+    const created = await this.#ask('POST', path, JSON.stringify(body), signal)
+    if (created === undefined) throw unreachable(`answers POST ${path} with status 404`)
+    return created
+  }
+
+  async [Symbol.asyncDispose] (): Promise<void> { await this.#connection?.agent.destroy() }
+
+  async #ask (method: 'GET' | 'POST', path: string, body: string | undefined, signal: AbortSignal): Promise<JsonObject | undefined> {
+    const access = await this.#access()
+    const { origin, pathname } = access.server
+    const { status, bytes } = await this.#send(access, { origin, path: pathname.replace(/\/$/, '') + path, method, body }, signal)
+    if (status === 404) return undefined
+    const answer = readAnswer(bytes)
+    if (status >= 200 && status < 300 && answer !== undefined) return answer
+    const said = typeof answer?.['message'] === 'string' ? `: ${printable(answer['message'])}` : ''
+    throw unreachable(`answers ${method} ${path} with status ${status}${said || (answer === undefined ? ' and no JSON object' : '')}`)
+  }
+
+  async #send (
+    access: ApiAccess, { body, ...target }: { origin: string, path: string, method: 'GET' | 'POST', body: string | undefined },
+    signal: AbortSignal
+  ) {
+    try {
+      const response = await request(`${target.origin}${target.path}`, {
+        method: target.method,
+        dispatcher: this.#dispatcher(access),
+        signal,
+        headers: {
+          accept: 'application/json',
+          ...access.token === undefined ? {} : { authorization: `Bearer ${access.token}` },
+          ...body === undefined ? {} : { 'content-type': 'application/json' }
+        },
+        ...body === undefined ? {} : { body }
+      })
+      return { status: response.statusCode, bytes: new Uint8Array(await response.body.arrayBuffer()) }
+    } catch (error) {
+      signal.throwIfAborted()
+      const { code, message } = error as NodeJS.ErrnoException
+      throw unreachable(`at ${target.origin} cannot be asked: ${message || code || 'no reason given'}`)
+    }
+  }
+
+  /** Connections last until what they were made with changes. */
+  #dispatcher ({ ca, serverName, skipVerify, client }: ApiAccess): Agent {
+    const key = JSON.stringify([ca, serverName, skipVerify, client])
+    if (this.#connection?.key === key) return this.#connection.agent
+    void this.#connection?.agent.close()
+    const agent = new Agent({
+      maxResponseSize: maxBytes,
+      headersTimeout: 30_000,
+      bodyTimeout: 30_000,
+      connect: {
+        timeout: connectTimeoutMs,
+        minVersion: 'TLSv1.2',
+        rejectUnauthorized: !skipVerify,
+        ...ca === undefined ? {} : { ca },
+        ...serverName === undefined ? {} : { servername: serverName },
+        ...client === undefined ? {} : { cert: client.certificate, key: client.key }
+      }
+    })
+    this.#connection = { agent, key }
+    return agent
+  }
+}
+
+function readAnswer (bytes: Uint8Array): JsonObject | undefined {
+  try {
+    return parseStrictJsonObject(bytes, { maxLength: maxBytes, maxDepth: 100 })
+  } catch {
+    return undefined
+  }
+}
+
+function unreachable (what: string): SpiffeError {
+  return new SpiffeError('kubernetes_unreachable', `the Kubernetes API server ${what}`)
+}
+
+/** What a log line can bear of somebody else's words. */
+export function printable (said: string): string {
+  return said.replaceAll(/[^ -~]+/g, ' ').trim().slice(0, longestReason)
+}

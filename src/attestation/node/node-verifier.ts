@@ -1,0 +1,21 @@
+/** The server's half of a node attestor: finds out which machine it is that shows something. */
+export interface NodeVerifier {
+  /** The attestation type that agents send, e.g. `k8s_psat`; also the type of all its selectors. */
+  readonly name: string
+  /**
+   * @param payload what the agent sent first; secrets may be in it
+   * @throws {SpiffeError} `attestation_malformed`, `attestation_refused`, and what the verifier asked could not be reached by
+   */
+  verify (payload: Uint8Array, signal: AbortSignal): Promise<VerifiedNode>
+}
+
+export interface VerifiedNode {
+  /** What comes after `/spire/agent/<name>/` in the agent's ID. */
+  readonly idPath: string
+  /** Values of selectors. */
+  readonly selectors: readonly string[]
+  /** Whether it can show the same again, so that it attests instead of renewing. */
+  readonly canReattest: boolean
+  /** To be used up in the transaction that records the agent. Secret until then, and in `idPath`. */
+  readonly joinToken?: string | undefined
+}

@@ -1,0 +1,40 @@
+import { SpiffeError } from '../../../spiffe/errors.ts'
+import type { ContainerPlace } from './container-places.ts'
+import type { ContainerStatus, Pod } from './pod.ts'
+
+export interface FoundPod {
+  readonly pod: Pod
+  /** `undefined`: the kubelet does not tell of it yet. */
+  readonly container: ContainerStatus | undefined
+}
+
+/**
+ * The pod that a process is in. The outermost place whose pod the kubelet knows counts: what is below a container's own group is named by
+ * whoever runs in it, and of a node that is itself a container (or a pod) of another cluster, the kubelet knows only the inner one.
+ * @param places outermost first
+ * @throws {SpiffeError} `workload_attestation_failed`: two pods have the container
+ */
+export function findPod (places: readonly ContainerPlace[], pods: ReadonlyMap<string, Pod>): FoundPod | undefined {
+  for (const { podUid, containerId } of places) {
+    if (podUid !== undefined) {
+      const pod = pods.get(podUid)
+      if (pod !== undefined) return { pod, container: containerIn(pod, containerId) }
+      continue
+    }
+    const [found, ...others] = [...pods.values()].flatMap(pod => {
+      const container = containerIn(pod, containerId)
+      return container === undefined ? [] : [{ pod, container }]
+    })
+    if (others.length > 0) {
+      throw new SpiffeError('workload_attestation_failed', `the kubelet says that two pods have container ${containerId}`)
+    }
+    if (found !== undefined) return found
+  }
+  return undefined
+}
+
+/** The kubelet writes `containerd://<id>`. */
+function containerIn ({ status }: Pod, id: string): ContainerStatus | undefined {
+  return [...status.containerStatuses, ...status.initContainerStatuses]
+    .find(({ containerID }) => containerID.slice(containerID.indexOf('://') + 3).toLowerCase() === id && containerID.includes('://'))
+}

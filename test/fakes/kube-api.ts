@@ -1,0 +1,148 @@
+import { randomUUID } from 'node:crypto'
+import { once } from 'node:events'
+import { writeFile } from 'node:fs/promises'
+import { createServer } from 'node:https'
+import type { AddressInfo } from 'node:net'
+import { join } from 'node:path'
+import { createWebCa } from '../federation/web-ca.ts'
+
+interface Token { readonly audience: string, readonly account: string, readonly pod: FakePod | undefined }
+
+export interface FakePod {
+  readonly uid: string
+  readonly namespace: string
+  readonly name: string
+  readonly node: string
+  readonly account: string
+  readonly labels: Readonly<Record<string, string>>
+}
+
+/**
+ * An API server over HTTPS as far as node attestation sees one: TokenReview with audiences and with tokens that are bound to pods, pods and
+ * nodes; answers in the words of a real one, which test/kubernetes/kube-apiserver.soak.ts holds it against.
+ */
+export class KubeApi implements AsyncDisposable {
+  /** Path of a kubeconfig whose user may ask. */
+  readonly kubeconfig: string
+  /** `METHOD /path` of each call. */
+  readonly calls: string[] = []
+  /** What TokenReview answers, instead. */
+  review: object | undefined
+  readonly nodes = new Map<string, { readonly uid: string, readonly labels: Readonly<Record<string, string>> }>()
+  readonly #pods = new Map<string, FakePod>()
+  readonly #tokens = new Map<string, Token>()
+  readonly #right = randomUUID()
+  readonly #server: ReturnType<typeof createServer>
+
+  private constructor (folder: string, { cert, key }: { readonly cert: string, readonly key: string }) {
+    this.kubeconfig = join(folder, 'kubeconfig')
+    this.#server = createServer({ cert, key }, (request, response) => {
+      let body = ''
+      request.setEncoding('utf8').on('data', (text: string) => { body += text }).on('end', () => {
+        const [status, answer] = this.#answer(request.method ?? '', request.url ?? '', request.headers.authorization, body)
+        response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(answer))
+      })
+    })
+  }
+
+  static async start (folder: string): Promise<KubeApi> {
+    const ca = await createWebCa()
+    const api = new KubeApi(folder, await ca.certify())
+    api.#server.listen(0, '127.0.0.1')
+    await once(api.#server, 'listening')
+    const { port } = api.#server.address() as AddressInfo
+    await writeFile(join(folder, 'ca.crt'), ca.root)
+    await writeFile(join(folder, 'right'), `${api.#right}\n`)
+    await writeFile(api.kubeconfig, JSON.stringify({
+      apiVersion: 'v1', kind: 'Config', 'current-context': 'c',
+      contexts: [{ name: 'c', context: { cluster: 'k', user: 'u' } }],
+      clusters: [{ name: 'k', cluster: { server: `https://127.0.0.1:${port}`, 'certificate-authority': 'ca.crt' } }],
+      users: [{ name: 'u', user: { tokenFile: 'right' } }]
+    }))
+    return api
+  }
+
+  addNode (name: string, labels: Readonly<Record<string, string>> = {}): string {
+    const uid = randomUUID()
+    this.nodes.set(name, { uid, labels })
+    return uid
+  }
+
+  addPod (pod: Partial<FakePod> & Pick<FakePod, 'name' | 'node'>): FakePod {
+    const made = { uid: randomUUID(), namespace: 'spire', account: 'spire-agent', labels: {}, ...pod }
+    this.#pods.set(`${made.namespace}/${made.name}`, made)
+    return made
+  }
+
+  deletePod ({ namespace, name }: FakePod): void { this.#pods.delete(`${namespace}/${name}`) }
+
+  tokenOf (pod: FakePod, audience = 'spire-server'): string {
+    return this.#issue({ audience, account: `${pod.namespace}:${pod.account}`, pod })
+  }
+
+  /** Bound to nothing. */
+  tokenWithoutPod (account: string, audience = 'spire-server'): string { return this.#issue({ audience, account, pod: undefined }) }
+
+  async [Symbol.asyncDispose] (): Promise<void> {
+    this.#server.closeAllConnections()
+    this.#server.close()
+    await once(this.#server, 'close')
+  }
+
+  #issue (token: Token): string {
+    const text = `token-${randomUUID()}`
+    this.#tokens.set(text, token)
+    return text
+  }
+
+  #answer (method: string, path: string, right: string | undefined, body: string): [number, object] {
+    this.calls.push(`${method} ${path}`)
+    if (right !== `Bearer ${this.#right}`) return refuse(401, 'Unauthorized')
+    if (method === 'POST' && path === '/apis/authentication.k8s.io/v1/tokenreviews') {
+      const { spec } = JSON.parse(body) as { spec: { token: string, audiences: string[] } }
+      return [201, { kind: 'TokenReview', apiVersion: 'authentication.k8s.io/v1', spec, status: this.review ?? this.#reviewed(spec) }]
+    }
+    const [, namespace, name] = /^\/api\/v1\/namespaces\/([^/]+)\/pods\/([^/]+)$/.exec(path) ?? []
+    const pod = this.#pods.get(`${namespace}/${name}`)
+    if (pod !== undefined) {
+      const { uid, labels, node, account } = pod
+      return [200, {
+        kind: 'Pod', apiVersion: 'v1', metadata: { name, namespace, uid, labels },
+        spec: { nodeName: node, serviceAccountName: account }, status: { phase: 'Running', hostIP: '192.0.2.7' }
+      }]
+    }
+    const nodeName = /^\/api\/v1\/nodes\/([^/]+)$/.exec(path)?.[1] ?? ''
+    const node = this.nodes.get(nodeName)
+    if (node !== undefined) return [200, { kind: 'Node', apiVersion: 'v1', metadata: { name: nodeName, ...node } }]
+    return refuse(404, 'not found')
+  }
+
+  #reviewed ({ token, audiences }: { token: string, audiences: string[] }): object {
+    const known = this.#tokens.get(token)
+    if (known === undefined) return { user: {}, error: '[invalid bearer token, token lookup failed]' }
+    const { audience, account, pod } = known
+    if (!audiences.includes(audience)) {
+      const why = `token audiences ["${audience}"] is invalid for the target audiences ["${audiences.join('" "')}"]`
+      return { user: {}, error: `[invalid bearer token, ${why}]` }
+    }
+    if (pod !== undefined && this.#pods.get(`${pod.namespace}/${pod.name}`)?.uid !== pod.uid) {
+      return { user: {}, error: '[invalid bearer token, service account token has been invalidated]' }
+    }
+    const key = (name: string) => `authentication.kubernetes.io/${name}`
+    return {
+      authenticated: true,
+      audiences: [audience],
+      user: {
+        username: `system:serviceaccount:${account}`, uid: randomUUID(), groups: ['system:serviceaccounts', 'system:authenticated'],
+        extra: {
+          [key('credential-id')]: [`JTI=${randomUUID()}`],
+          ...pod === undefined ? {} : { [key('node-name')]: [pod.node], [key('pod-name')]: [pod.name], [key('pod-uid')]: [pod.uid] }
+        }
+      }
+    }
+  }
+}
+
+function refuse (code: number, message: string): [number, object] {
+  return [code, { kind: 'Status', apiVersion: 'v1', status: 'Failure', message, code }]
+}
