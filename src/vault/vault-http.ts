@@ -69,7 +69,8 @@ export class VaultHttp implements AsyncDisposable {
   /** Reads the files of TLS again; connections are made anew when one has changed. @throws {SpiffeError} `file_unusable` */
   async refresh (): Promise<void> {
     const { caPath, client, skipVerify, url } = this.#options
-    const files = await Promise.all([caPath, client?.certificatePath, client?.keyPath].map(path => path && readText(path)))
+    const paths = [caPath, client?.certificatePath, client?.keyPath]
+    const files = await Promise.all(paths.map(async path => path === undefined ? undefined : await readText(path)))
     this.#doubtful = false
     if (this.#pool !== undefined && files.every((pem, index) => pem === this.#files[index])) return
     const before = this.#pool

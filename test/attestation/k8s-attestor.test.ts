@@ -51,7 +51,9 @@ const pod = kubeletPod({
 /** The attestor over answers that the test gives. */
 function attestorOver (
   t: Test, fetch: () => Promise<object[]>,
-  { clock = new ManualClock(), podOnly = false, maxPollAttempts = 3, groups = {} as Record<number, string> } = {}
+  { clock = new ManualClock(), podOnly = false, maxPollAttempts = 3, groups = {} }: {
+    clock?: ManualClock, podOnly?: boolean, maxPollAttempts?: number, groups?: Record<number, string>
+  } = {}
 ) {
   const pods = new KubeletPods({ fetch: async () => parsePodList(JSON.stringify({ items: await fetch() })), intervalMs: 500, clock })
   t.teardown(() => pods[Symbol.dispose]())

@@ -53,7 +53,7 @@ void t.test('paths of runtimes and drivers', t => {
 void t.test('processes of no container', t => {
   for (const path of [
     '/', '/user.slice/user-1000.slice/session-3.scope', '/system.slice/kubelet.service', `/kubepods/pod${uid}`, '/kubepods/burstable',
-    `/kubepods/pod2732ca68f6358eba7703fb6f82a25c94`, `/x${id}`, `/${id}0`, `/${id.slice(1)}`, `/xpod${uid}`,
+    '/kubepods/pod2732ca68f6358eba7703fb6f82a25c94', `/x${id}`, `/${id}0`, `/${id.slice(1)}`, `/xpod${uid}`,
     `/kubepods.slice/kubepods-pod${systemdUid}.slice/crio-conmon-${id}.scope`
   ]) t.strictSame(readPlaces(v2(path)), [], path)
   for (const text of ['', '\n', 'nonsense', `0:${id}`]) t.strictSame(readPlaces(text), [], JSON.stringify(text))

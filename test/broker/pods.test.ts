@@ -126,7 +126,7 @@ void t.test('a process in the control group of a container', { skip: groupsMissi
   const reference = {
     reference: {
       typeUrl: 'type.googleapis.com/spiffe.broker.WorkloadPIDReference',
-      value: encodeMessage(WorkloadPIDReference, { pid: child.pid as number })
+      value: encodeMessage(WorkloadPIDReference, { pid: child.pid })
     }
   }
   const finding = idsOf(reference)

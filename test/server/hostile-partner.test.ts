@@ -94,7 +94,8 @@ void t.test('a server whose partners turn hostile refuses each, keeps what it ha
   }, publish(victim.bundle)))
   await befriend('downgrade', 'bundle_endpoint_unreachable', () => redirect(old.origin))
 
-  await using server = await startServer({ config: { federation: { web_ca_path: caPath, least_refresh_interval: '1s', federates_with: federatesWith } } })
+  const federation = { web_ca_path: caPath, least_refresh_interval: '1s', federates_with: federatesWith }
+  await using server = await startServer({ config: { federation } })
   await using channel = openUnixChannel(server.adminSocket)
   const stored = async () => new Map((await channel.client(bundleService).listFederatedBundles({})).bundles.map(bundle =>
     [bundle.trustDomain, decodeBundle(bundle)]))

@@ -32,7 +32,8 @@ export async function reviewToken (
     throw refused(`the token is for none of the audiences ${audiences.join(', ')}`)
   }
   const user = isJsonObject(status['user']) ? status['user'] : {}
-  const [, namespace, serviceAccount] = /^system:serviceaccount:([^:]+):([^:]+)$/.exec(String(user['username'])) ?? []
+  const name = typeof user['username'] === 'string' ? user['username'] : ''
+  const [, namespace, serviceAccount] = /^system:serviceaccount:([^:]+):([^:]+)$/.exec(name) ?? []
   if (namespace === undefined || serviceAccount === undefined) throw refused('the token is not a service account\'s')
   const extra = isJsonObject(user['extra']) ? user['extra'] : {}
   const podName = only(extra, 'pod-name')
