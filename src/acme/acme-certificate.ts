@@ -12,7 +12,8 @@ import { orderCertificate, type OrderedCertificate } from './order-certificate.t
 
 export interface AcmeOptions {
   readonly directoryUrl: string
-  readonly domainName: string
+  /** At least one; each must lead to this process, on port 443. */
+  readonly domainNames: readonly string[]
   readonly email: string
   /** PEM: whom the CA's own endpoint may be certified by, beside the web's roots. */
   readonly caPath: string | undefined
@@ -89,7 +90,7 @@ export class AcmeCertificate {
       } catch (error) {
         signal.throwIfAborted()
         const { code, message } = error as SpiffeError
-        log.error({ code, reason: message, againInMs: pauseMs }, 'no certificate for the bundle endpoint; trying again')
+        log.error({ code, reason: message, againInMs: pauseMs }, 'no certificate by ACME; trying again')
         await clock.sleep(pauseMs, signal)
         pauseMs = Math.min(2 * pauseMs, longestPauseMs)
       }
@@ -97,17 +98,17 @@ export class AcmeCertificate {
   }
 
   async #renew (signal: AbortSignal): Promise<void> {
-    const { directoryUrl, domainName, email, folder } = this.#options
+    const { directoryUrl, domainNames, email, folder } = this.#options
     const ordered = orderCertificate({
-      directoryUrl, domainName, email, accountKey: this.#accountKey, showChallenge: context => { this.#challenge = context },
+      directoryUrl, domainNames, email, accountKey: this.#accountKey, showChallenge: context => { this.#challenge = context },
       pause: ms => this.#deps.clock.sleep(ms, signal)
     })
     const { cert, key } = await unlessAborted(ordered, signal)
-    await writeFileAtomically(join(folder, fileOf(domainName)), `${key.trimEnd()}\n${cert}`, { mode: 0o600 })
+    await writeFileAtomically(join(folder, fileOf(domainNames)), `${key.trimEnd()}\n${cert}`, { mode: 0o600 })
     this.#current = { cert, key, renewAt: renewAtOf(cert) }
     const { renewAt } = this.#current
     const { validToDate: notAfter } = new X509Certificate(cert)
-    this.#deps.log.info({ domainName, notAfter, renewAt }, 'certificate ordered for the bundle endpoint')
+    this.#deps.log.info({ domainNames, notAfter, renewAt }, 'certificate ordered by ACME')
   }
 }
 
@@ -127,15 +128,17 @@ async function unlessAborted<T> (work: Promise<T>, signal: AbortSignal): Promise
   }
 }
 
-function fileOf (domainName: string): string { return `${encodeURIComponent(domainName)}.pem` }
+function fileOf ([first]: readonly string[]): string { return `${encodeURIComponent(first as string)}.pem` }
 
-async function readKept ({ folder, domainName }: AcmeOptions, { clock, log }: AcmeDeps): Promise<OrderedCertificate | undefined> {
-  const text = await readIfThere(join(folder, fileOf(domainName)))
+async function readKept ({ folder, domainNames }: AcmeOptions, { clock, log }: AcmeDeps): Promise<OrderedCertificate | undefined> {
+  const text = await readIfThere(join(folder, fileOf(domainNames)))
   const at = text?.indexOf('-----BEGIN CERTIFICATE-----') ?? -1
   if (text === undefined || at < 0) return undefined
   const kept = { key: text.slice(0, at), cert: text.slice(at) }
-  if (new X509Certificate(kept.cert).validToDate > clock.now()) return kept
-  log.warn({ domainName }, 'the certificate of the bundle endpoint has expired: ordering another one')
+  const leaf = new X509Certificate(kept.cert)
+  const expired = leaf.validToDate <= clock.now()
+  if (!expired && domainNames.every(name => leaf.checkHost(name) !== undefined)) return kept
+  log.warn({ domainNames, expired }, 'the certificate of ACME that was kept has expired, or lacks a name: ordering another one')
   return undefined
 }
 

@@ -5,11 +5,12 @@ import { SpiffeError } from '../spiffe/errors.ts'
 export interface OrderOptions {
   /** The CA's, `https`. */
   readonly directoryUrl: string
-  readonly domainName: string
+  /** All in one certificate; the first is its common name. */
+  readonly domainNames: readonly string[]
   readonly email: string
   /** PEM. Secret. */
   readonly accountKey: string
-  /** Shows the domain's challenge to whoever asks by ALPN `acme-tls/1`, until told `undefined`. */
+  /** Shows a domain's challenge to whoever asks by ALPN `acme-tls/1`, until told `undefined`. */
   readonly showChallenge: (context: SecureContext | undefined) => void
   /** Between looks at what the CA does; milliseconds. */
   readonly pause: (ms: number) => Promise<void>
@@ -27,16 +28,16 @@ const pauseMs = 2_000
 const mostLooks = 90
 
 /**
- * Has a CA certify the domain (RFC 8555) once this server has shown by TLS-ALPN-01 (RFC 8737) that it answers there.
+ * Has a CA certify domains (RFC 8555) once this server has shown by TLS-ALPN-01 (RFC 8737) that it answers at each.
  * @throws {SpiffeError} `acme_failed`, in the CA's own words
  */
 export async function orderCertificate (
-  { directoryUrl, domainName, email, accountKey, showChallenge, pause }: OrderOptions
+  { directoryUrl, domainNames, email, accountKey, showChallenge, pause }: OrderOptions
 ): Promise<OrderedCertificate> {
   try {
     const client = new acme.Client({ directoryUrl, accountKey })
     await client.createAccount({ termsOfServiceAgreed: true, contact: [`mailto:${email}`] })
-    const order = await client.createOrder({ identifiers: [{ type: 'dns', value: domainName }] })
+    const order = await client.createOrder({ identifiers: domainNames.map(value => ({ type: 'dns', value })) })
     for (const authorization of await client.getAuthorizations(order)) {
       if (authorization.status === 'valid') continue
       // The library's types know two kinds only.
@@ -51,7 +52,7 @@ export async function orderCertificate (
       }, pause)
     }
     const key = await acme.crypto.createPrivateEcdsaKey('P-256')
-    const [, csr] = await acme.crypto.createCsr({ commonName: domainName, altNames: [domainName] }, key)
+    const [, csr] = await acme.crypto.createCsr({ commonName: domainNames[0] as string, altNames: [...domainNames] }, key)
     await client.finalizeOrder(order, csr)
     await untilValid('the order', async () => {
       const { status, error } = await client.getOrder(order)
@@ -59,7 +60,8 @@ export async function orderCertificate (
     }, pause)
     return { cert: await client.getCertificate(await client.getOrder(order)), key: key.toString() }
   } catch (cause) {
-    throw new SpiffeError('acme_failed', `no certificate for ${domainName} from ${directoryUrl}: ${(cause as Error).message}`, { cause })
+    const wanted = `no certificate for ${domainNames.join(', ')} from ${directoryUrl}`
+    throw new SpiffeError('acme_failed', `${wanted}: ${(cause as Error).message}`, { cause })
   } finally {
     showChallenge(undefined)
   }

@@ -3,8 +3,10 @@ import { createServer, type IncomingMessage, type Server, type ServerOptions, ty
 import { createServer as createTlsServer, type Server as TlsServer } from 'node:https'
 import type { AddressInfo, Socket } from 'node:net'
 import { AddressAllowance } from '../rpc/address-allowance.ts'
+import { ChangingCertificate } from '../rpc/changing-certificate.ts'
 import { claimSocketPath } from '../rpc/claim-socket-path.ts'
 import { peerNetwork } from '../rpc/peer-network.ts'
+import type { ServingCertificate } from '../rpc/serving-certificate.ts'
 import { Tally } from '../rpc/tally.ts'
 import type { Clock } from '../runtime/clock.ts'
 import { hostAndPort } from '../runtime/host-and-port.ts'
@@ -12,7 +14,6 @@ import type { Logger } from '../runtime/logger.ts'
 import { SpiffeError } from '../spiffe/errors.ts'
 import { type Answer, type Asked, refusal } from './answer-request.ts'
 import type { OidcMetrics } from './oidc-metrics.ts'
-import type { ServingPair } from './serving-certificate.ts'
 
 export interface ListenerLimits {
   readonly maxConnections: number
@@ -25,7 +26,7 @@ export interface ListenerLimits {
 /** Where requests arrive. */
 export type Listening =
   /** @param host absent: all addresses */
-  | { readonly kind: 'tcp', readonly host: string | undefined, readonly port: number, readonly tls: ServingPair | undefined }
+  | { readonly kind: 'tcp', readonly host: string | undefined, readonly port: number, readonly tls: ServingCertificate | undefined }
   | { readonly kind: 'unix', readonly path: string }
 
 export interface ListenerDeps {
@@ -41,8 +42,6 @@ export interface DocumentsListener extends AsyncDisposable {
   readonly where: string
   readonly port: number | undefined
   readonly connections: number
-  /** For new handshakes. */
-  useCertificate (pair: ServingPair): void
 }
 
 /** Who says nothing, says it slowly, or says much, is gone before long. Answers are small and made at once. */
@@ -51,6 +50,7 @@ const httpOptions = {
   insecureHTTPParser: false, requireHostHeader: true
 } as const satisfies ServerOptions
 const handshakeTimeoutMs = 5_000
+const tlsPolicy = { minVersion: 'TLSv1.2' } as const
 const silenceMs = 30_000
 const requestsPerConnection = 1_000
 /** New connections of one address may come as often as its requests, after a pause as many at once as in so many seconds. */
@@ -69,12 +69,15 @@ export async function openDocumentsListener (at: Listening, limits: ListenerLimi
   const server: Server | TlsServer = tls === undefined
     ? createServer(httpOptions, onRequest)
     : createTlsServer({
-      ...httpOptions, cert: tls.cert, key: tls.key, minVersion: 'TLSv1.2', handshakeTimeout: handshakeTimeoutMs, ALPNProtocols: ['http/1.1']
+      ...httpOptions, ...tls.current(), ...tlsPolicy, handshakeTimeout: handshakeTimeoutMs, ALPNProtocols: ['http/1.1']
     }, onRequest)
+  const changing = tls === undefined
+    ? undefined : new ChangingCertificate(server as TlsServer, tls, { policy: tlsPolicy, handshakeTimeoutMs })
   server.maxConnections = limits.maxConnections
   server.maxRequestsPerSocket = requestsPerConnection
   server.timeout = silenceMs
   const sockets = at.kind === 'unix' ? countConnections(server) : countConnections(server, { ...limits, ...deps })
+  if (changing !== undefined) server.on('connection', (socket: Socket) => beginTls(socket, changing))
   // What says `Expect: 100-continue` has a body, which nobody reads.
   server.on('checkContinue', onRequest).on('checkExpectation', onRequest)
   server.on('clientError', (_error, socket) => {
@@ -93,7 +96,6 @@ export async function openDocumentsListener (at: Listening, limits: ListenerLimi
     where: whereOf(at, place.port),
     port: place.port,
     get connections () { return sockets.size },
-    useCertificate ({ cert, key }) { (server as TlsServer).setSecureContext({ cert, key, minVersion: 'TLSv1.2' }) },
     async [Symbol.asyncDispose] () {
       release()
       const closed = once(server, 'close')
@@ -104,6 +106,18 @@ export async function openDocumentsListener (at: Listening, limits: ListenerLimi
       await closed
     }
   }
+}
+
+/** Of those that were not refused. Only while a CA may look for its challenge do first words have to come before TLS begins. */
+function beginTls (socket: Socket, changing: ChangingCertificate): void {
+  if (socket.destroyed) return
+  changing.showNewest()
+  if (!changing.isChallenged) return changing.begin(socket)
+  socket.on('error', () => undefined).setTimeout(handshakeTimeoutMs, () => socket.destroy())
+  socket.once('readable', () => {
+    socket.setTimeout(0)
+    changing.begin(socket)
+  })
 }
 
 function whereOf (at: Listening, port: number | undefined): string {

@@ -1,4 +1,6 @@
+import { isIP } from 'node:net'
 import { z } from 'zod'
+import { acmeKeys } from '../acme/acme-keys.ts'
 import { type ConfigSource, formatProblems, readConfig } from '../runtime/config-file.ts'
 import {
   durationSeconds, type HealthChecks, type ListenAddress, type LogConfig, logFormat, logLevel, parsedBy, port, telemetrySchema, text
@@ -66,7 +68,12 @@ const servingKeys = {
     file_sync_interval: durationSeconds(100).default(60),
     addr: listenAddress.default({ host: undefined, port: 443 })
   }).optional(),
-  acme: unsupported('give the files of a certificate in serving_cert_file'),
+  acme: z.strictObject({
+    ...acmeKeys,
+    cache_dir: text.optional(),
+    ca_path: text.optional(),
+    addr: listenAddress.default({ host: undefined, port: 443 })
+  }).optional(),
   experimental: unsupported('there is nothing experimental here'),
   cache_max_age: durationSeconds(0).default(300),
   stale_max_age: durationSeconds(1_000).default(3_600),
@@ -80,11 +87,15 @@ const servingKeys = {
 
 /** What concerns one key alone is checked before. */
 function checkServing (config: Serving, context: z.RefinementCtx): void {
-  const ways = (['serving_cert_file', 'insecure_addr', 'listen_socket_path'] as const).filter(key => config[key] !== undefined)
+  const ways = (['serving_cert_file', 'acme', 'insecure_addr', 'listen_socket_path'] as const).filter(key => config[key] !== undefined)
   if (ways.length !== 1) {
-    context.addIssue(`must have one of serving_cert_file, insecure_addr and listen_socket_path, and has ${ways.join(' and ') || 'none'}`)
+    const found = ways.join(' and ') || 'none'
+    context.addIssue(`must have one of serving_cert_file, acme, insecure_addr and listen_socket_path, and has ${found}`)
   }
-  if (config.allow_insecure_scheme && config.serving_cert_file !== undefined) {
+  if (config.acme !== undefined && config.domains.some(({ name }) => isIP(name) !== 0)) {
+    context.addIssue({ code: 'custom', path: ['acme'], message: 'needs names in domains, not addresses' })
+  }
+  if (config.allow_insecure_scheme && (config.serving_cert_file ?? config.acme) !== undefined) {
     context.addIssue({ code: 'custom', path: ['allow_insecure_scheme'], message: 'is for insecure_addr and listen_socket_path alone' })
   }
   for (const key of ['jwt_issuer', 'jwks_uri'] as const) {
@@ -97,9 +108,17 @@ function checkServing (config: Serving, context: z.RefinementCtx): void {
 type Serving = z.output<z.ZodObject<typeof servingKeys>>
 
 const pollMsOfOwn = 1_000
+/** Below where the provider was started. */
+const spireCacheFolder = './.acme-cache'
 
 /** The key `oidc_discovery_provider` of a server, which publishes its own keys. */
-export const embeddedOidcSchema = z.strictObject(servingKeys).superRefine(checkServing)
+export const embeddedOidcSchema = z.strictObject(servingKeys).superRefine((config, context) => {
+  checkServing(config, context)
+  // A server's working directory is nobody's choice.
+  if (config.acme !== undefined && config.acme.cache_dir === undefined) {
+    context.addIssue({ code: 'custom', path: ['acme', 'cache_dir'], message: 'is required' })
+  }
+})
   .transform((value): ProviderConfig => ({ ...servingOf(value), pollMs: pollMsOfOwn }))
 
 /** `telemetry` and `bind_address` are ours. */
@@ -166,10 +185,17 @@ function servingOf (value: Serving): Omit<ProviderConfig, 'pollMs'> {
   }
 }
 
-function listenOf ({ serving_cert_file: files, insecure_addr: insecure, listen_socket_path: path }: Serving): ProviderListen {
+function listenOf (
+  { domains, serving_cert_file: files, acme, insecure_addr: insecure, listen_socket_path: path }: Serving
+): ProviderListen {
   if (files !== undefined) {
-    const { cert_file_path: certPath, key_file_path: keyPath, file_sync_interval: everySeconds, addr } = files
-    return { kind: 'tls', ...addr, files: { certPath, keyPath }, everyMs: everySeconds * 1_000 }
+    const { cert_file_path: certificatePath, key_file_path: keyPath, file_sync_interval: everySeconds, addr } = files
+    return { kind: 'tls', ...addr, certificate: { kind: 'files', files: { certificatePath, keyPath }, everyMs: everySeconds * 1_000 } }
+  }
+  if (acme !== undefined) {
+    const { directory_url: directoryUrl, email, ca_path: caPath, cache_dir: folder = spireCacheFolder, addr } = acme
+    const domainNames = [...new Set(domains.map(({ name }) => name))]
+    return { kind: 'tls', ...addr, certificate: { kind: 'acme', acme: { directoryUrl, domainNames, email, caPath, folder } } }
   }
   return insecure === undefined ? { kind: 'unix', path: path as string } : { kind: 'insecure', ...insecure }
 }

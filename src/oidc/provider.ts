@@ -1,4 +1,5 @@
 import { isIP } from 'node:net'
+import { leafOf, type RenewedCertificate } from '../rpc/serving-certificate.ts'
 import type { Clock } from '../runtime/clock.ts'
 import type { HealthChecks, ListenAddress } from '../runtime/config-schema.ts'
 import { type Probe, serveHealthChecks } from '../runtime/health-checks.ts'
@@ -12,11 +13,11 @@ import { followKeys } from './follow-keys.ts'
 import type { KeySource } from './key-source.ts'
 import { oidcMetrics } from './oidc-metrics.ts'
 import { PublishedKeys } from './published-keys.ts'
-import { type CertificateFiles, followCertificate, ServingCertificate } from './serving-certificate.ts'
+import { openServingCertificate, type CertificateSource } from './open-serving-certificate.ts'
 
 /** Where the documents are served: over TLS, or, asked for by name, without. */
 export type ProviderListen =
-  | TcpAddress & { readonly kind: 'tls', readonly files: CertificateFiles, readonly everyMs: number }
+  | TcpAddress & { readonly kind: 'tls', readonly certificate: CertificateSource }
   | TcpAddress & { readonly kind: 'insecure' }
   | { readonly kind: 'unix', readonly path: string }
 
@@ -42,6 +43,8 @@ export interface ProviderDeps {
   readonly clock: Clock
   readonly log: Logger
   readonly metrics?: Metrics | undefined
+  /** See `CertificateFilesDeps`; `refused` by default, since a provider that runs alone does nothing else. */
+  readonly expiredAtStart?: 'refused' | 'shown'
   /** Told once it serves. */
   readonly onReady?: (ready: ProviderReady) => void
 }
@@ -61,13 +64,16 @@ export interface ProviderReady {
 export async function runProvider (config: ProviderConfig, deps: ProviderDeps, signal: AbortSignal): Promise<void> {
   const { clock, log, source } = deps
   const published = new PublishedKeys({ ...config, clock })
-  const certificate = config.listen.kind === 'tls' ? new ServingCertificate(config.listen.files, clock) : undefined
+  const { expiredAtStart = 'refused' } = deps
+  const onTaken = () => warnOfNames(certificate, config, log)
+  const certificate = config.listen.kind === 'tls'
+    ? await openServingCertificate(config.listen.certificate, { expiredAtStart, onTaken, clock, log }) : undefined
   const opened: { listener?: DocumentsListener } = {}
   const metrics = oidcMetrics(deps.metrics, {
     keys: () => published.size,
     keysAgeSeconds: () => published.ageMs === undefined ? -1 : published.ageMs / 1_000,
     connections: () => opened.listener?.connections ?? 0,
-    certificateExpiresAt: () => certificate === undefined ? 0 : certificate.current.notAfter.getTime() / 1_000
+    certificateExpiresAt: () => (notAfterOf(certificate)?.getTime() ?? 0) / 1_000
   })
   await using listener = await openDocumentsListener(listeningOf(config.listen, certificate), config.limits, {
     answer: asked => answerRequest(config, () => published.read(), asked), clock, log, logRequests: config.logRequests, metrics
@@ -76,26 +82,20 @@ export async function runProvider (config: ProviderConfig, deps: ProviderDeps, s
   sayHow(config, certificate, listener.where, log)
   const probes = probesOf(published, certificate, config, clock)
   deps.onReady?.({ where: listener.where, port: listener.port, probes })
-  const { healthChecks, prometheus, listen } = config
+  const { healthChecks, prometheus } = config
   const prometheusMetrics = deps.metrics
   await runTasks(signal, [
     inner => followKeys(source, published, { clock, log, metrics }, inner),
-    ...certificate === undefined || listen.kind !== 'tls' ? [] : [(inner: AbortSignal) => {
-      const take = () => {
-        warnOfNames(certificate, config, log)
-        listener.useCertificate(certificate.current)
-      }
-      return followCertificate(certificate, listen.everyMs, take, { clock, log }, inner)
-    }],
+    ...certificate === undefined ? [] : [(inner: AbortSignal) => certificate.run(inner)],
     ...healthChecks === undefined ? [] : [(inner: AbortSignal) => serveHealthChecks(probes, healthChecks, log, inner)],
     ...prometheus === undefined || prometheusMetrics === undefined
       ? [] : [(inner: AbortSignal) => serveMetrics(prometheusMetrics, prometheus, log, inner)]
   ])
 }
 
-function listeningOf (listen: ProviderListen, certificate: ServingCertificate | undefined): Listening {
+function listeningOf (listen: ProviderListen, certificate: RenewedCertificate | undefined): Listening {
   if (listen.kind === 'unix') return listen
-  return { kind: 'tcp', host: listen.host, port: listen.port, tls: certificate?.current }
+  return { kind: 'tcp', host: listen.host, port: listen.port, tls: certificate }
 }
 
 /** SPIRE's measure: five polls, and three minutes at the least. */
@@ -103,7 +103,7 @@ const patiencePolls = 5
 const leastPatienceMs = 180_000
 
 function probesOf (
-  published: PublishedKeys, certificate: ServingCertificate | undefined, { pollMs }: ProviderConfig, clock: Clock
+  published: PublishedKeys, certificate: RenewedCertificate | undefined, { pollMs }: ProviderConfig, clock: Clock
 ): ProviderReady['probes'] {
   const patienceMs = Math.max(leastPatienceMs, pollMs * patiencePolls)
   return {
@@ -117,7 +117,8 @@ function probesOf (
     },
     ...certificate === undefined ? {} : {
       'oidc.certificate': () => {
-        const { notAfter } = certificate.current
+        const notAfter = notAfterOf(certificate)
+        if (notAfter === undefined) throw new SpiffeError('acme_failed', 'there is no serving certificate yet: the log says why')
         if (notAfter <= clock.now()) throw new SpiffeError('file_unusable', `the serving certificate expired at ${notAfter.toISOString()}`)
       }
     }
@@ -126,7 +127,7 @@ function probesOf (
 
 function unavailable (message: string): SpiffeError { return new SpiffeError('oidc_keys_unavailable', message) }
 
-function sayHow (config: ProviderConfig, certificate: ServingCertificate | undefined, where: string, log: Logger): void {
+function sayHow (config: ProviderConfig, certificate: RenewedCertificate | undefined, where: string, log: Logger): void {
   const { listen, domains, allowInsecureScheme } = config
   log.info({ where, domains: domains.map(({ name, port }) => port === undefined ? name : `${name}:${port}`) }, 'serving OIDC documents')
   if (listen.kind === 'insecure') {
@@ -136,10 +137,18 @@ function sayHow (config: ProviderConfig, certificate: ServingCertificate | undef
   if (allowInsecureScheme && listen.kind !== 'tls') {
     log.warn('URLs in the documents begin with http: (allow_insecure_scheme): for tests only, consumers would fetch keys without TLS')
   }
-  if (certificate !== undefined) warnOfNames(certificate, config, log)
+  warnOfNames(certificate, config, log)
 }
 
-function warnOfNames ({ current }: ServingCertificate, { domains }: ProviderConfig, log: Logger): void {
-  const missing = domains.filter(({ name }) => (isIP(name) === 0 ? current.leaf.checkHost(name) : current.leaf.checkIP(name)) === undefined)
+function notAfterOf (certificate: RenewedCertificate | undefined): Date | undefined {
+  const shown = certificate?.current()
+  return shown === undefined ? undefined : leafOf(shown).validToDate
+}
+
+function warnOfNames (certificate: RenewedCertificate | undefined, { domains }: ProviderConfig, log: Logger): void {
+  const shown = certificate?.current()
+  if (shown === undefined) return
+  const leaf = leafOf(shown)
+  const missing = domains.filter(({ name }) => (isIP(name) === 0 ? leaf.checkHost(name) : leaf.checkIP(name)) === undefined)
   if (missing.length > 0) log.warn({ domains: missing.map(({ name }) => name) }, 'the serving certificate does not name these domains')
 }

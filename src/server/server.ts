@@ -180,7 +180,7 @@ export async function runServer (
     signal => partnerBundles.run(signal),
     signal => partnerReports.run(signal),
     ...oidc === undefined ? [] : [(signal: AbortSignal) => runProvider(oidc, {
-      source: ownKeySource({ ownBundle: ca.bundle, replica, everyMs: oidc.pollMs, clock }), clock, log, metrics
+      source: ownKeySource({ ownBundle: ca.bundle, replica, everyMs: oidc.pollMs, clock }), clock, log, metrics, expiredAtStart: 'shown'
     }, signal)],
     ...bundleEndpoint === undefined ? [] : [(signal: AbortSignal) => serveOwnBundle(bundleEndpoint, {
       ownBundle: ca.bundle, identity: () => identity.current, dataDir: config.dataDir, webCaPath, onListening: onBundleEndpoint, clock, log

@@ -25,7 +25,7 @@ async function startEndpoint (pebble: Pick<Pebble, 'directoryUrl' | 'caPath'>, {
   const clock = new ManualClock(new Date())
   const { directoryUrl, caPath } = pebble
   const email = 'operator@partner.test'
-  const certificate = await AcmeCertificate.open({ directoryUrl, domainName, email, caPath, folder }, { clock, log })
+  const certificate = await AcmeCertificate.open({ directoryUrl, domainNames: [domainName], email, caPath, folder }, { clock, log })
   const stop = new AbortController()
   const listening = Promise.withResolvers<unknown>()
   const running = runTasks(stop.signal, [
@@ -52,7 +52,7 @@ async function passing (clock: ManualClock, what: string, condition: () => boole
   await eventually(what, async () => {
     await clock.advance(1_000)
     return await condition()
-  })
+  }, 120_000)
 }
 
 function ask (port: number, ca: string): Promise<{ status: number | undefined, serial: string } | string> {

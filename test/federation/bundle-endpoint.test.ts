@@ -9,9 +9,10 @@ import { connect, type ConnectionOptions, type TLSSocket } from 'node:tls'
 import t from 'tap'
 import { fetchBundle } from '../../src/federation/client/fetch-bundle.ts'
 import { WebRoots } from '../../src/federation/client/web-roots.ts'
-import { CertificateFiles } from '../../src/federation/endpoint/certificate-files.ts'
 import { serveBundleEndpoint, type BundleEndpointOptions } from '../../src/federation/endpoint/serve-bundle-endpoint.ts'
-import { svidCertificate, type ServingCertificate } from '../../src/federation/endpoint/serving-certificate.ts'
+import { svidCertificate } from '../../src/federation/endpoint/svid-certificate.ts'
+import { CertificateFiles } from '../../src/rpc/certificate-files.ts'
+import type { ServingCertificate } from '../../src/rpc/serving-certificate.ts'
 import { AddressAllowance } from '../../src/rpc/address-allowance.ts'
 import { peerNetwork } from '../../src/rpc/peer-network.ts'
 import { parseBundleDocument } from '../../src/spiffe/bundle-document.ts'
@@ -175,7 +176,7 @@ t.test('certificate files are taken over when they change', async t => {
   const { log, lines } = capturedLog()
   const clock = new ManualClock(new Date())
   const errors = () => lines.filter(({ level }) => level === 'error').length
-  await t.rejects(CertificateFiles.open({ certificatePath, keyPath }, { clock, log }), { code: 'file_unusable' })
+  await t.rejects(CertificateFiles.open({ certificatePath, keyPath }, { clock, log, expiredAtStart: 'shown' }), { code: 'file_unusable' })
   const put = async ({ cert, key }: { readonly cert: string, readonly key: string }) => {
     // Of another inode each time, as tools that renew write them.
     for (const [path, text] of [[certificatePath, cert], [keyPath, key]] as const) {
@@ -185,7 +186,7 @@ t.test('certificate files are taken over when they change', async t => {
   }
   const renewed = await webCa.certify()
   await put(certified)
-  const files = await CertificateFiles.open({ certificatePath, keyPath }, { clock, log })
+  const files = await CertificateFiles.open({ certificatePath, keyPath }, { clock, log, expiredAtStart: 'shown' })
   const stop = new AbortController()
   const running = files.run(stop.signal).catch((error: unknown) => error)
   await using endpoint = await serve(files)
@@ -213,8 +214,16 @@ t.test('certificate files are taken over when they change', async t => {
   await put(renewed)
   await look(() => files.current() !== before)
   t.equal(await shown(), renewed.cert.trim(), 'FED-22 the whole of it is, without a restart')
+  await put(await webCa.certify({ notAfter: new Date(clock.now().getTime() - 1_000) }))
+  await look(() => errors() === 3)
+  t.equal(await shown(), renewed.cert.trim(), 'one that has expired takes nobody\'s place')
   stop.abort(new Error('stopped'))
   t.match(await running, { message: 'stopped' })
+  const expired = { code: 'file_unusable', message: /expired at/ }
+  await t.rejects(CertificateFiles.open({ certificatePath, keyPath }, { clock, log, expiredAtStart: 'refused' }), expired)
+  const shownAnyway = await CertificateFiles.open({ certificatePath, keyPath }, { clock, log, expiredAtStart: 'shown' })
+  t.ok(shownAnyway.current(), 'a server starts with it all the same')
+  t.match(lines.at(-1), { level: 'warn', reason: /expired at/ })
 })
 
 t.test('limits', async t => {

@@ -43,7 +43,9 @@ void t.test('SPIRE\'s file, as it is', async t => {
   t.match(config, {
     domains: [{ name: 'mypublicdomain.test', port: undefined }, { name: 'other.test' }],
     listen: {
-      kind: 'tls', host: undefined, port: 443, everyMs: 60_000, files: { certPath: '/some/path/cert.pem', keyPath: '/some/path/key.pem' }
+      kind: 'tls', host: undefined, port: 443, certificate: {
+        kind: 'files', everyMs: 60_000, files: { certificatePath: '/some/path/cert.pem', keyPath: '/some/path/key.pem' }
+      }
     },
     source: { kind: 'agent', socketPath: '/tmp/spire-agent/public/api.sock', trustDomain: 'domain.test', pollMs: 10_000 },
     healthChecks: { host: 'localhost', port: 8009, readyPath: '/ready', livePath: '/live' },
@@ -70,9 +72,31 @@ void t.test('flags, YAML, JSON and the environment', async t => {
   await t.rejects(read(['-config', variables], { NAME: 'env.test' }), { code: 'config_invalid' }, 'only if asked')
 })
 
+const acme = `domains = ["oidc.example.org", "b.test:8443", "b.test"]\n${server}\nacme { email = "a@b" tos_accepted = true }`
+
+void t.test('SPIRE\'s acme', async t => {
+  const { listen } = await read(['-config', write(acme)])
+  t.same(listen, {
+    kind: 'tls', host: undefined, port: 443, certificate: {
+      kind: 'acme', acme: {
+        directoryUrl: 'https://acme-v02.api.letsencrypt.org/directory', domainNames: ['oidc.example.org', 'b.test'], email: 'a@b',
+        caPath: undefined, folder: './.acme-cache'
+      }
+    }
+  })
+  const more = 'directory_url = "https://ca.test/d" cache_dir = "/c" ca_path = "/ca.pem" addr = "127.0.0.1:8443"'
+  const all = acme.replace('email', `${more} email`)
+  t.match((await read(['-config', write(all)])).listen, {
+    host: '127.0.0.1', port: 8443, certificate: { acme: { directoryUrl: 'https://ca.test/d', folder: '/c', caPath: '/ca.pem' } }
+  })
+})
+
 void t.test('what is not understood is refused by name', async t => {
   const refused: ReadonlyArray<readonly [string, RegExp]> = [
-    [`${whole}acme { email = "a@b" tos_accepted = true }`, /conf:4: acme: is not supported; give the files of a certificate/],
+    [`${whole}acme { email = "a@b" tos_accepted = true }`, /must have one of .* and has serving_cert_file and acme/],
+    [acme.replace('true', 'false'), /acme.tos_accepted: must be true/],
+    [acme.replace('email = "a@b"', ''), /acme.email: is required/],
+    [acme.replace('oidc.example.org', '192.0.2.1'), /acme: needs names in domains/],
     [`${whole}experimental { listen_named_pipe_name = "x" }`, /experimental: is not supported/],
     [`${whole}file { path = "x" }`, /file: is not supported/],
     [`${whole}domain = ["x"]`, /conf:4: domain: unknown key; did you mean domains\?/],
@@ -101,7 +125,7 @@ void t.test('assay oidc validate', async t => {
   t.same(await runAssay(['oidc', 'validate', '-config', write(whole)]), {
     code: 0, stdout: 'Assay OIDC provider configuration is valid.\n', stderr: ''
   })
-  t.match(await runAssay(['oidc', 'validate', '-config', write(`${whole}acme {}`)]), { code: 2, stderr: /acme: is not supported/ })
+  t.match(await runAssay(['oidc', 'validate', '-config', write(`${whole}acme {}`)]), { code: 2, stderr: /acme.email: is required/ })
   t.match(await runAssay(['oidc', 'serve', '-config', join(folder, 'absent.conf')]), { code: 2, stderr: /no such file/ })
   t.match(await runAssay(['oidc', 'serve', '--help']), { code: 0, stdout: /assay oidc serve -domain/ })
 })

@@ -12,8 +12,8 @@ export async function startProvider (test: Pick<typeof t, 'teardown'>, files: Ce
   writeFileSync(file, `
     domains = ["oidc.example.org"]
     serving_cert_file {
-      cert_file_path = "${files.certPath}"
-      key_file_path = "${files.keyPath}"
+      cert_file_path = "${files.paths.certificatePath}"
+      key_file_path = "${files.paths.keyPath}"
       file_sync_interval = "100ms"
       addr = "127.0.0.1:0"
     }

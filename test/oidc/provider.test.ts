@@ -29,7 +29,7 @@ async function serve (test: Pick<typeof t, 'teardown'>, change: Partial<Provider
     domains: [parseAllowedDomain('oidc.example.org')], jwtIssuer: undefined, jwksUri: undefined, pathPrefix: '', allowInsecureScheme: false,
     cacheMaxSeconds: 300, setKeyUse: false, staleMaxMs: 3_600_000, pollMs: 10_000, logRequests: true,
     limits: { maxConnections: 100, maxConnectionsPerAddress: 50, requestsPerSecond: 1_000 },
-    listen: { kind: 'tls', host: '127.0.0.1', port: 0, files, everyMs: 60_000 }, ...change
+    listen: { kind: 'tls', host: '127.0.0.1', port: 0, certificate: { kind: 'files', files: files.paths, everyMs: 60_000 } }, ...change
   }
   const run = runProvider(config, { source, clock, log, metrics, onReady: resolve }, stop.signal)
   const end = async () => { stop.abort(); await run }
@@ -104,26 +104,33 @@ void t.test('a renewed certificate is taken over, a broken one is not', async t 
   await eventually('the key is served', async () => (await ask('/keys')).status === 200)
   const [other, wrong] = [new WebAuthority(start), web.issue(['oidc.example.org'])]
   await t.rejects(ask('/keys', { ca: other.pem }), 'the other authority does not vouch for it')
+  const refusals = async (count: number) => {
+    await clock.advance(60_000)
+    await eventually(`${count} refusals`, () => said(lines, /cannot be used/).length === count)
+  }
   files.write({ key: wrong.key })
-  await clock.advance(60_000)
+  await refusals(1)
   t.match(said(lines, /cannot be used/), [{ code: 'file_unusable', reason: /is not the key of the certificate/ }])
   t.equal((await ask('/keys')).status, 200, 'the one before goes on')
   await clock.advance(600_000)
   t.equal(said(lines, /cannot be used/).length, 1, 'said once')
   files.write({ cert: 'no certificate' })
-  await clock.advance(60_000)
-  rmSync(files.certPath)
-  await clock.advance(60_000)
+  await refusals(2)
+  rmSync(files.paths.certificatePath)
+  await refusals(3)
   files.write(web.issue(['oidc.example.org'], 0.5))
-  await clock.advance(60_000)
-  t.match(said(lines, /cannot be used/).map(line => line['reason']), [/is not the key/, /is no certificate/, /cannot read/, /expired at/])
+  await refusals(4)
+  t.match(said(lines, /cannot be used/).map(line => line['reason']), [/is not the key/, /has no certificate/, /cannot read/, /expired at/])
   t.equal((await ask('/keys')).status, 200)
+  const taken = async (count: number) => {
+    await clock.advance(60_000)
+    await eventually(`${count} taken over`, () => said(lines, 'new serving certificate taken over').length === count)
+  }
   files.write(other.issue(['elsewhere.test']))
-  await clock.advance(60_000)
-  t.equal(said(lines, 'new serving certificate taken over').length, 1)
+  await taken(1)
   t.match(said(lines, 'the serving certificate does not name these domains'), [{ domains: ['oidc.example.org'] }])
   files.write(other.issue(['oidc.example.org']))
-  await clock.advance(60_000)
+  await taken(2)
   t.equal((await ask('/keys', { ca: other.pem })).status, 200, 'new connections get the new one')
   await t.rejects(ask('/keys'), 'and not the one before')
 })
@@ -220,7 +227,10 @@ void t.test('it ends at once, also with connections that say nothing', async t =
   t.pass('it has ended')
   const busy = await serve(t, { listen: { kind: 'insecure', host: '127.0.0.1', port: 0 } })
   await t.rejects(serve(t, { listen: { kind: 'insecure', host: '127.0.0.1', port: busy.port } }), { code: 'address_unusable' })
-  const absent = { certPath: '/absent', keyPath: '/absent' }
-  const listen = { kind: 'tls', host: '127.0.0.1', port: 0, files: absent, everyMs: 1 } as const
-  await t.rejects(serve(t, { listen }), { code: 'file_unusable' })
+  const from = (files: CertificateFolder['paths']) =>
+    ({ kind: 'tls', host: '127.0.0.1', port: 0, certificate: { kind: 'files', files, everyMs: 1 } }) as const
+  const absent = { certificatePath: '/absent', keyPath: '/absent' }
+  await t.rejects(serve(t, { listen: from(absent) }), { code: 'file_unusable' })
+  using expired = new CertificateFolder(web.issue(['oidc.example.org'], 0.5))
+  await t.rejects(serve(t, { listen: from(expired.paths) }), { code: 'file_unusable', message: /expired at/ })
 })

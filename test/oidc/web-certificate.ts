@@ -38,13 +38,12 @@ export class WebAuthority {
 /** Files as an administrator renews them. */
 export class CertificateFolder implements Disposable {
   readonly path = mkdtempSync(join(tmpdir(), 'assay-oidc-'))
-  readonly certPath = join(this.path, 'tls.pem')
-  readonly keyPath = join(this.path, 'tls.key')
+  readonly paths = { certificatePath: join(this.path, 'tls.pem'), keyPath: join(this.path, 'tls.key') }
 
   constructor (first: WebCertificate) { this.write(first) }
 
   write ({ cert, key }: Partial<WebCertificate>): void {
-    for (const [path, text] of [[this.certPath, cert], [this.keyPath, key]] as const) {
+    for (const [path, text] of [[this.paths.certificatePath, cert], [this.paths.keyPath, key]] as const) {
       if (text === undefined) continue
       writeFileSync(`${path}.new`, text)
       renameSync(`${path}.new`, path)

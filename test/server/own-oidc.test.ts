@@ -30,7 +30,8 @@ void t.test('its configuration is that of the provider that runs alone, without 
   t.match(parse(`{ domains: [a.test], ${files} }`).oidc, { listen: { kind: 'tls', port: 443 }, pollMs: 1_000 })
   t.match(serverConfigWarnings(parse(`{ domains: [a.test], ${files} }`)), [/jwt_issuer is not set/])
   for (const [keys, rule] of [
-    ['{ domains: [a.test] }', /must have one of serving_cert_file, insecure_addr and listen_socket_path/],
+    ['{ domains: [a.test] }', /must have one of serving_cert_file, acme, insecure_addr and listen_socket_path/],
+    ['{ domains: [a.test], acme: { email: a@b, tos_accepted: true } }', /acme\.cache_dir: is required/],
     [`{ domains: [a.test], ${files}, server_api: { address: "unix:///x" } }`, /server_api: unknown key/],
     [`{ ${files} }`, /domains: /]
   ] as const) t.throws(() => parse(keys), { code: 'config_invalid', message: rule }, keys)

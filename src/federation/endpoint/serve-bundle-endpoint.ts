@@ -4,8 +4,10 @@ import type { AddressInfo, Socket } from 'node:net'
 import type { SecureContextOptions } from 'node:tls'
 import { constants } from 'node:crypto'
 import { AddressAllowance } from '../../rpc/address-allowance.ts'
+import { ChangingCertificate } from '../../rpc/changing-certificate.ts'
 import { HandshakeGate } from '../../rpc/handshake-gate.ts'
 import { peerNetwork } from '../../rpc/peer-network.ts'
+import type { ServingCertificate } from '../../rpc/serving-certificate.ts'
 import { Tally } from '../../rpc/tally.ts'
 import type { Clock } from '../../runtime/clock.ts'
 import { hostAndPort } from '../../runtime/host-and-port.ts'
@@ -15,8 +17,6 @@ import { answerRequest, refuse } from './answer-request.ts'
 import { defaultEndpointLimits, type EndpointLimits } from './endpoint-limits.ts'
 import type { OwnBundleSource } from './own-bundle-source.ts'
 import { Publication } from './published-document.ts'
-import { asksForChallenge, showChallenge } from './challenge-server.ts'
-import type { ServingCertificate } from './serving-certificate.ts'
 
 export interface BundleEndpointOptions {
   readonly host: string
@@ -86,9 +86,9 @@ function openServer (options: BundleEndpointOptions, deps: BundleEndpointDeps, l
   const publication = new Publication(deps.bundle, options.refreshHintSeconds ?? 300)
   const allowance = new AddressAllowance(limits.rate)
   const mayAsk = (network: string) => allowance.take(network, clock.monotonicMs()) === 0
-  let shown = certificate.current()
   const server = createServer({
-    ...shown, ...intermediateProfile, requestCert: false, ALPNProtocols: ['http/1.1'], handshakeTimeout: limits.handshakeTimeoutMs,
+    ...certificate.current(), ...intermediateProfile, requestCert: false, ALPNProtocols: ['http/1.1'],
+    handshakeTimeout: limits.handshakeTimeoutMs,
     maxHeaderSize: limits.maxHeaderBytes, headersTimeout: limits.headersTimeoutMs, requestTimeout: limits.requestTimeoutMs,
     keepAliveTimeout: limits.idleTimeoutMs, connectionsCheckingInterval: 1_000
   }, (request, response) => {
@@ -106,12 +106,13 @@ function openServer (options: BundleEndpointOptions, deps: BundleEndpointDeps, l
   })
 
   // TLS begins when a connection was admitted and its turn has come.
-  const [beginTls] = server.listeners('connection') as [(this: Server, socket: Socket) => void]
-  server.removeAllListeners('connection')
+  const changing = new ChangingCertificate(server, certificate, {
+    policy: intermediateProfile, handshakeTimeoutMs: limits.handshakeTimeoutMs
+  })
   const gate = new HandshakeGate({
     most: limits.maxHandshakes, mostPerNetwork: Math.ceil(limits.maxHandshakes * 3 / 4), slotMs: 500,
     firstWordMs: limits.handshakeTimeoutMs, clock
-  }, begin)
+  }, socket => changing.begin(socket))
   server.on('secureConnection', socket => gate.done(socket))
   const connections = new Set<Socket>()
   const openOf = new Tally()
@@ -133,24 +134,9 @@ function openServer (options: BundleEndpointOptions, deps: BundleEndpointDeps, l
       connections.delete(socket)
       openOf.remove(network)
     })
-    showNewest()
+    changing.showNewest()
     gate.enter(socket)
   })
-
-  function begin (socket: Socket): void {
-    const challenge = certificate.challenge?.()
-    if (challenge !== undefined && asksForChallenge(socket)) showChallenge(socket, challenge, limits.handshakeTimeoutMs)
-    else if (shown !== undefined) beginTls.call(server, socket)
-    else socket.destroy()
-  }
-
-  /** SVIDs are renewed, files are written anew: each connection gets the newest. */
-  function showNewest (): void {
-    const newest = certificate.current()
-    if (newest === undefined || newest === shown) return
-    server.setSecureContext({ ...newest, ...intermediateProfile })
-    shown = newest
-  }
 
   return { server, connections, stop: () => gate.close() }
 }

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { acmeKeys } from '../../acme/acme-keys.ts'
 import { durationSeconds, parsedBy, port, text, wholeSeconds } from '../../runtime/config-schema.ts'
 import { parseBundleEndpointUrl } from '../../spiffe/bundle-endpoint.ts'
 import type { FederationRelationship } from '../../spiffe/federation-relationship.ts'
@@ -49,13 +50,9 @@ export interface FederationConfig {
   readonly copies: ReadonlyMap<TrustDomain, readonly BundleCopy[]>
 }
 
-const letsEncrypt = 'https://acme-v02.api.letsencrypt.org/directory'
-
 const acme = z.strictObject({
-  directory_url: parsedBy(parseHttpsUrl).default(letsEncrypt),
-  domain_name: z.string().regex(/^(?=.{1,253}$)[a-z0-9-]+(\.[a-z0-9-]+)*$/, 'must be a host name in lower case'),
-  email: z.string().regex(/^[^\s@]+@[^\s@]+$/, 'must be an address'),
-  tos_accepted: z.boolean().default(false).refine(Boolean, 'must be true: the terms of service of the CA have to be accepted')
+  ...acmeKeys,
+  domain_name: z.string().regex(/^(?=.{1,253}$)[a-z0-9-]+(\.[a-z0-9-]+)*$/, 'must be a host name in lower case')
 }).transform((value): AcmeConfig => ({ directoryUrl: value.directory_url, domainName: value.domain_name, email: value.email }))
 
 const servingCertFile = z.strictObject({
@@ -121,9 +118,4 @@ export function federationWarnings ({ bundleEndpoint }: FederationConfig): strin
 /** SPIRE's JSON form has a list of one map where YAML has a map. */
 function block<Schema extends z.ZodType> (schema: Schema) {
   return z.preprocess(raw => Array.isArray(raw) && raw.length === 1 ? raw[0] : raw, schema)
-}
-
-function parseHttpsUrl (url: string): string {
-  if (!URL.canParse(url) || !url.startsWith('https://')) throw new Error('must be an https URL')
-  return url
 }

@@ -1,9 +1,9 @@
 import { join } from 'node:path'
 import { AcmeCertificate } from '../../acme/acme-certificate.ts'
 import type { OwnBundle } from '../../ca/own-bundle.ts'
-import { CertificateFiles } from '../../federation/endpoint/certificate-files.ts'
 import { serveBundleEndpoint, type BundleEndpointDeps } from '../../federation/endpoint/serve-bundle-endpoint.ts'
-import { svidCertificate } from '../../federation/endpoint/serving-certificate.ts'
+import { svidCertificate } from '../../federation/endpoint/svid-certificate.ts'
+import { CertificateFiles } from '../../rpc/certificate-files.ts'
 import type { Clock } from '../../runtime/clock.ts'
 import type { Logger } from '../../runtime/logger.ts'
 import { runTasks } from '../../runtime/tasks.ts'
@@ -44,10 +44,11 @@ export async function serveOwnBundle (
 
   async function openFiles ({ certFilePath, keyFilePath, fileSyncIntervalMs }: ServingCertConfig) {
     const paths = { certificatePath: certFilePath, keyPath: keyFilePath }
-    return await CertificateFiles.open(paths, { clock, log, lookEveryMs: fileSyncIntervalMs })
+    return await CertificateFiles.open(paths, { clock, log, lookEveryMs: fileSyncIntervalMs, expiredAtStart: 'shown' })
   }
 
-  async function openAcme (config: AcmeConfig) {
-    return await AcmeCertificate.open({ ...config, caPath: webCaPath, folder: join(dataDir, 'acme') }, { clock, log })
+  async function openAcme ({ domainName, ...config }: AcmeConfig) {
+    const options = { ...config, domainNames: [domainName], caPath: webCaPath, folder: join(dataDir, 'acme') }
+    return await AcmeCertificate.open(options, { clock, log })
   }
 }
