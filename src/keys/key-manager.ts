@@ -31,8 +31,10 @@ export interface SharedKeyRows {
 export interface SharedKeyManager extends KeyManager {
   /** The same keys, written through another view of the rows: the lease holder's. */
   on (rows: SharedKeyRows): SharedKeyManager
-  /** Reads what other replicas wrote. */
+  /** Reads what other replicas wrote. What has to be asked for elsewhere, and is slow there, comes later. */
   reload (): Promise<void>
+  /** `listener` runs when keys have come that a `reload` did not wait for. Absent where none come late. */
+  onArrived? (listener: () => Promise<void>): void
 }
 
 export function isShared (keys: KeyManager): keys is SharedKeyManager {

@@ -64,7 +64,9 @@ export class Authorities {
       { ...options, upstream, intermediate: shared ? { usualTtlSeconds } : undefined },
       { keys, journal: journalOn(store, owner, options.trustDomain), bundles: store.bundles, clock, log }
     )
-    return new Authorities(ca, shared, owner, deps)
+    const authorities = new Authorities(ca, shared, owner, deps)
+    if (isShared(keys)) keys.onArrived?.(() => authorities.reload())
+    return authorities
   }
 
   /** Makes the first authorities, or waits for the replica that does. On return this replica can sign. */

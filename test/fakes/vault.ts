@@ -1,4 +1,4 @@
-import { createPublicKey, generateKeyPairSync, randomBytes, type KeyObject } from 'node:crypto'
+import { createCipheriv, createDecipheriv, createPublicKey, generateKeyPairSync, randomBytes, type KeyObject } from 'node:crypto'
 import { once } from 'node:events'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import { createServer as createTlsServer, type ServerOptions } from 'node:https'
@@ -23,6 +23,8 @@ export interface FakeVault extends AsyncDisposable {
   renewable: boolean
   /** Forgets all tokens but the root's. */
   revokeTokens (): void
+  /** Keys that encrypt, made by encrypting or by `rotate`: all their versions. */
+  readonly encryptionKeys: Map<string, Buffer[]>
   /** As an operator of Vault would. */
   deleteKey (name: string): void
   /** Closes every connection and listens no more. */
@@ -39,6 +41,7 @@ const keyTypes: Readonly<Record<string, () => KeyObject>> = {
 /** The part of Vault's API that key managers call, with statuses and texts as OpenBao 2.6 gives them. The token `root` may do all. */
 export async function startFakeVault ({ tls }: { readonly tls?: ServerOptions } = {}): Promise<FakeVault> {
   const keys = new Map<string, { readonly key: KeyObject, readonly type: string, deletable: boolean }>()
+  const encryptionKeys = new Map<string, Buffer[]>()
   const tokens = new Set(['root'])
   const requests: VaultRequest[] = []
   const logins: VaultRequest[] = []
@@ -84,7 +87,7 @@ export async function startFakeVault ({ tls }: { readonly tls?: ServerOptions } 
     if (login?.[2] === 'renew') return grant(token)
     if (login?.[2] === 'lookup') return send(200, { data: { ttl: token === 'root' ? 0 : vault.leaseSeconds, renewable: vault.renewable } })
 
-    const [, verb, name = '', last] = /^transit\/(keys|sign)\/([A-Za-z0-9._-]+)(?:\/([a-z0-9-]+))?$/.exec(seen.path) ?? []
+    const [, verb, name = '', last] = /^transit\/(keys|sign|encrypt|decrypt)\/([A-Za-z0-9._-]+)(?:\/([a-z0-9-]+))?$/.exec(seen.path) ?? []
     const known = keys.get(name)
     if (verb === 'keys' && method === 'POST' && last === undefined) {
       const make = keyTypes[String(body['type'])]
@@ -107,6 +110,29 @@ export async function startFakeVault ({ tls }: { readonly tls?: ServerOptions } 
       if (!known.deletable) return send(400, { errors: ['deletion is not allowed for this key'] })
       keys.delete(name)
       return send(204, undefined)
+    }
+    if (verb === 'encrypt' && method === 'POST') {
+      const versions = encryptionKeys.get(name) ?? [randomBytes(32)]
+      encryptionKeys.set(name, versions)
+      const nonce = randomBytes(12)
+      const cipher = createCipheriv('aes-256-gcm', versions.at(-1) as Buffer, nonce)
+      const sealed = [nonce, cipher.update(Buffer.from(String(body['plaintext']), 'base64')), cipher.final(), cipher.getAuthTag()]
+      const ciphertext = `vault:v${versions.length}:${Buffer.concat(sealed).toString('base64')}`
+      return send(200, { data: { ciphertext, key_version: versions.length } })
+    }
+    if (verb === 'decrypt' && method === 'POST') {
+      const versions = encryptionKeys.get(name)
+      if (versions === undefined) return send(400, { errors: ['encryption key not found'] })
+      const [, number, base64 = ''] = /^vault:v(\d+):(.*)$/.exec(String(body['ciphertext'])) ?? []
+      const [key, bytes] = [versions[Number(number) - 1], Buffer.from(base64, 'base64')]
+      if (key === undefined) return send(400, { errors: ['invalid ciphertext: version is too new'] })
+      try {
+        const decipher = createDecipheriv('aes-256-gcm', key, bytes.subarray(0, 12)).setAuthTag(bytes.subarray(-16))
+        const plaintext = Buffer.concat([decipher.update(bytes.subarray(12, -16)), decipher.final()]).toString('base64')
+        return send(200, { data: { plaintext } })
+      } catch {
+        return send(400, { errors: ['cipher: message authentication failed'] })
+      }
     }
     if (verb === 'sign' && method === 'POST') {
       if (known === undefined) return send(400, { errors: ['signing key not found'] })
@@ -140,6 +166,7 @@ export async function startFakeVault ({ tls }: { readonly tls?: ServerOptions } 
     requests,
     logins,
     get keys () { return new Map([...keys].map(([name, { key }]) => [name, key])) },
+    encryptionKeys,
     fault: () => undefined,
     leaseSeconds: 3600,
     renewable: true,

@@ -9,11 +9,13 @@ import { pino } from 'pino'
 import t from 'tap'
 import { DatabaseKeyManager } from '../../src/keys/database/database-key-manager.ts'
 import { parseKeyEncryptionKey } from '../../src/keys/database/key-wrapping.ts'
+import { LocalWrapping } from '../../src/keys/database/local-wrapping.ts'
 import { openDiskKeyManager } from '../../src/keys/disk/disk-key-manager.ts'
 import { diskKeyManagerPlugin } from '../../src/keys/disk/disk-plugin.ts'
 import type { ManagedKey } from '../../src/keys/key-manager.ts'
 import { createMemoryKeyManager } from '../../src/keys/memory/memory-key-manager.ts'
 import { memoryKeyManagerPlugin } from '../../src/keys/memory/memory-plugin.ts'
+import { systemClock } from '../../src/runtime/clock.ts'
 import { silentLogger } from '../../src/runtime/logger.ts'
 import { keyTypes } from '../../src/x509/key-type.ts'
 import { MemoryKeyRows } from '../fakes/shared-key-rows.ts'
@@ -25,7 +27,8 @@ function pkcs8Of ({ privateKey }: { readonly privateKey: KeyObject }): Buffer {
 
 keyManagerContract('memory', async () => createMemoryKeyManager())
 keyManagerContract('disk', folder => openDiskKeyManager(join(folder, 'keys.json')))
-keyManagerContract('database', () => DatabaseKeyManager.open(new MemoryKeyRows(), parseKeyEncryptionKey(Buffer.alloc(32, 7))))
+keyManagerContract('database', () => DatabaseKeyManager.open(
+  new MemoryKeyRows(), new LocalWrapping(parseKeyEncryptionKey(Buffer.alloc(32, 7))), { clock: systemClock, log: silentLogger }))
 
 void t.test('the key file', async t => {
   await t.test('keeps keys through restarts, for us alone', async t => {

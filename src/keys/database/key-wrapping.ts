@@ -8,6 +8,13 @@ const tagBytes = 16
 /** A key-encryption key: 256 bits for AES-GCM. Secret. */
 export type KeyEncryptionKey = Uint8Array & { readonly length: 32 }
 
+/** Encrypts private keys for the database, and back. `id` is bound to what is wrapped: no row passes for another. */
+export interface KeyWrapping extends AsyncDisposable {
+  wrap (privateKey: Uint8Array, id: string): Promise<Uint8Array>
+  /** @throws {SpiffeError} `key_encryption_key_invalid` when it was wrapped under another key, or was changed since */
+  unwrap (row: Uint8Array, id: string): Promise<Uint8Array>
+}
+
 /**
  * Reads a key-encryption key: 32 bytes as they are, in hexadecimal or in base64, white space around it ignored.
  * @throws {SpiffeError} `key_encryption_key_invalid`; the message never quotes it

@@ -5,9 +5,12 @@ export const ck = {
   CKA_CLASS: 0x0, CKA_TOKEN: 0x1, CKA_PRIVATE: 0x2, CKA_LABEL: 0x3, CKA_KEY_TYPE: 0x100, CKA_ID: 0x102, CKA_SENSITIVE: 0x103,
   CKA_ENCRYPT: 0x104, CKA_DECRYPT: 0x105, CKA_WRAP: 0x106, CKA_UNWRAP: 0x107, CKA_SIGN: 0x108, CKA_VERIFY: 0x10a,
   CKA_DERIVE: 0x10c, CKA_MODULUS: 0x120, CKA_MODULUS_BITS: 0x121, CKA_PUBLIC_EXPONENT: 0x122, CKA_EXTRACTABLE: 0x162,
-  CKA_EC_PARAMS: 0x180, CKA_EC_POINT: 0x181, CKO_PUBLIC_KEY: 2, CKO_PRIVATE_KEY: 3, CKM_RSA_PKCS_KEY_PAIR_GEN: 0x0,
-  CKM_RSA_PKCS: 0x1, CKM_EC_KEY_PAIR_GEN: 0x1040, CKM_ECDSA: 0x1041, CKU_USER: 1, CKF_RW_SESSION: 2, CKF_SERIAL_SESSION: 4,
-  CKR_OK: 0, CKR_KEY_HANDLE_INVALID: 0x60, CKR_OBJECT_HANDLE_INVALID: 0x82, CKR_PIN_INCORRECT: 0xa0, CKR_PIN_LOCKED: 0xa4,
+  CKA_EC_PARAMS: 0x180, CKA_EC_POINT: 0x181, CKO_PUBLIC_KEY: 2, CKO_PRIVATE_KEY: 3, CKO_SECRET_KEY: 4, CKM_RSA_PKCS_KEY_PAIR_GEN: 0x0,
+  CKM_RSA_PKCS: 0x1, CKM_EC_KEY_PAIR_GEN: 0x1040, CKM_ECDSA: 0x1041, CKM_AES_GCM: 0x1087, CKU_USER: 1,
+  CKF_RW_SESSION: 2, CKF_SERIAL_SESSION: 4,
+  CKR_OK: 0, CKR_GENERAL_ERROR: 0x5, CKR_AEAD_DECRYPT_FAILED: 0x35, CKR_ENCRYPTED_DATA_INVALID: 0x40,
+  CKR_ENCRYPTED_DATA_LEN_RANGE: 0x41,
+  CKR_KEY_HANDLE_INVALID: 0x60, CKR_OBJECT_HANDLE_INVALID: 0x82, CKR_PIN_INCORRECT: 0xa0, CKR_PIN_LOCKED: 0xa4,
   CKR_USER_ALREADY_LOGGED_IN: 0x100, CKR_CRYPTOKI_ALREADY_INITIALIZED: 0x191
 } as const
 
@@ -36,6 +39,11 @@ export class Cryptoki {
     const koffi = createRequire(import.meta.url)('koffi') as Koffi
     koffi.struct('CK_ATTRIBUTE', { type: 'unsigned long', pValue: 'void *', ulValueLen: 'unsigned long' })
     koffi.struct('CK_MECHANISM', { mechanism: 'unsigned long', pParameter: 'void *', ulParameterLen: 'unsigned long' })
+    koffi.struct('CK_GCM_PARAMS', {
+      pIv: 'void *', ulIvLen: 'unsigned long', ulIvBits: 'unsigned long', pAAD: 'void *', ulAADLen: 'unsigned long',
+      ulTagBits: 'unsigned long'
+    })
+    koffi.struct('CK_GCM_MECHANISM', { mechanism: 'unsigned long', pParameter: 'CK_GCM_PARAMS *', ulParameterLen: 'unsigned long' })
     try {
       this.#library = koffi.load(path)
     } catch (error) {
@@ -104,8 +112,31 @@ export class Cryptoki {
     return signature.subarray(0, Number(length[0]))
   }
 
+  /** AES-GCM. @param nonce 12 bytes; some tokens put one of their own there. @returns with the tag, 16 bytes, behind */
+  encrypt (session: number, key: number, nonce: Uint8Array, data: Uint8Array): Uint8Array {
+    return this.#gcm('Encrypt', session, key, nonce, data)
+  }
+
+  /** @param sealed as `encrypt` returns it */
+  decrypt (session: number, key: number, nonce: Uint8Array, sealed: Uint8Array): Uint8Array {
+    return this.#gcm('Decrypt', session, key, nonce, sealed)
+  }
+
   destroy (session: number, object: number): void {
     this.#ask('C_DestroyObject', 'unsigned long, unsigned long', [session, object])
+  }
+
+  #gcm (way: 'Encrypt' | 'Decrypt', session: number, key: number, nonce: Uint8Array, data: Uint8Array): Uint8Array {
+    const parameter = { pIv: nonce, ulIvLen: nonce.length, ulIvBits: nonce.length * 8, pAAD: null, ulAADLen: 0, ulTagBits: 128 }
+    this.#ask(`C_${way}Init`, 'unsigned long, CK_GCM_MECHANISM *, unsigned long', [
+      session, [{ mechanism: ck.CKM_AES_GCM, pParameter: [parameter], ulParameterLen: 48 }], key
+    ])
+    const out = Buffer.alloc(data.length + 32)
+    const length = [out.length]
+    this.#ask(`C_${way}`, 'unsigned long, uint8_t *, unsigned long, uint8_t *, _Inout_ unsigned long *', [
+      session, data, data.length, out, length
+    ])
+    return out.subarray(0, Number(length[0]))
   }
 
   #slots (): number[] {

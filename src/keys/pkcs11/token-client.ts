@@ -74,6 +74,7 @@ export class TokenClient implements AsyncDisposable {
     if (!('failed' in reply)) return waiting?.resolve(reply.bytes)
     const { failed, why } = reply
     if (why === 'pin') return waiting?.reject(new SpiffeError('key_service_refused', `the token refuses the PIN: ${failed}`))
+    if (why === 'data') return waiting?.reject(new SpiffeError('key_encryption_key_invalid', `the token does not decrypt it: ${failed}`))
     if (why === 'module') return waiting?.reject(new SpiffeError('key_service_unreachable', `no token: ${failed}`))
     waiting?.reject(new SpiffeError('key_service_failed', `the token fails: ${failed}`))
     // A session that was lost, a token that was pulled: begun anew.

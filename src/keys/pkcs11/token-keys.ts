@@ -1,4 +1,4 @@
-import { createPublicKey } from 'node:crypto'
+import { createPublicKey, randomBytes } from 'node:crypto'
 import { encodeSequence, encodeUnsigned } from '../../x509/der-writer.ts'
 import type { KeyType } from '../../x509/key-type.ts'
 import { ck, CryptokiError, ulong, type Attribute, type Cryptoki } from './cryptoki.ts'
@@ -10,6 +10,7 @@ const curves = {
 } as const
 /** DigestInfo of SHA-256 up to the digest (RFC 8017 §9.2, note 1): the token is given the digest alone. */
 const sha256Info = Buffer.from('3031300d060960864801650304020105000420', 'hex')
+const nonceBytes = 12
 const yes = Uint8Array.of(1)
 const no = Uint8Array.of(0)
 
@@ -76,6 +77,22 @@ export class TokenKeys {
     return undefined
   }
 
+  /** With an AES key. @returns nonce and AES-GCM; `undefined` when there is no such key */
+  encrypt (name: string, data: Uint8Array): Uint8Array | undefined {
+    const [key] = this.#find(name, ck.CKO_SECRET_KEY)
+    if (key === undefined) return undefined
+    const nonce = randomBytes(nonceBytes)
+    const sealed = this.#cryptoki.encrypt(this.#session, key, nonce, data)
+    return Buffer.concat([nonce, sealed])
+  }
+
+  /** @param data as `encrypt` returns it */
+  decrypt (name: string, data: Uint8Array): Uint8Array | undefined {
+    const [key] = this.#find(name, ck.CKO_SECRET_KEY)
+    if (key === undefined) return undefined
+    return this.#cryptoki.decrypt(this.#session, key, Buffer.from(data.subarray(0, nonceBytes)), Buffer.from(data.subarray(nonceBytes)))
+  }
+
   remove (name: string): void {
     this.#privateKeys.delete(name)
     for (const half of [ck.CKO_PRIVATE_KEY, ck.CKO_PUBLIC_KEY]) {
@@ -83,9 +100,9 @@ export class TokenKeys {
     }
   }
 
-  #find (name: string, half: number): number[] {
+  #find (name: string, kind: number): number[] {
     return this.#cryptoki.find(this.#session, [
-      { type: ck.CKA_CLASS, value: ulong(half) }, { type: ck.CKA_LABEL, value: Buffer.from(name) }
+      { type: ck.CKA_CLASS, value: ulong(kind) }, { type: ck.CKA_LABEL, value: Buffer.from(name) }
     ])
   }
 

@@ -2,10 +2,15 @@ import type { Clock } from '../../runtime/clock.ts'
 import type { Logger } from '../../runtime/logger.ts'
 import { SpiffeError } from '../../spiffe/errors.ts'
 
-export type RemoteCall = 'create' | 'look' | 'sign' | 'remove'
+export type RemoteCall = 'create' | 'look' | 'sign' | 'remove' | 'wrap' | 'unwrap'
 
-/** Of a call with all its attempts. RSA keys of 4096 bits take a token many seconds to make. */
-const deadlinesMs: Readonly<Record<RemoteCall, number>> = { create: 60_000, look: 5_000, sign: 10_000, remove: 5_000 }
+/**
+ * Of a call with all its attempts. RSA keys of 4096 bits take a token many seconds to make; for wrapping nobody waits but a start, or
+ * whoever makes a key.
+ */
+const deadlinesMs: Readonly<Record<RemoteCall, number>> = {
+  create: 60_000, look: 5_000, sign: 10_000, remove: 5_000, wrap: 30_000, unwrap: 30_000
+}
 const attempts = 3
 const firstPauseMs = 100
 /** Who comes when so many wait is turned away: the service is slower than what is asked of it. */
