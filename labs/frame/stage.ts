@@ -1,11 +1,10 @@
 import { chmod, symlink, writeFile } from 'node:fs/promises'
-import { createServer, type AddressInfo } from 'node:net'
-import { once } from 'node:events'
 import { basename, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { holdNamespace } from '../../src/cli/demo/namespace-holder.ts'
 import { ManagedProcess } from '../../src/cli/demo/managed-process.ts'
 import type { Workspace } from '../../src/cli/demo/workspace.ts'
+import { freePort } from './free-port.ts'
 import { runShell, shellWords, type ShellOutcome } from './shell.ts'
 import type { Transcript } from './transcript.ts'
 import { wrapCommand } from './wrap-command.ts'
@@ -67,11 +66,7 @@ export class Stage implements AsyncDisposable {
 
   /** A free port of this machine, as a variable. @returns it */
   async port (name: string): Promise<number> {
-    const server = createServer().listen(0, '127.0.0.1')
-    await once(server, 'listening')
-    const { port } = server.address() as AddressInfo
-    server.close()
-    await once(server, 'close')
+    const port = await freePort()
     this.set(name, `${port}`)
     return port
   }
