@@ -89,6 +89,17 @@ export function createMetrics ({ prefix }: { readonly prefix: string }): Metrics
   return metrics
 }
 
+/** The same for a part of a program, whose word stands before each of its names: `oidc` makes `assay_server_oidc_keys` of `keys`. */
+export function metricsOfPart (metrics: Metrics, word: string): Metrics {
+  const named = <Options extends { readonly name: string }>(options: Options) => ({ ...options, name: `${word}_${options.name}` })
+  return {
+    ...metrics,
+    counter: options => metrics.counter(named(options)),
+    gauge: options => metrics.gauge(named(options)),
+    histogram: options => metrics.histogram(named(options))
+  }
+}
+
 /**
  * Lets the first `limit` different values through and calls all later ones `other`: for labels whose values come from outside,
  * each of which would otherwise be remembered for ever.

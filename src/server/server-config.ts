@@ -17,6 +17,7 @@ import { parseDatastoreUrl } from '../storage/datastore-url.ts'
 import { parsePostgresAddress } from '../storage/postgres/postgres-address.ts'
 import { answerGraceMs, usualPoolLimits, type PoolLimits } from '../storage/postgres/postgres-pool.ts'
 import type { KeyType } from '../x509/key-type.ts'
+import { issuersOf } from '../oidc/issuers.ts'
 import { embeddedOidcSchema } from '../oidc/oidc-config.ts'
 import type { ProviderConfig } from '../oidc/provider.ts'
 import { federationSchema, federationWarnings, type FederationConfig } from './federation/federation-config.ts'
@@ -231,10 +232,21 @@ export function serverConfigWarnings (config: ServerConfig): string[] {
   if (config.plugins.KeyManager.some(({ name }) => name === 'memory')) {
     warnings.push('the memory key manager loses all keys at restart: SVIDs must then be renewed')
   }
-  if (config.oidc !== undefined && config.jwtIssuer === undefined) {
-    warnings.push('oidc_discovery_provider: jwt_issuer is not set: JWT-SVIDs name no issuer, and OpenID Connect consumers refuse them')
-  }
+  if (config.oidc !== undefined) warnings.push(...oidcWarnings(config.oidc, config))
   return [...warnings, ...federationWarnings(config.federation), ...roleWarnings(config)]
+}
+
+/** Consumers compare the issuer of a token with that of the document, letter by letter (OpenID Connect Discovery 1.0 §4.3). */
+function oidcWarnings (oidc: ProviderConfig, { jwtIssuer, disableJwtSvids }: ServerConfig): string[] {
+  const key = 'oidc_discovery_provider'
+  if (disableJwtSvids) return [`${key}: disable_jwt_svids is set: there are no keys to publish`]
+  if (jwtIssuer === undefined) {
+    return [`${key}: jwt_issuer is not set: JWT-SVIDs name no issuer, and OpenID Connect consumers refuse them`]
+  }
+  const told = issuersOf(oidc)
+  return told.includes(jwtIssuer) ? [] : [
+    `${key}: JWT-SVIDs name the issuer ${jwtIssuer}, the document ${told.join(' or ')}: OpenID Connect consumers refuse them`
+  ]
 }
 
 function roleWarnings ({ adminIds, roles, trustDomain }: ServerConfig): string[] {

@@ -11,7 +11,7 @@ import { reflectionServices } from '../rpc/reflection/reflection-service.ts'
 import { serveDiagnostics } from '../rpc/serve-diagnostics.ts'
 import { systemClock, type Clock } from '../runtime/clock.ts'
 import type { Logger } from '../runtime/logger.ts'
-import { createMetrics, type Metrics } from '../runtime/metrics.ts'
+import { createMetrics, metricsOfPart, type Metrics } from '../runtime/metrics.ts'
 import { runTasks } from '../runtime/tasks.ts'
 import type { TrustDomain } from '../spiffe/trust-domain.ts'
 import type { Bundle } from '../spiffe/bundle.ts'
@@ -180,7 +180,8 @@ export async function runServer (
     signal => partnerBundles.run(signal),
     signal => partnerReports.run(signal),
     ...oidc === undefined ? [] : [(signal: AbortSignal) => runProvider(oidc, {
-      source: ownKeySource({ ownBundle: ca.bundle, replica, everyMs: oidc.pollMs, clock }), clock, log, metrics, expiredAtStart: 'shown'
+        source: ownKeySource({ ownBundle: ca.bundle, replica, everyMs: oidc.pollMs, clock }),
+        clock, log, metrics: metricsOfPart(metrics, 'oidc'), expiredAtStart: 'shown'
     }, signal)],
     ...bundleEndpoint === undefined ? [] : [(signal: AbortSignal) => serveOwnBundle(bundleEndpoint, {
       ownBundle: ca.bundle, identity: () => identity.current, dataDir: config.dataDir, webCaPath, onListening: onBundleEndpoint, clock, log
