@@ -11,6 +11,7 @@ import { bundleService } from '../../src/wire/generated/server-bundle.ts'
 import { encodePem } from '../../src/x509/pem.ts'
 
 const program = join(import.meta.dirname, '../../src/cli/main.ts')
+/** On a machine that others keep busy. */
 const startTimeoutMs = 120_000
 
 /** A child process that writes JSON lines to its standard error. */
