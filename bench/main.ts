@@ -4,6 +4,7 @@ import { currentLoad, describeConditions } from './measure/conditions.ts'
 import { goVersion } from './measure/go-version.ts'
 import { runAuthz } from './authz/authz.ts'
 import { runEntries } from './entries/entries.ts'
+import { runFederation } from './federation/federation.ts'
 import { runMesh } from './mesh/mesh.ts'
 import { recordRun } from './report/record.ts'
 import { formatSection } from './report/table.ts'
@@ -14,7 +15,7 @@ import { runSign } from './sign/sign.ts'
 import { runStampede } from './stampede/stampede.ts'
 import type { Section, Suite } from './suite.ts'
 
-const usage = `usage: npm run bench -- [sign|entries|sds|propagate|stampede|scale|mesh|authz|all] [--quick] [--record] [--profile FOLDER]
+const usage = `usage: npm run bench -- [SUITE …] [--quick] [--record] [--profile FOLDER]; suites:
 
   sign      X509-SVIDs, JWT-SVIDs and attestations: CPU each and rate, beside SPIRE (SPIRE_SERVER_BIN) in turns; also called issue
   entries   entries created and read at 1,000, 10,000 and 100,000 stored, on SQLite and, if there is one, PostgreSQL
@@ -24,6 +25,7 @@ const usage = `usage: npm run bench -- [sign|entries|sds|propagate|stampede|scal
   scale     1,000,000 entries and 10,000 agents on one replica: memory, load, and what a change costs that touches one or all
   mesh      plaintext, the node's Envoy and sidecars: latency, requests/s, first connections, memory of 200 workloads; needs root
   authz     checks by ext_authz at 20, 1,000 and 10,000 rules: CPU, checks/s, latency, memory; beside OPA's plugin (OPA_ENVOY_BIN)
+  federation 100 partners: CPU per fetch beside SPIRE (SPIRE_SERVER_BIN), fetches/hour, memory; a partner's rotation → Envoys
   all       one after the other (the default)
 
   --quick           small sizes and two rounds: shows that the programs work, measures nothing
@@ -33,7 +35,7 @@ const usage = `usage: npm run bench -- [sign|entries|sds|propagate|stampede|scal
 
 const suites: Readonly<Record<string, Suite>> = {
   sign: runSign, issue: runSign, entries: runEntries, sds: runSds, propagate: runPropagate, stampede: runStampede, scale: runScale,
-  mesh: runMesh, authz: runAuthz
+  mesh: runMesh, authz: runAuthz, federation: runFederation
 }
 
 const { values, positionals } = parseArgs({

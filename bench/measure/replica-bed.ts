@@ -22,7 +22,8 @@ export class ReplicaBed implements AsyncDisposable {
     this.#servers = servers
   }
 
-  static async open (count: number): Promise<ReplicaBed> {
+  /** @param config further keys for each one's `server` block */
+  static async open (count: number, config: StartServerOptions['config'] = {}): Promise<ReplicaBed> {
     await using scope = new AsyncDisposableStack()
     const postgres = scope.use(await startPostgres())
     const folder = await mkdtemp(join(tmpdir(), 'assay-bed-'))
@@ -30,7 +31,7 @@ export class ReplicaBed implements AsyncDisposable {
     const keyFile = join(folder, 'key-encryption-key')
     await writeFile(keyFile, randomBytes(32).toString('hex'), { mode: 0o600 })
     const options = {
-      config: { datastore_url: postgres.url },
+      config: { datastore_url: postgres.url, ...config },
       blocks: { plugins: { KeyManager: { database: { plugin_data: { key_encryption_key_file: keyFile } } } } }
     }
     const servers: RunningServer[] = []

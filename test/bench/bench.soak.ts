@@ -31,6 +31,10 @@ await t.test('each bench still runs', { timeout: 900_000 }, async t => {
     scale: ['load from the datastore', 'heap per entry', 'heap per stream', 'an entry below the alias of 100 agents changed: CPU'],
     stampede: ['20 agents return', 'time to served, max', 'server RSS, max'],
     authz: ['Assay, unix: CPU per check', 'Assay, tcp: wrong answers', 'in process: CPU to decide'],
+    federation: [
+      '### 4 partners asked, https_web', '### 4 partners asked, https_spiffe', 'bundle new: server CPU per fetch', 'floor: HTTPS, JSON',
+      '### 4 partners followed', 'fetches per hour', 'asked → last Envoy, p99', 'all partners rotate at once → last Envoy'
+    ],
     sds: ['entry changed: first to last SDS stream', 'CA appended to the bundle: to all streams', 'agent RSS after the changes'],
     ...noNamespaces() === false ? { mesh: ['node Envoy, HTTP: CPU of the Envoys', 'first, p99', '200 sidecars, extrapolated'] } : {},
     ...postgresMissing() === false ? { propagate: ['### 1 agent on', 'changed → Envoy, p99', 'as a replica is killed → Envoy, max'] } : {}
