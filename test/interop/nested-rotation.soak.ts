@@ -174,7 +174,7 @@ await t.test('the root of three levels is replaced under load', { timeout: (seco
   await hurry(t, levels)
 })
 
-await t.test('the same with a real SPIRE server on top', { skip: timeout: (seconds + 400) * 1_000 }, async t => {
+await t.test('the same with a real SPIRE server on top', { skip: withoutSpireServer, timeout: (seconds + 400) * 1_000 }, async t => {
   await using scope = new AsyncDisposableStack()
   await prove(t, await openLevels(scope, scope.use(await startSpireServer())))
 })
