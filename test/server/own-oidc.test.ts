@@ -32,7 +32,7 @@ void t.test('over https, by certificate files; its metrics are told from the ser
   using files = new CertificateFolder(web.issue(['oidc.example.org', 'keys.example.com']))
   const [port, metricsPort] = [await freePort(), await freePort()]
   const { oidc } = parse(`{ domains: [oidc.example.org, keys.example.com], serving_cert_file: { addr: "127.0.0.1:${port}",
-    cert_file_path: ${files.certPath}, key_file_path: ${files.keyPath} } }`)
+    cert_file_path: ${files.paths.certificatePath}, key_file_path: ${files.paths.keyPath} } }`)
   await using server = await startTestServer({ config: { oidc, prometheus: { host: '127.0.0.1', port: metricsPort } } })
   const reach = { port, ca: web.pem }
   await eventually('a key to be published', async () => (await ask('/keys', reach).catch(() => undefined))?.status === 200)
