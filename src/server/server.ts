@@ -180,8 +180,8 @@ export async function runServer (
     signal => partnerBundles.run(signal),
     signal => partnerReports.run(signal),
     ...oidc === undefined ? [] : [(signal: AbortSignal) => runProvider(oidc, {
-        source: ownKeySource({ ownBundle: ca.bundle, replica, everyMs: oidc.pollMs, clock }),
-        clock, log, metrics: metricsOfPart(metrics, 'oidc'), expiredAtStart: 'shown'
+      source: ownKeySource({ ownBundle: ca.bundle, replica, everyMs: oidc.pollMs, clock }),
+      clock, log, metrics: metricsOfPart(metrics, 'oidc'), expiredAtStart: 'shown'
     }, signal)],
     ...bundleEndpoint === undefined ? [] : [(signal: AbortSignal) => serveOwnBundle(bundleEndpoint, {
       ownBundle: ca.bundle, identity: () => identity.current, dataDir: config.dataDir, webCaPath, onListening: onBundleEndpoint, clock, log
