@@ -31,7 +31,7 @@ export async function startRealVault (): Promise<AsyncDisposable & { readonly ad
     await eventually('vault is unsealed', async () => {
       if (child.exitCode !== null) throw new Error(`vault ended with ${child.exitCode}`)
       return await fetch(`${address}/v1/sys/health`).then(({ ok }) => ok, () => false)
-    })
+    }, 120_000)
     const mounted = await fetch(`${address}/v1/sys/mounts/transit`, {
       method: 'POST', headers: { 'x-vault-token': 'root' }, body: JSON.stringify({ type: 'transit' })
     })

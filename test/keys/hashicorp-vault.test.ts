@@ -16,7 +16,8 @@ import { realVaultMissing, startRealVault } from '../fakes/real-vault.ts'
 import { altNames, caExtensions, forge, leafExtensions, nameOf } from '../x509/forge-certificate.ts'
 import { data, isSignature, keyManagerContract } from './key-manager-contract.ts'
 
-for (const name of Object.keys(process.env)) if (name.startsWith('VAULT_')) delete process.env[name]
+// What the plugin reads, and not what names the real one.
+for (const name of Object.keys(process.env)) if (name.startsWith('VAULT_') && name !== 'VAULT_BIN') delete process.env[name]
 const trustDomain = parseTrustDomain('example.org')
 
 interface OpenOptions { readonly rows?: MemoryKeyRows, readonly clock?: Clock, readonly log?: ReturnType<typeof capturedLog>['log'] }
