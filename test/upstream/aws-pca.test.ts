@@ -2,7 +2,6 @@ import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
 import { awsFailureOf } from '../../src/aws/aws-failure.ts'
-import { AwsJsonService } from '../../src/aws/aws-json-service.ts'
 import { checkMinted } from '../../src/ca/check-minted.ts'
 import type { UpstreamTrust } from '../../src/ca/upstream-authority.ts'
 import type { Clock } from '../../src/runtime/clock.ts'
@@ -19,8 +18,8 @@ import { capturedLog } from '../fakes/captured-log.ts'
 import { ManualClock } from '../fakes/clock.ts'
 import { eventually } from '../fakes/eventually.ts'
 import { motoMissing, startMoto } from '../fakes/moto.ts'
+import { makePrivateCa, operatePrivateCa, region } from '../fakes/private-ca.ts'
 
-const region = 'eu-central-1'
 const trustDomain = parseTrustDomain('example.org')
 const { signal } = new AbortController()
 const key = signerOf(makeTestKey())
@@ -37,34 +36,7 @@ const moto = skip === false ? await startMoto() : undefined
 t.teardown(() => moto?.[Symbol.asyncDispose]())
 const endpoint = moto?.endpoint ?? ''
 
-type Asked = Readonly<Record<string, string>>
-
-/** As an operator of AWS would. */
-async function operate (action: string, question: object): Promise<Asked> {
-  await using pca = await AwsJsonService.open({ region, endpoint }, { host: 'acm-pca', target: 'ACMPrivateCA' })
-  return await pca.call(action, question, signal) as Asked
-}
-
-/** A root in Private CA that may sign. */
-async function makeAuthority (name: string): Promise<string> {
-  const made = await operate('CreateCertificateAuthority', {
-    CertificateAuthorityType: 'ROOT',
-    CertificateAuthorityConfiguration: { KeyAlgorithm: 'RSA_2048', SigningAlgorithm: 'SHA256WITHRSA', Subject: { CommonName: name } }
-  })
-  const CertificateAuthorityArn = made['CertificateAuthorityArn'] as string
-  const { Csr } = await operate('GetCertificateAuthorityCsr', { CertificateAuthorityArn })
-  const { CertificateArn } = await operate('IssueCertificate', {
-    CertificateAuthorityArn, Csr: Buffer.from(Csr as string).toString('base64'), SigningAlgorithm: 'SHA256WITHRSA',
-    TemplateArn: 'arn:aws:acm-pca:::template/RootCACertificate/V1', Validity: { Type: 'DAYS', Value: 365 }
-  })
-  const { Certificate } = await operate('GetCertificate', { CertificateAuthorityArn, CertificateArn })
-  await operate('ImportCertificateAuthorityCertificate', {
-    CertificateAuthorityArn, Certificate: Buffer.from(Certificate as string).toString('base64')
-  })
-  return CertificateAuthorityArn
-}
-
-const arn = moto === undefined ? '' : await makeAuthority('Corporate root')
+const arn = moto === undefined ? '' : await makePrivateCa(endpoint, 'Corporate root')
 
 async function start (config: object, clock: Clock = new ManualClock(new Date()), log = capturedLog().log) {
   const parsed = plugin.config.parse({ region, certificate_authority_arn: arn, endpoint, ...config })
@@ -182,12 +154,12 @@ void t.test('what AWS refuses, and answers that are of no use', { skip }, async 
 })
 
 void t.test('a CA that is not ACTIVE, or not there', { skip }, async t => {
-  const own = await makeAuthority('Another root')
+  const own = await makePrivateCa(endpoint, 'Another root')
   await using upstream = await start({ certificate_authority_arn: own })
   t.ok(await upstream.mintX509Ca(order, signal))
-  await operate('UpdateCertificateAuthority', { CertificateAuthorityArn: own, Status: 'DISABLED' })
+  await operatePrivateCa(endpoint, 'UpdateCertificateAuthority', { CertificateAuthorityArn: own, Status: 'DISABLED' })
   await t.rejects(upstream.mintX509Ca(order, signal), { code: 'upstream_refused', message: /is DISABLED/ })
-  await operate('UpdateCertificateAuthority', { CertificateAuthorityArn: own, Status: 'ACTIVE' })
+  await operatePrivateCa(endpoint, 'UpdateCertificateAuthority', { CertificateAuthorityArn: own, Status: 'ACTIVE' })
   t.ok(await upstream.mintX509Ca(order, signal), 'switched on, it signs again')
   await using elsewhere = await start({ region: 'us-east-1', certificate_authority_arn: own.replace(region, 'us-east-1') })
   await t.rejects(elsewhere.mintX509Ca(order, signal), { code: 'upstream_refused', message: /ResourceNotFound/ }, 'the wrong region')
