@@ -241,6 +241,24 @@ t.test('a rule that asks somebody unknown is refused when it is read', async t =
   })
 })
 
+t.test('Rego of a set that a server pushes is refused, with the way to give it here', async t => {
+  const path = join(folder, 'pushed')
+  const bundle = { apiVersion: 'assay/v1', kind: 'RegoBundle', name: 'orders', bundle: Buffer.from('x').toString('base64') }
+  writeFileSync(path, `${allowAll}---\n${JSON.stringify(bundle)}\n`)
+  const config: Partial<AuthzConfig> = { policies: [path], dataApi: [{ kind: 'tcp', host: '127.0.0.1', port: 0 }] }
+  await t.rejects(serve(t, config), {
+    code: 'policy_unsupported', message: /RegoBundle orders is for policies on a server: here give it by -rego orders=FILE/
+  })
+  writeFileSync(path, allowAll)
+  const { where, lines } = await serve(t, config)
+  writeFileSync(path, `${allowAll}---\n${JSON.stringify(bundle)}\n`)
+  await until('the refusal', () => lines.some(line => JSON.stringify(line).includes('RegoBundle orders')))
+  const answer = await fetch(`${where.replace('tcp:', 'http:')}/v1/data/assay/authz/allow`, {
+    method: 'POST', body: JSON.stringify({ input: { source: {}, destination: {} } })
+  })
+  t.match(await answer.json(), { result: true }, 'what was goes on')
+})
+
 t.test('the command line says what is missing', async t => {
   const refused: Record<string, string[]> = {
     '-policies is missing': ['-dataApi', 'tcp://127.0.0.1:1'], 'nobody could ask': ['-policies', policies],
