@@ -80,6 +80,11 @@ class World {
     domain.become('passes on')
   }
 
+  /** One who calls from a program of its own, on an overbooked machine, may need more than one try; the load has none. */
+  async letsIn (identity: Identity, domain: FederatedDomain): Promise<void> {
+    await until('an SVID to be accepted', () => this.isLetIn(identity, domain), patienceMs)
+  }
+
   /** Whether somebody with this SVID is answered by a domain's workload, from outside, by mTLS. */
   async isLetIn (identity: Identity, domain: FederatedDomain): Promise<boolean> {
     const folder = await mkdtemp(join(this.#folder, 'peer-'))
@@ -146,7 +151,8 @@ async function round (t: Test, world: World, random: Random): Promise<void> {
   const other = random.pick(world.othersOf(domain))
   const old = await domain.mint()
   await domain.front.keep()
-  t.ok(await world.isLetIn(old, other), 'an SVID of a partner is accepted')
+  await world.letsIn(old, other)
+  t.pass('an SVID of a partner is accepted')
 
   const { active } = await domain.authorities.getX509AuthorityState({})
   const prepared = (await domain.authorities.prepareX509Authority({})).preparedAuthority?.authorityId ?? ''
@@ -155,7 +161,8 @@ async function round (t: Test, world: World, random: Random): Promise<void> {
   await domain.authorities.activateX509Authority({ authorityId: prepared })
   await domain.authorities.taintX509Authority({ authorityId: active?.authorityId ?? '' })
   await domain.hasApplied(domain.id, before)
-  t.ok(await world.isLetIn(old, other), 'what the old root has signed is accepted as long as the root is published')
+  await world.letsIn(old, other)
+  t.pass('what the old root has signed is accepted as long as the root is published')
   await domain.authorities.revokeX509Authority({ authorityId: active?.authorityId ?? '' })
   await world.known(domain, 1)
   t.notOk(await world.isLetIn(old, other), 'and not once it is withdrawn')
@@ -165,7 +172,8 @@ async function round (t: Test, world: World, random: Random): Promise<void> {
   await world.meets(t, domain, 'shows an expired certificate', 3 * hour)
   await world.meets(t, domain, 'is dead', 24 * hour)
   const present = await domain.mint()
-  t.ok(await world.isLetIn(present, other), 'what the new root has signed is accepted')
+  await world.letsIn(present, other)
+  t.pass('what the new root has signed is accepted')
 
   await world.load.cut(domain, other, async () => {
     const peers = other.applied(other.peers)
@@ -178,5 +186,6 @@ async function round (t: Test, world: World, random: Random): Promise<void> {
     await other.relateTo(domain)
     await other.federateWith(world.othersOf(other))
   })
-  await until('it to be accepted again', () => world.isLetIn(present, other), patienceMs)
+  await world.letsIn(present, other)
+  t.pass('and is let in again when it has begun anew')
 }
