@@ -2,7 +2,7 @@ import t from 'tap'
 import { readPolicies } from '../../src/authz/policy/read-policies.ts'
 import type { AdsViews } from '../../src/mesh/ads/ads-stream.ts'
 import type { MeshPolicies, MeshService } from '../../src/mesh/mesh-state.ts'
-import { filterType } from '../../src/mesh/resources/authorization.ts'
+import { filterType, routesType } from '../../src/mesh/resources/authorization.ts'
 import { connectionRules } from '../../src/mesh/resources/names.ts'
 import { parseSpiffeId } from '../../src/spiffe/spiffe-id.ts'
 import { until } from '../fakes/envoy.ts'
@@ -151,11 +151,43 @@ void t.test('rules that are missing let nobody in, and a version that Envoy refu
     await until('Envoy to refuse it', () => lab.rig.statuses.some(({ name, refusal }) => name === broken && refusal !== undefined))
     const lags = () => lab.rig.proxy.lags(lab.rig.views, filterType, [broken], new Date())
     t.ok(lags(), 'the workload does not count as served by the newest')
+    const refused = () => lab.rig.proxy.refused(lab.rig.views, new Date()).map(({ name }) => name)
+    await until('Envoy to take the last good one again', () =>
+      lab.rig.statuses.findLast(({ name }) => name === broken)?.refusal === undefined)
+    t.strictSame(refused(), [broken], 'which is no reason to say no more that it was refused')
     t.strictSame([await lab.say(), await lab.tunnelled.tcp('more', '10.99.0.1', 90)], [[true, true], true], 'the rules of before go on')
     t.notOk(await lab.other.tcp('c', '10.99.0.1', 90), 'and let in no others')
     tell(views => views)
     await until('the next version to hold', () => lab.other.tcp('c', '10.99.0.1', 90))
     t.notOk(lags(), 'and then it counts')
+    t.strictSame(refused(), [])
+  })
+
+void t.test('routes that are missing at the start let no request in, and those that go leave the last good ones',
+  { skip, timeout: 120_000 }, async t => {
+    let told: Told = views => without(views, routesType)
+    await using lab = await Lab.open(policies(items, raw(spiffe('a'))), views => told(views))
+    let connections = 0
+    const asked = async (path: string): Promise<unknown> => {
+      const name = `h2-${++connections}`
+      try {
+        await lab.direct.h2(name, addresses.b, 8081)
+      } catch (error) {
+        return (error as Error).message
+      }
+      return await lab.direct.ask(name, path)
+    }
+    const tell = (next: Told) => {
+      told = next
+      lab.rig.tellAgain()
+    }
+    const first = await asked('/items/7')
+    t.not(first, 200, String(first))
+    tell(views => views)
+    await until('requests to pass', async () => await asked('/items/7') === 200)
+    tell(views => without(views, routesType))
+    await lab.rig.settled()
+    t.strictSame([await asked('/items/7'), await asked('/other')], [200, 403])
   })
 
 function without (views: AdsViews, type: string): AdsViews {
