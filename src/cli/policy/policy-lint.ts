@@ -20,7 +20,7 @@ export const policyLint = defineCommand({
     ...serverFlags,
     output: outputFlag
   },
-  argument: { name: 'PATH...', least: 0, most: 1_000 },
+  argument: { name: 'PATH...', optional: true, most: 1_000 },
   details: 'Finds rules that can never decide, and rules that let in more than they seem to, in files; without PATH in the policies\n' +
     'that are active on the server, whose entries are looked at too. docs/policy-operation.md explains each code. Exit code 0:\n' +
     'nothing as severe as -failOn; 5: something is.',
