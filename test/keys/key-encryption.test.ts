@@ -19,7 +19,7 @@ import { softhsmMissing, startSoftHsm } from '../fakes/softhsm.ts'
 import { startFakeVault } from '../fakes/vault.ts'
 import { data, isSignature, keyManagerContract } from './key-manager-contract.ts'
 
-for (const name of Object.keys(process.env)) if (name.startsWith('VAULT_')) delete process.env[name]
+for (const name of Object.keys(process.env)) if (name.startsWith('VAULT_') && name !== 'VAULT_BIN') delete process.env[name]
 const trustDomain = parseTrustDomain('example.org')
 const within = 60_000
 
