@@ -42,7 +42,8 @@ async function setUp (t: Test) {
   const kubelet = scope.use(await FakeKubelet.start())
   const plugins = z.strictObject(pluginSchemas(agentCatalog)).parse({
     WorkloadAttestor: {
-      unix: { plugin_data: { discover_workload_path: true } },
+      // Without the digest: to hash this program takes a busy machine longer than a caller is given.
+      unix: { plugin_data: { discover_workload_path: true, workload_size_limit: -1 } },
       k8s: { plugin_data: { kubelet_read_only_port: kubelet.port, poll_retry_interval: '10ms', max_poll_attempts: 1000 } }
     }
   })
