@@ -47,7 +47,8 @@ t.teardown(() => hsm?.[Symbol.dispose]())
 const folder = t.testdir({ pin: hsm?.pin ?? '' })
 if (hsm !== undefined) {
   for (const [label, id] of [['kek', '01'], ['another', '02']] as const) {
-    writeFileSync(join(folder, label), randomBytes(32))
+    // softhsm2-util leaves out bytes that are white space.
+    writeFileSync(join(folder, label), randomBytes(32).map(byte => byte | 0x80))
     execFileSync('softhsm2-util', [
       '--import', join(folder, label), '--aes', '--token', hsm.tokenLabel, '--label', label, '--id', id, '--pin', hsm.pin
     ], { stdio: 'ignore' })
@@ -117,7 +118,10 @@ void t.test('Vault: what is wrong is said at the start', async t => {
   await using vault = await startFakeVault()
   await t.rejects(open(byVault(vault, 'kek', 'stranger')), { code: 'key_service_refused' }, 'with nothing stored yet as well')
   const rows = new MemoryKeyRows()
-  await (await open(byVault(vault), { rows })).generateKey('a', 'ec-p256')
+  {
+    await using manager = await open(byVault(vault), { rows })
+    await manager.generateKey('a', 'ec-p256')
+  }
   await t.rejects(open({ key_encryption_key_file: join(folder, 'none') }, { rows }), { code: 'file_unusable' })
   vault.encryptionKeys.clear()
   await t.rejects(open(byVault(vault), { rows }), { code: 'key_service_key_gone', message: /assay-kek.*key not found/ })
