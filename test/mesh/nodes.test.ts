@@ -176,13 +176,14 @@ void t.test('an agent that is killed, or replaced, leaves its Envoy to the next 
   const other = { path: findEnvoy(), concurrency: 3 }
   const fifth = await nodes.startNode('one', { folder: agent.folder, takeOver: true, mesh: { envoy: other } })
   await fourth.process.exited()
-  await until('yet another Envoy', async () => ![undefined, 0, envoy?.pid].includes((await nodes.status('one')).envoy?.pid))
+  const pidOf = async () => (await nodes.status('one')).envoy?.pid ?? 0
+  let last = 0
+  await until('yet another Envoy', async () => ![0, envoy?.pid].includes(last = await pidOf()))
   await fifth.kill9()
   t.not(readStartTime(envoy?.pid ?? 0), undefined, 'the one before it is still there')
   const sixth = await nodes.startNode('one', { folder: agent.folder, mesh: { envoy: other } })
   await until('it to be gone', () => readStartTime(envoy?.pid ?? 0) === undefined)
-  const last = (await nodes.status('one')).envoy?.pid ?? 0
-  t.not(last, envoy?.pid)
+  await until('the other one to be taken over', async () => await pidOf() === last)
 
   await sixth.stop()
   t.equal(readStartTime(last), undefined, 'an agent that is stopped ends it')

@@ -108,7 +108,6 @@ export function superviseEnvoy (options: EnvoyOptions, clock: Clock, log: Logger
     }
     log.info({ pid: left.pid }, 'an envoy that was left behind is taken over')
     lines.skip()
-    signal.throwIfAborted()
     return found
   }
 
@@ -152,7 +151,8 @@ export function superviseEnvoy (options: EnvoyOptions, clock: Clock, log: Logger
   }
 
   async function keepRunning (next: RunningEnvoy | undefined, signal: AbortSignal): Promise<void> {
-    for (let waitMs = firstRestartMs; !signal.aborted;) {
+    // One that was taken over is ended, or left, also when there was no time for more.
+    for (let waitMs = firstRestartMs; next !== undefined || !signal.aborted;) {
       const began = clock.monotonicMs()
       current = next ?? await start()
       next = undefined
