@@ -91,14 +91,17 @@ void t.test('nodes of a real API server', { skip }, async t => {
     t.equal(await said(() => verify(tokens.real)), await ofPeer(tokens.peer), 'of a good token')
     await kubernetes.deletePod('agent-2')
     peer.deletePod(peerPod)
-    await eventually('the API server knows', async () => await said(() => verify(tokens.real)) !== 'taken', patienceMs)
-    t.equal(await said(() => verify(tokens.real)), await ofPeer(tokens.peer), 'of a pod that was deleted')
+    t.not(await said(() => verify(tokens.real)), 'taken', 'a pod that was deleted is refused at once')
+    // A reviewed token is remembered for seconds; until then it is the pod that is missed.
+    const expected = await ofPeer(tokens.peer)
+    t.match(expected, /has been invalidated/)
+    await eventually('the token itself is refused', async () => await said(() => verify(tokens.real)) === expected, patienceMs)
   })
 
   await t.test('server and agent', async t => {
     const real = { ...cluster, kube_config_file: kubernetes.kubeconfig }
     const server = scope.use(await startServer({
-      config: { agent_ttl: '15s' },
+      config: { agent_ttl: '8s' },
       blocks: { plugins: { NodeAttestor: { k8s_psat: { plugin_data: { clusters: { real } } } } } }
     }))
     const admin = scope.use(new Administrator(server))

@@ -1,7 +1,7 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { generateKeyPairSync, randomUUID } from 'node:crypto'
 import { once } from 'node:events'
-import { mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { importPKCS8, SignJWT } from 'jose'
@@ -20,7 +20,7 @@ export interface TokenOrder {
 const namespace = 'spire'
 const issuer = 'https://kubernetes.default.svc'
 /** On a busy machine, from nothing. */
-const startMs = 300_000
+const startMs = 180_000
 
 /** A real API server on a real etcd, without anything that runs pods: a pod is what the API says. */
 export class RealCluster implements AsyncDisposable {
@@ -155,15 +155,16 @@ export class RealCluster implements AsyncDisposable {
       `--token-auth-file=${file('tokens.csv', `${this.#admin},admin,admin,"system:masters"\n${server},assay-server,assay-server\n`)}`
     ])
     const caFile = join(certificates, 'apiserver.crt')
-    await eventually('kube-apiserver serves', async () => {
-      const child = this.#children.at(-1)
+    const child = this.#children.at(-1)
+    await eventually('kube-apiserver has its certificate', () => {
       if (child?.exitCode !== null) throw new Error(`kube-apiserver ended with ${child?.exitCode}`)
-      try {
-        this.#dispatcher ??= new Agent({ connect: { ca: readFileSync(caFile, 'utf8') } })
-        return await isOk(`${this.#url}/readyz`, this.#dispatcher, this.#admin)
-      } catch {
-        return false
-      }
+      return existsSync(caFile) && readFileSync(caFile, 'utf8').trim().endsWith('-----END CERTIFICATE-----')
+    }, startMs)
+    const dispatcher = this.#dispatcher = new Agent({ connect: { ca: readFileSync(caFile, 'utf8') } })
+    await eventually('kube-apiserver serves', async () => {
+      if (child?.exitCode !== null) throw new Error(`kube-apiserver ended with ${child?.exitCode}`)
+      await new Promise(resolve => setTimeout(resolve, 200))
+      return await isOk(`${this.#url}/readyz`, dispatcher, this.#admin)
     }, startMs)
     await this.ask('POST', '/api/v1/namespaces', { metadata: { name: namespace } })
     writeFileSync(this.kubeconfig, JSON.stringify({
