@@ -10,7 +10,7 @@ import { type AnyServer, startServer, type RunningAgent } from '../fakes/process
 import { startSpireServer, withoutSpireServer } from '../fakes/spire.ts'
 import { Administrator } from './administrator.ts'
 import {
-  bundleOf, mint, patienceMs, rootOf, startAgentFor, startBelow
+  bundleOf, mint, patienceMs, rootOf, rootOfAgent, startAgentFor, startBelow
 } from './nested-servers.ts'
 import { NestedWorkload } from './nested-workload.ts'
 
@@ -103,8 +103,9 @@ async function replaceTopRoot (levels: readonly Level[], t: Test): Promise<void>
   await authorities.activateX509Authority({ authorityId: after })
   await eventually('the top to sign by the new root', async () => rootOf(await mint(top)) === after, patienceMs)
   await authorities.taintX509Authority({ authorityId: before })
-  await eventually('all servers and all workloads to be below the new root', async () => {
+  await eventually('all servers, agents and workloads to be below the new root', async () => {
     if (!levels.every(({ workload }) => rootOf(workload.given.chain) === after)) return false
+    if (!(await Promise.all(levels.map(({ agent }) => rootOfAgent(agent)))).every(root => root === after)) return false
     return (await Promise.all(levels.map(async ({ server }) => rootOf(await mint(server))))).every(root => root === after)
   }, patienceMs)
   tell('replaced everywhere')

@@ -1,3 +1,5 @@
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { firstOf } from '../../src/runtime/first-of.ts'
 import { openUnixChannel } from '../../src/rpc/channel.ts'
 import { decodeBundle } from '../../src/wire/bundle-codec.ts'
@@ -42,6 +44,12 @@ export async function mint ({ adminSocket }: AnyServer): Promise<readonly Uint8A
   await using channel = openUnixChannel(adminSocket)
   const csr = createCertificateRequest(newKey(), { uriSans: ['spiffe://example.org/minted'] })
   return (await channel.client(svidService).mintX509SVID({ csr })).svid?.certChain ?? []
+}
+
+/** As `rootOf`, of the SVID by which an agent is known to its server, as the agent keeps it. */
+export async function rootOfAgent ({ dataDir }: RunningAgent): Promise<string> {
+  const { svid } = JSON.parse(await readFile(join(dataDir, 'agent-data.json'), 'utf8')) as { readonly svid: readonly string[] }
+  return rootOf(svid.map(der => Buffer.from(der, 'base64')))
 }
 
 /** The key ID, in hex, of the root that a chain ends below. */

@@ -3,15 +3,17 @@ import { openUnixChannel } from '../../src/rpc/channel.ts'
 import { localAuthorityService } from '../../src/wire/generated/server-local-authority.ts'
 import { verifyX509Svid } from '../../src/x509/verify-svid.ts'
 import { eventually } from '../fakes/eventually.ts'
-import { type AnyServer, startServer } from '../fakes/processes.ts'
+import { type AnyServer, type RunningAgent, startServer } from '../fakes/processes.ts'
 import { startSpireServer, withoutSpireServer as skip } from '../fakes/spire.ts'
 import {
-  bundleOf, mint, patienceMs, rootOf, startAgentFor, startBelow, upstreamOf
+  bundleOf, mint, patienceMs, rootOf, rootOfAgent, startAgentFor, startBelow, upstreamOf
 } from './nested-servers.ts'
 
 if (skip !== false) t.comment(`beside SPIRE: skipped: ${skip}`)
 
-async function replaceRoot (top: AnyServer, lowest: AnyServer): Promise<{ before: string, after: string }> {
+async function replaceRoot (
+  top: AnyServer, lowest: AnyServer, agents: readonly RunningAgent[]
+): Promise<{ before: string, after: string }> {
   await using channel = openUnixChannel(top.adminSocket)
   const authorities = channel.client(localAuthorityService)
   const before = (await authorities.getX509AuthorityState({})).active?.authorityId ?? ''
@@ -20,6 +22,9 @@ async function replaceRoot (top: AnyServer, lowest: AnyServer): Promise<{ before
   await authorities.activateX509Authority({ authorityId: after })
   await authorities.taintX509Authority({ authorityId: before })
   await eventually('the lowest server to sign below the new root', async () => rootOf(await mint(lowest)) === after, patienceMs)
+  // Servers below hear of what is above by agents, and those of none whose own SVID is worth nothing any more.
+  await eventually('the agents between to have SVIDs below the new root', async () =>
+    (await Promise.all(agents.map(rootOfAgent))).every(root => root === after), patienceMs)
   await authorities.revokeX509Authority({ authorityId: before })
   await eventually('the old root to be gone below', async () => (await bundleOf(lowest)).x509Authorities.length === 1, patienceMs)
   return { before, after }
@@ -44,7 +49,7 @@ await t.test('two and three levels in processes of their own; a server is killed
   const plugins = { UpstreamAuthority: { spire: { plugin_data: upstreamOf(root, rootAgent) } } }
   const port = Number(middle.address.split(':')[1])
   scope.use(await startServer({ folder: middle.folder, port, blocks: { plugins } }))
-  await replaceRoot(root, low)
+  await replaceRoot(root, low, [rootAgent, middleAgent])
   t.equal((await mint(low)).length, 3)
 })
 
@@ -60,7 +65,7 @@ await t.test('below a real SPIRE server, whose root is replaced, tainted and rev
     const [above, here] = [await bundleOf(spire), await bundleOf(below)]
     return above.jwtAuthorities.length === 2 && here.jwtAuthorities.length === 2
   }, patienceMs)
-  await replaceRoot(spire, below)
+  await replaceRoot(spire, below, [agent])
 })
 
 await t.test('a real SPIRE server below ours', { skip, timeout: 300_000 }, async t => {
