@@ -18,6 +18,9 @@ export function tableOf (scope: RedirectScope): string { return `assay_redirect_
  */
 export function redirectRules (plan: RedirectPlan): string {
   const { scope, outboundPort, inboundPort } = plan
+  const left = [
+    beginningsOnly, `meta mark ${proxyMark} return`, 'ip daddr 127.0.0.0/8 return', 'ip6 daddr ::1 return', ...exclusions(plan, 'daddr')
+  ]
   return [
     ...replacing(scope),
     `table inet ${tableOf(scope)} {`,
@@ -29,11 +32,7 @@ export function redirectRules (plan: RedirectPlan): string {
     '  chain output {',
     `    type nat hook output priority ${natPriority}; policy accept;`,
     ...lines(4, [
-      beginningsOnly,
-      `meta mark ${proxyMark} return`,
-      'ip daddr 127.0.0.0/8 return',
-      'ip6 daddr ::1 return',
-      ...exclusions(plan, 'daddr'),
+      ...left,
       `${inside(scope)}meta l4proto tcp counter redirect to :${outboundPort} comment "outbound: ${describeScope(scope)}"`
     ]),
     '  }',
@@ -42,11 +41,7 @@ export function redirectRules (plan: RedirectPlan): string {
     '  chain past {',
     `    type filter hook output priority ${filterPriority}; policy accept;`,
     ...lines(4, [
-      beginningsOnly,
-      `meta mark ${proxyMark} return`,
-      'ip daddr 127.0.0.0/8 return',
-      'ip6 daddr ::1 return',
-      ...exclusions(plan, 'daddr'),
+      ...left,
       `${inside(scope)}meta l4proto tcp ct status & dnat == 0 counter drop comment "past"`
     ]),
     '  }',
