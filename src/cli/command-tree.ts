@@ -382,6 +382,15 @@ export const commandTree: CommandGroup = {
         }
       }
     },
+    csi: {
+      summary: 'The Workload API\'s socket in pods of Kubernetes',
+      commands: {
+        run: {
+          summary: 'Mount the socket\'s folder into pods, as CSI has it, until SIGINT or SIGTERM',
+          load: async () => (await import('./csi/csi-run.ts')).csiRun
+        }
+      }
+    },
     mesh: {
       summary: 'The node\'s proxy and the workloads it serves',
       commands: {

@@ -20,9 +20,13 @@ export class RunningProcess {
   readonly #exited: Promise<void>
   #log = ''
 
-  /** @param netns path of a network namespace to run in; this one unless given */
-  constructor (words: readonly string[], netns?: string) {
-    const command = [...netns === undefined ? [] : ['nsenter', `--net=${netns}`], process.execPath, ...nodeFlags(words), program, ...words]
+  /**
+   * @param netns path of a network namespace to run in; this one unless given
+   * @param within words before the program's own, such as `unshare --mount --`
+   */
+  constructor (words: readonly string[], netns?: string, within: readonly string[] = []) {
+    const before = [...netns === undefined ? [] : ['nsenter', `--net=${netns}`], ...within]
+    const command = [...before, process.execPath, ...nodeFlags(words), program, ...words]
     this.#child = spawn(command[0] as string, command.slice(1), { stdio: ['ignore', 'ignore', 'pipe'] })
     this.#child.stderr?.setEncoding('utf8').on('data', text => { this.#log += text })
     this.#exited = once(this.#child, 'exit').then(() => undefined)
