@@ -123,6 +123,10 @@ export const newerFields: ReadonlyArray<{ message: string, name: string, number:
   { message: 'envoy.config.core.v3.HttpProtocolOptions', name: 'max_connection_duration_jitter', number: 8, type: 'envoy.type.v3.Percent' },
   { message: 'envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy', name: 'max_downstream_connection_duration_jitter_percentage',
     number: 20, type: 'envoy.type.v3.Percent' },
+  // An enum there: 0 at once, 1 with the first byte, 2 with the handshake.
+  { message: 'envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy', name: 'upstream_connect_mode', number: 21, type: 'uint32' },
+  { message: 'envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy', name: 'max_early_data_bytes', number: 22,
+    type: 'google.protobuf.UInt32Value' },
   { message: 'envoy.type.tracing.v3.CustomTag', name: 'value', number: 6, type: 'string' },
   { message: 'envoy.extensions.transport_sockets.tls.v3.CommonTlsContext', name: 'custom_tls_certificate_selector', number: 16,
     type: 'envoy.config.core.v3.TypedExtensionConfig' },

@@ -82,7 +82,7 @@ export const sentFields: Readonly<Record<string, readonly string[]>> = {
 
   'envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy': ['stat_prefix', 'cluster', 'idle_timeout', 'access_log',
     'max_connect_attempts', 'tunneling_config', 'max_downstream_connection_duration',
-    'max_downstream_connection_duration_jitter_percentage'],
+    'max_downstream_connection_duration_jitter_percentage', 'upstream_connect_mode', 'max_early_data_bytes'],
   'envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.TunnelingConfig': ['hostname', 'headers_to_add'],
   'envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager': ['codec_type', 'stat_prefix', 'route_config', 'rds',
     'http_filters', 'http2_protocol_options', 'upgrade_configs', 'access_log', 'forward_client_cert_details',
@@ -96,7 +96,7 @@ export const sentFields: Readonly<Record<string, readonly string[]>> = {
   'envoy.type.tracing.v3.CustomTag': ['tag', 'value'],
   'envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.UpgradeConfig': ['upgrade_type', 'enabled'],
   'envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.SetCurrentClientCertDetails': ['uri'],
-  'envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter': ['name', 'typed_config'],
+  'envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter': ['name', 'typed_config', 'config_discovery'],
   'envoy.extensions.filters.network.rbac.v3.RBAC': ['rules', 'matcher', 'shadow_rules', 'shadow_matcher', 'shadow_rules_stat_prefix',
     'stat_prefix', 'enforcement_type'],
   'envoy.extensions.filters.http.rbac.v3.RBAC': ['rules', 'matcher', 'shadow_rules', 'shadow_matcher', 'shadow_rules_stat_prefix',

@@ -220,6 +220,11 @@ export class MeshRig implements AsyncDisposable {
     return await this.#run<number[]>(mtlsPeer, 'hold', host, String(port), String(count), String(ms), await this.folderOf(svid))
   }
 
+  /** What somebody in the node's network is told who finishes the handshake and is silent, within a second. */
+  async listenDirectly (svid: Pick<X509Svid, 'chain' | 'privateKey'>, host: string, port: number): Promise<string> {
+    return await this.#run<string>(mtlsPeer, 'listen', host, String(port), await this.folderOf(svid))
+  }
+
   /** A program's only line. This process goes on meanwhile: what is called may ask it. */
   async #run<T> (...words: string[]): Promise<T> {
     const child = this.network.spawnIn(undefined, process.execPath, ...words)

@@ -1,9 +1,10 @@
 import { structToJson } from '../../authz/ext-authz/struct-to-json.ts'
+import { nobodyRefused } from '../../authz/rbac/cel.ts'
 import { idOfPrincipal } from '../../authz/policy/principal.ts'
 import type { AuthzRequest, HttpFacts } from '../../authz/policy/request.ts'
 import type { Address } from '../../wire/generated/envoy-core.ts'
 import type { AccessLogCommon, HTTPAccessLogEntry, TCPAccessLogEntry } from '../../wire/generated/envoy-access-log-data.ts'
-import { denied, rbacMetadata, refusingFilters, reportTag, verdictSuffix } from './report-form.ts'
+import { beforePolicies, denied, rbacMetadata, refusingFilters, reportTag, verdictSuffix } from './report-form.ts'
 
 /** What a proxy decided by the policies' filters that it has. */
 export interface ReportedDecision {
@@ -29,13 +30,19 @@ export function readHttpReport ({ commonProperties: common, request }: HTTPAcces
 /** Of a connection the proxy tells its refusal alone. */
 export function readTcpReport ({ commonProperties: common }: TCPAccessLogEntry): ReportedDecision | undefined {
   if (common === undefined || common.metadata?.filterMetadata[askedMetadata] !== undefined) return undefined
-  const [details, rule] = refusal.exec(common.connectionTerminationDetails) ?? []
-  if (rule !== undefined && beforePolicies.has(rule)) return undefined
-  return { request: requestOf(common, undefined), requestId: undefined, allowed: details === undefined, rule: named(rule) }
+  const refusedBy = refuserOf(common)
+  if (refusedBy !== undefined && isBeforePolicies.has(refusedBy)) return undefined
+  return { request: requestOf(common, undefined), requestId: undefined, allowed: refusedBy === undefined, rule: named(refusedBy) }
 }
 
-/** Refusals that come before any policy, see `denyPeers`. */
-const beforePolicies: ReadonlySet<string> = new Set(['several-names', 'revoked'])
+/** @returns a rule's name, or `none`; `undefined`: nobody refused */
+function refuserOf ({ connectionTerminationDetails, customTags }: AccessLogCommon): string | undefined {
+  const [, byFirstByte] = refusal.exec(connectionTerminationDetails) ?? []
+  const byHandshake = told(customTags[reportTag.verdict])
+  return byFirstByte ?? (byHandshake === nobodyRefused ? undefined : byHandshake)
+}
+
+const isBeforePolicies: ReadonlySet<string> = new Set(Object.values(beforePolicies))
 /** Where the agent's own answer about a connection is. */
 const askedMetadata = 'envoy.filters.network.ext_authz'
 const refusal = /^rbac_access_denied_matched_policy\[(.*)\]$/

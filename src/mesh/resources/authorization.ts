@@ -1,21 +1,25 @@
 import { compileRbac } from '../../authz/rbac/compile-rbac.ts'
+import { celOfConnection, celOfPlaintext, celOfPolicies, celOfTunnel, celOfVerdict, type CelWords } from '../../authz/rbac/cel.ts'
 import { type ConnectionAccess, connectionAccess, noConnections } from '../../authz/rbac/connection-access.ts'
 import type { Extension } from '../../authz/rbac/extension.ts'
 import type { PeerSource } from '../../authz/rbac/peer.ts'
 import { predicate } from '../../authz/rbac/predicate.ts'
 import { perRoute, placeholders, rbacExtension, refuseEverything } from '../../authz/rbac/rbac-filter.ts'
 import { TypedExtensionConfig } from '../../wire/generated/envoy-core.ts'
-import type { HttpConnectionManagerInit } from '../../wire/generated/envoy-http-connection-manager.ts'
+import type { HttpConnectionManagerInit, HttpFilterInit } from '../../wire/generated/envoy-http-connection-manager.ts'
 import { HttpExtAuthzPerRoute } from '../../wire/generated/envoy-http-ext-authz.ts'
 import type { FilterInit } from '../../wire/generated/envoy-listener.ts'
+import { Config as HttpSetFilterState } from '../../wire/generated/envoy-http-set-filter-state.ts'
 import { NetworkExtAuthz } from '../../wire/generated/envoy-network-ext-authz.ts'
 import { NetworkRBAC as NetworkRbac } from '../../wire/generated/envoy-network-rbac.ts'
+import { Config as SetFilterState } from '../../wire/generated/envoy-set-filter-state.ts'
 import { RouteConfiguration } from '../../wire/generated/envoy-route.ts'
 import type { MeshPolicies, MeshWorkload } from '../mesh-state.ts'
-import { packed, typeUrlOf } from './any.ts'
+import { extension, packed, typeUrlOf } from './any.ts'
 import { askAboutConnection, askAboutRequest, askName, type Wire } from './ask-agent.ts'
 import { key } from './filter-state.ts'
 import { router } from './filters.ts'
+import { reachState, streamVerdictStates, verdictStates } from './may-connect.ts'
 import { connectionRules, type ConnectionPart, requestRules } from './names.ts'
 import { type Resource, resource } from './resource.ts'
 import { fromAgent } from './tls.ts'
@@ -31,6 +35,8 @@ export const routesType = typeUrlOf(RouteConfiguration)
 export interface Authorization {
   /** For bytes of which nothing is known but who sends them; until the rules are there, Envoy closes connections. */
   network (wire: Wire): FilterInit[]
+  /** Where tunnels end; until it is there, Envoy answers 500. */
+  readonly tunnel: HttpFilterInit
   /** Filters and routes: each request has one version of the routes, and of what these say of filters. */
   http (wire: Wire): HttpConnectionManagerInit
 }
@@ -46,12 +52,18 @@ const wires = ['direct', 'tunnelled', 'plaintext'] as const
 /** Whether there are chains for it. */
 export interface ChainsInUse { readonly http: boolean, readonly plaintext: boolean }
 
+const parts = ['reach', 'audit', 'decision'] as const
+const networkTypes = [typeUrlOf(NetworkRbac), typeUrlOf(NetworkExtAuthz), typeUrlOf(SetFilterState)]
+
+/** A filter whose configuration comes by itself. */
+function told (workload: MeshWorkload, wire: Wire, part: ConnectionPart, typeUrls: readonly string[]) {
+  return { name: connectionRules(workload, wire, part), configDiscovery: { configSource: fromAgent, typeUrls } }
+}
+
 export function authorizationOf (workload: MeshWorkload): Authorization {
   return {
-    network: wire => (['audit', 'decision'] as const).map(part => ({
-      name: connectionRules(workload, wire, part),
-      configDiscovery: { configSource: fromAgent, typeUrls: [typeUrlOf(NetworkRbac), typeUrlOf(NetworkExtAuthz)] }
-    })),
+    network: wire => parts.filter(part => part !== 'reach' || wire !== 'tunnelled').map(part => told(workload, wire, part, networkTypes)),
+    tunnel: told(workload, 'tunnelled', 'reach', [typeUrlOf(HttpSetFilterState)]),
     http: wire => ({
       rds: { configSource: fromAgent, routeConfigName: requestRules(workload, wire) },
       // What a route does not say of them is refused.
@@ -74,16 +86,16 @@ export function accessBy (policies: MeshPolicies, { id }: MeshWorkload): Connect
 export function policyResources (workload: MeshWorkload, policies: MeshPolicies, inUse: ChainsInUse): Resource[] {
   return wires.flatMap(wire => {
     const isUsed = wire !== 'plaintext' || inUse.plaintext
-    const { audit, decision } = networkFilters(workload, isUsed ? policies : unknown, wire)
+    const says = networkFilters(workload, isUsed ? policies : unknown, wire)
     const filter = (part: ConnectionPart, { typedConfig }: Extension): Resource => {
       const name = connectionRules(workload, wire, part)
       return resource(TypedExtensionConfig, name, { name, typedConfig })
     }
     const routes = requestRules(workload, wire)
-    const says = httpFilters(workload, isUsed && inUse.http ? policies : unknown, wire)
+    const requests = httpFilters(workload, isUsed && inUse.http ? policies : unknown, wire)
     return [
-      filter('audit', audit), filter('decision', decision),
-      resource(RouteConfiguration, routes, workloadRoutes(routes, wire, says))
+      ...parts.map(part => filter(part, says[part])),
+      resource(RouteConfiguration, routes, workloadRoutes(routes, wire, requests))
     ]
   })
 }
@@ -91,14 +103,32 @@ export function policyResources (workload: MeshWorkload, policies: MeshPolicies,
 /** Type and name of each of these. */
 export function policyNames (workload: MeshWorkload): Array<readonly [typeUrl: string, name: string]> {
   return wires.flatMap(wire => [
-    [filterType, connectionRules(workload, wire, 'audit')], [filterType, connectionRules(workload, wire, 'decision')],
+    ...parts.map(part => [filterType, connectionRules(workload, wire, part)] as const),
     [routesType, requestRules(workload, wire)]
   ] as const)
 }
 
 const unknown: MeshPolicies = { kind: 'unknown' }
 
-function networkFilters ({ id }: MeshWorkload, policies: MeshPolicies, wire: Wire): Record<ConnectionPart, Extension> {
+function networkFilters (workload: MeshWorkload, policies: MeshPolicies, wire: Wire): Record<ConnectionPart, Extension> {
+  return { reach: reachFilter(workload, policies, wire), ...rulesOf(workload, policies, wire) }
+}
+
+/** As far as it can be said with the handshake who will be refused. */
+function reachFilter (workload: MeshWorkload, policies: MeshPolicies, wire: Wire): Extension {
+  const access = accessBy(policies, workload)
+  const steps = (words: CelWords) => celOfVerdict(access === undefined ? [] : celOfPolicies(access, words))
+  const states = {
+    direct: () => ({ onDownstreamTlsHandshake: reachState(verdictStates(steps(celOfConnection), 'after'), workload) }),
+    plaintext: () => ({ onNewConnection: reachState(verdictStates(steps(celOfPlaintext), 'first'), workload) })
+  }
+  // Who calls is known where tunnels end; inside, CEL has it as bytes and no words for them.
+  return wire === 'tunnelled' ? extension('reach', HttpSetFilterState, {
+    onRequestHeaders: reachState(streamVerdictStates(steps(celOfTunnel)), workload)
+  }) : extension('reach', SetFilterState, states[wire]())
+}
+
+function rulesOf ({ id }: MeshWorkload, policies: MeshPolicies, wire: Wire): Record<Exclude<ConnectionPart, 'reach'>, Extension> {
   const nothing = (name: 'audit' | 'allow') => rbacExtension({ name, enforced: undefined, shadow: undefined }, 'network')
   switch (policies.kind) {
     case 'none': return { audit: nothing('audit'), decision: nothing('allow') }

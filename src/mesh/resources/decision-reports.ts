@@ -37,7 +37,8 @@ const commonConfig: CommonGrpcAccessLogConfigInit = {
   customTags: [
     { tag: reportTag.source, value: `%FILTER_STATE(${key.peer}:PLAIN)%` },
     { tag: reportTag.sourceAddress, value: `%FILTER_STATE(${key.source}:PLAIN)%` },
-    { tag: reportTag.destination, value: `%FILTER_STATE(${key.local}:PLAIN)%` }
+    { tag: reportTag.destination, value: `%FILTER_STATE(${key.local}:PLAIN)%` },
+    { tag: reportTag.verdict, value: `%FILTER_STATE(${key.verdict}:PLAIN)%` }
   ]
 }
 

@@ -15,7 +15,9 @@ export const key = {
   local: 'assay.local',
   peer: 'assay.peer',
   source: 'assay.source',
-  peerDigest: 'assay.peer.sha256'
+  peerDigest: 'assay.peer.sha256',
+  readsRequests: 'assay.reads_requests',
+  verdict: 'assay.verdict'
 } as const
 
 /**
@@ -34,13 +36,16 @@ export function expectedPeersState (ids: readonly string[]): FilterStateValueIni
  * no workload is answered by another's.
  */
 export function workloadState (uid: string, netnsPath: string): FilterStateValueInit[] {
-  return [
-    hashable(key.workload, uid),
-    {
-      objectKey: key.namespace, factoryKey: 'envoy.network.network_namespace', formatString: text(netnsPath),
-      sharedWithUpstream: Shared.TRANSITIVE
-    }
-  ]
+  return [workloadPool(uid), namespaceState(netnsPath)]
+}
+
+export function workloadPool (uid: string): FilterStateValueInit { return hashable(key.workload, uid) }
+
+export function namespaceState (format: string): FilterStateValueInit {
+  return {
+    objectKey: key.namespace, factoryKey: 'envoy.network.network_namespace', formatString: text(format),
+    sharedWithUpstream: Shared.TRANSITIVE
+  }
 }
 
 /** Who is called, for spans of who reads the tunnel's stream. */
@@ -79,6 +84,6 @@ export function text (inlineString: string): { textFormatSource: { inlineString:
  * Part of the key of each pool that the value crosses. Whatever is passed on and is not part of it is taken from the connection for which
  * the pool was made, also for those that come after.
  */
-function hashable (objectKey: string, value: string): FilterStateValueInit {
+export function hashable (objectKey: string, value: string): FilterStateValueInit {
   return { objectKey, factoryKey: 'envoy.hashable_string', formatString: text(value), sharedWithUpstream: Shared.TRANSITIVE }
 }

@@ -1,3 +1,4 @@
+import { celOfTunnel, celOfVerdict } from '../../authz/rbac/cel.ts'
 import { hostAndPort } from '../../runtime/host-and-port.ts'
 import type { SpiffeId } from '../../spiffe/spiffe-id.ts'
 import { TrafficDirection } from '../../wire/generated/envoy-core.ts'
@@ -9,6 +10,7 @@ import { HttpRBAC as HttpRbac } from '../../wire/generated/envoy-http-rbac.ts'
 import { Config as HttpSetFilterState } from '../../wire/generated/envoy-http-set-filter-state.ts'
 import { type FilterChainInit, type FilterInit, Listener } from '../../wire/generated/envoy-listener.ts'
 import { NetworkRBAC as NetworkRbac } from '../../wire/generated/envoy-network-rbac.ts'
+import type { TcpProxyInit } from '../../wire/generated/envoy-tcp-proxy.ts'
 import { hbonePort, type MeshSettings, type MeshState, type MeshWorkload, type Revoked } from '../mesh-state.ts'
 import { type Access, accessTo } from '../access.ts'
 import { type Authorization, authorizationOf } from './authorization.ts'
@@ -17,9 +19,10 @@ import { boundAt } from './addresses.ts'
 import { duration, extension } from './any.ts'
 import { httpLife, tcpLife } from './connection-life.ts'
 import { decisionReports } from './decision-reports.ts'
-import { destinationState, key, localState, peerState, setFilterState, sourceState, workloadState } from './filter-state.ts'
+import { destinationState, key, localState, peerState, setFilterState, sourceState, workloadPool, workloadState } from './filter-state.ts'
 import { accessLog, httpConnectionManager, originalDestination, router, strictHttp, tcpProxy, tlsInspector } from './filters.ts'
 import { constant, inboundListener, tunnelledListener, tunnelListener } from './names.ts'
+import { callersOfBytes, reachState, readsRequestsState, verdictStates } from './may-connect.ts'
 import { denyPeers, httpRules, networkRules } from './rules.ts'
 import { type Resource, resource } from './resource.ts'
 import { traced } from './tracing.ts'
@@ -74,8 +77,8 @@ function tunnels ({ workload, access, authorization, revoked, settings }: Guarde
       name: 'hbone',
       transportSocket: inboundTls(workload.id, ['h2']),
       filters: [
-        ...known(workload),
-        ...authorization === undefined ? [] : [setFilterState([sourceState()])],
+        ...authorization === undefined ? known(workload)
+          : [setFilterState([workloadPool(workload.uid), localState(workload.id), sourceState()], peerState())],
         ...denyPeers(revoked),
         httpConnectionManager({
           statPrefix: 'inbound_tunnels',
@@ -93,6 +96,7 @@ function tunnels ({ workload, access, authorization, revoked, settings }: Guarde
           httpFilters: [
             extension('envoy.filters.http.rbac', HttpRbac, { rules: httpRules(workload, access, proxyPorts(settings)) }),
             destinationFromAuthority,
+            ...authorization === undefined ? [] : [readsRequests(access), authorization.tunnel],
             router
           ],
           ...accessLog(settings, { ...inboundLog(workload.id), destination: '%REQ(:AUTHORITY)%', code: '%RESPONSE_CODE%', wire: 'hbone' },
@@ -107,6 +111,14 @@ function tunnels ({ workload, access, authorization, revoked, settings }: Guarde
 const destinationFromAuthority: HttpFilterInit = extension('envoy.filters.http.set_filter_state', HttpSetFilterState, {
   onRequestHeaders: destinationState('%REQ(:AUTHORITY)%')
 })
+
+/** For what policies say of tunnels: streams that are read as HTTP are theirs to decide about request by request. */
+function readsRequests ({ ports }: Access): HttpFilterInit {
+  const http = ports.filter(({ http }) => http).map(({ port }) => celOfTunnel.port(port))
+  return extension('envoy.filters.http.set_filter_state', HttpSetFilterState, {
+    onRequestHeaders: [readsRequestsState(http.length === 0 ? 'false' : http.join(' || '))]
+  })
+}
 
 function tunnelTo (cluster: string, authority?: string): object {
   return {
@@ -126,9 +138,14 @@ function redirected (guarded: Guarded): Resource {
   const { workload, access, authorization, revoked, settings } = guarded
   const name = inboundListener(workload)
   const tls = inboundTls(workload.id, ['h2', 'http/1.1'])
-  const admitted = [...known(workload), ...denyPeers(revoked), extension('envoy.filters.network.rbac', NetworkRbac, {
+  const rules = [...denyPeers(revoked), extension('envoy.filters.network.rbac', NetworkRbac, {
     statPrefix: 'inbound', rules: networkRules(access, proxyPorts(settings))
   })]
+  const verdicts = verdictStates(celOfVerdict(callersOfBytes(access, revoked, proxyPorts(settings))), 'first')
+  // Where there are policies they have the last word.
+  const reach = setFilterState([workloadPool(workload.uid), localState(workload.id)], [
+    ...peerState(), ...authorization === undefined ? reachState(verdicts, workload) : verdicts
+  ])
   const httpPorts = access.ports.filter(({ http }) => http).map(({ port }) => port)
   const plain = access.plaintext === 'refuse' ? [] : [...httpPorts, undefined].map(port => plaintextChain(guarded, port))
   return resource(Listener, name, {
@@ -145,15 +162,17 @@ function redirected (guarded: Guarded): Resource {
         name: `http/${port}`,
         filterChainMatch: { transportProtocol: 'tls', destinationPort: { value: port } },
         transportSocket: tls,
-        filters: [...admitted, toHttpWorkload(workload.id, settings, mtlsRequests(workload.id), authorization?.http('direct'))]
+        filters: [
+          ...known(workload), ...rules, toHttpWorkload(workload.id, settings, mtlsRequests(workload.id), authorization?.http('direct'))
+        ]
       })),
       {
         name: chainOfBytes('tcp', authorization),
         filterChainMatch: { transportProtocol: 'tls' },
         transportSocket: tls,
-        filters: [...admitted, ...authorization?.network('direct') ?? [], tcpProxy({
-          statPrefix: 'inbound_tcp', cluster: constant.workload, ...tcpLife(settings.connectionLifeSeconds),
-          ...accessLog(settings, { ...inboundLog(workload.id), destination: '%DOWNSTREAM_LOCAL_ADDRESS%', wire: 'mtls' },
+        filters: [reach, ...rules, ...authorization?.network('direct') ?? [], tcpProxy({
+          statPrefix: 'inbound_tcp', cluster: constant.workload, ...onceKnown, ...tcpLife(settings.connectionLifeSeconds),
+          ...accessLog(settings, { ...inboundLog(workload.id), ...bytesLog, destination: '%DOWNSTREAM_LOCAL_ADDRESS%', wire: 'mtls' },
             connectionsTo(workload.id, 'mtls'), authorization && decisionReports(settings, 'network'))
         })]
       },
@@ -175,6 +194,11 @@ function toHttpWorkload (id: SpiffeId, settings: MeshSettings, [log, counter]: L
     ...accessLog(settings, { ...log, ...httpLog }, counter, requests && decisionReports(settings, 'http'))
   })
 }
+
+/** `ON_DOWNSTREAM_TLS_HANDSHAKE`. */
+const onHandshake = 2
+/** Nothing is connected before the handshake has told who calls. */
+const onceKnown: TcpProxyInit = { upstreamConnectMode: onHandshake, maxEarlyDataBytes: { value: 65_536 } }
 
 /** Where there are no policies. */
 function unruled (wire: Wire): HttpConnectionManagerInit { return { routeConfig: workloadRoutes('inbound', wire), httpFilters: [router] } }
@@ -229,7 +253,7 @@ function tunnelled ({ workload, access, settings }: Guarded, authorization: Auth
         name: chainOfBytes('tcp', authorization),
         filters: [...authorization.network('tunnelled'), tcpProxy({
           statPrefix: 'inbound_tunnelled_tcp', cluster: constant.workload,
-          ...accessLog(settings, { ...tunnelLog, local: workload.id, destination: '%DOWNSTREAM_LOCAL_ADDRESS%' },
+          ...accessLog(settings, { ...tunnelLog, ...bytesLog, local: workload.id, destination: '%DOWNSTREAM_LOCAL_ADDRESS%' },
             undefined, decisionReports(settings, 'network'))
         })]
       }
@@ -258,10 +282,14 @@ function plaintextChain ({ workload, access, authorization, settings }: Guarded,
       ...accessLog(settings, ...logged)
     })
   ]
+  // Where policies say what is reached, they do so alone.
+  const state = access.plaintext === 'permit' && port === undefined && authorization !== undefined
+    ? [workloadPool(workload.uid), localState(workload.id)]
+    : [...workloadState(workload.uid, workload.netnsPath), localState(workload.id)]
   return {
     name: port === undefined ? chainOfBytes('plaintext', authorization) : `plaintext/${port}`,
     filterChainMatch: { transportProtocol: 'raw_buffer', ...port === undefined ? {} : { destinationPort: { value: port } } },
-    filters: [setFilterState([...workloadState(workload.uid, workload.netnsPath), localState(workload.id)]), ...filters]
+    filters: [setFilterState(state), ...filters]
   }
 }
 
@@ -271,6 +299,8 @@ function known (workload: MeshWorkload): FilterInit[] {
 }
 
 const peerName = '%DOWNSTREAM_PEER_URI_SAN%'
+/** `allowed`, or who refused with the handshake. */
+const bytesLog = { verdict: `%FILTER_STATE(${key.verdict}:PLAIN)%` }
 const httpLog = { method: '%REQ(:METHOD)%', path: '%PATH(NQ)%', code: '%RESPONSE_CODE%', traceparent: '%REQ(TRACEPARENT)%' }
 
 /** What the access log says, and what is counted. */

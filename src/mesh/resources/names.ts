@@ -20,8 +20,11 @@ export function tunnelListener ({ uid }: MeshWorkload): string { return `in/${ui
 export function inboundListener ({ uid }: MeshWorkload): string { return `in-direct/${uid}` }
 /** Of streams out of tunnels, and of the cluster by which they get there. */
 export function tunnelledListener ({ uid }: MeshWorkload): string { return `in-tunnelled/${uid}` }
-/** What policies say of connections to a workload, in two filters: one leaves marks, one decides. */
-export type ConnectionPart = 'audit' | 'decision'
+/**
+ * What policies say of connections to a workload, in three filters: one says, once the handshake is done, where the workload is to be
+ * reached; one leaves marks; one decides with the first byte.
+ */
+export type ConnectionPart = 'reach' | 'audit' | 'decision'
 export function connectionRules ({ uid }: MeshWorkload, wire: Wire, part: ConnectionPart): string { return `rules/${uid}/${wire}/${part}` }
 /** What they say of requests. */
 export function requestRules ({ uid }: MeshWorkload, wire: Wire): string { return `requests/${uid}/${wire}` }

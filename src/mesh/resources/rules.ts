@@ -3,6 +3,7 @@ import { type PermissionInit, type PrincipalInit, type RBACInit, RBAC_Action as 
 import type { FilterInit } from '../../wire/generated/envoy-listener.ts'
 import { NetworkRBAC as NetworkRbac } from '../../wire/generated/envoy-network-rbac.ts'
 import type { Access } from '../access.ts'
+import { beforePolicies } from '../decisions/report-form.ts'
 import type { CallerPattern, MeshWorkload, Revoked } from '../mesh-state.ts'
 import { extension } from './any.ts'
 import { key } from './filter-state.ts'
@@ -51,8 +52,8 @@ export function denyPeers ({ digests, ids }: Revoked): FilterInit[] {
   return [extension('envoy.filters.network.rbac', NetworkRbac, {
     statPrefix: 'peers',
     rules: { action: Action.DENY, policies: {
-      'several-names': { permissions, principals: [several] },
-      ...principals.length === 0 ? {} : { revoked: { permissions, principals } }
+      [beforePolicies.severalNames]: { permissions, principals: [several] },
+      ...principals.length === 0 ? {} : { [beforePolicies.revoked]: { permissions, principals } }
     } }
   })]
 }

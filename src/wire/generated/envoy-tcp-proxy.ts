@@ -13,6 +13,8 @@ export interface TcpProxy {
   readonly tunnelingConfig: TcpProxy_TunnelingConfig | undefined
   readonly maxDownstreamConnectionDuration: Duration | undefined
   readonly maxDownstreamConnectionDurationJitterPercentage: Percent | undefined
+  readonly upstreamConnectMode: number
+  readonly maxEarlyDataBytes: UInt32Value | undefined
 }
 export interface TcpProxyInit {
   readonly statPrefix?: string | undefined
@@ -23,6 +25,8 @@ export interface TcpProxyInit {
   readonly tunnelingConfig?: TcpProxy_TunnelingConfigInit | undefined
   readonly maxDownstreamConnectionDuration?: DurationInit | undefined
   readonly maxDownstreamConnectionDurationJitterPercentage?: PercentInit | undefined
+  readonly upstreamConnectMode?: number | undefined
+  readonly maxEarlyDataBytes?: UInt32ValueInit | undefined
 }
 export const TcpProxy: MessageType<TcpProxy, TcpProxyInit> = new MessageType('envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy', () => [
   field(1, 'statPrefix', 'string'),
@@ -32,7 +36,9 @@ export const TcpProxy: MessageType<TcpProxy, TcpProxyInit> = new MessageType('en
   field(7, 'maxConnectAttempts', UInt32Value),
   field(12, 'tunnelingConfig', TcpProxy_TunnelingConfig),
   field(13, 'maxDownstreamConnectionDuration', Duration),
-  field(20, 'maxDownstreamConnectionDurationJitterPercentage', Percent)
+  field(20, 'maxDownstreamConnectionDurationJitterPercentage', Percent),
+  field(21, 'upstreamConnectMode', 'uint32'),
+  field(22, 'maxEarlyDataBytes', UInt32Value)
 ])
 
 export interface TcpProxy_TunnelingConfig {
