@@ -43,3 +43,13 @@ export const bash = program('bash', 'apt install bash')
 export const curl = program('curl', 'apt install curl')
 export const openssl = program('openssl', 'apt install openssl')
 export const python = program('python3', 'apt install python3')
+
+/** A Vault or an OpenBao, which is too big to come along. */
+export const vault: Need = {
+  name: 'Vault or OpenBao',
+  async find ({ VAULT_BIN: file = '' }) {
+    if (file === '') throw new Error('VAULT_BIN names no program of Vault or OpenBao')
+    await access(file, constants.X_OK).catch(() => { throw new Error(`VAULT_BIN names ${file}, which is no program`) })
+    return undefined
+  }
+}
