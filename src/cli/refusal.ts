@@ -35,7 +35,7 @@ export function tellFailure (terminal: Terminal, error: unknown, format: 'pretty
 
 function exitCodeOf (code: string): ExitCode {
   if (unusableInput.has(code)) return 2
-  if (code === 'not_converged') return 3
+  if (code === 'not_converged' || code === 'servers_below') return 3
   return code === 'authority_relied_on' ? 4 : 1
 }
 

@@ -98,6 +98,7 @@ export const errorCatalogue = {
   ca_path_exhausted: { status: 'FAILED_PRECONDITION', retry: false, next: 'give the CA above a larger path length, or none' },
   authority_not_tainted: { status: 'INTERNAL', retry: false, next: 'taint it first, so that what it signed is replaced before it goes' },
   authority_relied_on: { status: 'FAILED_PRECONDITION', retry: true, next: 'see `assay status`; -force revokes and breaks who is named' },
+  servers_below: { status: 'FAILED_PRECONDITION', retry: true, next: 'look at each level below, then repeat it with -downstreamReady' },
   // Revocations
   revocation_not_found: { status: 'NOT_FOUND', retry: false, next: 'list them with `assay revoke list`' },
   spiffe_id_revoked: { status: 'PERMISSION_DENIED', retry: false, next: 'see `assay revoke list`; `assay revoke lift` ends it' },

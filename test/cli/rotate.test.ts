@@ -7,6 +7,7 @@ import { SpiffeError } from '../../src/spiffe/errors.ts'
 import { parseTrustDomain } from '../../src/spiffe/trust-domain.ts'
 import { clusterService, type AuthorityInit } from '../../src/wire/generated/cluster.ts'
 import { bundleService } from '../../src/wire/generated/server-bundle.ts'
+import { entryService } from '../../src/wire/generated/server-entry.ts'
 import { localAuthorityService } from '../../src/wire/generated/server-local-authority.ts'
 import { workloadService, type X509SVIDResponse } from '../../src/wire/generated/workload.ts'
 import { parseCertificate, splitCertificates } from '../../src/x509/certificate.ts'
@@ -25,6 +26,7 @@ interface Rotation {
   readonly resume?: string
   readonly leaving: readonly string[]
   readonly warnings: readonly string[]
+  readonly below?: readonly string[]
   readonly steps: readonly { readonly verb: string, readonly convergence: { readonly consumers: readonly unknown[] } }[]
 }
 
@@ -157,6 +159,45 @@ void t.test('-force goes on, and names who breaks', async t => {
   t.match(json, { code: 0, done: true, steps: [{ convergence: { converged: false } }, {}, {}, { breaks: [{ agent_id: agent.spiffeId }] }] })
 })
 
+void t.test('servers below cannot be waited for: it stops before what breaks them, by name, until somebody has looked', async t => {
+  await using server = await startTestServer()
+  await using agent = await startFollowingAgent(server)
+  for (const path of ['/cluster-b', '/cluster-a']) {
+    t.match(await runAssay(['entry', 'create', '-downstream', '-spiffeID', `spiffe://example.org${path}`, '-parentID', agent.spiffeId,
+      '-selector', 'unix:uid:1', ...socketOf(server)]), { code: 0 })
+  }
+  const [[, stolen = '']] = (await authoritiesOf(server)).x509 as [string[]]
+  const goOn = `To go on: assay rotate -compromised x509 -authorityID ${stolen} -downstreamReady\n`
+  const named = /servers below this one cannot be waited for \(spiffe:\/\/example\.org\/cluster-a spiffe:\/\/example\.org\/cluster-b\): /
+  const first = await rotateIn(server, '-compromised', 'x509')
+  t.match(first, { code: 3, stdout: /\nprepare .*\n$/, stderr: named })
+  t.match(first.stderr, goOn)
+  t.match(first.stderr, /activate the X\.509 authority once, at each level below, `assay bundle show` has the prepared authority too/)
+  t.match((await authoritiesOf(server)).x509, [['active', stolen], ['prepared']])
+
+  const words = ['-compromised', 'x509', '-authorityID', stolen]
+  const again = await rotateJson(server, ...words)
+  t.match(again, { code: 3, done: false, steps: [], below: { length: 2 }, resume: goOn.slice(10, -1) }, 'nobody has looked')
+  const second = await rotateJson(server, ...words, '-downstreamReady')
+  t.match(second, { code: 3, done: false, stderr: /"code":"servers_below"/ })
+  t.equal(verbsOf(second), 'activate taint', 'who was ready before is not known to be ready after that')
+  t.match((await authoritiesOf(server)).published, [2])
+  const third = await rotateJson(server, ...words, '-downstreamReady')
+  t.match(third, { code: 0, done: true, active: (await authoritiesOf(server)).x509[0]?.[1] })
+  t.equal(verbsOf(third), 'revoke')
+  t.match((await authoritiesOf(server)).published, [1])
+
+  const tooEarly = await rotateJson(server, '-compromised', 'x509', '-drill', '-downstreamReady')
+  t.match(tooEarly, { code: 3, steps: [{ verb: 'prepare' }] }, 'nobody can have looked at what this run did')
+  const jwt = await rotateJson(server, '-compromised', 'jwt')
+  t.match(jwt, { code: 3, steps: [{ verb: 'prepare' }] })
+  const jwtRest = await rotateJson(server, ...String(jwt.resume).split(' ').slice(2))
+  t.match(jwtRest, { code: 0, done: true }, 'nothing below hangs on a JWT key that goes')
+  t.equal(verbsOf(jwtRest), 'activate taint revoke')
+  const forced = await rotateIn(server, '-compromised', 'x509', '-force')
+  t.match(forced, { code: 0, stderr: /Warning: servers below this one are not asked, and may break .*: .*cluster-a .*cluster-b\n/ })
+})
+
 void t.test('wrong usage, and servers that cannot do it', async t => {
   await using server = await startTestServer({ config: { disableJwtSvids: true } })
   t.match(await rotateIn(server), { code: 2, stderr: /-compromised x509 or -compromised jwt/ })
@@ -184,6 +225,7 @@ void t.test('a server that dies of a step: whether it was made is read from the 
         return { activatedAuthority: { authorityId } }
       }
     }),
+    bind(entryService, { listEntries: async () => ({}) }),
     bind(clusterService, {
       getStatus: async () => ({ authorities, head }),
       async * watchConvergence () { yield { cursor: head, converged: true } }

@@ -1,5 +1,5 @@
 import t, { type Test } from 'tap'
-import { openUnixChannel } from '../../src/rpc/channel.ts'
+import { openUnixChannel, type Channel } from '../../src/rpc/channel.ts'
 import { localAuthorityService } from '../../src/wire/generated/server-local-authority.ts'
 import { workloadService } from '../../src/wire/generated/workload.ts'
 import { firstOf } from '../../src/runtime/first-of.ts'
@@ -7,6 +7,7 @@ import { parseCertificate } from '../../src/x509/certificate.ts'
 import { verifyX509Svid } from '../../src/x509/verify-svid.ts'
 import { eventually } from '../fakes/eventually.ts'
 import { type AnyServer, startServer, type RunningAgent } from '../fakes/processes.ts'
+import { runAssay } from '../fakes/run-assay.ts'
 import { startSpireServer, withoutSpireServer } from '../fakes/spire.ts'
 import { Administrator } from './administrator.ts'
 import {
@@ -87,29 +88,73 @@ class Load {
   }
 }
 
+const authoritiesOf = (channel: Channel) => channel.client(localAuthorityService)
+
+/** What an operator does at the top, and in between waits for everybody. */
+interface RootSteps {
+  /** @returns key identifiers of the root that goes and of the one that comes */
+  prepare (): Promise<{ readonly before: string, readonly after: string }>
+  /** The next root signs, and what the one before signed is replaced. */
+  takeOver (before: string, after: string): Promise<void>
+  revoke (before: string): Promise<void>
+}
+
+/** One call after the other, as SPIRE's server knows them too. */
+function byCalls ({ adminSocket }: AnyServer, mintAtTop: () => Promise<string>): RootSteps {
+  const call = async <T> (use: (authorities: ReturnType<typeof authoritiesOf>) => Promise<T>): Promise<T> => {
+    await using channel = openUnixChannel(adminSocket)
+    return await use(authoritiesOf(channel))
+  }
+  return {
+    prepare: () => call(async authorities => ({
+      before: (await authorities.getX509AuthorityState({})).active?.authorityId ?? '',
+      after: (await authorities.prepareX509Authority({})).preparedAuthority?.authorityId ?? ''
+    })),
+    takeOver: (before, after) => call(async authorities => {
+      await authorities.activateX509Authority({ authorityId: after })
+      await eventually('the top to sign by the new root', async () => await mintAtTop() === after, patienceMs)
+      await authorities.taintX509Authority({ authorityId: before })
+    }),
+    revoke: before => call(async authorities => { await authorities.revokeX509Authority({ authorityId: before }) })
+  }
+}
+
+/** `assay rotate`, which stops wherever somebody has to look at the levels below. */
+function byCommand (t: Test, { adminSocket }: AnyServer): RootSteps {
+  const run = async (code: number, ...words: string[]) => {
+    const { stderr, code: ended } = await runAssay(['rotate', '-compromised', 'x509', ...words, '-socketPath', adminSocket])
+    t.equal(ended, code, stderr)
+    if (code === 3) t.match(stderr, /servers below this one cannot be waited for/)
+  }
+  return {
+    async prepare () {
+      await run(3)
+      await using channel = openUnixChannel(adminSocket)
+      const { active, prepared } = await authoritiesOf(channel).getX509AuthorityState({})
+      return { before: active?.authorityId ?? '', after: prepared?.authorityId ?? '' }
+    },
+    takeOver: before => run(3, '-authorityID', before, '-downstreamReady'),
+    revoke: before => run(0, '-authorityID', before, '-downstreamReady')
+  }
+}
+
 /** As docs/upstream-authorities.md tells an operator to replace the top's root: each step once everybody has the one before. */
-async function replaceTopRoot (levels: readonly Level[], t: Test): Promise<void> {
-  const [{ server: top }] = levels as [Level]
-  await using channel = openUnixChannel(top.adminSocket)
-  const authorities = channel.client(localAuthorityService)
+async function replaceTopRoot (levels: readonly Level[], steps: RootSteps, t: Test): Promise<void> {
   const began = performance.now()
   const told: string[] = []
   const tell = (what: string) => told.push(`${what} after ${Math.round(performance.now() - began)} ms`)
-  const before = (await authorities.getX509AuthorityState({})).active?.authorityId ?? ''
-  const after = (await authorities.prepareX509Authority({})).preparedAuthority?.authorityId ?? ''
+  const { before, after } = await steps.prepare()
   const knows = ({ workload }: Level, root: string) => workload.given.roots.some(certificate => keyIdOf(certificate) === root)
   await eventually('workloads of all levels to know the new root', () => levels.every(level => knows(level, after)), patienceMs)
   tell('known everywhere')
-  await authorities.activateX509Authority({ authorityId: after })
-  await eventually('the top to sign by the new root', async () => rootOf(await mint(top)) === after, patienceMs)
-  await authorities.taintX509Authority({ authorityId: before })
+  await steps.takeOver(before, after)
   await eventually('all servers, agents and workloads to be below the new root', async () => {
     if (!levels.every(({ workload }) => rootOf(workload.given.chain) === after)) return false
     if (!(await Promise.all(levels.map(({ agent }) => rootOfAgent(agent)))).every(root => root === after)) return false
     return (await Promise.all(levels.map(async ({ server }) => rootOf(await mint(server))))).every(root => root === after)
   }, patienceMs)
   tell('replaced everywhere')
-  await authorities.revokeX509Authority({ authorityId: before })
+  await steps.revoke(before)
   await eventually('the old root to be gone everywhere', () => levels.every(level => !knows(level, before)), patienceMs)
   tell('gone everywhere')
   t.comment(`root ${after.slice(0, 8)}: ${told.join(', ')}`)
@@ -126,14 +171,14 @@ async function stillHear ({ server, agent, workload }: Level): Promise<boolean> 
   return true
 }
 
-async function prove (t: Test, levels: readonly Level[]): Promise<void> {
+async function prove (t: Test, levels: readonly Level[], steps: RootSteps): Promise<void> {
   for (const [index, { workload }] of levels.entries()) t.equal(workload.given.chain.length, index + 1, 'a CA more at each level')
   const load = new Load(levels)
   const end = performance.now() + seconds * 1_000
   let rounds = 0
   try {
     do {
-      await replaceTopRoot(levels, t)
+      await replaceTopRoot(levels, steps, t)
       rounds++
     } while (performance.now() < end)
   } finally {
@@ -170,12 +215,14 @@ async function hurry (t: Test, levels: readonly Level[]): Promise<void> {
 
 await t.test('the root of three levels is replaced under load', { timeout: (seconds + 400) * 1_000 }, async t => {
   await using scope = new AsyncDisposableStack()
-  const levels = await openLevels(scope, scope.use(await startServer()))
-  await prove(t, levels)
+  const top = scope.use(await startServer())
+  const levels = await openLevels(scope, top)
+  await prove(t, levels, byCommand(t, top))
   await hurry(t, levels)
 })
 
 await t.test('the same with a real SPIRE server on top', { skip: withoutSpireServer, timeout: (seconds + 400) * 1_000 }, async t => {
   await using scope = new AsyncDisposableStack()
-  await prove(t, await openLevels(scope, scope.use(await startSpireServer())))
+  const top = scope.use(await startSpireServer())
+  await prove(t, await openLevels(scope, top), byCalls(top, async () => rootOf(await mint(top))))
 })

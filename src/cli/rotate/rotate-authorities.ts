@@ -1,9 +1,11 @@
 import { systemClock } from '../../runtime/clock.ts'
 import { formatDuration } from '../../runtime/duration.ts'
+import { codeOf } from '../../spiffe/errors.ts'
 import { kindNames, type AuthorityKind } from '../authority/authority-calls.ts'
 import { authorityConcerns } from '../authority/authority-concerns.ts'
 import { encodeBreaks, formatBreaks } from '../authority/revoke-gate.ts'
 import { defineCommand, type ExitCode } from '../command.ts'
+import { formatIds } from '../convergence/consumers.ts'
 import { countsOf, encodeWaited, waitFlags } from '../convergence/wait.ts'
 import { optionalChoiceFlag, switchFlag, textListFlag } from '../flag.ts'
 import { formatJson } from '../json-output.ts'
@@ -16,13 +18,15 @@ import { leftInBundle } from './left-in-bundle.ts'
 import { goalOf, hasOwnAuthorities } from './rotate-goal.ts'
 import { nextStep, slotsOf, type Goal, type Slots } from './rotation-plan.ts'
 import { readStatus, rotate, type DoneStep } from './rotation.ts'
+import { serversBelow } from './servers-below.ts'
 
 export const rotateAuthorities = defineCommand({
   flags: {
     compromised: optionalChoiceFlag('which kind of authority must go', ['x509', 'jwt']),
     drill: switchFlag('make and activate a new one, and taint and revoke nothing'),
     authorityID: textListFlag('only this authority must go, not every one of its kind', 'ID'),
-    force: switchFlag('go on though live agents lag behind, and break them; names them'),
+    downstreamReady: switchFlag('servers below this one, and all below them, have what was done until now'),
+    force: switchFlag('go on though live agents lag behind or servers below were not asked, and break them; names them'),
     'wait-timeout': waitFlags['wait-timeout'],
     ...replicaFlags,
     output: outputFlag
@@ -37,7 +41,7 @@ export const rotateAuthorities = defineCommand({
   ],
   async run (call) {
     const { flags, terminal } = call
-    const { compromised: kind, drill, force, authorityID: authorityIds } = flags
+    const { compromised: kind, drill, force, downstreamReady, authorityID: authorityIds } = flags
     if (kind === undefined) throw usage('say which kind of authority must go: -compromised x509 or -compromised jwt')
     return withServers(call, async servers => {
       const status = await readStatus(servers, terminal)
@@ -45,11 +49,15 @@ export const rotateAuthorities = defineCommand({
       const report = new Report(kind, goal, flags.output, terminal)
       const alone = hasOwnAuthorities(status)
       if (alone) report.warn('replicas do not share their keys: this changes the authorities of the one that is asked')
+      const below = await serversBelow(servers, terminal)
+      if (force && below.length > 0) {
+        report.warn(`servers below this one are not asked, and may break with all below them: ${formatIds(below)}`)
+      }
       const timeoutMs = flags['wait-timeout']
       try {
-        await rotate({ kind, goal, timeoutMs, force }, { servers, terminal, onStep: step => report.add(step) })
+        await rotate({ kind, goal, timeoutMs, force, below, downstreamReady }, { servers, terminal, onStep: step => report.add(step) })
       } catch (error) {
-        report.interrupted(await isReached(servers, terminal, kind, goal))
+        report.interrupted(await isReached(servers, terminal, kind, goal), codeOf(error) === 'servers_below' ? below : [])
         throw error
       }
       const slots = slotsOf((await readStatus(servers, terminal)).authorities, kind)
@@ -105,10 +113,13 @@ class Report {
     if (!this.#json) this.#terminal.err(`Warning: ${printable(warning)}\n`)
   }
 
-  interrupted (reached: boolean): void {
+  /** @param below servers that somebody has to look at before it goes on */
+  interrupted (reached: boolean, below: readonly string[]): void {
     const ids = [...this.#goal.leaving].map(id => `-authorityID ${printable(id)}`).join(' ')
-    const resume = `assay rotate -compromised ${this.#kind}${this.#goal.drill ? ' -drill' : ''} ${ids}`
-    if (this.#json) this.#terminal.out(`${formatJson({ ...this.#facts(), done: false, resume: reached ? undefined : resume })}\n`)
+    const resume = `assay rotate -compromised ${this.#kind}${this.#goal.drill ? ' -drill' : ''} ${ids}` +
+      (below.length > 0 ? ' -downstreamReady' : '')
+    const facts = { ...this.#facts(), done: false, resume: reached ? undefined : resume, ...below.length > 0 ? { below } : {} }
+    if (this.#json) this.#terminal.out(`${formatJson(facts)}\n`)
     else if (reached) this.#terminal.err('All steps are made; see `assay status` for who has not taken them over\n')
     else this.#terminal.err(`To go on: ${resume}\n`)
   }

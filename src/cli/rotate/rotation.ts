@@ -10,14 +10,19 @@ import { waitUntilTaken } from '../convergence/wait.ts'
 import { isAway, type Servers } from '../servers.ts'
 import type { Terminal } from '../terminal.ts'
 import { isSameStep, nextStep, slotsOf, type Goal, type RotationStep } from './rotation-plan.ts'
+import { breaksThoseBelow, notAsked } from './servers-below.ts'
 
 export interface RotationOptions {
   readonly kind: AuthorityKind
   readonly goal: Goal
   /** For each step to be made and to reach every live agent. */
   readonly timeoutMs: number
-  /** Go on though live agents lag behind, and break them. */
+  /** Go on though live agents lag behind, or servers below were not asked, and break them. */
   readonly force: boolean
+  /** Servers below, which nobody here can wait for. */
+  readonly below: readonly string[]
+  /** Somebody has looked there: what was done before this run has arrived. */
+  readonly downstreamReady: boolean
 }
 
 export interface DoneStep {
@@ -47,14 +52,19 @@ export function readStatus (servers: Servers, { signal }: Terminal): Promise<Get
 
 /**
  * Makes one step after the other, each once every live agent has the one before, until the goal is reached.
- * @throws {SpiffeError} `not_converged`, `authority_relied_on`; what was done stays, and the next run goes on from there
+ * @throws {SpiffeError} `not_converged`, `authority_relied_on`, `servers_below` before a step that would break those below; what was done
+ * stays, and the next run goes on from there
  */
 export async function rotate (options: RotationOptions, deps: RotationDeps): Promise<void> {
+  const { kind, goal, force, below, downstreamReady } = options
   const { servers, terminal, onStep } = deps
   let last: RotationStep | undefined
   for (;;) {
-    const step = nextStep(slotsOf((await readStatus(servers, terminal)).authorities, options.kind), options.goal)
+    const step = nextStep(slotsOf((await readStatus(servers, terminal)).authorities, kind), goal)
     if (step === undefined) return
+    // Whoever says that they are ready has looked before this run, and not between its steps.
+    const asked = force || below.length === 0 || (downstreamReady && last === undefined)
+    if (!asked && breaksThoseBelow(kind, step)) throw notAsked(below, kind, step)
     if (isSameStep(step, last)) throw new Error(`the server made this step, and the next one is the same: ${JSON.stringify(step)}`)
     onStep(await makeStep(step, last === undefined, options, deps))
     last = step
