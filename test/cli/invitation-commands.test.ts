@@ -82,6 +82,38 @@ void t.test('one that carries the bundle needs no endpoint, and one whose keys h
   t.match(await ours(['accept', after, '-yes']), { code: 0 }, 'a new one is accepted')
 })
 
+void t.test('what active policies let in of the inviting domain already is shown', async t => {
+  await using us = await startTestServer()
+  await using them = await startTestServer({ config: { federation, trustDomain: parseTrustDomain('partner.test') } })
+  const [ours, theirs] = [on(us), on(them)]
+  const invitation = (await theirs(['invite', '-carryBundle', '-bundleEndpointURL', 'https://partner.test/b'])).stdout.trim()
+  const apply = async (scopes: readonly object[]) => {
+    const file = join(folder, 'policies.yaml')
+    const settings = { kind: 'Settings', trustDomain: 'example.org', defaultAction: 'allow' }
+    await writeFile(file, [settings, ...scopes].map(one => `${JSON.stringify({ apiVersion: 'assay/v1', ...one })}\n`).join('---\n'))
+    t.match(await runAssay(['policy', 'apply', file, '-socketPath', us.config.socketPath]), { code: 0, stderr: '' })
+  }
+  const scope = { kind: 'FederationScope', trustDomain: 'partner.test' }
+  await apply([{ ...scope, trustDomain: 'other.test', accept: ['spiffe://other.test/*'] }])
+  t.match((await ours(['accept', invitation])).stdout,
+    '\nVersion 1 of the policies is active and has no FederationScope of them: it lets nobody of theirs in.\n', 'another\'s is not theirs')
+  await apply([
+    { ...scope, accept: ['spiffe://partner.test/billing/*', 'spiffe://partner.test/web'], workloads: ['spiffe://example.org/invoices'] },
+    { ...scope, accept: ['spiffe://partner.test/*'], until: '2020-01-01T00:00:00Z' }, { ...scope, until: '2999-01-01T00:00:00Z' }
+  ])
+  t.match((await ours(['accept', invitation])).stdout, [
+    '\nVersion 2 of the policies is active and lets in already:',
+    '  spiffe://partner.test/billing/*, spiffe://partner.test/web to spiffe://example.org/invoices',
+    '  spiffe://partner.test/* to all workloads that rules let them reach; it ended at 2020-01-01 00:00:00 +0000 UTC',
+    '  nobody to all workloads that rules let them reach; until 2999-01-01 00:00:00 +0000 UTC\n'
+  ].join('\n'))
+  const { stdout } = await ours(['accept', invitation, '-output', 'json'])
+  t.match(JSON.parse(stdout), {
+    accepted: false, entries: 0, policies_version: 2,
+    federation_scopes: [{ workloads: ['spiffe://example.org/invoices'] }, { until: /^2020/ }, { accept: { length: 0 } }]
+  })
+})
+
 void t.test('what is trusted already is not replaced by an invitation, and a bundle by another way counts most', async t => {
   await using us = await startTestServer()
   await using them = await startTestServer({ config: { federation, trustDomain: parseTrustDomain('partner.test') } })
@@ -108,6 +140,7 @@ void t.test('what is trusted already is not replaced by an invitation, and a bun
   const accepted = await ours(['accept', invitation as string, '-yes'])
   t.match(accepted, { code: 0, stdout: /stored here, which stays/ })
   t.match(accepted.stdout, 'They will be able to reach: 1 entry that federates with them already, as far as policies allow.')
+  t.notMatch(accepted.stdout, 'policies is active', 'there are none')
 
   t.match(await ours(invite), { code: 1, stderr: /has no bundle endpoint/ }, 'a server without one must be told')
   const web = await ours([...invite, '-bundleEndpointProfile', 'https_web', '-ttl', '1000h'])

@@ -20,6 +20,7 @@ import { readBundleText } from '../read-bundle.ts'
 import { readInputText } from '../read-input.ts'
 import { outputFlag, serverFlags } from '../socket-path.ts'
 import type { Terminal } from '../terminal.ts'
+import { activeScopes } from './active-scopes.ts'
 import { explainMissing } from './federation-api.ts'
 import { formatInvitation } from './format-invitation.ts'
 import { believe, type Accepted } from './invitation-anchor.ts'
@@ -32,8 +33,9 @@ export const federationAccept = defineCommand({
     output: outputFlag
   },
   argument: { name: 'FILE|-|TEXT' },
-  details: 'Checks signature, end and pin, and shows what it would mean. It is checked by -trustDomainBundlePath, else by the bundle of\n' +
-    'that domain that is stored here, else by the one it carries or, mostly, names: then the server fetches that from the endpoint.\n' +
+  details: 'Checks signature, end and pin, and shows what it would mean, and what active policies let in of them already. It is checked\n' +
+    'by -trustDomainBundlePath, else by the bundle of that domain that is stored here, else by the one it carries or, mostly, names:\n' +
+    'then the server fetches that from the endpoint.\n' +
     'Compare the pin with who sent it. A stored bundle is never replaced by an invitation.\n' +
     'Exit code 0: accepted. 1: refused, or only shown.',
   examples: [
@@ -54,12 +56,15 @@ export const federationAccept = defineCommand({
       const fetch = async () => parseBundleDocument(
         (await channel.client(federationService).fetchInvited({ invitation: text }, { signal: terminal.signal })
           .catch((error: unknown) => { throw explainMissing(error) })).bundle, trustDomain)
-      const accepted = await believe(parsed, { own, given, stored, fetch }, systemClock.now())
+      const now = systemClock.now()
+      const accepted = await believe(parsed, { own, given, stored, fetch }, now)
+      const policies = await activeScopes(channel, own.trustDomain, trustDomain, terminal.signal)
       const json = flags.output === 'json'
       const tell = (more: object) => terminal.out(`${formatJson({
-        invitation: encodeInvitation(claimed), checkedBy: accepted.checkedBy, accepted: flags.yes, ...more
+        invitation: encodeInvitation(claimed), checkedBy: accepted.checkedBy, accepted: flags.yes, entries,
+        ...typeof policies === 'string' ? {} : { policiesVersion: policies.version, federationScopes: policies.scopes }, ...more
       })}\n`)
-      if (!json) terminal.out(formatInvitation(claimed, { own: own.trustDomain, accepted, entries }))
+      if (!json) terminal.out(formatInvitation(claimed, { own: own.trustDomain, accepted, entries, policies, now }))
       if (!flags.yes) {
         if (json) tell({})
         terminal.err('Nothing is changed. To accept it: the same with -yes\n')

@@ -1,6 +1,7 @@
 import type { Invitation } from '../../federation/invitation/invitation.ts'
 import type { TrustDomain } from '../../spiffe/trust-domain.ts'
 import { counted, formatRows, formatTime, printable } from '../pretty.ts'
+import type { ActiveScope, PolicyFacts } from './active-scopes.ts'
 import type { Accepted } from './invitation-anchor.ts'
 
 const checks: Readonly<Record<Accepted['checkedBy'], string>> = {
@@ -15,10 +16,13 @@ interface Facts {
   readonly own: TrustDomain
   /** That federate with the inviting domain already. */
   readonly entries: number
+  readonly policies: PolicyFacts
+  readonly now: Date
 }
 
 /** What an invitation says, and in words what accepting it means. */
-export function formatInvitation ({ endpoint, pin, scope, expiresAt }: Invitation, { own, accepted, entries }: Facts): string {
+export function formatInvitation ({ endpoint, pin, scope, expiresAt }: Invitation, facts: Facts): string {
+  const { own, accepted, entries } = facts
   const { bundle, checkedBy } = accepted
   const { trustDomain, url, profile } = endpoint
   const rows = formatRows([
@@ -32,7 +36,8 @@ export function formatInvitation ({ endpoint, pin, scope, expiresAt }: Invitatio
     ['Can be accepted until', formatTime(expiresAt)],
     ['They ask for', scope === '' ? 'nothing in particular' : scope]
   ], 26)
-  return `${rows}\nIf you accept, ${own} takes SVIDs of ${trustDomain} for what they say. ${reachable(trustDomain, entries)}\n`
+  return `${rows}\nIf you accept, ${own} takes SVIDs of ${trustDomain} for what they say. ${reachable(trustDomain, entries)}\n` +
+    allowed(facts)
 }
 
 function reachable (trustDomain: TrustDomain, entries: number): string {
@@ -42,4 +47,21 @@ function reachable (trustDomain: TrustDomain, entries: number): string {
   }
   return 'They will be able to reach: nothing, until an entry\nfederates with them (-federatesWith) and, where policies are active, ' +
     `a FederationScope says what of ${printable(trustDomain)} may reach what.`
+}
+
+/** What they may do already, by policies that are there: they may have been partners before. */
+function allowed ({ policies, now }: Facts): string {
+  if (policies === 'none') return ''
+  if (policies === 'unreadable') return 'Which policies are active you may not read.\n'
+  const { version, scopes } = policies
+  const active = `Version ${version} of the policies is active`
+  if (scopes.length === 0) return `${active} and has no FederationScope of them: it lets nobody of theirs in.\n`
+  return `${active} and lets in already:\n${scopes.map(scope => `  ${printable(describeScope(scope, now))}\n`).join('')}`
+}
+
+function describeScope ({ accept, workloads, until }: ActiveScope, now: Date): string {
+  const who = accept.length === 0 ? 'nobody' : accept.join(', ')
+  const where = workloads === undefined ? 'all workloads that rules let them reach' : workloads.join(', ')
+  const end = until === undefined ? '' : until <= now ? `; it ended at ${formatTime(until)}` : `; until ${formatTime(until)}`
+  return `${who} to ${where}${end}`
 }
