@@ -2,7 +2,8 @@ import { request as requestHttp, type IncomingMessage } from 'node:http'
 import { request as requestHttps } from 'node:https'
 import type { SignatureV4 } from '@smithy/signature-v4'
 import { isJsonObject, parseStrictJsonObject, type JsonObject } from '../spiffe/strict-json.ts'
-import { awsClientOptions, type AwsAccess } from './aws-client.ts'
+import type { AwsAccess } from './aws-client.ts'
+import { openRequestSigner } from './request-signer.ts'
 
 /** How a service is called: the first part of its host, which is its name in signatures too, and what its actions begin with. */
 export interface AwsServiceName { readonly host: string, readonly target: string }
@@ -28,13 +29,8 @@ export class AwsJsonService implements AsyncDisposable {
   }
 
   static async open (access: AwsAccess, { host, target }: AwsServiceName): Promise<AwsJsonService> {
-    // Loaded by those who use it. No client is asked for anything here but how it finds credentials.
-    const [{ STSClient }, { SignatureV4 }] = await Promise.all([import('@aws-sdk/client-sts'), import('@smithy/signature-v4')])
-    const { endpoint: _, ...options } = await awsClientOptions(access)
-    const sts = new STSClient(options)
-    const { credentials, sha256 } = sts.config
-    const signer = new SignatureV4({ service: host, region: access.region, credentials, sha256 })
-    return new AwsJsonService(new URL(access.endpoint ?? endpointOf(host, access.region)), target, signer, () => { sts.destroy() })
+    const { signer, close } = await openRequestSigner(access, host, true)
+    return new AwsJsonService(new URL(access.endpoint ?? endpointOf(host, access.region)), target, signer, close)
   }
 
   /**

@@ -157,6 +157,9 @@ const configSchema = z.strictObject({
   if (value.server.federation.copies.has(value.server.trust_domain)) {
     refuse(['server', 'federation', 'copies', value.server.trust_domain], 'is this server\'s own trust domain: its bundle is not fetched')
   }
+  if (value.server.disable_jwt_svids && value.server.federation.publications.some(({ format }) => format === 'signed')) {
+    refuse(['server', 'federation', 'publish'], 'has what a JWT key must sign, and disable_jwt_svids is set: set format to spiffe')
+  }
   if (!shared && value.server.datastore_direct_url !== undefined) {
     refuse(['server', 'datastore_direct_url'],
       'leads past a pooler to PostgreSQL, and the database here is SQLite; leave it out, or set datastore_url to a postgres:// address')

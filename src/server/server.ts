@@ -52,6 +52,7 @@ import { FederationPartners } from './federation/federation-partners.ts'
 import { PartnerBundles } from './federation/partner-bundles.ts'
 import { addPartnerMetrics } from './federation/partner-metrics.ts'
 import { PartnerReports } from './federation/partner-reports.ts'
+import { publishOwnBundle } from './federation/publish-own-bundle.ts'
 import { serveOwnBundle } from './federation/serve-own-bundle.ts'
 import { GoneReporters } from './gone-reporters.ts'
 import { IssuanceRecorder } from './issuance-recorder.ts'
@@ -136,7 +137,7 @@ export async function runServer (
   const metrics = createMetrics({ prefix: 'assay_server' })
   const signing = new SigningQueue({ clock, metrics, random: Math.random })
   const recorder = new IssuanceRecorder({ store: store.issuedSvids, replicaId, clock, log, metrics })
-  const { oidc, federation: { bundleEndpoint, leastRefreshMs, webCaPath } } = config
+  const { oidc, federation: { bundleEndpoint, leastRefreshMs, publications, webCaPath } } = config
   const partners = new FederationPartners(config.federation.partners, () => replica.federation)
   const webRoots = new WebRoots({ extraCaPath: webCaPath })
   const partnerBundles = new PartnerBundles({
@@ -185,6 +186,9 @@ export async function runServer (
     }, signal)],
     ...bundleEndpoint === undefined ? [] : [(signal: AbortSignal) => serveOwnBundle(bundleEndpoint, {
       ownBundle: ca.bundle, identity: () => identity.current, dataDir: config.dataDir, webCaPath, onListening: onBundleEndpoint, clock, log
+    }, signal)],
+    ...publications.length === 0 ? [] : [(signal: AbortSignal) => publishOwnBundle(publications, {
+      authority: ca, isHolder: () => lease.stores !== undefined, metrics, clock, log
     }, signal)],
     signal => progress.run(signal),
     signal => reports.run(signal),

@@ -73,6 +73,7 @@ export const errorCatalogue = {
   fetched_bundle_malformed: { status: 'FAILED_PRECONDITION', retry: false, next: 'tell the partner; its last good bundle is in force' },
   fetched_bundle_too_large: { status: 'RESOURCE_EXHAUSTED', retry: false, next: 'tell the partner; keys that it no longer uses should go' },
   fetched_bundle_foreign: { status: 'FAILED_PRECONDITION', retry: false, next: 'give the URL of this trust domain\'s own endpoint' },
+  bundle_unpublished: { status: 'UNAVAILABLE', retry: true, next: 'see what the store says; what was put there before stays' },
   fetched_bundle_untrusted: { status: 'UNAUTHENTICATED', retry: true, next: 'ask the partner to sign it anew: `assay bundle sign`' },
   fetched_bundle_older: { status: 'FAILED_PRECONDITION', retry: true, next: 'ask the partner why; `assay bundle set` takes it' },
   // X.509

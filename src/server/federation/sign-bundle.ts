@@ -7,7 +7,7 @@ import type { InviteDeps } from './invite.ts'
 /** @throws {SpiffeError} `argument_invalid`, `jwt_disabled` */
 export async function signBundle (
   { ttlSeconds }: SignBundleRequest, { authority, clock }: Pick<InviteDeps, 'authority' | 'clock'>
-): Promise<SignBundleResponseInit> {
+): Promise<SignBundleResponseInit & { readonly signedBundle: string }> {
   const { usualTtlSeconds, mostTtlSeconds } = signedBundleLimits
   const ttl = ttlSeconds === 0n ? usualTtlSeconds : Number(ttlSeconds)
   if (ttl < 0 || ttl > mostTtlSeconds) throw new SpiffeError('argument_invalid', `ttl_seconds must be from 1 to ${mostTtlSeconds}`)
