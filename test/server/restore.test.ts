@@ -1,8 +1,9 @@
 import { randomBytes } from 'node:crypto'
-import { copyFile, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { copyFile, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
+import { parseServerConfig } from '../../src/server/server-config.ts'
 import { decodeBundle } from '../../src/wire/bundle-codec.ts'
 import { agentService } from '../../src/wire/generated/server-agent.ts'
 import { bundleService } from '../../src/wire/generated/server-bundle.ts'
@@ -17,6 +18,7 @@ import { postgresMissing, startPostgres } from '../fakes/postgres.ts'
 import { databaseKeys } from '../fakes/replicas.ts'
 import { runAssay } from '../fakes/run-assay.ts'
 import { startTestServer, type TestServer } from '../fakes/server.ts'
+import { startFakeVault } from '../fakes/vault.ts'
 
 /** A server's folder, gone when the test ends, and commands about its database. */
 async function prepare (t: Test) {
@@ -123,6 +125,44 @@ await t.test('the database is gone: from backup and keys.json the same trust dom
   t.strictSame(after.jwtAuthorities, before.jwtAuthorities)
   t.ok((after.sequenceNumber ?? 0n) > (before.sequenceNumber ?? 0n), 'partners take it for newer')
   await signsFor(t, again, before, 'who knows the old bundle verifies what is signed now')
+})
+
+await t.test('it moves to a configuration whose keys Vault wraps, and agents notice nothing', async t => {
+  await using vault = await startFakeVault()
+  const { folder, file } = await prepare(t)
+  const server = await startTestServer({ folder })
+  const agent = await attest(server)
+  const before = await bundleOf(server)
+  await server[Symbol.asyncDispose]()
+  const old = file('old.yaml')
+  await writeFile(old, `server: { trust_domain: example.org, data_dir: ${folder} }\n`)
+  const datastoreUrl = file('moved.sqlite3')
+  const key = (token: string) => ({ hashicorp_vault: { vault_addr: vault.address, token_auth: { token }, key_name: 'assay-kek' } })
+  const configOf = async (more: object, KeyManager: object) => {
+    const name = file('next.yaml')
+    const server = { trust_domain: 'example.org', data_dir: file('next'), datastore_url: datastoreUrl, ...more }
+    await writeFile(name, JSON.stringify({ server, plugins: { KeyManager } }))
+    return name
+  }
+  const migrate = async (...words: string[]) => await runAssay(['datastore', 'migrate', '-config', old, ...words])
+  const byVault = (token = 'root') => ({ database: { plugin_data: { key_encryption_key: key(token) } } })
+
+  const refused = { code: 1, stderr: /code: key_service_refused/ }
+  t.match(await migrate('-toConfig', await configOf({}, byVault('stranger'))), refused, 'Vault is asked before anything moves')
+  const other = await migrate('-toConfig', await configOf({ trust_domain: 'other.org' }, byVault()))
+  t.match(other, { code: 2, stderr: /is of other\.org, and what is to move is of example\.org/ })
+  const memory = await migrate('-toConfig', await configOf({}, { memory: { plugin_data: {} } }))
+  t.match(memory, { code: 2, stderr: /is "memory", into which no keys can be taken along/ })
+  const next = await configOf({}, byVault())
+  t.match(await migrate('-toConfig', next, '-to', datastoreUrl), { code: 2, stderr: /-toConfig stands in place of -to/ })
+  const moved = await migrate('-toConfig', next)
+  t.match(moved, { code: 0, stdout: /next: start the servers with .*next\.yaml\n {2}next: in the end delete .*keys\.json\n/ }, moved.stderr)
+
+  const plugins = { KeyManager: parseServerConfig({ file: { name: next, text: await readFile(next, 'utf8') } }).plugins.KeyManager }
+  await using again = await startTestServer({ config: { datastoreUrl, plugins: { ...plugins, UpstreamAuthority: [], NodeAttestor: [] } } })
+  t.strictSame(await bundleOf(again), before, 'the same authorities, not one more')
+  t.equal(await asks(again, agent), 0, 'an agent of before is one still')
+  await signsFor(t, again, before, 'and what signs is below the root that it knows')
 })
 
 const skip = postgresMissing()
