@@ -89,8 +89,8 @@ void t.test('FED-22 the endpoint has a CA certify it, keeps the certificate, and
   t.match(readFileSync(kept, 'utf8'), /PRIVATE KEY[^]*BEGIN CERTIFICATE/)
   await using again = await startEndpoint(pebble, { port, folder })
   t.match(await ask(port, root), { status: 200, serial: first }, 'a restart orders nothing')
-  // Pebble certifies for five years.
-  await again.clock.advance(4 * 365 * day)
+  // Pebble certifies for five years. Hour by hour these were 35 000 looks at the clock.
+  await again.clock.skip(4 * 365 * day)
   await passing(again.clock, 'another certificate', async () => {
     const answer = await ask(port, root)
     return typeof answer === 'object' && answer.serial !== first
