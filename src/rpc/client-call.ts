@@ -6,8 +6,8 @@ import type { SpiffeError } from '../spiffe/errors.ts'
 import { decodeMessage } from '../wire/decode-message.ts'
 import { encodeMessage } from '../wire/encode-message.ts'
 import type { AnyMethod, MethodKind } from '../wire/service.ts'
+import { toRpcError } from './grpc-status.ts'
 import { RpcError } from './rpc-error.ts'
-import { toRpcError } from './status.ts'
 
 export interface CallOptions {
   /** Cancels the call; it then fails with the signal's reason. */

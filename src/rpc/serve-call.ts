@@ -10,6 +10,7 @@ import type { AnyMethod } from '../wire/service.ts'
 import type { AnyHandler } from './bound-service.ts'
 import type { CallContext, Caller } from './call.ts'
 import type { Connections } from './connections.ts'
+import { toStatusObject } from './grpc-status.ts'
 import { RpcError } from './rpc-error.ts'
 import { isPassedOn, toStatus } from './status.ts'
 
@@ -215,7 +216,7 @@ function orAbort<T> (promise: Promise<T>, signal: AbortSignal): Promise<T> {
 }
 
 function fail (error: unknown, requestId: string, call: AnyCall, respond: sendUnaryData<Uint8Array> | undefined): void {
-  const status = toStatus(error, requestId)
+  const status = toStatusObject(toStatus(error, requestId))
   if (respond !== undefined) respond(status)
   else if (!call.cancelled) call.emit('error', Object.assign(new Error(status.details), status))
 }

@@ -8,7 +8,7 @@ import type { VerifiedX509Svid } from '../x509/verify-svid.ts'
 import type { BoundService } from './bound-service.ts'
 import type { CallContext } from './call.ts'
 import { Connections } from './connections.ts'
-import { type GrpcAdapter, openGrpcAdapter } from './grpc-adapter.ts'
+import type { GrpcAdapter } from './grpc-adapter.ts'
 import { defaultLimits, type RpcLimits } from './limits.ts'
 import type { Listener } from './listener.ts'
 import { openPlainListener } from './plain-listener.ts'
@@ -110,38 +110,38 @@ class Server implements RpcServer {
   }
 
   async listenUnix ({ path, mode = 0o770, takeOver = false }: UnixListenOptions): Promise<{ path: string }> {
-    const deps = { adapter: this.#adapter(false), connections: this.#connections, limits: this.#limits, log: this.#options.log }
-    this.#listeners.push(await openUnixListener(path, mode, takeOver, deps))
+    this.#listeners.push(await openUnixListener(path, mode, takeOver, await this.#listenerDeps(false)))
     return { path }
   }
 
   async listenTls (options: TlsListenOptions): Promise<{ host: string, port: number }> {
     const { listen, address } = onTcp(options)
-    this.#listeners.push(await openTlsListener(options, listen, this.#tlsDeps(true)))
+    this.#listeners.push(await openTlsListener(options, listen, await this.#listenerDeps(true)))
     return address()
   }
 
   async listenPlain (options: { host: string, port: number }): Promise<{ host: string, port: number }> {
-    const deps = { adapter: this.#adapter(false), connections: this.#connections, limits: this.#limits, log: this.#options.log }
-    const { listener, address } = await openPlainListener(options, deps)
+    const { listener, address } = await openPlainListener(options, await this.#listenerDeps(false))
     this.#listeners.push(listener)
     return address
   }
 
   async listenUnixTls (options: UnixListenOptions & TlsOptions): Promise<{ path: string }> {
-    this.#listeners.push(await openTlsListener(options, onUnix(options), this.#tlsDeps(false)))
+    this.#listeners.push(await openTlsListener(options, onUnix(options), await this.#listenerDeps(false)))
     return { path: options.path }
   }
 
-  #tlsDeps (ages: boolean): TlsListenerDeps {
+  async #listenerDeps (ages: boolean): Promise<TlsListenerDeps> {
     const { log, clock } = this.#options
-    return { adapter: this.#adapter(ages), connections: this.#connections, limits: this.#limits, log, clock }
+    return { adapter: await this.#adapter(ages), connections: this.#connections, limits: this.#limits, log, clock }
   }
 
-  #adapter (ages: boolean): GrpcAdapter {
+  async #adapter (ages: boolean): Promise<GrpcAdapter> {
     const { services, unary } = this.#options
-    return unary === undefined
-      ? openGrpcAdapter(services, this.#deps, this.#limits, ages) : openUnaryAdapter(unary, this.#deps, this.#limits)
+    if (unary !== undefined) return openUnaryAdapter(unary, this.#deps, this.#limits)
+    // The library is a hundred modules: who answers without it does without them.
+    const { openGrpcAdapter } = await import('./grpc-adapter.ts')
+    return openGrpcAdapter(services, this.#deps, this.#limits, ages)
   }
 
   async drain (): Promise<void> {

@@ -1,16 +1,29 @@
-import { Metadata, status as grpcStatus, type ServiceError, type StatusObject } from '@grpc/grpc-js'
 import { SpiffeError, type ErrorCode } from '../spiffe/errors.ts'
-import { decodeMessage } from '../wire/decode-message.ts'
 import { encodeMessage } from '../wire/encode-message.ts'
 import { ErrorInfo, type ErrorInfoInit, RetryInfo, Status } from '../wire/generated/google-rpc.ts'
 import { PermissionDeniedDetails, PermissionDeniedDetails_Reason as reasons } from '../wire/generated/types.ts'
-import type { Any, AnyInit } from '../wire/generated/well-known.ts'
+import type { AnyInit } from '../wire/generated/well-known.ts'
 import type { MessageType } from '../wire/message-type.ts'
 import { RpcError, type RpcStatusName } from './rpc-error.ts'
 
 /** Of a status's details, in trailers. */
 export const detailsKey = 'grpc-status-details-bin'
 const longestMessage = 4096
+
+/** gRPC's own numbers. A table of ours: what answers without the gRPC library must not load it for sixteen of them. */
+export const statusCodes = {
+  CANCELLED: 1, UNKNOWN: 2, INVALID_ARGUMENT: 3, DEADLINE_EXCEEDED: 4, NOT_FOUND: 5, ALREADY_EXISTS: 6, PERMISSION_DENIED: 7,
+  RESOURCE_EXHAUSTED: 8, FAILED_PRECONDITION: 9, ABORTED: 10, OUT_OF_RANGE: 11, UNIMPLEMENTED: 12, INTERNAL: 13, UNAVAILABLE: 14,
+  DATA_LOSS: 15, UNAUTHENTICATED: 16
+} as const satisfies Record<RpcStatusName, number>
+
+/** A status other than OK, as it is sent. */
+export interface RpcStatus {
+  readonly status: RpcStatusName
+  readonly message: string
+  /** A `google.rpc.Status`, for `detailsKey`. */
+  readonly details: Uint8Array | undefined
+}
 
 /** What SPIRE's agents read to know what to do next (`spire-surface.md` §1.1). */
 const deniedReasons: Partial<Record<ErrorCode, number>> = {
@@ -32,12 +45,12 @@ const standardReasons: Partial<Record<ErrorCode, string>> = {
  * Errors become statuses here and nowhere else on the serving side. A refusal says its code; of anything else the
  * caller learns only the request id, under which the stack was logged.
  */
-export function toStatus (error: unknown, requestId: string): StatusObject {
+export function toStatus (error: unknown, requestId: string): RpcStatus {
   if (error instanceof SpiffeError) return refusalStatus(error)
   if (error instanceof RpcError && isPassedOn(error)) {
-    return { code: grpcStatus.UNAVAILABLE, details: wellFormed(error.message), metadata: new Metadata() }
+    return { status: 'UNAVAILABLE', message: wellFormed(error.message), details: undefined }
   }
-  return { code: grpcStatus.INTERNAL, details: `internal error (request ${requestId})`, metadata: new Metadata() }
+  return { status: 'INTERNAL', message: `internal error (request ${requestId})`, details: undefined }
 }
 
 /** Whether a handler that met this in its own call to another server may let it through: the caller, too, should come back later. */
@@ -47,19 +60,11 @@ export function isPassedOn ({ status }: RpcError): boolean {
 
 /** The numeric gRPC code and message of a refusal, for items of a batch (`spire.api.types.Status`). */
 export function toItemStatus (error: SpiffeError): { code: number, message: string } {
-  return { code: grpcStatus[error.row.status], message: error.message }
+  return { code: statusCodes[error.row.status], message: error.message }
 }
 
-/** How a failed call looks to our own clients. */
-export function toRpcError (error: ServiceError, method: string): RpcError {
-  const name = grpcStatus[error.code] as RpcStatusName | undefined
-  return new RpcError(name ?? 'UNKNOWN', error.details === '' ? error.message : error.details, {
-    method, details: readDetails(error.metadata), cause: error.cause
-  })
-}
-
-function refusalStatus (error: SpiffeError): StatusObject {
-  const code = grpcStatus[error.row.status]
+function refusalStatus (error: SpiffeError): RpcStatus {
+  const { status } = error.row
   const message = wellFormed(error.message)
   const reason = deniedReasons[error.code]
   const details = [
@@ -67,9 +72,7 @@ function refusalStatus (error: SpiffeError): StatusObject {
     pack(ErrorInfo, errorInfo(error)),
     ...error.retryAfterMs === undefined ? [] : [pack(RetryInfo, { retryDelay: toDuration(error.retryAfterMs) })]
   ]
-  const metadata = new Metadata()
-  metadata.set(detailsKey, Buffer.from(encodeMessage(Status, { code, message, details })))
-  return { code, details: message, metadata }
+  return { status, message, details: encodeMessage(Status, { code: statusCodes[status], message, details }) }
 }
 
 function errorInfo (error: SpiffeError): ErrorInfoInit {
@@ -91,16 +94,6 @@ function toDuration (ms: number): { seconds: number, nanos: number } {
 
 function pack<T, Init> (type: MessageType<T, Init>, init: Init): AnyInit {
   return { typeUrl: `type.googleapis.com/${type.name}`, value: encodeMessage(type, init) }
-}
-
-function readDetails (metadata: Metadata | undefined): readonly Any[] {
-  const [bytes] = metadata?.get(detailsKey) ?? []
-  if (!(bytes instanceof Buffer)) return []
-  try {
-    return decodeMessage(Status, bytes).details
-  } catch {
-    return []
-  }
 }
 
 /** Headers are limited in size, and percent-encoding throws on lone surrogates. */

@@ -6,7 +6,7 @@ import type { Caller } from './call.ts'
 import type { Connections, Identified } from './connections.ts'
 import type { GrpcAdapter } from './grpc-adapter.ts'
 import type { RpcLimits } from './limits.ts'
-import { detailsKey, toStatus } from './status.ts'
+import { detailsKey, statusCodes, toStatus } from './status.ts'
 
 /** A unary method on bytes: what is asked thousands of times a second and answered from memory. */
 export interface UnaryMethod {
@@ -169,16 +169,15 @@ class Call implements RunningCall {
     if (this.#isAnswered) return
     this.#isAnswered = true
     const requestId = this.#deps.nextRequestId()
-    const { code, details, metadata } = toStatus(error, requestId)
+    const { status, message, details } = toStatus(error, requestId)
     if (error instanceof SpiffeError) this.#deps.log.debug({ requestId, code: error.code, reason: error.message }, 'call')
     else this.#deps.log.error({ requestId, err: error }, 'call failed: this is a bug')
     const stream = this.#stream
     if (stream.destroyed || stream.closed) return
     if (stream.headersSent) return stream.close(NGHTTP2_CANCEL)
-    const [more] = metadata.get(detailsKey)
     stream.respond({
-      ...head, 'grpc-status': String(code), 'grpc-message': encodeURI(details),
-      ...more instanceof Buffer ? { [detailsKey]: more.toString('base64') } : {}
+      ...head, 'grpc-status': String(statusCodes[status]), 'grpc-message': encodeURI(message),
+      ...details === undefined ? {} : { [detailsKey]: Buffer.from(details).toString('base64') }
     }, { endStream: true })
   }
 }

@@ -1,8 +1,9 @@
 import t from 'tap'
 import { EntryIndex } from '../../src/agent/entry-index.ts'
 import { SvidCache } from '../../src/agent/svid-cache.ts'
+import { toRpcError, toStatusObject } from '../../src/rpc/grpc-status.ts'
 import { retryAfterMsOf, RpcError } from '../../src/rpc/rpc-error.ts'
-import { toRpcError, toStatus } from '../../src/rpc/status.ts'
+import { toStatus } from '../../src/rpc/status.ts'
 import { silentLogger } from '../../src/runtime/logger.ts'
 import { SpiffeError } from '../../src/spiffe/errors.ts'
 import { ManualClock } from '../fakes/clock.ts'
@@ -10,7 +11,7 @@ import { makeEntry } from '../fakes/entries.ts'
 
 /** What a client sees of what a server's handler threw. */
 function overTheWire (error: SpiffeError): RpcError {
-  const { code, details, metadata } = toStatus(error, 'r1')
+  const { code, details, metadata } = toStatusObject(toStatus(error, 'r1'))
   return toRpcError(Object.assign(new Error(details), { code, details, metadata }), '/a.B/C')
 }
 

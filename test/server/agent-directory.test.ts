@@ -45,8 +45,7 @@ function directoryWith (...agents: readonly Agent[]) {
 
 /** What a caller reads in the status of the refusal. */
 function reasonOf (error: unknown): number | undefined {
-  const [bytes] = toStatus(error, 'test').metadata?.get('grpc-status-details-bin') ?? []
-  const { details } = decodeMessage(Status, bytes as Buffer)
+  const { details } = decodeMessage(Status, toStatus(error, 'test').details ?? new Uint8Array())
   const reason = details.find(({ typeUrl }) => typeUrl.endsWith('PermissionDeniedDetails'))
   return reason === undefined ? undefined : decodeMessage(PermissionDeniedDetails, reason.value).reason
 }
