@@ -11,6 +11,7 @@ import { silentLogger } from '../../src/runtime/logger.ts'
 import { parseSpiffeId } from '../../src/spiffe/spiffe-id.ts'
 import { ordersBundle } from '../authz/rego/pushed.ts'
 import { PodWorkload, type Reply } from '../fakes/pod-workload.ts'
+import { HeldConnections } from '../fakes/held-connections.ts'
 import { noNamespaces } from '../fakes/pods.ts'
 import { applyPolicies } from '../fakes/apply-policies.ts'
 import { until } from '../fakes/envoy.ts'
@@ -227,8 +228,22 @@ void t.test('policies that a server pushes are obeyed by the proxies of two node
   await become(403, 403, 200)
   t.equal((await a!.tcp('10.99.0.1', 90)).body ?? '', '', 'nor does anybody get in whom no rule names')
 
+  const raw = JSON.stringify({
+    apiVersion: 'assay/v1', kind: 'Policy', name: 'raw', workloads: { ids: ['spiffe://example.org/web'] },
+    rules: [{ name: 'bytes', action: 'allow', from: [{ ids: ['spiffe://example.org/a'] }], to: [{ ports: [9000] }] }]
+  })
+  await applyPolicies(nodes.admin, [...documents('/timed/*', { when: timed }), raw], { replaces: 2n })
+  const held = new HeldConnections(nodes.network, 'one/a')
+  let tries = 0
+  await until('a connection of bytes', () => held.tcp(`try-${++tries}`, '10.99.0.1', 90))
+  const connection = `try-${tries}`
+
   await two.kill9()
   t.strictSame(await statuses(), [403, 403, 503], 'what only the agent can decide is refused while it is away, and nothing else')
+  t.ok(await held.say(connection, 'while it is away'), 'connections of bytes go on')
   await nodes.startNode('two', { folder: two.folder })
   await become(403, 403, 200)
+  t.ok(await held.say(connection, 'afterwards'), 'and outlive its return')
+  await applyPolicies(nodes.admin, documents('/timed/*', { when: timed }), { replaces: 3n })
+  await held.ended(connection)
 })
