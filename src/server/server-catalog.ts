@@ -18,11 +18,14 @@ import { diskUpstreamPlugin } from '../upstream/disk/disk-upstream-plugin.ts'
 import { spireUpstreamPlugin } from '../upstream/spire/spire-upstream-plugin.ts'
 import type { UpstreamHost } from '../upstream/upstream-plugin.ts'
 import { vaultUpstreamPlugin } from '../upstream/vault/vault-upstream-plugin.ts'
+import type { BundlePublisher } from './bundle-publisher/bundle-publisher.ts'
+import { k8sConfigMapPublisherPlugin } from './bundle-publisher/k8s-configmap-plugin.ts'
 
 export interface ServerPlugins {
   readonly KeyManager: KeyManager
   readonly UpstreamAuthority: UpstreamAuthority
   readonly NodeAttestor: NodeVerifier & AsyncDisposable
+  readonly BundlePublisher: BundlePublisher
 }
 
 export interface ServerPluginHost extends UpstreamHost, RemoteKeysHost {
@@ -43,5 +46,6 @@ export const serverCatalog: Catalog<ServerPlugins, ServerPluginHost> = {
     use: 'one_or_none',
     plugins: [diskUpstreamPlugin, spireUpstreamPlugin, vaultUpstreamPlugin, awsPcaUpstreamPlugin, awsSecretUpstreamPlugin]
   },
-  NodeAttestor: { use: 'several', plugins: [joinTokenVerifierPlugin, psatVerifierPlugin], refused: { k8s_sat: satRefusal } }
+  NodeAttestor: { use: 'several', plugins: [joinTokenVerifierPlugin, psatVerifierPlugin], refused: { k8s_sat: satRefusal } },
+  BundlePublisher: { use: 'one_or_none', plugins: [k8sConfigMapPublisherPlugin] }
 }

@@ -46,6 +46,7 @@ import { svidHandlers } from './api/svid-handlers.ts'
 import { trustDomainHandlers } from './api/trust-domain-handlers.ts'
 import { Authorities } from './authorities.ts'
 import { Authorizer } from './authorize.ts'
+import { publishBundle } from './bundle-publisher/publish-bundle.ts'
 import { runChores } from './chores.ts'
 import { EndpointReports } from './endpoint-reports.ts'
 import { FederationPartners } from './federation/federation-partners.ts'
@@ -178,6 +179,10 @@ export async function runServer (
       caTtlSeconds: config.caTtlSeconds, authorities, lease, goneReporters: new GoneReporters({ replica, clock, log }), clock, log
     }, signal),
     signal => authorities.followUpstream(signal),
+    signal => publishBundle({
+      places: plugins.all('BundlePublisher').flatMap(({ places }) => places), ownBundle: ca.bundle,
+      isHolder: () => lease.stores !== undefined, clock, log
+    }, signal),
     signal => partnerBundles.run(signal),
     signal => partnerReports.run(signal),
     ...oidc === undefined ? [] : [(signal: AbortSignal) => runProvider(oidc, {

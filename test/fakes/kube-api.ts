@@ -29,6 +29,8 @@ export class KubeApi implements AsyncDisposable {
   /** What TokenReview answers, instead. */
   review: object | undefined
   readonly nodes = new Map<string, { readonly uid: string, readonly labels: Readonly<Record<string, string>> }>()
+  /** `namespace/name` → data; only what is here already may be written. */
+  readonly configMaps = new Map<string, Record<string, string>>()
   readonly #pods = new Map<string, FakePod>()
   readonly #tokens = new Map<string, Token>()
   readonly #right = randomUUID()
@@ -111,10 +113,21 @@ export class KubeApi implements AsyncDisposable {
         spec: { nodeName: node, serviceAccountName: account }, status: { phase: 'Running', hostIP: '192.0.2.7' }
       }]
     }
+    const [, configMap, query] = /^\/api\/v1\/namespaces\/([^/]+\/configmaps\/[^/?]+)\?(.*)$/.exec(path) ?? []
+    if (method === 'PATCH' && configMap !== undefined) return this.#applied(configMap.replace('/configmaps/', '/'), query ?? '', body)
     const nodeName = /^\/api\/v1\/nodes\/([^/]+)$/.exec(path)?.[1] ?? ''
     const node = this.nodes.get(nodeName)
     if (node !== undefined) return [200, { kind: 'Node', apiVersion: 'v1', metadata: { name: nodeName, ...node } }]
     return refuse(404, 'not found')
+  }
+
+  #applied (name: string, query: string, body: string): [number, object] {
+    const data = this.configMaps.get(name)
+    if (data === undefined) return refuse(403, 'cannot create resource "configmaps"')
+    const { fieldManager, force } = Object.fromEntries(new URLSearchParams(query))
+    if (!fieldManager || force !== 'true') return refuse(409, 'conflict')
+    Object.assign(data, (JSON.parse(body) as { data: object }).data)
+    return [200, { kind: 'ConfigMap', apiVersion: 'v1', data }]
   }
 
   #reviewed ({ token, audiences }: { token: string, audiences: string[] }): object {

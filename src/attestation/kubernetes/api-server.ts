@@ -9,9 +9,17 @@ const maxBytes = 4 * 1024 * 1024
 const connectTimeoutMs = 5_000
 /** Of what the server says of a refusal. */
 const longestReason = 300
+const contentTypes = { GET: 'application/json', POST: 'application/json', PATCH: 'application/apply-patch+yaml' } as const
+
+interface Call {
+  readonly method: keyof typeof contentTypes
+  readonly path: string
+  /** JSON. */
+  readonly body?: string | undefined
+}
 
 /**
- * The few calls of the Kubernetes API that attestation needs, with rights that are read anew for each. Tokens and objects are in no message
+ * The few calls of the Kubernetes API that a server needs, with rights that are read anew for each. Tokens and objects are in no message
  * and no cause.
  */
 export class ApiServer implements AsyncDisposable {
@@ -32,19 +40,30 @@ export class ApiServer implements AsyncDisposable {
    * @throws {SpiffeError} `kubernetes_unreachable`
    */
   async get (path: string, signal: AbortSignal): Promise<JsonObject | undefined> {
-    return await this.#ask('GET', path, undefined, signal)
+    return await this.#ask({ method: 'GET', path }, signal)
   }
 
   /** @throws {SpiffeError} `kubernetes_unreachable` */
   async create (path: string, body: object, signal: AbortSignal): Promise<JsonObject> {
-    const created = await this.#ask('POST', path, JSON.stringify(body), signal)
+    const created = await this.#ask({ method: 'POST', path, body: JSON.stringify(body) }, signal)
     if (created === undefined) throw unreachable(`answers POST ${path} with status 404`)
     return created
   }
 
+  /**
+   * Server-side apply: makes the object or changes the fields given, also those that another manager had.
+   * @throws {SpiffeError} `kubernetes_unreachable`
+   */
+  async apply (path: string, body: object, { fieldManager }: { readonly fieldManager: string }, signal: AbortSignal): Promise<void> {
+    const how = `?fieldManager=${encodeURIComponent(fieldManager)}&force=true`
+    const applied = await this.#ask({ method: 'PATCH', path: path + how, body: JSON.stringify(body) }, signal)
+    // Of the namespace.
+    if (applied === undefined) throw unreachable(`answers PATCH ${path} with status 404`)
+  }
+
   async [Symbol.asyncDispose] (): Promise<void> { await this.#connection?.agent.destroy() }
 
-  async #ask (method: 'GET' | 'POST', path: string, body: string | undefined, signal: AbortSignal): Promise<JsonObject | undefined> {
+  async #ask ({ method, path, body }: Call, signal: AbortSignal): Promise<JsonObject | undefined> {
     const access = await this.#access()
     const { origin, pathname } = access.server
     const { status, bytes } = await this.#send(access, { origin, path: pathname.replace(/\/$/, '') + path, method, body }, signal)
@@ -56,8 +75,7 @@ export class ApiServer implements AsyncDisposable {
   }
 
   async #send (
-    access: ApiAccess, { body, ...target }: { origin: string, path: string, method: 'GET' | 'POST', body: string | undefined },
-    signal: AbortSignal
+    access: ApiAccess, { body, ...target }: Call & { readonly origin: string }, signal: AbortSignal
   ) {
     try {
       const response = await request(`${target.origin}${target.path}`, {
@@ -67,7 +85,7 @@ export class ApiServer implements AsyncDisposable {
         headers: {
           accept: 'application/json',
           ...access.token === undefined ? {} : { authorization: `Bearer ${access.token}` },
-          ...body === undefined ? {} : { 'content-type': 'application/json' }
+          ...body === undefined ? {} : { 'content-type': contentTypes[target.method] }
         },
         ...body === undefined ? {} : { body }
       })
