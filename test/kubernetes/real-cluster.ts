@@ -52,11 +52,15 @@ export class RealCluster implements AsyncDisposable {
     }
   }
 
-  async ask (method: 'POST' | 'DELETE', path: string, body?: object): Promise<Readonly<Record<string, unknown>>> {
+  async ask (method: 'POST' | 'DELETE' | 'GET' | 'PATCH', path: string, body?: object): Promise<Readonly<Record<string, unknown>>> {
     const response = await request(this.#url + path, {
       method,
       dispatcher: this.#dispatcher as Agent,
-      headers: { authorization: `Bearer ${this.#admin}`, 'content-type': 'application/json' },
+      headers: {
+        authorization: `Bearer ${this.#admin}`,
+        // Server-side apply, whose YAML may be JSON.
+        'content-type': method === 'PATCH' ? 'application/apply-patch+yaml' : 'application/json'
+      },
       ...body === undefined ? {} : { body: JSON.stringify(body) }
     })
     const text = await response.body.text()
@@ -148,7 +152,8 @@ export class RealCluster implements AsyncDisposable {
     mkdirSync(certificates)
     this.#spawn('kube-apiserver', program, [
       `--etcd-servers=${etcd}`, '--bind-address=127.0.0.1', `--secure-port=${new URL(this.#url).port}`, `--cert-dir=${certificates}`,
-      '--authorization-mode=Node,RBAC', '--service-cluster-ip-range=10.0.0.0/24', `--service-account-issuer=${issuer}`,
+      '--allow-privileged=true', '--authorization-mode=Node,RBAC',
+      '--service-cluster-ip-range=10.0.0.0/24', `--service-account-issuer=${issuer}`,
       `--service-account-key-file=${file('sa.pub', this.#key.publicKey.export({ format: 'pem', type: 'spki' }) as string)}`,
       `--service-account-signing-key-file=${file('sa.key', this.#key.privateKey.export({ format: 'pem', type: 'pkcs1' }) as string)}`,
       `--api-audiences=${issuer},spire-server`,

@@ -1,0 +1,82 @@
+import t from 'tap'
+import { globSync, readFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { deployToolMissing } from '../../scripts/deploy-tools.ts'
+import { buildKustomization, type KubeObject, objectsIn, overlays, renderChart, renderParts } from '../../scripts/render-deploy.ts'
+import { fileOf, find, nameOf, podTemplateOf } from './objects.ts'
+
+t.setTimeout(280_000)
+const skip = deployToolMissing('helm') || deployToolMissing('kustomize')
+const kustomize = join(import.meta.dirname, '../../deploy/kustomize')
+const byName = (objects: readonly KubeObject[]) => Object.fromEntries(objects.map(object => [nameOf(object), object]).toSorted())
+
+void t.test('Kustomize and Helm give the same objects', { skip }, async t => {
+  const folders = globSync('{base,overlays/*}/kustomization.yaml', { cwd: kustomize }).map(file => dirname(file))
+  t.strictSame(folders.toSorted(), Object.keys(overlays).toSorted(), 'every folder that can be applied is compared')
+  for (const [folder, values] of Object.entries(overlays)) {
+    const [built, rendered] = [await buildKustomization(folder), await renderChart(values)]
+    t.ok(built.length > 8 && new Set(built.map(nameOf)).size === built.length, `${folder}: ${built.length} objects, none twice`)
+    t.strictSame(byName(built), byName(rendered), folder)
+  }
+})
+
+void t.test('the parts are what the chart gives now', { skip }, async t => {
+  for (const [path, text] of await renderParts()) {
+    t.strictSame(objectsIn(readFileSync(join(kustomize, path), 'utf8')), objectsIn(text), `${path}; else: node scripts/render-deploy.ts`)
+  }
+})
+
+void t.test('mistakes are refused by name', { skip }, async t => {
+  for (const [name, values] of Object.entries({
+    sqlite_with_replicas: { server: { replicas: 3 } },
+    agent_not_per_node: { agent: { kind: 'Sidecar' } },
+    one_namespace: { namespaces: { server: 'assay', node: 'assay' } },
+    agent_without_server: { server: { enabled: false } },
+    data_beside_socket: { agent: { dataFolder: '/run/assay/agent/data' } },
+    'additional properties \'replica\' not allowed': { server: { replica: 2 } },
+    '/server/datastore': { server: { datastore: 'mysql' } },
+    '/agent/mode': { agent: { mode: 'sidecar' } },
+    '/trustDomain': { trustDomain: 'Example.org' }
+  })) {
+    await t.rejects(renderChart(values), new RegExp(name), name)
+  }
+})
+
+void t.test('values are laid over the configurations', { skip }, async t => {
+  const objects = await renderChart({
+    trustDomain: 'prod.example.org', cluster: 'east',
+    server: {
+      config: { ca_ttl: '48h' },
+      plugins: {
+        KeyManager: { aws_kms: { plugin_data: { region: 'eu-west-1' } } },
+        NodeAttestor: { k8s_psat: { plugin_data: { clusters: { west: { service_account_allow_list: ['x:y'] } } } } }
+      }
+    },
+    agent: { config: { log_level: 'DEBUG' }, plugins: { WorkloadAttestor: { unix: {} } }, seesExecutables: true }
+  })
+  const config = (map: string, key: string) => objectsIn(fileOf(objects, map, key))[0] as unknown as Record<string, Record<string, unknown>>
+  const server = config('assay-server', 'server.yaml')
+  t.match(server, { server: { trust_domain: 'prod.example.org', ca_ttl: '48h' } })
+  t.strictSame(Object.keys(server['plugins']?.['KeyManager'] as object), ['aws_kms'], 'another key manager takes the usual one\'s place')
+  t.match(server, { plugins: { NodeAttestor: { k8s_psat: { plugin_data: { clusters: { east: {}, west: {} } } } } } })
+  t.match(config('assay-agent', 'agent.yaml'), { agent: { log_level: 'DEBUG' }, plugins: { WorkloadAttestor: { unix: {}, k8s: {} } } })
+  const [agent] = podTemplateOf(find(objects, 'DaemonSet', 'assay-agent'))?.spec.containers ?? []
+  t.strictSame(agent?.securityContext.capabilities?.add, ['SYS_PTRACE'])
+  const before = podTemplateOf(find(await renderChart({}), 'StatefulSet', 'assay-server'))?.metadata.annotations
+  t.not(podTemplateOf(find(objects, 'StatefulSet', 'assay-server'))?.metadata.annotations?.['assay.io/configuration'],
+    before?.['assay.io/configuration'], 'a new configuration makes new pods')
+})
+
+void t.test('what is off by default', { skip }, async t => {
+  const names = async (values: object) => (await renderChart(values as Record<string, unknown>)).map(nameOf)
+  const usual = await names({})
+  const more = async (values: object) => (await names(values)).filter(name => !usual.includes(name))
+  t.strictSame(await more({ podMonitor: { enabled: true } }), ['PodMonitor assay-node/assay-agent', 'PodMonitor assay/assay-server'])
+  t.strictSame(await more({ csi: { enabled: true, drivers: ['csi.assay.io', 'csi.spiffe.io'] } }), [
+    'ServiceAccount assay-node/assay-csi', 'DaemonSet assay-node/assay-csi', 'CSIDriver csi.assay.io', 'CSIDriver csi.spiffe.io'
+  ])
+  t.notOk((await names({ networkPolicy: { enabled: false } })).some(name => name.startsWith('NetworkPolicy')))
+  t.notOk((await names({ namespaces: { create: false } })).some(name => name.startsWith('Namespace')))
+  const elsewhere = { server: { enabled: false }, agent: { serverAddress: 'identity.example.org:8081' } }
+  t.ok((await names(elsewhere)).every(name => !/server/.test(name)), 'agents of a cluster whose server is elsewhere')
+})
