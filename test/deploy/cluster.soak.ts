@@ -82,7 +82,7 @@ await t.test('deploy/ on a real API server', { skip, timeout: 900_000 }, async t
     for (const account of ['assay-server', 'assay-agent', 'assay-csi']) {
       await apply(cluster, { apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name: account, namespace: 'strict' } })
     }
-    const refusal = async (name: string) => {
+    const refusal = async (name: string): Promise<string[]> => {
       const pod = workloads.get(name) as KubeObject
       return await makePod(cluster, { ...pod, metadata: { ...pod.metadata, namespace: 'strict' } }, '?dryRun=All')
         .then(() => [], (error: Error) => /violates PodSecurity \\?"restricted:latest\\?": (.*?)","reason"/.exec(error.message)?.[1]
@@ -155,7 +155,8 @@ await t.test('deploy/ on a real API server', { skip, timeout: 900_000 }, async t
     } } }))
     const bundle = async () => (await cluster.ask('GET', '/api/v1/namespaces/assay-node/configmaps/assay-bundle'))['data'] as
       Record<string, string> | undefined
-    await eventually(() => `the bundle is there: ${server.process.log.slice(-2_000)}`, async () => (await bundle()) !== undefined, patienceMs)
+    const waiting = () => `the bundle is there: ${server.process.log.slice(-2_000)}`
+    await eventually(waiting, async () => (await bundle()) !== undefined, patienceMs)
     t.match((await bundle())?.['bundle.pem'], /^-----BEGIN CERTIFICATE-----/)
     await applyAll(cluster, objects)
     t.match((await bundle())?.['bundle.pem'], /^-----BEGIN CERTIFICATE-----/, 'where the next `apply` leaves it')

@@ -40,15 +40,14 @@ void t.test('what one object says of another is so', async t => {
     const { NodeAttestor: [attestor], BundlePublisher: [publisher] } = serverConfig(server).plugins
     const { spec } = template(agent)
     const { namespace } = find(objects, 'DaemonSet', 'assay-agent').metadata
-    const [[cluster, { serviceAccounts, audiences }] = []] = Object.entries((attestor?.config as {
-      clusters: Record<string, { serviceAccounts: Set<string>, audiences: string[] }>
-    }).clusters) as unknown as [[string, { serviceAccounts: Set<string>, audiences: string[] }]]
+    const { clusters } = attestor!.config as { clusters: Record<string, { serviceAccounts: Set<string>, audiences: string[] }> }
+    const [cluster, { serviceAccounts, audiences }] = Object.entries(clusters)[0]!
     t.strictSame([...serviceAccounts], [`${namespace}:${spec.serviceAccountName}`], 'agents attest by their account')
     t.match(spec.volumes.find(({ name }) => name === 'token'), {
       projected: { sources: [{ serviceAccountToken: { audience: audiences[0], path: 'assay-agent' } }] }
     }, 'with a token for the server')
     t.match(agentConfig(agent).plugins.NodeAttestor[0]?.config, { cluster }, 'of the cluster that the server knows')
-    const place = Object.values((publisher?.config as { clusters: Record<string, object> }).clusters)[0]
+    const place = Object.values((publisher!.config as { clusters: Record<string, object> }).clusters)[0]
     const map = find(objects, 'ConfigMap', 'assay-bundle').metadata
     t.match(place, { namespace: map.namespace, configmap_name: map.name, configmap_key: 'bundle.pem' }, 'the server writes it there')
     t.match(spec.volumes.find(({ name }) => name === 'bundle'), { configMap: { name: map.name, items: [{ key: 'bundle.pem' }] } })

@@ -158,8 +158,11 @@ await t.test('it moves to a configuration whose keys Vault wraps, and agents not
   const moved = await migrate('-toConfig', next)
   t.match(moved, { code: 0, stdout: /next: start the servers with .*next\.yaml\n {2}next: in the end delete .*keys\.json\n/ }, moved.stderr)
 
-  const plugins = { KeyManager: parseServerConfig({ file: { name: next, text: await readFile(next, 'utf8') } }).plugins.KeyManager }
-  await using again = await startTestServer({ config: { datastoreUrl, plugins: { ...plugins, UpstreamAuthority: [], NodeAttestor: [] } } })
+  const plugins = {
+    KeyManager: parseServerConfig({ file: { name: next, text: await readFile(next, 'utf8') } }).plugins.KeyManager,
+    UpstreamAuthority: [], NodeAttestor: [], BundlePublisher: []
+  }
+  await using again = await startTestServer({ config: { datastoreUrl, plugins } })
   t.strictSame(await bundleOf(again), before, 'the same authorities, not one more')
   t.equal(await asks(again, agent), 0, 'an agent of before is one still')
   await signsFor(t, again, before, 'and what signs is below the root that it knows')
