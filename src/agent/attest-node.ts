@@ -7,7 +7,7 @@ import { openTlsChannel, type Channel } from '../rpc/channel.ts'
 import { decodeBundle } from '../wire/bundle-codec.ts'
 import { agentService, type AttestAgentRequestInit } from '../wire/generated/server-agent.ts'
 import { bundleService } from '../wire/generated/server-bundle.ts'
-import { Mailbox } from './mailbox.ts'
+import { Mailbox } from '../runtime/mailbox.ts'
 import { ownBundleOf } from './own-bundle.ts'
 import type { VerifyServer } from '../rpc/verify-server.ts'
 

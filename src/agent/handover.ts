@@ -4,7 +4,7 @@ import type { Logger } from '../runtime/logger.ts'
 import { claimSocketPath } from '../rpc/claim-socket-path.ts'
 import { loadSocketOptions, peerCredentials } from '../rpc/socket-options.ts'
 import { SpiffeError } from '../spiffe/errors.ts'
-import { Mailbox } from './mailbox.ts'
+import { Mailbox } from '../runtime/mailbox.ts'
 
 /** What the two processes say to each other, a line each: the old one that it writes nothing more, the new one that it serves. */
 const ready = 'ready\n'

@@ -6,7 +6,7 @@ import type { CallOptions, ClientOf } from '../rpc/channel.ts'
 import { agentEntryMask } from '../wire/entry-codec.ts'
 import type { entryService, EntryRevision, SyncAuthorizedEntriesRequestInit } from '../wire/generated/server-entry.ts'
 import type { Entry as EntryMessage } from '../wire/generated/types.ts'
-import { Mailbox } from './mailbox.ts'
+import { Mailbox } from '../runtime/mailbox.ts'
 import { readEntry } from './read-entry.ts'
 
 const pageSize = 500

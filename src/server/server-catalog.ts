@@ -2,6 +2,7 @@ import { joinTokenVerifierPlugin } from '../attestation/node/join-token/join-tok
 import { satRefusal } from '../attestation/node/k8s-psat/cluster-name.ts'
 import { psatVerifierPlugin } from '../attestation/node/k8s-psat/psat-verifier-plugin.ts'
 import type { NodeVerifier } from '../attestation/node/node-verifier.ts'
+import { popVerifierPlugin } from '../attestation/node/x509pop/pop-verifier-plugin.ts'
 import { awsKmsKeyManagerPlugin } from '../keys/aws-kms/aws-kms-plugin.ts'
 import { databaseKeyManagerPlugin } from '../keys/database/database-plugin.ts'
 import { diskKeyManagerPlugin } from '../keys/disk/disk-plugin.ts'
@@ -15,6 +16,7 @@ import type { Catalog } from '../plugins/catalog.ts'
 import { awsPcaUpstreamPlugin } from '../upstream/aws-pca/aws-pca-plugin.ts'
 import { awsSecretUpstreamPlugin } from '../upstream/awssecret/awssecret-plugin.ts'
 import { diskUpstreamPlugin } from '../upstream/disk/disk-upstream-plugin.ts'
+import type { Bundle } from '../spiffe/bundle.ts'
 import { spireUpstreamPlugin } from '../upstream/spire/spire-upstream-plugin.ts'
 import type { UpstreamHost } from '../upstream/upstream-plugin.ts'
 import { vaultUpstreamPlugin } from '../upstream/vault/vault-upstream-plugin.ts'
@@ -32,6 +34,8 @@ export interface ServerPluginHost extends UpstreamHost, RemoteKeysHost {
   readonly dataDir: string
   /** @throws {SpiffeError} `join_token_invalid` */
   readonly checkJoinToken: (token: string) => Promise<void>
+  /** The trust domain's; `undefined` until there is one. */
+  readonly ownBundle: () => Bundle | undefined
 }
 
 export const serverCatalog: Catalog<ServerPlugins, ServerPluginHost> = {
@@ -46,6 +50,8 @@ export const serverCatalog: Catalog<ServerPlugins, ServerPluginHost> = {
     use: 'one_or_none',
     plugins: [diskUpstreamPlugin, spireUpstreamPlugin, vaultUpstreamPlugin, awsPcaUpstreamPlugin, awsSecretUpstreamPlugin]
   },
-  NodeAttestor: { use: 'several', plugins: [joinTokenVerifierPlugin, psatVerifierPlugin], refused: { k8s_sat: satRefusal } },
+  NodeAttestor: {
+    use: 'several', plugins: [joinTokenVerifierPlugin, psatVerifierPlugin, popVerifierPlugin], refused: { k8s_sat: satRefusal }
+  },
   BundlePublisher: { use: 'one_or_none', plugins: [k8sConfigMapPublisherPlugin] }
 }

@@ -106,7 +106,12 @@ export async function runServer (
   const store = scope.use(await openDatastore(config.datastoreUrl, { clock, log, directUrl, poolLimits }))
   for (const warning of await store.warnings()) log.warn(warning)
   const checkJoinToken = (token: string) => store.joinTokens.check(token, clock.now())
-  const host = { log, clock, trustDomain: config.trustDomain, dataDir: config.dataDir, sharedKeys: store.keys, checkJoinToken }
+  // There is none before the authorities that need the key manager.
+  let ownBundle: { readonly value: Bundle } | undefined
+  const host = {
+    log, clock, trustDomain: config.trustDomain, dataDir: config.dataDir, sharedKeys: store.keys, checkJoinToken,
+    ownBundle: () => ownBundle?.value
+  }
   const plugins = scope.use(await startPlugins(serverCatalog, config.plugins, host, signal))
   // A SQLite file has one server: the lease of one that was killed is its successor's at once.
   const replicaId = store.kind === 'sqlite' ? 'sqlite' : randomUUID()
@@ -119,6 +124,7 @@ export async function runServer (
   const [upstream] = plugins.all('UpstreamAuthority')
   const authorities = await Authorities.open(config, { store, keys: plugins.only('KeyManager'), upstream, lease, serverId, clock, log })
   const { ca } = authorities
+  ownBundle = ca.bundle
   const { trustDomain } = config
   const replica = await Replica.open({
     store, trustDomain, ownBundle: ca.bundle, onAuthorities: () => authorities.reload(), maxStaleMs: config.maxStaleMs, clock, log

@@ -137,7 +137,7 @@ export const errorCatalogue = {
   cache_rolled_back: { status: 'FAILED_PRECONDITION', retry: false, next: 'find out who put an old cache back; the servers are asked' },
   cache_too_old: { status: 'FAILED_PRECONDITION', retry: false, next: 'let the agent reach a server, or raise offline_max_age' },
   attestation_malformed: { status: 'INVALID_ARGUMENT', retry: false, next: 'send params with data and a CSR first' },
-  attestation_refused: { status: 'PERMISSION_DENIED', retry: false, next: 'correct what is named; see docs/kubernetes.md' },
+  attestation_refused: { status: 'PERMISSION_DENIED', retry: false, next: 'correct what is named; see docs/node-attestors.md' },
   kubernetes_unreachable: { status: 'UNAVAILABLE', retry: true, next: 'check the API server and the rights there; see docs/kubernetes.md' },
   volume_request_invalid: { status: 'INVALID_ARGUMENT', retry: false, next: 'correct what is named in the pod\'s volume; see docs/csi.md' },
   volume_not_found: { status: 'NOT_FOUND', retry: false, next: 'the pod went, or its volume was never published on this node' },

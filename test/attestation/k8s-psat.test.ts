@@ -7,6 +7,7 @@ import { psatAttestorPlugin } from '../../src/attestation/node/k8s-psat/psat-att
 import { encodePsatPayload } from '../../src/attestation/node/k8s-psat/psat-payload.ts'
 import { psatVerifierPlugin } from '../../src/attestation/node/k8s-psat/psat-verifier-plugin.ts'
 import { KubeApi } from '../fakes/kube-api.ts'
+import { unchallenged } from '../fakes/node-exchange.ts'
 
 const { signal } = new AbortController()
 const account = { service_account_allow_list: ['spire:spire-agent'] }
@@ -26,7 +27,7 @@ async function setUp (t: Test, cluster: object = {}) {
   const pod = api.addPod({ name: 'spire-agent-x', node: 'worker-1', labels: { app: 'agent', other: 'o' } })
   const config = psatVerifierPlugin.config.parse({ clusters: { demo: { ...account, kube_config_file: api.kubeconfig, ...cluster } } })
   const verifier = scope.use(await psatVerifierPlugin.start(config, undefined, signal))
-  const verify = (token: string, cluster = 'demo') => verifier.verify(encodePsatPayload({ cluster, token }), signal)
+  const verify = (token: string, cluster = 'demo') => verifier.verify(encodePsatPayload({ cluster, token }), unchallenged)
   return { api, nodeUid, pod, verifier, verify }
 }
 
@@ -92,7 +93,7 @@ void t.test('whose token is refused', async t => {
     '', '{', '[]', '{"cluster":"demo"}', '{"token":"x"}', '{"cluster":1,"token":"x"}', `{"cluster":"${'x'.repeat(70_000)}"}`
   ]
   for (const payload of malformed) {
-    await t.rejects(verifier.verify(Buffer.from(payload), signal), { code: 'attestation_malformed' }, payload.slice(0, 30))
+    await t.rejects(verifier.verify(Buffer.from(payload), unchallenged), { code: 'attestation_malformed' }, payload.slice(0, 30))
   }
 })
 

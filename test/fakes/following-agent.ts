@@ -1,4 +1,4 @@
-import { Mailbox } from '../../src/agent/mailbox.ts'
+import { Mailbox } from '../../src/runtime/mailbox.ts'
 import type { Channel } from '../../src/rpc/channel.ts'
 import type { LocalEndpoint } from '../../src/spiffe/service-endpoint.ts'
 import { encodeEndpoint } from '../../src/wire/service-codec.ts'

@@ -23,6 +23,8 @@ export interface StartSpireOptions {
   readonly upstream?: Readonly<Record<string, unknown>>
   /** Further keys of the block `server`. */
   readonly config?: Readonly<Record<string, unknown>>
+  /** Its `NodeAttestor`s beside `join_token`, by name. */
+  readonly nodeAttestors?: Readonly<Record<string, Readonly<Record<string, unknown>>>>
   /** Variables of its environment, such as SSL_CERT_FILE: whom `https_web` believes. */
   readonly environment?: Readonly<Record<string, string>>
 }
@@ -34,7 +36,7 @@ export interface SpireServer extends AnyServer, AsyncDisposable {
 
 /** A real spire-server in a process of its own, keys in memory; returns once it serves. */
 export async function startSpireServer (
-  { trustDomain = 'example.org', upstream, config = {}, environment = {} }: StartSpireOptions = {}
+  { trustDomain = 'example.org', upstream, config = {}, nodeAttestors = {}, environment = {} }: StartSpireOptions = {}
 ): Promise<SpireServer> {
   const folder = await mkdtemp(join(tmpdir(), 'spire-server-'))
   const [port, adminSocket] = [await freePort(), join(folder, 'api.sock')]
@@ -46,7 +48,7 @@ export async function startSpireServer (
     plugins: {
       DataStore: [{ sql: block({ database_type: 'sqlite3', connection_string: join(folder, 'db.sqlite3') }) }],
       KeyManager: [{ memory: block({}) }],
-      NodeAttestor: [{ join_token: block({}) }],
+      NodeAttestor: [{ join_token: block({}) }, ...Object.entries(nodeAttestors).map(([name, data]) => ({ [name]: block(data) }))],
       ...upstream === undefined ? {} : { UpstreamAuthority: [{ spire: block(upstream) }] }
     }
   }, environment)
@@ -69,8 +71,13 @@ export interface SpireAgent extends AsyncDisposable {
   log (): string
 }
 
-/** A real spire-agent in a process of its own, which joins a server by token and looks for changes every second. */
-export async function startSpireAgent (server: AnyServer): Promise<SpireAgent> {
+/**
+ * A real spire-agent in a process of its own, which looks for changes every second.
+ * @param attestor by what it joins, and the path that gives its ID after `/spire/agent`; a join token by default
+ */
+export async function startSpireAgent (
+  server: AnyServer, attestor?: { readonly name: string, readonly data: Readonly<Record<string, unknown>>, readonly path: string }
+): Promise<SpireAgent> {
   const folder = await mkdtemp(join(tmpdir(), 'spire-agent-'))
   const [socket, bundle] = [join(folder, 'agent.sock'), join(folder, 'bundle.pem')]
   const token = await prepareJoin(server, bundle)
@@ -78,13 +85,17 @@ export async function startSpireAgent (server: AnyServer): Promise<SpireAgent> {
   const process = await SpireProcess.start('SPIRE_AGENT_BIN', folder, {
     agent: {
       trust_domain: server.trustDomain, server_address: host, server_port: Number(port), socket_path: socket, data_dir: folder,
-      trust_bundle_path: bundle, join_token: token, log_level: 'DEBUG', experimental: { sync_interval: '1s' }
+      trust_bundle_path: bundle, ...attestor === undefined ? { join_token: token } : {}, log_level: 'DEBUG',
+      experimental: { sync_interval: '1s' }
     },
-    plugins: { NodeAttestor: [{ join_token: block({}) }], KeyManager: [{ memory: block({}) }], WorkloadAttestor: [{ unix: block({}) }] }
+    plugins: {
+      NodeAttestor: [{ [attestor?.name ?? 'join_token']: block(attestor?.data ?? {}) }], KeyManager: [{ memory: block({}) }],
+      WorkloadAttestor: [{ unix: block({}) }]
+    }
   })
   await process.ready('spire-agent', async () => process.log.includes('Starting agent APIs'))
   return {
-    id: `spiffe://${server.trustDomain}/spire/agent/join_token/${token}`, socket, log: () => process.log,
+    id: `spiffe://${server.trustDomain}/spire/agent${attestor?.path ?? `/join_token/${token}`}`, socket, log: () => process.log,
     [Symbol.asyncDispose]: () => process[Symbol.asyncDispose]()
   }
 }

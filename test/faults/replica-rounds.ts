@@ -1,6 +1,6 @@
 import type { Test } from 'tap'
 import { openUnixChannel } from '../../src/rpc/channel.ts'
-import { Mailbox } from '../../src/agent/mailbox.ts'
+import { Mailbox } from '../../src/runtime/mailbox.ts'
 import { agentSyncService, type SyncRequestInit } from '../../src/wire/generated/agent-sync.ts'
 import { entryService } from '../../src/wire/generated/server-entry.ts'
 import { parseCertificate } from '../../src/x509/certificate.ts'

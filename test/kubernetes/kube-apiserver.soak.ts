@@ -8,6 +8,7 @@ import { psatVerifierPlugin } from '../../src/attestation/node/k8s-psat/psat-ver
 import { parseYaml } from '../../src/runtime/yaml-text.ts'
 import { eventually } from '../fakes/eventually.ts'
 import { KubeApi } from '../fakes/kube-api.ts'
+import { unchallenged } from '../fakes/node-exchange.ts'
 import { startAgent, startServer } from '../fakes/processes.ts'
 import { Workload } from '../faults/workload.ts'
 import { Administrator } from '../interop/administrator.ts'
@@ -47,7 +48,7 @@ void t.test('nodes of a real API server', { skip }, async t => {
 
   const config = psatVerifierPlugin.config.parse({ clusters: { real: { ...cluster, kube_config_file: kubernetes.kubeconfig } } })
   const verifier = scope.use(await psatVerifierPlugin.start(config, undefined, signal))
-  const verify = async (token: string) => await verifier.verify(encodePsatPayload({ cluster: 'real', token }), signal)
+  const verify = async (token: string) => await verifier.verify(encodePsatPayload({ cluster: 'real', token }), unchallenged)
   const token = await kubernetes.token({ account, pod: 'agent-1' })
   await t.rejects(verify(token), { code: 'kubernetes_unreachable', message: /status 403/ }, 'a server without rights cannot ask')
   await kubernetes.grantServer(documentedRules())
@@ -87,7 +88,7 @@ void t.test('nodes of a real API server', { skip }, async t => {
       psatVerifierPlugin.config.parse({ clusters: { real: { ...cluster, kube_config_file: peer.kubeconfig } } }), undefined, signal
     ))
     const said = async (verify: () => Promise<unknown>) => await verify().then(() => 'taken', (error: Error) => error.message)
-    const ofPeer = (token: string) => said(() => peerVerifier.verify(encodePsatPayload({ cluster: 'real', token }), signal))
+    const ofPeer = (token: string) => said(() => peerVerifier.verify(encodePsatPayload({ cluster: 'real', token }), unchallenged))
     t.equal(await said(() => verify(tokens.real)), await ofPeer(tokens.peer), 'of a good token')
     await kubernetes.deletePod('agent-2')
     peer.deletePod(peerPod)

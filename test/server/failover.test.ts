@@ -1,5 +1,5 @@
 import t from 'tap'
-import { Mailbox } from '../../src/agent/mailbox.ts'
+import { Mailbox } from '../../src/runtime/mailbox.ts'
 import { decodeBundle } from '../../src/wire/bundle-codec.ts'
 import { agentSyncService, type SyncRequestInit } from '../../src/wire/generated/agent-sync.ts'
 import { clusterService } from '../../src/wire/generated/cluster.ts'

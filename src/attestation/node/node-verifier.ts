@@ -6,7 +6,16 @@ export interface NodeVerifier {
    * @param payload what the agent sent first; secrets may be in it
    * @throws {SpiffeError} `attestation_malformed`, `attestation_refused`, and what the verifier asked could not be reached by
    */
-  verify (payload: Uint8Array, signal: AbortSignal): Promise<VerifiedNode>
+  verify (payload: Uint8Array, exchange: NodeExchange): Promise<VerifiedNode>
+}
+
+/** What a verifier has of the agent beside the payload. */
+export interface NodeExchange {
+  readonly signal: AbortSignal
+  /** The IP address that the agent calls from; `undefined`: it is on this machine. */
+  readonly address: string | undefined
+  /** Sends bytes to the agent, and yields its answer. @throws {SpiffeError} `attestation_malformed` when it gives none */
+  challenge (challenge: Uint8Array): Promise<Uint8Array>
 }
 
 export interface VerifiedNode {

@@ -1,3 +1,5 @@
+import type { NodeVerifier, VerifiedNode } from '../../attestation/node/node-verifier.ts'
+import { Mailbox } from '../../runtime/mailbox.ts'
 import { type Agent, agentIdOf } from '../../spiffe/agent.ts'
 import type { IssuedX509Svid, X509SvidOrder } from '../../ca/certificate-authority.ts'
 import { SpiffeError } from '../../spiffe/errors.ts'
@@ -16,16 +18,16 @@ import { hostOf } from './limits.ts'
 export async function * attestAgent (requests: AsyncIterable<AttestAgentRequest>, context: CallContext, deps: AgentDeps):
 AsyncGenerator<AttestAgentResponseInit> {
   try {
-    yield await attest(requests, context, deps)
+    yield * attest(requests[Symbol.asyncIterator](), context, deps)
   } catch (error) {
     if (error instanceof SpiffeError) context.log.warn({ code: error.code, reason: error.message }, 'attestation refused')
     throw error
   }
 }
 
-async function attest (
-  requests: AsyncIterable<AttestAgentRequest>, context: CallContext, deps: AgentDeps
-): Promise<AttestAgentResponseInit> {
+async function * attest (
+  requests: AsyncIterator<AttestAgentRequest>, context: CallContext, deps: AgentDeps
+): AsyncGenerator<AttestAgentResponseInit> {
   const { log } = context
   await deps.limits.attestation(context, 1)
   const { type, payload, csr } = await readParams(requests)
@@ -37,7 +39,7 @@ async function attest (
 
   const { publicKey } = parseCertificateRequest(csr)
   log.debug('certificate request is well formed and signed by its key')
-  const { idPath, selectors, canReattest, joinToken } = await verifier.verify(payload, context.signal)
+  const { idPath, selectors, canReattest, joinToken } = yield * verify(verifier, payload, requests, context)
   const id = agentIdOf(deps.trustDomain, type, idPath)
   const known = deps.directory.get(id)
   if (known?.banned === true) throw new SpiffeError('agent_banned', 'failed to attest: agent is banned')
@@ -58,7 +60,33 @@ async function attest (
   await deps.recorder.recordOne(svid, id)
   await deps.registrations.attestAgent(agent, joinToken)
   log.info({ agent: id, expires: svid.notAfter.toISOString() }, 'agent attested')
-  return { result: { svid: encodeX509Svid(svid), reattestable: canReattest } }
+  yield { result: { svid: encodeX509Svid(svid), reattestable: canReattest } }
+}
+
+/** Passes challenges on, and answers back, until the verifier knows the node. */
+async function * verify (
+  verifier: NodeVerifier, payload: Uint8Array, requests: AsyncIterator<AttestAgentRequest>, { caller, signal }: CallContext
+): AsyncGenerator<AttestAgentResponseInit, VerifiedNode> {
+  const challenges = new Mailbox<Uint8Array>()
+  const verified = verifier.verify(payload, {
+    signal,
+    address: caller.kind === 'tls' ? hostOf(caller.address) : undefined,
+    async challenge (challenge) {
+      challenges.put(challenge)
+      return await readAnswer(requests)
+    }
+  }).finally(() => challenges.close())
+  // Awaited below; until then a failure is no one's.
+  verified.catch(() => {})
+  for await (const challenge of challenges) yield { challenge }
+  return await verified
+}
+
+async function readAnswer (requests: AsyncIterator<AttestAgentRequest>): Promise<Uint8Array> {
+  const { done, value } = await requests.next()
+  if (done === true) throw malformed('the stream ended before the challenge was answered')
+  if (value.challengeResponse === undefined || value.challengeResponse.length === 0) throw malformed('missing challenge response')
+  return value.challengeResponse
 }
 
 /** The node has nothing yet, so what it waits for cannot end; whoever attests is known by its address alone. */
@@ -74,8 +102,8 @@ async function signAttested (order: X509SvidOrder, { caller, signal }: CallConte
   return svid as IssuedX509Svid
 }
 
-async function readParams (requests: AsyncIterable<AttestAgentRequest>): Promise<{ type: string, payload: Uint8Array, csr: Uint8Array }> {
-  const first = await requests[Symbol.asyncIterator]().next()
+async function readParams (requests: AsyncIterator<AttestAgentRequest>): Promise<{ type: string, payload: Uint8Array, csr: Uint8Array }> {
+  const first = await requests.next()
   if (first.done === true) throw malformed('the stream ended before the first message')
   const { params } = first.value
   if (params === undefined) throw malformed('missing params')

@@ -16,7 +16,7 @@ export interface KnownCluster extends PsatCluster { readonly api: ApiServer }
 export function createPsatVerifier (clusters: ReadonlyMap<string, KnownCluster>): NodeVerifier {
   return {
     name: 'k8s_psat',
-    async verify (payload, signal) {
+    async verify (payload, { signal }) {
       const { cluster: name, token } = parsePsatPayload(payload)
       const cluster = clusters.get(name)
       if (cluster === undefined) throw refused(`k8s_psat: not configured for cluster ${JSON.stringify(name.slice(0, 64))}`)

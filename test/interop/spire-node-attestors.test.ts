@@ -1,0 +1,48 @@
+import { createHash, X509Certificate } from 'node:crypto'
+import { writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import t from 'tap'
+import { openUnixChannel } from '../../src/rpc/channel.ts'
+import { agentService } from '../../src/wire/generated/server-agent.ts'
+import { MachineCa } from '../fakes/machine-ca.ts'
+import { startAgent, startServer } from '../fakes/processes.ts'
+import { startSpireAgent, startSpireServer, withoutSpireAgent, withoutSpireServer } from '../fakes/spire.ts'
+
+t.setTimeout(180_000)
+
+async function agentOf (adminSocket: string, path: string): Promise<unknown> {
+  await using channel = openUnixChannel(adminSocket)
+  const { agents } = await channel.client(agentService).listAgents({})
+  const found = agents.find(({ id }) => id?.path === path)
+  return found && {
+    type: found.attestationType, reattests: found.canReattest,
+    selectors: found.selectors.map(({ type, value }) => `${type}:${value}`).toSorted()
+  }
+}
+
+void t.test('x509pop: an agent of each with a server of the other', { skip: withoutSpireServer || withoutSpireAgent }, async t => {
+  const folder = t.testdir()
+  const root = await MachineCa.create('CN=Company CA')
+  const site = await root.intermediate('CN=Site CA')
+  const put = async (name: string, text: string) => {
+    await writeFile(join(folder, name), text)
+    return join(folder, name)
+  }
+  const server = { ca_bundle_path: await put('roots.pem', root.pem) }
+  await using ours = await startServer({ blocks: { plugins: { NodeAttestor: { x509pop: { plugin_data: server } } } } })
+  await using theirs = await startSpireServer({ nodeAttestors: { x509pop: server } })
+  for (const key of ['P-256', 'P-384', 'RSA'] as const) {
+    const machine = await site.certify({ name: 'CN=host-1', key, sans: [{ type: 'url', value: 'x509pop://example.org/rack/7' }] })
+    const agent = {
+      certificate_path: await put(`${key}.pem`, machine.certificate), private_key_path: await put(`${key}.key`, machine.key),
+      intermediates_path: await put(`${key}.site.pem`, site.pem)
+    }
+    const path = `/x509pop/${createHash('sha1').update(new X509Certificate(machine.certificate).raw).digest('hex')}`
+    await using ourAgent = await startAgent({ server: theirs, plugins: { NodeAttestor: { x509pop: { plugin_data: agent } } } })
+    await using theirAgent = await startSpireAgent(ours, { name: 'x509pop', data: agent, path })
+    t.ok(ourAgent && theirAgent)
+    const known = await agentOf(theirs.adminSocket, `/spire/agent${path}`)
+    t.match(known, { type: 'x509pop', reattests: true, selectors: Array }, `${key}: SPIRE's server knows our agent`)
+    t.strictSame(await agentOf(ours.adminSocket, `/spire/agent${path}`), known, `${key}: ours knows SPIRE's by the same selectors`)
+  }
+})
