@@ -1,13 +1,13 @@
 import { systemClock } from '../../runtime/clock.ts'
 import { formatDuration } from '../../runtime/duration.ts'
 import { isStop } from '../../runtime/tasks.ts'
-import { workloadService } from '../../wire/generated/workload.ts'
+import { workloadService, type X509SVIDResponse } from '../../wire/generated/workload.ts'
+import { watchStream, type WatchEvent } from '../../workloadapi/watch-stream.ts'
 import { withAgent } from '../channel-call.ts'
 import { defineCommand } from '../command.ts'
 import { refusalOf } from '../refusal.ts'
 import { agentFlags } from '../socket-path.ts'
 import { formatX509Response } from './format-x509.ts'
-import { watchX509Svids, type WatchEvent } from './watch-x509.ts'
 import { workloadCallOptions } from './workload-call.ts'
 
 export const apiWatch = defineCommand({
@@ -22,7 +22,7 @@ export const apiWatch = defineCommand({
       await withAgent(call, async channel => {
         const open = () => channel.client(workloadService).fetchX509SVID({}, workloadCallOptions(terminal))
         let waited = systemClock.monotonicMs()
-        for await (const event of watchX509Svids(open, { clock: systemClock, random: Math.random, signal })) {
+        for await (const event of watchStream(open, { clock: systemClock, random: Math.random, signal })) {
           const now = systemClock.monotonicMs()
           if (event.kind === 'state') terminal.out(formatX509Response(event.response, now - waited))
           else terminal.err(tellLost(event))
@@ -37,7 +37,7 @@ export const apiWatch = defineCommand({
   }
 })
 
-function tellLost ({ error, retryInMs }: WatchEvent & { kind: 'lost' }): string {
+function tellLost ({ error, retryInMs }: WatchEvent<X509SVIDResponse> & { kind: 'lost' }): string {
   const { message, next } = refusalOf(error) ?? { message: 'the agent ended the stream', next: undefined }
   const when = retryInMs === 0 ? 'at once' : `in ${formatDuration(retryInMs)}`
   return `Lost: ${message}; asking again ${when}\n${next === undefined ? '' : `  next: ${next}\n`}`

@@ -1,9 +1,11 @@
 import t from 'tap'
-import { watchX509Svids, type WatchEvent } from '../../src/cli/api/watch-x509.ts'
 import { RpcError } from '../../src/rpc/rpc-error.ts'
 import type { RpcStatusName } from '../../src/rpc/rpc-error.ts'
 import type { X509SVIDResponse } from '../../src/wire/generated/workload.ts'
+import { watchStream, type WatchEvent as AnyEvent } from '../../src/workloadapi/watch-stream.ts'
 import { ManualClock } from '../fakes/clock.ts'
+
+type WatchEvent = AnyEvent<X509SVIDResponse>
 
 const state: X509SVIDResponse = { svids: [], crl: [], federatedBundles: {} }
 
@@ -34,7 +36,7 @@ async function watch (scripts: readonly Script[], random = () => 0.5) {
     if (script === undefined) throw new Error('no more streams')
     return script(clock)
   }
-  const watching = watchX509Svids(open, { clock, random, signal: stop.signal })
+  const watching = watchStream(open, { clock, random, signal: stop.signal })
   try {
     for (;;) {
       const last = events.at(-1)
@@ -89,7 +91,7 @@ void t.test('a bug is no reason to go on', async t => {
 void t.test('the signal ends it, also between two streams', async t => {
   const clock = new ManualClock()
   const stop = new AbortController()
-  const watching = watchX509Svids(() => failing('UNAVAILABLE')(clock), { clock, random: () => 0.5, signal: stop.signal })
+  const watching = watchStream(() => failing('UNAVAILABLE')(clock), { clock, random: () => 0.5, signal: stop.signal })
   t.match(await watching.next(), { value: { kind: 'lost', retryInMs: 1_000 } })
   const next = watching.next()
   const stopped = new Error('stopped')

@@ -1,10 +1,9 @@
-import type { Clock } from '../../runtime/clock.ts'
-import { RpcError } from '../../rpc/rpc-error.ts'
-import type { X509SVIDResponse } from '../../wire/generated/workload.ts'
+import { RpcError } from '../rpc/rpc-error.ts'
+import type { Clock } from '../runtime/clock.ts'
 
-export type WatchEvent =
+export type WatchEvent<T> =
   /** The whole state: what it leaves out is gone, whatever came before (WLAPI-10). */
-  | { readonly kind: 'state', readonly response: X509SVIDResponse }
+  | { readonly kind: 'state', readonly response: T }
   /** The stream ended, without an error when the agent closed it. */
   | { readonly kind: 'lost', readonly error: RpcError | undefined, readonly retryInMs: number }
 
@@ -19,14 +18,14 @@ const firstPauseMs = 1_000
 const longestPauseMs = 30_000
 
 /**
- * Keeps a FetchX509SVID stream open as a workload should (Workload API §4.2, App. A): a stream that served for a while is reopened at once,
- * one that fails sooner after pauses that double up to half a minute, with jitter. Ends by the signal only, or by what trying again cannot
- * change: INVALID_ARGUMENT (WLE-15), UNIMPLEMENTED (WLE-16).
+ * Keeps a stream of the Workload API open as a workload should (Workload API §4.2, App. A): one that served for a while is reopened at
+ * once, one that fails sooner after pauses that double up to half a minute, with jitter. Ends by the signal only, or by what trying again
+ * cannot change: INVALID_ARGUMENT (WLE-15), UNIMPLEMENTED (WLE-16).
  * @param open a new stream
  */
-export async function * watchX509Svids (
-  open: () => AsyncIterable<X509SVIDResponse>, { clock, random, signal }: WatchDeps
-): AsyncGenerator<WatchEvent, never, undefined> {
+export async function * watchStream<T> (
+  open: () => AsyncIterable<T>, { clock, random, signal }: WatchDeps
+): AsyncGenerator<WatchEvent<T>, never, undefined> {
   let pauseMs = firstPauseMs
   for (;;) {
     let servedSinceMs: number | undefined
