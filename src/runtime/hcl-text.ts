@@ -7,8 +7,8 @@ const escapes: Readonly<Record<string, string>> = { n: '\n', t: '\t', r: '\r', '
 
 /**
  * Reads HCL 1 as SPIRE's configuration files are written: `key = value`, blocks with or without labels, lists, maps, comments of three
- * kinds. A block with a label is a map in a map, as in HCL's JSON. Strict: no key twice (a block that is repeated is one), no heredocs,
- * no interpolation.
+ * kinds. A block with a label is a map in a map, as in HCL's JSON. Octal numbers (`0600`) are read as text. Strict: no key twice (a block
+ * that is repeated is one), no heredocs, no interpolation.
  * @param name for messages
  * @returns one document, like `parseYaml`
  */
@@ -114,6 +114,8 @@ class HclReader {
     const word = this.#match(/[^\s,\]}#]+/y) ?? ''
     if (word === 'true' || word === 'false') return word === 'true'
     if (/^-?(?:0|[1-9]\d{0,14})(?:\.\d{1,15})?$/.test(word)) return Number(word)
+    // Octal, as only modes of files are written: left as text, since in YAML and JSON the same digits would be another number.
+    if (/^0[0-7]{1,6}$/.test(word)) return word
     if (word.startsWith('<<')) throw new HclError('heredocs are not read: write the text in quotes', start)
     throw new HclError('a value is no text in quotes, number, true, false, list or map', start)
   }

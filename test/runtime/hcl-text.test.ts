@@ -21,12 +21,13 @@ void t.test('HCL as SPIRE\'s files are written', async t => {
       NodeAttestor "join_token" { plugin_data {} }
       NodeAttestor "other" { plugin_data { list = [{ a = "b" }, [1, 2]] } }
     }
+    mode = 0600
     escaped = "a\\"b\\\\c\\n$HOME"
   `), {
     log_level: 'debug', domains: ['a.test', 'b.test'], server_api: { address: 'unix:///run/api.sock' }, quoted: true,
     numbers: { whole: 8008, negative: -3, part: 1.5 }, inline: { a: 1, b: false },
     plugins: { NodeAttestor: { join_token: { plugin_data: {} }, other: { plugin_data: { list: [{ a: 'b' }, [1, 2]] } } } },
-    escaped: 'a"b\\c\n$HOME'
+    mode: '0600', escaped: 'a"b\\c\n$HOME'
   })
   t.same(read(''), {}, 'an empty file says nothing')
   t.same(read('__proto__ = "x"'), JSON.parse('{"__proto__": "x"}'), 'TS-03 names are only names')
@@ -46,7 +47,7 @@ void t.test('what is no HCL is refused, with its line', async t => {
     'a = "${b}"': ['${…} is not replaced here: see -expandEnv', 1],
     'a = <<EOF\nx\nEOF': ['heredocs are not read: write the text in quotes', 1],
     'a = b': ['a value is no text in quotes, number, true, false, list or map', 1],
-    'a = 01': ['a value is no text in quotes, number, true, false, list or map', 1],
+    'a = 08': ['a value is no text in quotes, number, true, false, list or map', 1],
     'a =': ['a value is no text in quotes, number, true, false, list or map', 1],
     'a': ['a key is followed by neither = nor a block', 1],
     '}': ['expected a key', 1],

@@ -1,7 +1,7 @@
 import { parseOidcConfig, type OidcConfig } from '../../oidc/oidc-config.ts'
-import { parseHcl } from '../../runtime/hcl-text.ts'
 import { readConfigSource } from '../config-flags.ts'
 import { pathFlag, switchFlag, textFlag, textListFlag, type FlagValues } from '../flag.ts'
+import { orHcl } from '../hcl-config.ts'
 import type { Terminal } from '../terminal.ts'
 
 /** SPIRE's name for it. */
@@ -42,11 +42,5 @@ export async function readOidcConfig (flags: FlagValues<typeof oidcConfigFlags>,
     logLevel: ['log_level'],
     logFormat: ['log_format']
   })
-  const { file } = source
-  return parseOidcConfig(file !== undefined && isHcl(file) ? { ...source, file: { ...file, parse: parseHcl } } : source)
-}
-
-/** JSON is written into files of SPIRE's name too. */
-function isHcl ({ name, text }: { readonly name: string, readonly text: string }): boolean {
-  return /\.(?:conf|hcl)$/.test(name) && !text.trimStart().startsWith('{')
+  return parseOidcConfig(orHcl(source))
 }
