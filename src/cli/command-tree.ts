@@ -391,6 +391,23 @@ export const commandTree: CommandGroup = {
         }
       }
     },
+    files: {
+      summary: 'Files for programs that know only files: SVIDs, keys, bundles, and reloads',
+      commands: {
+        run: {
+          summary: 'Keep files up to date, and the program that reads them, until SIGINT or SIGTERM',
+          load: async () => (await import('./files/files-run.ts')).filesRun
+        },
+        fetch: {
+          summary: 'Write the files once',
+          load: async () => (await import('./files/files-fetch.ts')).filesFetch
+        },
+        validate: {
+          summary: 'Check a configuration without writing anything',
+          load: async () => (await import('./files/files-validate.ts')).filesValidate
+        }
+      }
+    },
     mesh: {
       summary: 'The node\'s proxy and the workloads it serves',
       commands: {

@@ -165,6 +165,12 @@ export const errorCatalogue = {
   oidc_keys_unavailable: { status: 'UNAVAILABLE', retry: true, next: 'see that what it reads keys from runs; see docs/oidc.md' },
   oidc_host_unknown: { status: 'INVALID_ARGUMENT', retry: false, next: 'ask for one of the names in `domains`, or add this one' },
   oidc_request_refused: { status: 'INVALID_ARGUMENT', retry: false, next: 'ask with GET for one of the two documents; see docs/oidc.md' },
+  // Files for programs
+  cert_dir_unsafe: { status: 'FAILED_PRECONDITION', retry: false, next: 'take a folder that only root or we can change; docs/files.md' },
+  files_not_written: { status: 'UNAVAILABLE', retry: true, next: 'make room, or correct the folder\'s mode; what was there stays' },
+  hint_not_found: { status: 'NOT_FOUND', retry: true, next: 'give an entry this hint: `assay entry update -hint`, or name another one' },
+  reload_failed: { status: 'UNAVAILABLE', retry: true, next: 'see why in the program\'s log; it is tried again; docs/files.md' },
+  svid_not_served: { status: 'FAILED_PRECONDITION', retry: true, next: 'see that it reads these files and reloads; docs/files.md' },
   // Storage and keys
   datastore_unavailable: { status: 'UNAVAILABLE', retry: true, next: 'check that the database runs and is reachable' },
   datastore_outcome_unknown: { status: 'UNAVAILABLE', retry: true, next: 'look whether the change was made, then ask for it again if not' },
