@@ -1,13 +1,14 @@
 import { parseAgentConfig, type AgentConfig } from '../../agent/agent-config.ts'
 import { readConfigSource } from '../config-flags.ts'
 import { numberFlag, pathFlag, switchFlag, textFlag, type FlagValues } from '../flag.ts'
+import { orHcl } from '../hcl-config.ts'
 import type { Terminal } from '../terminal.ts'
 
 const defaultFile = 'conf/agent/agent.yaml'
 
 /** Flags of `agent run` and `agent validate`; each wins over its key in the file. */
 export const agentConfigFlags = {
-  config: pathFlag('configuration file, YAML or JSON', { defaultText: `${defaultFile}, if it is there` }),
+  config: pathFlag('configuration file: YAML, JSON, or SPIRE\'s HCL (.conf, .hcl)', { defaultText: `${defaultFile}, if it is there` }),
   expandEnv: switchFlag('replace $NAME and ${NAME} in the file from the environment'),
   trustDomain: textFlag('trust domain of this agent', { placeholder: 'NAME' }),
   serverAddress: textFlag('where the server is', { placeholder: 'HOST' }),
@@ -33,7 +34,7 @@ export const agentConfigFlags = {
 
 /** @throws {SpiffeError} `file_unusable`, `config_invalid` */
 export async function readAgentConfig (flags: FlagValues<typeof agentConfigFlags>, terminal: Terminal): Promise<AgentConfig> {
-  return parseAgentConfig(await readConfigSource(flags, terminal, defaultFile, {
+  return parseAgentConfig(orHcl(await readConfigSource(flags, terminal, defaultFile, {
     trustDomain: ['agent', 'trust_domain'],
     serverAddress: ['agent', 'server_address'],
     serverPort: ['agent', 'server_port'],
@@ -54,5 +55,5 @@ export async function readAgentConfig (flags: FlagValues<typeof agentConfigFlags
     logFile: ['agent', 'log_file'],
     logFormat: ['agent', 'log_format'],
     logSourceLocation: ['agent', 'log_source_location']
-  }))
+  })))
 }

@@ -2,13 +2,14 @@ import type { ConfigSource } from '../../runtime/config-file.ts'
 import { parseServerConfig, type ServerConfig } from '../../server/server-config.ts'
 import { readConfigSource } from '../config-flags.ts'
 import { numberFlag, pathFlag, switchFlag, textFlag, type FlagValues } from '../flag.ts'
+import { orHcl } from '../hcl-config.ts'
 import type { Terminal } from '../terminal.ts'
 
 export const defaultServerConfig = 'conf/server/server.yaml'
 
 /** Flags of `server run` and `server validate`; each wins over its key in the file. */
 export const serverConfigFlags = {
-  config: pathFlag('configuration file, YAML or JSON', { defaultText: `${defaultServerConfig}, if it is there` }),
+  config: pathFlag('configuration file: YAML, JSON, or SPIRE\'s HCL (.conf, .hcl)', { defaultText: `${defaultServerConfig}, if it is there` }),
   expandEnv: switchFlag('replace $NAME and ${NAME} in the file from the environment'),
   trustDomain: textFlag('trust domain of this server', { placeholder: 'NAME' }),
   bindAddress: textFlag('address to listen on for agents', { placeholder: 'HOST' }),
@@ -34,5 +35,5 @@ export async function readServerConfig (flags: FlagValues<typeof serverConfigFla
     logFormat: ['server', 'log_format'],
     logSourceLocation: ['server', 'log_source_location']
   })
-  return parseServerConfig(source)
+  return parseServerConfig(orHcl(source))
 }
