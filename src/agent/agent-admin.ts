@@ -1,5 +1,6 @@
 import type { DecisionLog } from '../authz/decision-log/decision-log.ts'
 import { delegatedIdentityHandlers } from '../delegatedidentity/delegated-identity-handlers.ts'
+import { logLevelHandlers } from '../rpc/log-level-handlers.ts'
 import { bind, openRpcServer, type RpcServer } from '../rpc/server.ts'
 import type { Clock } from '../runtime/clock.ts'
 import type { Logger } from '../runtime/logger.ts'
@@ -10,7 +11,6 @@ import { delegatedIdentityService } from '../wire/generated/delegated-identity.t
 import type { AgentConfig } from './agent-config.ts'
 import { decisionsHandlers } from './agent-decisions.ts'
 import { type AgentDebugDeps, debugHandlers } from './agent-debug.ts'
-import { loggerHandlers } from './agent-logger.ts'
 import type { AttestCaller } from './agent-services.ts'
 import type { AttestPid } from './follow-workload.ts'
 import { type AgentIdentitySource, checkSynced } from './identity-source.ts'
@@ -54,7 +54,7 @@ export async function openAgentAdmin (
         identities: { ...delegable, watchBundles: signal => watchBundles(identities, signal) }
       })),
       bind(debugService, debugHandlers(deps.debug)),
-      bind(loggerService, loggerHandlers(log)),
+      bind(loggerService, logLevelHandlers(log)),
       ...decisions === undefined ? [] : [bind(decisionsService, decisionsHandlers(decisions))]
     ],
     log,

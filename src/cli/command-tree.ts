@@ -1,4 +1,5 @@
 import type { CommandGroup } from './command.ts'
+import { agentDebug, agentLogger, serverDebug, serverLogger } from './running-process-commands.ts'
 
 /** Every command. Each is loaded when it is called: importing the tree costs nothing but itself. */
 export const commandTree: CommandGroup = {
@@ -22,7 +23,9 @@ export const commandTree: CommandGroup = {
         validate: {
           summary: 'Check a server configuration without running it',
           load: async () => (await import('./server/server-validate.ts')).serverValidate
-        }
+        },
+        logger: serverLogger,
+        debug: serverDebug
       }
     },
     agent: {
@@ -40,6 +43,8 @@ export const commandTree: CommandGroup = {
           summary: 'Check an agent configuration without running it',
           load: async () => (await import('./agent/agent-validate.ts')).agentValidate
         },
+        logger: agentLogger,
+        debug: agentDebug,
         list: {
           summary: 'List attested agents',
           load: async () => (await import('./agent/agent-list.ts')).agentList

@@ -11,10 +11,10 @@ export interface FoundCommand {
   readonly rest: readonly string[]
 }
 
-/** Follows the leading words as far as they name commands. */
-export function findCommand (root: CommandGroup, words: readonly string[]): FoundCommand {
+/** Follows the leading words as far as they name commands. @param program the first word of the path */
+export function findCommand (root: CommandGroup, words: readonly string[], program = 'assay'): FoundCommand {
   let node: CommandNode = root
-  const path = ['assay']
+  const path = [program]
   for (const [index, word] of words.entries()) {
     if (!isGroup(node) || word.startsWith('-')) return { path, node, rest: words.slice(index) }
     const next: CommandNode | undefined = Object.hasOwn(node.commands, word) ? node.commands[word] : undefined

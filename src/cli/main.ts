@@ -7,7 +7,8 @@ if (Number(process.versions.node.split('.')[0]) < 24) {
   process.exit(1)
 }
 
-const [{ commandTree }, { runCli }, { openTerminal }] = await Promise.all([
-  import('./command-tree.ts'), import('./run-cli.ts'), import('./terminal.ts')
+const [{ treeOf }, { runCli }, { openTerminal, programOf }] = await Promise.all([
+  import('./spire/spire-trees.ts'), import('./run-cli.ts'), import('./terminal.ts')
 ])
-process.exit(await runCli(commandTree, process.argv.slice(2), openTerminal()))
+const program = programOf(process.env)
+process.exit(await runCli(treeOf(program), process.argv.slice(2), openTerminal(program)))

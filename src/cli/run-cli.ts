@@ -4,18 +4,20 @@ import { findCommand, orDefault, unknownCommand } from './find-command.ts'
 import { formatCommandHelp, formatGroupHelp } from './help.ts'
 import { asksForHelp, parseFlags, usage } from './parse-flags.ts'
 import { tellFailure } from './refusal.ts'
-import type { Terminal } from './terminal.ts'
+import type { Program, Terminal } from './terminal.ts'
 
 /** Runs one command line to its end. @param words without node and the script */
 export async function runCli (root: CommandGroup, words: readonly string[], terminal: Terminal): Promise<ExitCode | 130> {
-  let path: readonly string[] = ['assay']
+  const { program } = terminal
+  let path: readonly string[] = [program]
   try {
     if (/^--?version$/.test(words[0] ?? '')) {
-      terminal.out(`assay ${await readVersion()}\n`)
+      terminal.out(`${program} ${await readVersion()}\n`)
       return 0
     }
     const [asked, plain] = words[0] === 'help' ? [true, words.slice(1)] : [asksForHelp(words), words]
-    const found = asked ? findCommand(root, plain) : orDefault(findCommand(root, plain))
+    const named = findCommand(root, plain, program)
+    const found = asked ? named : orDefault(named)
     path = found.path
     if (isGroup(found.node)) {
       const [word] = found.rest
@@ -28,7 +30,8 @@ export async function runCli (root: CommandGroup, words: readonly string[], term
     }
     const command = await found.node.load()
     if (asked) {
-      terminal.out(formatCommandHelp(path, found.node.summary, command))
+      const examples = command.examples.map(example => underName(example, program))
+      terminal.out(formatCommandHelp(path, found.node.summary, { ...command, examples }))
       return 0
     }
     const { values, argument = '', arguments: all } = parseFlags(command, found.rest)
@@ -37,6 +40,12 @@ export async function runCli (root: CommandGroup, words: readonly string[], term
     if (terminal.signal.aborted) return 130
     return tellFailure(terminal, error, wantsJson(words) ? 'json' : 'pretty', path)
   }
+}
+
+/** Commands of the server and the agent have one word less where these are programs of their own. */
+function underName (example: string, program: Program): string {
+  if (program === 'assay') return example
+  return example.replace(program === 'spire-server' ? /^assay (?:server )?/ : /^assay (?:agent )?/, `${program} `)
 }
 
 /** Read from the words themselves, so that wrong usage too is told in the form asked for. */

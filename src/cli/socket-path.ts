@@ -1,6 +1,7 @@
 import { parseEndpointAddress } from '../spiffe/endpoint-address.ts'
 import { choiceFlag, pathFlag, pathListFlag, textFlag } from './flag.ts'
 import { usage } from './parse-flags.ts'
+import type { Terminal } from './terminal.ts'
 
 export const defaultServerSocket = '/tmp/assay-server/private/api.sock'
 export const defaultAgentSocket = '/tmp/assay-agent/public/api.sock'
@@ -26,6 +27,18 @@ export const agentFlags = {
     placeholder: 'PATH', defaultText: `$SPIFFE_ENDPOINT_SOCKET or ${defaultAgentSocket}`
   }),
   instance
+}
+
+const agentAdminSocket = { assay: '/tmp/assay-agent/private/admin.sock', spire: '/tmp/spire-agent/private/admin.sock' } as const
+
+/** Flags of commands for whoever administers an agent; its configuration says where that socket is, if anywhere. */
+export const agentAdminFlags = {
+  socketPath: pathFlag('the agent\'s admin_socket_path', { placeholder: 'PATH', defaultText: agentAdminSocket.assay })
+}
+
+/** @throws {SpiffeError} `endpoint_malformed` */
+export function agentAdminSocketPath (socketPath: string | undefined, { program }: Pick<Terminal, 'program'>): string {
+  return socketPath === undefined ? agentAdminSocket[program === 'assay' ? 'assay' : 'spire'] : pathOf(socketPath, '-socketPath')
 }
 
 type Environment = Readonly<Record<string, string | undefined>>

@@ -1,7 +1,11 @@
 import { text } from 'node:stream/consumers'
 
+/** As what it was called: under SPIRE's names it has SPIRE's commands, files and paths. */
+export type Program = 'assay' | 'spire-server' | 'spire-agent'
+
 /** The world as a command sees it; tests hand in their own. */
 export interface Terminal {
+  readonly program: Program
   readonly environment: Readonly<Record<string, string | undefined>>
   /** Aborts at the first SIGINT or SIGTERM. */
   readonly signal: AbortSignal
@@ -13,8 +17,20 @@ export interface Terminal {
   readonly readInput: () => Promise<string>
 }
 
+/** What bin/spire-server and bin/spire-agent say; not passed on to programs that are started. */
+export function programOf (environment: Record<string, string | undefined>): Program {
+  const { ASSAY_PROGRAM: name } = environment
+  delete environment['ASSAY_PROGRAM']
+  return name === 'spire-server' || name === 'spire-agent' ? name : 'assay'
+}
+
+/** Where SPIRE's own clients look for its sockets. */
+const spireSockets = {
+  SPIRE_SERVER_PRIVATE_SOCKET: '/tmp/spire-server/private/api.sock', SPIRE_AGENT_PUBLIC_SOCKET: '/tmp/spire-agent/public/api.sock'
+}
+
 /** The process's own streams. The second signal ends the process at once with 130. */
-export function openTerminal (): Terminal {
+export function openTerminal (program: Program = 'assay'): Terminal {
   const stop = new AbortController()
   for (const name of ['SIGINT', 'SIGTERM'] as const) {
     process.on(name, () => {
@@ -27,7 +43,8 @@ export function openTerminal (): Terminal {
     throw error
   })
   return {
-    environment: process.env,
+    program,
+    environment: program === 'assay' ? process.env : { ...spireSockets, ...process.env },
     signal: stop.signal,
     interactive: process.stderr.isTTY,
     out: text => { process.stdout.write(text) },

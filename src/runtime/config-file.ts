@@ -11,12 +11,22 @@ export interface ConfigOverride {
   readonly from: string
 }
 
+export interface ConfigFile {
+  readonly name: string
+  readonly text: string
+  readonly parse?: typeof parseYaml | undefined
+  /** Whether `"8081"` may stand for a number and `"true"` for a flag, and a number for a text. */
+  readonly looselyTyped?: boolean | undefined
+}
+
 export interface ConfigSource {
   /**
    * Name for messages; the text is YAML 1.2, of which JSON is a part, unless `parse` reads another form.
    * Absent: overrides and defaults only.
    */
-  readonly file?: { readonly name: string, readonly text: string, readonly parse?: typeof parseYaml | undefined } | undefined
+  readonly file?: ConfigFile | undefined
+  /** For keys that the file does not have. */
+  readonly defaults?: ReadonlyArray<Pick<ConfigOverride, 'path' | 'value'>>
   readonly overrides?: readonly ConfigOverride[]
   /** Characters; 1 Mi by default, a limit against a file that is no configuration at all. */
   readonly maxLength?: number
@@ -48,6 +58,8 @@ export function readConfig<Schema extends z.ZodType> (schema: Schema, source: Co
   const [document] = documents
   if (document === undefined || documents.length > 1) return whole('has more than one document')
   const raw = document.raw === null ? {} : document.raw as Record<string, unknown>
+  for (const { path, value } of source.defaults ?? []) if (valueAt(raw, path) === undefined) assign(raw, path, value)
+  if (source.file?.looselyTyped === true) fitTypes(schema, raw)
   for (const { path, value } of overrides) assign(raw, path, value)
   const problems = checkValue(schema, raw, path => {
     const flag = overrides.find(override => override.path.length <= path.length && override.path.every((key, index) => path[index] === key))
@@ -89,6 +101,37 @@ function assign (target: Record<string, unknown>, [first, ...rest]: readonly str
   }
   target[first] ??= {}
   assign(target[first] as Record<string, unknown>, rest, value)
+}
+
+function valueAt (raw: unknown, path: readonly PropertyKey[]): unknown {
+  return path.reduce<unknown>((value, key) => typeof value === 'object' && value !== null ? (value as Record<PropertyKey, unknown>)[key]
+    : undefined, raw)
+}
+
+/** As often as values that were changed may bring up others. */
+const mostFits = 8
+
+/** Where the schema wants another type than the text has, and the value can be read as that, it is put in place of it. */
+function fitTypes (schema: z.ZodType, raw: Record<string, unknown>): void {
+  for (let round = 0; round < mostFits; round++) {
+    const { error } = schema.safeParse(raw)
+    const fitted = error?.issues.flatMap(issue => {
+      if (issue.code !== 'invalid_type') return []
+      const value = asType(issue.expected, valueAt(raw, issue.path))
+      return value === undefined ? [] : [{ path: issue.path, value }]
+    }) ?? []
+    if (fitted.length === 0) return
+    for (const { path, value } of fitted) (valueAt(raw, path.slice(0, -1)) as Record<PropertyKey, unknown>)[path.at(-1)!] = value
+  }
+}
+
+function asType (expected: string, value: unknown): unknown {
+  if (typeof value === 'string') {
+    if (expected === 'number' || expected === 'int') return /^-?\d{1,15}(?:\.\d{1,15})?$/.test(value) ? Number(value) : undefined
+    if (expected === 'boolean') return ({ true: true, false: false } as Record<string, boolean>)[value]
+    if (expected === 'array') return [value]
+  }
+  return (typeof value === 'number' || typeof value === 'boolean') && expected === 'string' ? String(value) : undefined
 }
 
 type Where = (path: readonly PropertyKey[]) => string

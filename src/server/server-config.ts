@@ -132,6 +132,8 @@ const configSchema = z.strictObject({
   telemetry: telemetrySchema.nullish(),
   health_checks: healthChecksSchema.nullish()
 }).check(({ value, issues }) => {
+  // Something in there was refused, and it is still as it was written.
+  if (!Array.isArray(value.server.federation.partners)) return
   const refuse = (path: string[], message: string) => issues.push({ code: 'custom', path, message, input: undefined })
   const { sql } = value.plugins.DataStore
   if (sql !== undefined && value.server.datastore_url !== undefined) {

@@ -74,6 +74,10 @@ import { serverCatalog } from './server-catalog.ts'
 import type { ServerConfig } from './server-config.ts'
 import { ServerIdentity } from './server-identity.ts'
 import { SigningQueue } from './signing-queue.ts'
+import { logLevelHandlers } from '../rpc/log-level-handlers.ts'
+import { debugHandlers } from './api/debug-handlers.ts'
+import { debugService } from '../wire/generated/server-debug.ts'
+import { loggerService } from '../wire/generated/server-logger.ts'
 
 export interface RunServerOptions {
   readonly log: Logger
@@ -155,7 +159,7 @@ export async function runServer (
     replicaId, states: () => partnerBundles.states, partners: () => partners.all.keys(), lease, clock, log
   })
   const services = bindServices(config, {
-    store, authorities, replica, replicaId, aside, lease, feeds, progress, reports, authorizer, signing, recorder, clock,
+    store, authorities, identity, replica, replicaId, aside, lease, feeds, progress, reports, authorizer, signing, recorder, clock, log,
     partners, partnerBundles, webRoots, verifiers
   })
   const rpc = scope.use(openRpcServer({
@@ -224,6 +228,8 @@ export async function runServer (
 
 interface ServiceDeps {
   readonly store: Datastore
+  readonly identity: ServerIdentity
+  readonly log: Logger
   readonly authorities: Authorities
   readonly replica: Replica
   readonly replicaId: string
@@ -244,7 +250,7 @@ interface ServiceDeps {
 
 function bindServices (config: ServerConfig, deps: ServiceDeps): BoundService[] {
   const { store, authorities, replica, replicaId, aside, lease, feeds, progress, reports, authorizer, signing, recorder, clock } = deps
-  const { partners, partnerBundles, webRoots, verifiers } = deps
+  const { partners, partnerBundles, webRoots, verifiers, identity, log } = deps
   const limits = createLimits(config.ratelimit, clock)
   const registrations = new Registrations(store, replica)
   const convergence = new Convergence({ replicaId, replica, feeds, progress: store.progress, replicas: store.replicas, clock })
@@ -288,6 +294,11 @@ function bindServices (config: ServerConfig, deps: ServiceDeps): BoundService[] 
     bind(clusterService, clusterHandlers({
       trustDomain, replicaId, store, replica, authorities, convergence, progress, feeds, aside, lease, leaseName, clock
     })),
+    bind(debugService, debugHandlers({
+      chain: () => identity.current.chain, bundle: () => ca.bundle.value, agents: replica.agents, registry,
+      countBundles: () => store.bundles.count(undefined), clock
+    })),
+    bind(loggerService, logLevelHandlers(log)),
     healthService(() => store.ping())
   ]
 }

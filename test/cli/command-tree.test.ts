@@ -92,7 +92,7 @@ void t.test('completion', async t => {
     return stdout.split('\n').filter(word => word !== '')
   }
   t.same(complete('ser'), ['server', 'service'])
-  t.same(complete('server', ''), ['run', 'healthcheck', 'status', 'validate'])
+  t.same(complete('server', ''), ['run', 'healthcheck', 'status', 'validate', 'logger', 'debug'])
   t.same(complete('api', 'fetch', ''), ['x509', 'jwt'])
   t.same(complete('entry', 'create', '-sel'), ['-selector'])
   t.same(complete('bundle', 'show', '-format', ''), ['pem', 'spiffe'])

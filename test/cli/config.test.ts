@@ -43,7 +43,7 @@ void t.test('a server configuration has SPIRE\'s defaults', async t => {
     roles: { all: [] },
     socketRequiresRole: false,
     apiPolicy: undefined,
-    plugins: { KeyManager: [{ name: 'disk', config: {} }], UpstreamAuthority: [], NodeAttestor: joinToken },
+    plugins: { KeyManager: [{ name: 'disk', config: {} }], UpstreamAuthority: [], NodeAttestor: joinToken, BundlePublisher: [] },
     caSubject: { country: ['US'], organization: ['SPIFFE'], commonName: '' },
     ratelimit: { attestation: true, signing: true },
     logLevel: 'info',
@@ -124,12 +124,12 @@ health_checks: { listener_enabled: true, bind_port: 8080, live_path: /up }
   ])
   t.same(
     server('{"server":{"trust_domain":"a","data_dir":"b"},"plugins":{"KeyManager":[{"memory":{"plugin_data":{}}}]}}').plugins,
-    { KeyManager: [{ name: 'memory', config: {} }], UpstreamAuthority: [], NodeAttestor: joinToken },
+    { KeyManager: [{ name: 'memory', config: {} }], UpstreamAuthority: [], NodeAttestor: joinToken, BundlePublisher: [] },
     'SPIRE\'s JSON form, with lists of plugins'
   )
   t.same(
     server(`${serverBase}plugins: { KeyManager: { disk: { plugin_data: { keys_path: /keys } } } }`).plugins,
-    { KeyManager: [{ name: 'disk', config: { keys_path: '/keys' } }], UpstreamAuthority: [], NodeAttestor: joinToken }
+    { KeyManager: [{ name: 'disk', config: { keys_path: '/keys' } }], UpstreamAuthority: [], NodeAttestor: joinToken, BundlePublisher: [] }
   )
   const upstream = (text: string) => server(`${serverBase}plugins: { UpstreamAuthority: ${text} }`).plugins.UpstreamAuthority
   t.same(upstream('{ disk: { plugin_data: { cert_file_path: /c, key_file_path: /k } } }'), [
@@ -281,8 +281,8 @@ void t.test('a configuration is refused with file, line, key and rule', async t 
       'server.yaml:8: plugins.KeyManager.disk.plugin_data.keys_pth: unknown key; did you mean keys_path?'
     ],
     'unknown plugin of a kind that is only named': [
-      () => server(`${serverBase}plugins: { NodeAttestor: { x509pop: {} } }`),
-      'server.yaml:4: plugins.NodeAttestor.x509pop: unknown key; known here: join_token, k8s_psat'
+      () => server(`${serverBase}plugins: { NodeAttestor: { aws_iid: {} } }`),
+      'server.yaml:4: plugins.NodeAttestor.aws_iid: unknown key; known here: join_token, k8s_psat, x509pop'
     ],
     'attestor that is refused by name, on a server': [
       () => server(`${serverBase}plugins: { NodeAttestor: { k8s_sat: { plugin_data: { clusters: {} } } } }`),

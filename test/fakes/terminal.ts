@@ -1,4 +1,4 @@
-import type { Terminal } from '../../src/cli/terminal.ts'
+import type { Program, Terminal } from '../../src/cli/terminal.ts'
 
 export interface TestTerminal extends Terminal {
   readonly stdout: string
@@ -12,14 +12,18 @@ export interface TestTerminalOptions {
   readonly environment?: Record<string, string>
   /** As if somebody watched standard error. */
   readonly interactive?: boolean
+  readonly program?: Program
 }
 
 /** Collects what a command says. */
-export function createTestTerminal ({ input = '', environment = {}, interactive = false }: TestTerminalOptions = {}): TestTerminal {
+export function createTestTerminal (
+  { input = '', environment = {}, interactive = false, program = 'assay' }: TestTerminalOptions = {}
+): TestTerminal {
   const stop = new AbortController()
   let stdout = ''
   let stderr = ''
   return {
+    program,
     environment,
     signal: stop.signal,
     interactive,

@@ -1,10 +1,11 @@
 import { parseAgentConfig, type AgentConfig } from '../../agent/agent-config.ts'
 import { readConfigSource } from '../config-flags.ts'
 import { numberFlag, pathFlag, switchFlag, textFlag, type FlagValues } from '../flag.ts'
-import { orHcl } from '../hcl-config.ts'
+import { orSpire } from '../hcl-config.ts'
 import type { Terminal } from '../terminal.ts'
 
 const defaultFile = 'conf/agent/agent.yaml'
+const spireFile = 'conf/agent/agent.conf'
 
 /** Flags of `agent run` and `agent validate`; each wins over its key in the file. */
 export const agentConfigFlags = {
@@ -34,7 +35,8 @@ export const agentConfigFlags = {
 
 /** @throws {SpiffeError} `file_unusable`, `config_invalid` */
 export async function readAgentConfig (flags: FlagValues<typeof agentConfigFlags>, terminal: Terminal): Promise<AgentConfig> {
-  return parseAgentConfig(orHcl(await readConfigSource(flags, terminal, defaultFile, {
+  const file = terminal.program === 'assay' ? defaultFile : spireFile
+  const source = await readConfigSource(flags, terminal, file, {
     trustDomain: ['agent', 'trust_domain'],
     serverAddress: ['agent', 'server_address'],
     serverPort: ['agent', 'server_port'],
@@ -55,5 +57,6 @@ export async function readAgentConfig (flags: FlagValues<typeof agentConfigFlags
     logFile: ['agent', 'log_file'],
     logFormat: ['agent', 'log_format'],
     logSourceLocation: ['agent', 'log_source_location']
-  })))
+  })
+  return parseAgentConfig(orSpire(source, 'agent', terminal))
 }

@@ -6,7 +6,7 @@ export const agentValidate = defineCommand({
   examples: ['assay agent validate -config agent.yaml'],
   async run ({ flags, terminal }) {
     await readAgentConfig(flags, terminal)
-    terminal.out('Assay agent configuration file is valid.\n')
+    terminal.out(`${terminal.program === 'assay' ? 'Assay' : 'SPIRE'} agent configuration file is valid.\n`)
     return 0
   }
 })

@@ -2,14 +2,17 @@ import type { ConfigSource } from '../../runtime/config-file.ts'
 import { parseServerConfig, type ServerConfig } from '../../server/server-config.ts'
 import { readConfigSource } from '../config-flags.ts'
 import { numberFlag, pathFlag, switchFlag, textFlag, type FlagValues } from '../flag.ts'
-import { orHcl } from '../hcl-config.ts'
+import { orSpire } from '../hcl-config.ts'
 import type { Terminal } from '../terminal.ts'
 
 export const defaultServerConfig = 'conf/server/server.yaml'
+const spireServerConfig = 'conf/server/server.conf'
 
 /** Flags of `server run` and `server validate`; each wins over its key in the file. */
 export const serverConfigFlags = {
-  config: pathFlag('configuration file: YAML, JSON, or SPIRE\'s HCL (.conf, .hcl)', { defaultText: `${defaultServerConfig}, if it is there` }),
+  config: pathFlag('configuration file: YAML, JSON, or SPIRE\'s HCL (.conf, .hcl)', {
+    defaultText: `${defaultServerConfig}, if it is there`
+  }),
   expandEnv: switchFlag('replace $NAME and ${NAME} in the file from the environment'),
   trustDomain: textFlag('trust domain of this server', { placeholder: 'NAME' }),
   bindAddress: textFlag('address to listen on for agents', { placeholder: 'HOST' }),
@@ -24,7 +27,8 @@ export const serverConfigFlags = {
 
 /** @throws {SpiffeError} `file_unusable`, `config_invalid` */
 export async function readServerConfig (flags: FlagValues<typeof serverConfigFlags>, terminal: Terminal): Promise<ServerConfig> {
-  const source: ConfigSource = await readConfigSource(flags, terminal, defaultServerConfig, {
+  const file = terminal.program === 'assay' ? defaultServerConfig : spireServerConfig
+  const source: ConfigSource = await readConfigSource(flags, terminal, file, {
     trustDomain: ['server', 'trust_domain'],
     bindAddress: ['server', 'bind_address'],
     serverPort: ['server', 'bind_port'],
@@ -35,5 +39,5 @@ export async function readServerConfig (flags: FlagValues<typeof serverConfigFla
     logFormat: ['server', 'log_format'],
     logSourceLocation: ['server', 'log_source_location']
   })
-  return parseServerConfig(orHcl(source))
+  return parseServerConfig(orSpire(source, 'server', terminal))
 }

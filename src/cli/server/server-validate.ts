@@ -12,7 +12,7 @@ export const serverValidate = defineCommand({
     await using scope = new AsyncDisposableStack()
     const { warnings } = await loadApiPolicy(config, systemClock, scope)
     for (const warning of [...serverConfigWarnings(config), ...warnings]) terminal.err(`Warning: ${warning}\n`)
-    terminal.out('Assay server configuration file is valid.\n')
+    terminal.out(`${terminal.program === 'assay' ? 'Assay' : 'SPIRE'} server configuration file is valid.\n`)
     return 0
   }
 })

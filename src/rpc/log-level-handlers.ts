@@ -1,8 +1,8 @@
-import type { CallContext } from '../rpc/call.ts'
 import { type Logger, type LogLevel, setLogLevel } from '../runtime/logger.ts'
 import { SpiffeError } from '../spiffe/errors.ts'
 import type { LoggerHandlers } from '../wire/generated/agent-logger.ts'
 import { type LoggerInit, LogLevel as levels } from '../wire/generated/types.ts'
+import type { CallContext } from './call.ts'
 
 /** What has no number of its own is not logged less finely than asked: SPIRE's panics are fatal here. */
 const byNumber = new Map<number, LogLevel>([
@@ -11,8 +11,8 @@ const byNumber = new Map<number, LogLevel>([
 ])
 const byName = new Map([...byNumber].map(([number, level]) => [level, number]))
 
-/** SPIRE's Logger API: what is logged, changed while the agent runs and until it ends. */
-export function loggerHandlers (log: Logger): LoggerHandlers<CallContext> {
+/** SPIRE's Logger API, of agents and servers alike: what is logged, changed while the process runs and until it ends. */
+export function logLevelHandlers (log: Logger): LoggerHandlers<CallContext> {
   const launchLevel = log.level as LogLevel
   const answer = (): LoggerInit => ({ currentLevel: numberOf(log.level as LogLevel), launchLevel: numberOf(launchLevel) })
   return {
