@@ -71,6 +71,19 @@ export const commandTree: CommandGroup = {
         }
       }
     },
+    controller: {
+      summary: 'Make entries for the pods of a Kubernetes cluster, as its resources say',
+      commands: {
+        run: {
+          summary: 'Run the controller until SIGINT or SIGTERM',
+          load: async () => (await import('./controller/controller-run.ts')).controllerRun
+        },
+        plan: {
+          summary: 'Show what the controller would change on the server, and change nothing',
+          load: async () => (await import('./controller/controller-plan.ts')).controllerPlan
+        }
+      }
+    },
     status: {
       summary: 'Show which agent serves which revision of entries and bundles',
       load: async () => (await import('./convergence/convergence-status.ts')).convergenceStatus

@@ -51,7 +51,7 @@ void t.test('the commands that must exist exist', async t => {
     'localauthority jwt revoke', 'upstreamauthority taint', 'upstreamauthority revoke', 'rotate', 'x509 mint', 'jwt mint',
     'revoke svid', 'revoke id', 'revoke node', 'revoke list', 'revoke lift',
     'api fetch x509', 'api fetch jwt', 'api watch', 'api validate jwt', 'svid inspect', 'svid verify', 'drill failover', 'errors',
-    'redirect plan', 'redirect apply', 'redirect list', 'redirect remove',
+    'controller run', 'controller plan', 'redirect plan', 'redirect apply', 'redirect list', 'redirect remove',
     'policy test', 'policy lint', 'policy diff', 'can-i', 'why-denied',
     'completion', 'demo'
   ]) t.ok(known.includes(path), path)

@@ -71,6 +71,12 @@ export class SimulatedAgent {
     return wanted.length > 0 && wanted.every(entry => this.#svids?.svidOf(entry) !== undefined)
   }
 
+  /** IDs for whose entries it has an SVID. */
+  held (): ReadonlySet<string> {
+    const entries = [...this.#identities?.entries.values() ?? []]
+    return new Set(entries.filter(entry => this.#svids?.svidOf(entry) !== undefined).map(({ spiffeId }) => spiffeId))
+  }
+
   /** From its start to its stop, with nothing but its state from the run before. @throws what ends an agent */
   async run (signal: AbortSignal, { renewalDue = false, onRenewed, onSettled }: RunSimulatedAgentOptions = {}): Promise<void> {
     const { addresses, trustDomain, log = silentLogger } = this.#options

@@ -26,17 +26,21 @@ const startMs = 180_000
 export class RealCluster implements AsyncDisposable {
   /** Of a user who may nothing unless it is told. */
   readonly kubeconfig: string
+  /** Of a user who may everything. */
+  readonly adminKubeconfig: string
   readonly #folder: string
   readonly #url: string
   readonly #admin = randomUUID()
   readonly #children: ChildProcess[] = []
   readonly #key = generateKeyPairSync('rsa', { modulusLength: 2048 })
   #dispatcher: Agent | undefined
+  #apiServer: { readonly program: string, readonly words: readonly string[], readonly child: ChildProcess } | undefined
 
   private constructor (folder: string, port: number) {
     this.#folder = folder
     this.#url = `https://127.0.0.1:${port}`
     this.kubeconfig = join(folder, 'server.kubeconfig')
+    this.adminKubeconfig = join(folder, 'admin.kubeconfig')
   }
 
   static async start (): Promise<RealCluster> {
@@ -52,7 +56,9 @@ export class RealCluster implements AsyncDisposable {
     }
   }
 
-  async ask (method: 'POST' | 'DELETE' | 'GET' | 'PATCH', path: string, body?: object): Promise<Readonly<Record<string, unknown>>> {
+  async ask (
+    method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE', path: string, body?: object
+  ): Promise<Readonly<Record<string, unknown>>> {
     const response = await request(this.#url + path, {
       method,
       dispatcher: this.#dispatcher as Agent,
@@ -150,7 +156,7 @@ export class RealCluster implements AsyncDisposable {
     const server = randomUUID()
     const certificates = join(this.#folder, 'certs')
     mkdirSync(certificates)
-    this.#spawn('kube-apiserver', program, [
+    const words = [
       `--etcd-servers=${etcd}`, '--bind-address=127.0.0.1', `--secure-port=${new URL(this.#url).port}`, `--cert-dir=${certificates}`,
       '--allow-privileged=true', '--authorization-mode=Node,RBAC',
       '--service-cluster-ip-range=10.0.0.0/24', `--service-account-issuer=${issuer}`,
@@ -158,31 +164,57 @@ export class RealCluster implements AsyncDisposable {
       `--service-account-signing-key-file=${file('sa.key', this.#key.privateKey.export({ format: 'pem', type: 'pkcs1' }) as string)}`,
       `--api-audiences=${issuer},spire-server`,
       `--token-auth-file=${file('tokens.csv', `${this.#admin},admin,admin,"system:masters"\n${server},assay-server,assay-server\n`)}`
-    ])
+    ]
     const caFile = join(certificates, 'apiserver.crt')
-    const child = this.#children.at(-1)
+    const child = this.#spawn('kube-apiserver', program, words)
+    this.#apiServer = { program, words, child }
     await eventually('kube-apiserver has its certificate', () => {
       if (child?.exitCode !== null) throw new Error(`kube-apiserver ended with ${child?.exitCode}`)
       return existsSync(caFile) && readFileSync(caFile, 'utf8').trim().endsWith('-----END CERTIFICATE-----')
     }, startMs)
-    const dispatcher = this.#dispatcher = new Agent({ connect: { ca: readFileSync(caFile, 'utf8') } })
-    await eventually('kube-apiserver serves', async () => {
-      if (child?.exitCode !== null) throw new Error(`kube-apiserver ended with ${child?.exitCode}`)
-      await new Promise(resolve => setTimeout(resolve, 200))
-      return await isOk(`${this.#url}/readyz`, dispatcher, this.#admin)
-    }, startMs)
+    this.#dispatcher = new Agent({ connect: { ca: readFileSync(caFile, 'utf8') } })
+    await this.#ready(child)
     await this.ask('POST', '/api/v1/namespaces', { metadata: { name: namespace } })
-    writeFileSync(this.kubeconfig, JSON.stringify({
-      'current-context': 'c',
-      contexts: [{ name: 'c', context: { cluster: 'k', user: 'u' } }],
-      clusters: [{ name: 'k', cluster: { server: this.#url, 'certificate-authority': caFile } }],
-      users: [{ name: 'u', user: { token: server } }]
-    }))
+    for (const [file, token] of [[this.kubeconfig, server], [this.adminKubeconfig, this.#admin]] as const) {
+      writeFileSync(file, JSON.stringify({
+        'current-context': 'c',
+        contexts: [{ name: 'c', context: { cluster: 'k', user: 'u' } }],
+        clusters: [{ name: 'k', cluster: { server: this.#url, 'certificate-authority': caFile } }],
+        users: [{ name: 'u', user: { token } }]
+      }))
+    }
   }
 
-  #spawn (name: string, program: string, words: readonly string[]): void {
-    const log = openSync(join(this.#folder, `${name}.log`), 'w')
-    this.#children.push(spawn(program, words, { stdio: ['ignore', log, log] }))
+  /** etcd goes on, so that it comes back with all it had. */
+  async stopApiServer (): Promise<void> {
+    const { child } = this.#apiServer ?? {}
+    if (child === undefined || child.exitCode !== null || child.signalCode !== null) return
+    child.kill('SIGKILL')
+    await once(child, 'exit')
+  }
+
+  /** At the same address. */
+  async startApiServer (): Promise<void> {
+    const { program, words } = this.#apiServer ?? {}
+    if (program === undefined || words === undefined) throw new Error('it was never started')
+    const child = this.#spawn('kube-apiserver', program, words)
+    this.#apiServer = { program, words, child }
+    await this.#ready(child)
+  }
+
+  async #ready (child: ChildProcess): Promise<void> {
+    await eventually('kube-apiserver serves', async () => {
+      if (child.exitCode !== null) throw new Error(`kube-apiserver ended with ${child.exitCode}`)
+      await new Promise(resolve => setTimeout(resolve, 200))
+      return await isOk(`${this.#url}/readyz`, this.#dispatcher, this.#admin)
+    }, startMs)
+  }
+
+  #spawn (name: string, program: string, words: readonly string[]): ChildProcess {
+    const log = openSync(join(this.#folder, `${name}.log`), 'a')
+    const child = spawn(program, words, { stdio: ['ignore', log, log] })
+    this.#children.push(child)
+    return child
   }
 }
 

@@ -1,12 +1,13 @@
-import { Agent, request } from 'undici'
+import { request } from 'undici'
 import { SpiffeError } from '../../spiffe/errors.ts'
 import { type JsonObject, parseStrictJsonObject } from '../../spiffe/strict-json.ts'
 import { type ApiAccess, readInClusterAccess } from './api-access.ts'
+import { ApiConnection } from './api-connection.ts'
 import { readKubeconfigAccess } from './kubeconfig.ts'
 
 /** An object of the API is at most 1.5 MiB in the database. */
 const maxBytes = 4 * 1024 * 1024
-const connectTimeoutMs = 5_000
+const timeoutMs = 30_000
 /** Of what the server says of a refusal. */
 const longestReason = 300
 const contentTypes = { GET: 'application/json', POST: 'application/json', PATCH: 'application/apply-patch+yaml' } as const
@@ -24,7 +25,7 @@ interface Call {
  */
 export class ApiServer implements AsyncDisposable {
   readonly #access: () => Promise<ApiAccess>
-  #connection: { readonly agent: Agent, readonly key: string } | undefined
+  readonly #connection = new ApiConnection({ maxBytes, headersTimeoutMs: timeoutMs, bodyTimeoutMs: timeoutMs })
 
   /** @param access throws {SpiffeError} `kubernetes_unreachable` */
   constructor (access: () => Promise<ApiAccess>) { this.#access = access }
@@ -61,7 +62,7 @@ export class ApiServer implements AsyncDisposable {
     if (applied === undefined) throw unreachable(`answers PATCH ${path} with status 404`)
   }
 
-  async [Symbol.asyncDispose] (): Promise<void> { await this.#connection?.agent.destroy() }
+  async [Symbol.asyncDispose] (): Promise<void> { await this.#connection[Symbol.asyncDispose]() }
 
   async #ask ({ method, path, body }: Call, signal: AbortSignal): Promise<JsonObject | undefined> {
     const access = await this.#access()
@@ -80,7 +81,7 @@ export class ApiServer implements AsyncDisposable {
     try {
       const response = await request(`${target.origin}${target.path}`, {
         method: target.method,
-        dispatcher: this.#dispatcher(access),
+        dispatcher: this.#connection.dispatcher(access),
         signal,
         headers: {
           accept: 'application/json',
@@ -95,28 +96,6 @@ export class ApiServer implements AsyncDisposable {
       const { code, message } = error as NodeJS.ErrnoException
       throw unreachable(`at ${target.origin} cannot be asked: ${message || code || 'no reason given'}`)
     }
-  }
-
-  /** Connections last until what they were made with changes. */
-  #dispatcher ({ ca, serverName, skipVerify, client }: ApiAccess): Agent {
-    const key = JSON.stringify([ca, serverName, skipVerify, client])
-    if (this.#connection?.key === key) return this.#connection.agent
-    void this.#connection?.agent.close()
-    const agent = new Agent({
-      maxResponseSize: maxBytes,
-      headersTimeout: 30_000,
-      bodyTimeout: 30_000,
-      connect: {
-        timeout: connectTimeoutMs,
-        minVersion: 'TLSv1.2',
-        rejectUnauthorized: !skipVerify,
-        ...ca === undefined ? {} : { ca },
-        ...serverName === undefined ? {} : { servername: serverName },
-        ...client === undefined ? {} : { cert: client.certificate, key: client.key }
-      }
-    })
-    this.#connection = { agent, key }
-    return agent
   }
 }
 
