@@ -2,6 +2,10 @@ import t from 'tap'
 import { globSync, readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { parseAgentConfig } from '../../src/agent/agent-config.ts'
+import { isGroup } from '../../src/cli/command.ts'
+import { commandTree } from '../../src/cli/command-tree.ts'
+import { findCommand } from '../../src/cli/find-command.ts'
+import { parseFlags } from '../../src/cli/parse-flags.ts'
 import { envoyBootstrap } from '../../src/mesh/envoy/bootstrap.ts'
 import { parseServerConfig, serverConfigWarnings } from '../../src/server/server-config.ts'
 import { type KubeObject, objectsIn } from '../../scripts/render-deploy.ts'
@@ -112,6 +116,20 @@ void t.test('images are those that the Containerfile makes, and no tag moves', a
     for (const { name, image } of spec.containers) {
       if (name === 'envoy') t.match(image, /:distroless-v1\.40\.0$/, 'the Envoy that is tested')
       else t.ok(made.map(name => `${name}:${version}`).includes(image), image)
+    }
+  }
+})
+
+void t.test('programs are called as they can be', async t => {
+  for (const { part, template: { spec } } of templates) {
+    for (const { name, args } of spec.containers.filter(({ name }) => name !== 'envoy')) {
+      const { node, path, rest } = findCommand(commandTree, args)
+      if (isGroup(node)) {
+        t.fail(`${part}: ${name}: ${args.join(' ')} is no command`)
+        continue
+      }
+      const { flags } = await node.load()
+      t.ok(Object.keys(parseFlags({ flags } as Parameters<typeof parseFlags>[0], rest).values).length > 0, `${part}: ${path.join(' ')}`)
     }
   }
 })
