@@ -15,7 +15,7 @@ import { Administrator } from '../interop/administrator.ts'
 
 const run = promisify(execFile)
 const program = join(import.meta.dirname, '../../src/cli/main.ts')
-const patienceMs = 120_000
+const patienceMs = 300_000
 /** As the chart has them, of agent and Envoy. */
 const exactly = ['net_admin', 'sys_admin']
 
@@ -38,7 +38,7 @@ function confined (capabilities: readonly string[], words: readonly string[]): C
   return child
 }
 
-await t.test('the mesh works with the capabilities of the chart, and with none less', { skip: missing(), timeout: 900_000 }, async t => {
+await t.test('the mesh works with the capabilities of the chart, and with none less', { skip: missing(), timeout: 1_700_000 }, async t => {
   await using scope = new AsyncDisposableStack()
   const server = scope.use(await startServer())
   const admin = scope.use(new Administrator(server))

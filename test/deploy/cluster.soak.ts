@@ -11,7 +11,7 @@ import { kubeApiserverMissing } from '../kubernetes/build-kube-apiserver.ts'
 import { RealCluster } from '../kubernetes/real-cluster.ts'
 import { fileOf, find, nameOf, pathOf, podOf } from './objects.ts'
 
-const patienceMs = 120_000
+const patienceMs = 300_000
 const skip = kubeApiserverMissing() || deployToolMissing('helm') || deployToolMissing('kustomize')
 const crds = join(import.meta.dirname, '../../deploy/crds')
 const pods = '/api/v1/namespaces'
@@ -40,7 +40,7 @@ async function tokenOf (cluster: RealCluster, namespace: string, account: string
   return (status as { token: string }).token
 }
 
-await t.test('deploy/ on a real API server', { skip, timeout: 900_000 }, async t => {
+await t.test('deploy/ on a real API server', { skip, timeout: 1_700_000 }, async t => {
   const scope = new AsyncDisposableStack()
   t.teardown(() => scope.disposeAsync())
   const folder = await mkdtemp(join(tmpdir(), 'assay-deploy-'))

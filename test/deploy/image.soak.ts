@@ -12,7 +12,7 @@ import { freePort } from '../fakes/free-port.ts'
 
 const run = promisify(execFile)
 const project = join(import.meta.dirname, '../..')
-const patienceMs = 120_000
+const patienceMs = 300_000
 /** What an orchestrator mounts, writable; all else of the root is not. */
 const mounts = ['run/assay', 'var/lib/assay', 'etc/assay', 'tmp']
 
