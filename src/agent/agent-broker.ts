@@ -1,6 +1,7 @@
 import { brokerHandlers } from '../broker/broker-handlers.ts'
 import { admitBroker } from '../broker/broker-policy.ts'
 import type { FollowedWorkload } from '../attestation/workload/followed-workload.ts'
+import type { PodAccess } from '../attestation/workload/pod-access.ts'
 import type { CallContext } from '../rpc/call.ts'
 import { reflectionServices } from '../rpc/reflection/reflection-service.ts'
 import { bind, openRpcServer, type RpcServer } from '../rpc/server.ts'
@@ -24,6 +25,7 @@ export interface AgentBrokerDeps {
   readonly attestPid: AttestPid
   readonly findNamespace: (name: string) => FollowedWorkload
   readonly findPod: ReturnType<typeof findByPod>
+  readonly access: PodAccess | undefined
   /** The agent's own SVID, by which brokers know it; `undefined` until there is one. */
   readonly identity: Watchable<TlsIdentity | undefined>
   readonly takeOver: boolean
@@ -45,7 +47,7 @@ export function openAgentBroker (config: BrokerConfig, deps: AgentBrokerDeps): A
   const { identities, clock, log, takeOver } = deps
   const services = [bind(brokerService, brokerHandlers({
     brokers: config.brokers, identities: deps.delegable, attestPid: deps.attestPid, findNamespace: deps.findNamespace,
-    findPod: deps.findPod
+    findPod: deps.findPod, access: deps.access, clock
   }))]
   const rpc = openRpcServer({
     services: [...services, ...reflectionServices(services)],

@@ -155,6 +155,7 @@ export async function runAgent (config: AgentConfig, signal: AbortSignal, option
   const broker = config.broker === undefined ? undefined : scope.use(openAgentBroker(config.broker, {
     identities, delegable, attestPid, findNamespace: findByNamespace(mesh?.registry, clock),
     findPod: findByPod(plugins.all('WorkloadAttestor').find(({ pods }) => pods !== undefined)?.pods, clock),
+    access: plugins.all('WorkloadAttestor').find(({ access }) => access !== undefined)?.access,
     identity: ownIdentity, takeOver, clock, log
   }))
   // Without a cache a successor would have nothing to go on with.

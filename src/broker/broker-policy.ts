@@ -23,20 +23,25 @@ export function admitBroker (context: CallContext, brokers: BrokerPolicies): voi
   }
 }
 
+export interface Broker {
+  readonly id: SpiffeId
+  readonly caller: TlsCaller
+  readonly policy: BrokerPolicy
+}
+
 /** @throws {SpiffeError} `peer_unauthenticated`, `broker_not_authorized` */
-export function brokerOf ({ caller }: CallContext, brokers: BrokerPolicies): { caller: TlsCaller, policy: BrokerPolicy } {
+export function brokerOf ({ caller }: CallContext, brokers: BrokerPolicies): Broker {
   if (caller.kind !== 'tls' || caller.svid === undefined) {
     throw new SpiffeError('peer_unauthenticated', 'the caller shows no X509-SVID', { requirement: 'BRE-10' })
   }
   const policy = brokers.get(caller.svid.id)
   if (policy === undefined) throw new SpiffeError('broker_not_authorized', `${caller.svid.id} is not a broker`, { requirement: 'BRE-11' })
-  return { caller, policy }
+  return { id: caller.svid.id, caller, policy }
 }
 
 /** @throws {SpiffeError} `reference_not_allowed` */
-export function checkTypeAllowed (typeUrl: string, { caller, policy }: { caller: TlsCaller, policy: BrokerPolicy }): void {
+export function checkTypeAllowed (typeUrl: string, { id: who, caller, policy }: Broker): void {
   const access = policy.allowedTypes.get('*') ?? policy.allowedTypes.get(typeUrl)
-  const who = caller.svid?.id
   if (access === undefined) throw new SpiffeError('reference_not_allowed', `${who} is not allowed to use reference type ${typeUrl}`)
   if (caller.scope !== 'unix' && !access.allowOverTcp) {
     throw new SpiffeError('reference_not_allowed', `reference type ${typeUrl} is not allowed over TCP for ${who}`)

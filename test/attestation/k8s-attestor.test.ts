@@ -283,7 +283,8 @@ void t.test('configuration', async t => {
     kubelet: {
       port: 10_250, secure: true, caPath: `${mounted}/ca.crt`, proof: { kind: 'token', path: `${mounted}/token` }, reloadIntervalMs: 60_000
     },
-    nodeName: undefined, nodeNameVariable: 'MY_NODE_NAME', maxPollAttempts: 60, pollIntervalMs: 500, podOnly: false, logPlaces: false
+    nodeName: undefined, nodeNameVariable: 'MY_NODE_NAME', maxPollAttempts: 60, pollIntervalMs: 500, podOnly: false, logPlaces: false,
+    brokerAccess: undefined
   })
   t.match(parse({ kubelet_read_only_port: 10_255 }), { kubelet: { port: 10_255, secure: false } })
   const unverified = parse({ skip_kubelet_verification: true, token_path: '' })
@@ -293,9 +294,17 @@ void t.test('configuration', async t => {
     kubelet: { proof: { kind: 'certificate', certificatePath: 'c', keyPath: 'k' } }, nodeNameVariable: 'NODE'
   })
   t.match(parse({ sigstore: null, enable_namespace_labels: false }), { maxPollAttempts: 60 }, 'what is off may be said')
+  const broker = { id: 'spiffe://example.org/broker' }
+  t.match(parse({ experimental: { broker: { access_policy: 'enforced', brokers: [{ ...broker, pod_reference_scope: 'agent_node' }] } } }), {
+    brokerAccess: { accessPolicy: 'enforced', brokers: new Set([broker.id]), kubeconfig: undefined }
+  })
   const refused: Array<[object, RegExp]> = [
     [{ sigstore: {} }, /signatures of images are not looked at/], [{ disable_kubelet_client: true }, /not offered/],
-    [{ enable_namespace_labels: true }, /not offered/], [{ experimental: { broker: {} } }, /agent\.experimental\.broker/],
+    [{ enable_namespace_labels: true }, /not offered/], [{ experimental: { broker: {} } }, /must be enforced or permissive/],
+    [{ experimental: { api_server: {} } }, /api_server/],
+    [{ experimental: { broker: { access_policy: 'enforced', brokers: [] } } }, /at least one broker/],
+    [{ experimental: { broker: { access_policy: 'enforced', brokers: [broker, broker] } } }, /twice/],
+    [{ experimental: { broker: { access_policy: 'enforced', brokers: [{ ...broker, pod_reference_scope: 'cluster' }] } } }, /agent_node/],
     [{ use_new_container_locator: false }, /legacy/], [{ kubelet_read_only_port: 1, kubelet_secure_port: 2 }, /not secured/],
     [{ certificate_path: 'c' }, /belong together/], [{ token_path: 't', certificate_path: 'c', private_key_path: 'k' }, /keep one/],
     [{ token_path: 't', use_anonymous_authentication: true }, /must not be true/], [{ max_poll_attempts: 0 }, /1 to 1000/],

@@ -355,7 +355,7 @@ void t.test('from another machine, and by namespace', async t => {
   const workloads = new ReferencedWorkloads({
     brokers: new Map([[svid.id, { allowedTypes: any }]]),
     attestPid: async () => { throw new Error('nothing is attested') },
-    findNamespace: findByNamespace(registry, clock)
+    findNamespace: findByNamespace(registry, clock), clock
   })
   const named = (name: string): WorkloadReference => ({
     reference: { typeUrl: namespaceType, value: encodeMessage(NetworkNamespaceReference, { name }) }
@@ -377,7 +377,7 @@ void t.test('from another machine, and by namespace', async t => {
   await t.rejects(new ReferencedWorkloads({
     brokers: new Map([[svid.id, { allowedTypes: any }]]),
     attestPid: async () => { throw new Error('nothing is attested') },
-    findNamespace: findByNamespace(undefined, clock)
+    findNamespace: findByNamespace(undefined, clock), clock
   }).find(named('web'), context('unix')), { code: 'workload_not_found' }, 'an agent without a mesh knows no namespace')
 })
 

@@ -19,6 +19,7 @@ import {
 import { splitCertificates } from '../../src/x509/certificate.ts'
 import { startTestAgent } from '../fakes/agent.ts'
 import { ContainerGroup, groupsMissing } from '../fakes/container-group.ts'
+import { KubeApi } from '../fakes/kube-api.ts'
 import { FakeKubelet, kubeletPod } from '../fakes/kubelet.ts'
 import { startTestServer } from '../fakes/server.ts'
 import { Workload } from '../faults/workload.ts'
@@ -34,17 +35,23 @@ function podReference (object: KubernetesObjectReferenceInit): WorkloadReference
 }
 
 /** An agent that asks a kubelet, and a broker of its node. */
-async function setUp (t: Test) {
+async function setUp (t: Test, { isReviewed = false } = {}) {
   const scope = new AsyncDisposableStack()
   t.teardown(() => scope.disposeAsync())
   const folder = await mkdtemp(join(tmpdir(), 'broker-'))
   scope.defer(() => rm(folder, { recursive: true, force: true }))
   const kubelet = scope.use(await FakeKubelet.start())
+  const api = scope.use(await KubeApi.start(folder))
+  const experimental = { broker: { access_policy: 'enforced', brokers: [{ id: brokerId }], kube_config_file: api.kubeconfig } }
   const plugins = z.strictObject(pluginSchemas(agentCatalog)).parse({
     WorkloadAttestor: {
       // Without the digest: to hash this program takes a busy machine longer than a caller is given.
       unix: { plugin_data: { discover_workload_path: true, workload_size_limit: -1 } },
-      k8s: { plugin_data: { kubelet_read_only_port: kubelet.port, poll_retry_interval: '10ms', max_poll_attempts: 1000 } }
+      k8s: {
+        plugin_data: {
+          kubelet_read_only_port: kubelet.port, poll_retry_interval: '10ms', max_poll_attempts: 1000, ...isReviewed ? { experimental } : {}
+        }
+      }
     }
   })
   const socketPath = join(folder, 'broker.sock')
@@ -76,7 +83,7 @@ async function setUp (t: Test) {
       }
     }
   }
-  return { kubelet, register, client, idsOf }
+  return { kubelet, api, register, client, idsOf }
 }
 
 void t.test('references to pods (Broker API §3.1.3)', async t => {
@@ -109,6 +116,28 @@ void t.test('references to pods (Broker API §3.1.3)', async t => {
   t.notOk((await stream.next()).done)
   kubelet.pods = []
   await t.rejects(stream.next(), { code: 'workload_not_found' }, 'BRK-25 a pod\'s end ends the stream')
+})
+
+void t.test('pods of which the cluster decides', async t => {
+  const { kubelet, api, register, client, idsOf } = await setUp(t, { isReviewed: true })
+  kubelet.pods = ['web-1', 'db-1'].map(name => kubeletPod({ name, containers: [] }))
+  const id = 'spiffe://example.org/shop'
+  await register(id, 'k8s:ns:shop')
+  const named = (name: string) => podReference({ key: { namespace: 'shop', name } })
+  api.allowed.add(`${brokerId} impersonate-via-spire pods shop/web-1`)
+  t.same(await idsOf(named('web-1')), [id])
+  await t.rejects(idsOf(named('db-1')), { code: 'reference_not_allowed', status: 'PERMISSION_DENIED' }, 'BRK-15 what the cluster denies')
+  const token = client.fetchJWTSVID({ reference: named('db-1'), audience: ['a'] }, options)
+  await t.rejects(token, { code: 'reference_not_allowed' }, 'by token too')
+  const self = {
+    reference: {
+      typeUrl: 'type.googleapis.com/spiffe.broker.WorkloadPIDReference', value: encodeMessage(WorkloadPIDReference, { pid: process.pid })
+    }
+  }
+  t.same(await idsOf(self), [brokerId], 'what is in no pod is not asked about')
+  t.equal(api.reviews.length, 3)
+  api.fails = true
+  await t.rejects(idsOf(named('web-1')), { code: 'kubernetes_unreachable', status: 'UNAVAILABLE' }, 'nobody to ask is not a yes')
 })
 
 void t.test('a process in the control group of a container', { skip: groupsMissing() }, async t => {

@@ -6,6 +6,11 @@ import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { createWebCa } from '../federation/web-ca.ts'
 
+interface AccessSpec {
+  readonly user: string
+  readonly resourceAttributes: { readonly verb: string, readonly resource: string, readonly namespace: string, readonly name: string }
+}
+
 interface Token { readonly audience: string, readonly account: string, readonly pod: FakePod | undefined }
 
 export interface FakePod {
@@ -28,6 +33,11 @@ export class KubeApi implements AsyncDisposable {
   readonly calls: string[] = []
   /** What TokenReview answers, instead. */
   review: object | undefined
+  /** What SubjectAccessReview lets, as `user verb resource namespace/name`; all that were asked are in `reviews`. */
+  readonly allowed = new Set<string>()
+  readonly reviews: object[] = []
+  /** Whether it answers that it cannot. */
+  fails = false
   readonly nodes = new Map<string, { readonly uid: string, readonly labels: Readonly<Record<string, string>> }>()
   /** `namespace/name` → data; only what is here already may be written. */
   readonly configMaps = new Map<string, Record<string, string>>()
@@ -99,10 +109,18 @@ export class KubeApi implements AsyncDisposable {
 
   #answer (method: string, path: string, right: string | undefined, body: string): [number, object] {
     this.calls.push(`${method} ${path}`)
+    if (this.fails) return refuse(503, 'etcd is away')
     if (right !== `Bearer ${this.#right}`) return refuse(401, 'Unauthorized')
     if (method === 'POST' && path === '/apis/authentication.k8s.io/v1/tokenreviews') {
       const { spec } = JSON.parse(body) as { spec: { token: string, audiences: string[] } }
       return [201, { kind: 'TokenReview', apiVersion: 'authentication.k8s.io/v1', spec, status: this.review ?? this.#reviewed(spec) }]
+    }
+    if (method === 'POST' && path === '/apis/authorization.k8s.io/v1/subjectaccessreviews') {
+      const { spec } = JSON.parse(body) as { spec: AccessSpec }
+      this.reviews.push(spec)
+      const { verb, resource, namespace, name } = spec.resourceAttributes
+      const allowed = this.allowed.has(`${spec.user} ${verb} ${resource} ${namespace}/${name}`)
+      return [201, { kind: 'SubjectAccessReview', apiVersion: 'authorization.k8s.io/v1', spec, status: { allowed } }]
     }
     const [, namespace, name] = /^\/api\/v1\/namespaces\/([^/]+)\/pods\/([^/]+)$/.exec(path) ?? []
     const pod = this.#pods.get(`${namespace}/${name}`)

@@ -1,5 +1,6 @@
 import type { Selector } from '../../spiffe/selector.ts'
 import type { PinnedProcess } from './pinned-process.ts'
+import type { PodAccess } from './pod-access.ts'
 import type { PodFinder } from './pod-finder.ts'
 
 /** Finds out facts about a process without its help. */
@@ -10,6 +11,8 @@ export interface WorkloadAttestor {
   readonly patienceMs?: number
   /** Of an attestor that knows pods: finds those that others name. */
   readonly pods?: PodFinder
+  /** Of an attestor that has a say in which brokers may name its pods. */
+  readonly access?: PodAccess
   /**
    * All that holds for the process; a fact that cannot be found out is an error, not an omission.
    * What is read about a PID need not be checked here: the caller checks the process before and after.

@@ -1,9 +1,12 @@
 import { z } from 'zod'
 import type { Plugin } from '../../../plugins/plugin.ts'
 import type { Clock } from '../../../runtime/clock.ts'
-import { durationSeconds } from '../../../runtime/config-schema.ts'
+import { durationSeconds, parsedBy } from '../../../runtime/config-schema.ts'
 import type { Logger } from '../../../runtime/logger.ts'
+import { parseSpiffeId } from '../../../spiffe/spiffe-id.ts'
+import { ApiServer } from '../../kubernetes/api-server.ts'
 import type { WorkloadAttestor } from '../workload-attestor.ts'
+import { type BrokerAccessConfig, createPodAccess } from './access-review.ts'
 import { createK8sAttestor } from './k8s-attestor.ts'
 import { Kubelet, type KubeletConfig, type KubeletProof } from './kubelet.ts'
 import { KubeletPods } from './kubelet-pods.ts'
@@ -17,6 +20,8 @@ export interface K8sConfig {
   readonly pollIntervalMs: number
   readonly podOnly: boolean
   readonly logPlaces: boolean
+  /** Without it whoever may name pods by `agent.experimental.broker` may name all of this node's. */
+  readonly brokerAccess: BrokerAccessConfig | undefined
 }
 
 type Host = { readonly clock: Clock, readonly log: Logger }
@@ -30,9 +35,21 @@ const port = z.int().min(1, 'must be 1 to 65535').max(65_535, 'must be 1 to 6553
 const notOffered = {
   sigstore: 'is not offered yet: signatures of images are not looked at, so no entry may rely on k8s:image-signature selectors',
   disable_kubelet_client: 'is not offered: pods are known by the kubelet alone',
-  enable_namespace_labels: 'is not offered: the agent asks the kubelet alone, which knows no namespaces',
-  experimental: 'is not offered: which pods a broker may name is in agent.experimental.broker; see docs/broker.md'
+  enable_namespace_labels: 'is not offered: the agent asks the kubelet alone, which knows no namespaces'
 }
+
+const ofNode = z.literal('agent_node', 'must be agent_node: pods of other nodes are not looked for')
+
+const brokerSchema = z.strictObject({
+  access_policy: z.enum(['enforced', 'permissive'], 'must be enforced or permissive'),
+  brokers: z.array(z.strictObject({ id: parsedBy(parseSpiffeId), pod_reference_scope: ofNode.optional() }))
+    .min(1, 'must name at least one broker')
+    .refine(brokers => new Set(brokers.map(({ id }) => id)).size === brokers.length, 'must not name a broker twice'),
+  /** Ours alone. */
+  kube_config_file: path
+}).transform(({ access_policy: accessPolicy, brokers, kube_config_file: kubeconfig }): BrokerAccessConfig => ({
+  accessPolicy, brokers: new Set(brokers.map(({ id }) => id)), kubeconfig
+}))
 
 /** SPIRE's keys. */
 const configSchema = z.strictObject({
@@ -51,7 +68,8 @@ const configSchema = z.strictObject({
   reload_interval: durationSeconds(1_000).default(60),
   disable_container_selectors: z.boolean().default(false),
   use_new_container_locator: z.literal(true, 'must be true: the legacy container locator is not offered').optional(),
-  verbose_container_locator_logs: z.boolean().default(false)
+  verbose_container_locator_logs: z.boolean().default(false),
+  experimental: z.strictObject({ broker: brokerSchema.optional() }).nullish()
 }).check(({ value, issues }) => {
   const refuse = (key: string, message: string) => issues.push({ code: 'custom', path: [key], message, input: undefined })
   if (value.kubelet_read_only_port !== undefined) {
@@ -85,7 +103,8 @@ const configSchema = z.strictObject({
   maxPollAttempts: value.max_poll_attempts,
   pollIntervalMs: value.poll_retry_interval * 1_000,
   podOnly: value.disable_container_selectors,
-  logPlaces: value.verbose_container_locator_logs
+  logPlaces: value.verbose_container_locator_logs,
+  brokerAccess: value.experimental?.broker
 }))
 
 interface Shown { token_path?: string | undefined, certificate_path?: string | undefined, private_key_path?: string | undefined }
@@ -120,7 +139,11 @@ export const k8sPlugin: Plugin<WorkloadAttestor & AsyncDisposable, K8sConfig, Ho
     const kubelet = scope.use(new Kubelet({ ...config.kubelet, nodeName }, clock))
     const pods = scope.use(new KubeletPods({ fetch: signal => kubelet.pods(signal), intervalMs: config.pollIntervalMs, clock }))
     const attestor = createK8sAttestor({ ...config, pods, clock, log })
+    const { brokerAccess } = config
+    const access = brokerAccess === undefined ? {} : {
+      access: createPodAccess(brokerAccess, scope.use(ApiServer.of(brokerAccess.kubeconfig)))
+    }
     const open = scope.move()
-    return { ...attestor, [Symbol.asyncDispose]: () => open.disposeAsync() }
+    return { ...attestor, ...access, [Symbol.asyncDispose]: () => open.disposeAsync() }
   }
 }
