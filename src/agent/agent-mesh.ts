@@ -34,7 +34,8 @@ import { aggregatedDiscoveryService } from '../wire/generated/envoy-sds.ts'
 import type { MeshConfig } from './mesh-config.ts'
 import { directoryOf, reportEndpoints } from './mesh-directory.ts'
 import { redirectWorkloads } from './mesh-redirect.ts'
-import { meshPolicies, openNodeAuthorization } from './node-authorization.ts'
+import { meshPolicies } from './mesh-policies.ts'
+import { openNodeAuthorization } from './node-authorization.ts'
 import type { NodeIdentities } from './node-identities.ts'
 import { HandingOver } from './until-handed-over.ts'
 import type { NodePolicies } from './node-policies.ts'
@@ -85,7 +86,7 @@ export async function openAgentMesh (config: MeshConfig, deps: AgentMeshDeps): P
     own: signal => identities.watch([], signal),
     directory: signal => directoryOf(deps.nodeMesh.services, signal),
     revoked: deps.revoked,
-    policies: signal => meshPolicies(policies, signal),
+    policies: signal => meshPolicies(policies, clock, signal),
     connections,
     epochs: epochsIn(join(dataDir, 'connection-epochs.json')),
     clock

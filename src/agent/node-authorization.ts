@@ -3,7 +3,6 @@ import { extAuthzMethods } from '../authz/ext-authz/ext-authz-methods.ts'
 import { PolicyEngine } from '../authz/policy/policy-engine.ts'
 import { noPolicies } from '../authz/policy/policy-set.ts'
 import { regoProvider } from '../authz/rego/rego-provider.ts'
-import type { MeshPolicies } from '../mesh/mesh-state.ts'
 import { openRpcServer } from '../rpc/server.ts'
 import type { Clock } from '../runtime/clock.ts'
 import type { Logger } from '../runtime/logger.ts'
@@ -60,7 +59,3 @@ function engineOf (state: NodePolicyState): PolicyEngine {
   return state.kind === 'set' ? state.engine : everybody
 }
 
-/** The trust domain's policies as the proxy's configuration is made of them. */
-export async function * meshPolicies (policies: Pick<NodePolicies, 'watch'>, signal: AbortSignal): AsyncGenerator<MeshPolicies> {
-  for await (const state of policies.watch(signal)) yield state.kind === 'set' ? { kind: 'set', set: state.engine.set } : state
-}
