@@ -1,3 +1,4 @@
+import { flushCompileCache } from 'node:module'
 import { systemClock } from '../../runtime/clock.ts'
 import { createLogger } from '../../runtime/logger.ts'
 import { parseCallerPattern, type CallerPattern } from '../../spiffe/caller-pattern.ts'
@@ -71,7 +72,9 @@ export const authzServe = defineCommand({
     const { serveAuthz } = await import('../../authz/standalone/serve-authz.ts')
     const rbac = rbacOut === undefined ? undefined : { folder: rbacOut, workloads: rbacFor }
     const config = { policies, extAuthz, extAuthzHttp, dataApi, dataApiTls, dryRun, candidate, rbac, tls, rego, recording }
-    await serveAuthz(config, { log, clock: systemClock }, terminal.signal)
+    // Node keeps compiled code when it ends, and this may end by being killed: it would start cold, and larger by a compiler, each time.
+    const onReady = () => flushCompileCache()
+    await serveAuthz(config, { log, clock: systemClock, onReady }, terminal.signal)
     return 0
   }
 })
