@@ -5,7 +5,7 @@ import type { Row, Section, SuiteOptions } from '../suite.ts'
 import { type BenchCase, makeCase } from './cases.ts'
 import { CheckClient, frameOf } from './check-client.ts'
 import { measureInProcess } from './in-process.ts'
-import { type Peer, startAssay, startOpa } from './peers.ts'
+import { type Peer, startAssay, startOpa, startReceiver } from './peers.ts'
 import { measureThroughEnvoy } from './through-envoy.ts'
 
 /** The plugin's program for Envoy, on the OPA to measure with; without it only Assay is measured. */
@@ -17,8 +17,15 @@ export async function runAuthz ({ quick, progress }: SuiteOptions): Promise<read
   const sizes = quick ? [20] : [20, 1_000, 10_000]
   const sections: Section[] = []
   const cases = sizes.flatMap(size => size === 20 ? [makeCase(size, 'spread')] : [makeCase(size, 'spread'), makeCase(size, 'single')])
+  {
+    // Each start but the first after an installation finds compiled code.
+    await using _ = await startAssay(cases[0] as BenchCase, 'unix')
+  }
   for (const one of cases) {
-    const starts = [() => startAssay(one, 'unix'), () => startAssay(one, 'tcp'), ...opa === undefined ? [] : [() => startOpa(one, opa)]]
+    const starts = [
+      () => startAssay(one, 'unix'), () => startAssay(one, 'tcp'), ...isLogged(one) ? [() => startAssay(one, 'unix', true)] : [],
+      ...opa === undefined ? [] : [() => startOpa(one, opa)]
+    ]
     const rows = measureInProcess(one, quick)
     for (const start of starts) {
       await using peer = await start()
@@ -37,13 +44,18 @@ export async function runAuthz ({ quick, progress }: SuiteOptions): Promise<read
       peers.push(scope.use(await startPeer()))
     }
     progress(`${one.name}: through Envoy`)
-    sections.push({ title: `Through Envoy, ${one.name}`, rows: await measureThroughEnvoy(one, peers, quick), notes: [
+    const receiver = isLogged(one) ? scope.use(await startReceiver(one)) : undefined
+    sections.push({ title: `Through Envoy, ${one.name}`, rows: await measureThroughEnvoy(one, { peers, receiver, quick }), notes: [
       ...absent,
-      'One Envoy with one worker; it answers itself what is let in. The ways take turns; client, Envoy and who is asked share the cores.'
+      'One Envoy with one worker, another one as the workload; the ways take turns; all share the cores with the client.',
+      'Requests that are let in, so that each way does the same besides; wrong answers are of all requests.'
     ] })
   }
   return sections
 }
+
+/** Where what decisions cost that are written down is measured too. */
+function isLogged ({ name, rules }: BenchCase): boolean { return name.endsWith('spread') && rules.length < 10_000 }
 
 async function measure (peer: Peer, one: BenchCase, quick: boolean): Promise<Row[]> {
   const frames = one.requests.map(frameOf)

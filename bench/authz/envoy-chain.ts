@@ -1,5 +1,7 @@
 import { compileRbac } from '../../src/authz/rbac/compile-rbac.ts'
 import { readPolicies } from '../../src/authz/policy/read-policies.ts'
+import { perRoute, placeholders } from '../../src/authz/rbac/rbac-filter.ts'
+import { reportedHeaders, reportTag } from '../../src/mesh/decisions/report-form.ts'
 import { parseSpiffeId } from '../../src/spiffe/spiffe-id.ts'
 import { encodePem } from '../../src/x509/pem.ts'
 import { asJson } from '../../src/authz/rbac/as-json.ts'
@@ -9,14 +11,29 @@ import { asAssay, type BenchCase } from './cases.ts'
 import type { Where } from './check-client.ts'
 
 /** How requests are decided about. */
-export type Way = { readonly name: string } & ({ readonly filters: 'none' | 'rbac' } | { readonly ask: Where })
+export type Way = { readonly name: string } & ({ readonly filters: 'none' | 'rbac', readonly told?: Where } | { readonly ask: Where })
+
+/** Stands for all workloads: answers each request as soon as it has it. */
+export const workloadConfig = { static_resources: { listeners: [{
+  name: 'workload', stat_prefix: 'workload', address: localAddress(0),
+  filter_chains: [{ filters: [{
+    name: 'http',
+    typed_config: {
+      '@type': typeOf('filters.network.http_connection_manager.v3.HttpConnectionManager'), stat_prefix: 'workload',
+      route_config: { virtual_hosts: [{
+        name: 'all', domains: ['*'], routes: [{ match: { prefix: '/' }, direct_response: { status: 200, body: { inline_string: 'done' } } }]
+      }] },
+      http_filters: [{ name: 'router', typed_config: { '@type': typeOf('filters.http.router.v3.Router') } }]
+    }
+  }] }]
+}] } }
 
 /**
- * One listener for each way, each with a chain for each workload, chosen by the name that the client asks for (`w0`, `w1`, …). What is let
- * in is answered by Envoy itself, so that nothing but Envoy and whoever it asks is measured.
+ * One listener for each way, each with a chain for each workload, chosen by the name that the client asks for (`w0`, `w1`, …). Filters are
+ * where the node's proxy has them. What is let in is passed on to the port.
  */
 export async function envoyOf (
-  one: BenchCase, ways: readonly Way[], authority: TestAuthority
+  one: BenchCase, ways: readonly Way[], { authority, workloadPort }: { readonly authority: TestAuthority, readonly workloadPort: number }
 ): Promise<{ readonly config: object, readonly destinations: readonly string[] }> {
   const destinations = [...new Set(one.rules.map(({ destination }) => destination))]
   const set = readPolicies([{ name: 'bench', text: asAssay(one) }])
@@ -45,31 +62,45 @@ export async function envoyOf (
         typed_config: {
           '@type': typeOf('filters.network.http_connection_manager.v3.HttpConnectionManager'), stat_prefix: 'bench', normalize_path: true,
           route_config: { virtual_hosts: [{
-            name: 'all', domains: ['*'], routes: [{ match: { prefix: '/' }, direct_response: { status: 200 } }]
+            name: 'all', domains: ['*'],
+            routes: [{ match: { prefix: '/' }, route: { cluster: 'workload', timeout: '0s' }, typed_per_filter_config: saidOf(way, id) }]
           }] },
           http_filters: [
-            ...filtersOf(way, id),
+            ...filtersOf(way),
             { name: 'router', typed_config: { '@type': typeOf('filters.http.router.v3.Router') } }
-          ]
+          ],
+          access_log: toldOf(way) === undefined ? [] : [report(clusterName(way))]
         }
       }]
     }))
   })
-  const filtersOf = (way: Way, id: string): object[] => {
+  const filtersOf = (way: Way): object[] => {
     if ('ask' in way) return [askFilter(clusterName(way))]
-    if (way.filters === 'none') return []
+    return way.filters === 'none' ? [] : placeholders().map(({ name, typedConfig }) => ({ name, typed_config: asJson(typedConfig) }))
+  }
+  const saidOf = (way: Way, id: string): Record<string, object> => {
+    if ('ask' in way || way.filters === 'none') return {}
     const { filters, external } = compileRbac(set, parseSpiffeId(id), { kind: 'http' })
     if (external.length > 0) throw new Error('a rule is not for Envoy')
-    return filters.map(({ name, typedConfig }) => ({ name, typed_config: asJson(typedConfig) }))
+    return Object.fromEntries(Object.entries(perRoute(filters)).map(([name, any]) => [name, asJson(any)]))
   }
   return {
     destinations,
     config: { static_resources: {
       listeners: ways.map(listener),
-      clusters: ways.flatMap(way => 'ask' in way ? [clusterOf(clusterName(way), way.ask)] : [])
+      clusters: [
+        clusterOf('workload', { host: '127.0.0.1', port: workloadPort }, { http_protocol_options: {} }),
+        ...ways.flatMap(way => {
+          const where = 'ask' in way ? way.ask : toldOf(way)
+          return where === undefined ? [] : [clusterOf(clusterName(way), where, { http2_protocol_options: {} })]
+        })
+      ]
     } }
   }
 }
+
+/** Who is told of decisions. */
+function toldOf (way: Way): Where | undefined { return 'told' in way ? way.told : undefined }
 
 /** It is `:authority` of the calls, which not everybody lets have spaces. */
 function clusterName ({ name }: Way): string { return name.replaceAll(/\W+/g, '-') }
@@ -84,13 +115,34 @@ function askFilter (cluster: string): object {
   }
 }
 
-function clusterOf (name: string, where: Where): object {
+/** As the node's proxy reports what it decided, whether it let in or refused. */
+function report (cluster: string): object {
+  const tag = (name: string, value: string) => ({ tag: name, value })
+  return {
+    name: 'envoy.access_loggers.http_grpc',
+    typed_config: {
+      '@type': typeOf('access_loggers.grpc.v3.HttpGrpcAccessLogConfig'),
+      common_config: {
+        log_name: 'decisions', transport_api_version: 'V3', grpc_service: { envoy_grpc: { cluster_name: cluster } },
+        buffer_flush_interval: '0.2s',
+        custom_tags: [
+          tag(reportTag.source, '%DOWNSTREAM_PEER_URI_SAN%'), tag(reportTag.sourceAddress, '%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%'),
+          tag(reportTag.destination, '%DOWNSTREAM_LOCAL_URI_SAN%')
+        ]
+      },
+      additional_request_headers_to_log: reportedHeaders
+    }
+  }
+}
+
+/** @param protocol as Envoy names it */
+function clusterOf (name: string, where: Where, protocol: object): object {
   const address = 'path' in where ? { pipe: { path: where.path } }
     : { socket_address: { address: where.host, port_value: where.port } }
   return {
     name, type: 'STATIC', connect_timeout: '2s',
     typed_extension_protocol_options: { 'envoy.extensions.upstreams.http.v3.HttpProtocolOptions': {
-      '@type': typeOf('upstreams.http.v3.HttpProtocolOptions'), explicit_http_config: { http2_protocol_options: {} }
+      '@type': typeOf('upstreams.http.v3.HttpProtocolOptions'), explicit_http_config: protocol
     } },
     load_assignment: { cluster_name: name, endpoints: [{ lb_endpoints: [{ endpoint: { address } }] }] }
   }
