@@ -46,7 +46,8 @@ export class Envoy implements AsyncDisposable {
     const alone = ['--disable-hot-restart', '--concurrency', '1']
     const envoy = new Envoy(spawn(file, [...args, ...alone], { stdio: ['ignore', 'ignore', 'pipe'] }), folder)
     try {
-      await until('Envoy\'s admin API', () => envoy.#findAdmin())
+      // It reads all of its configuration first, which takes a busy machine long.
+      await until('Envoy\'s admin API', () => envoy.#findAdmin(), 120_000)
     } catch (error) {
       await envoy[Symbol.asyncDispose]()
       throw error
@@ -81,7 +82,11 @@ export class Envoy implements AsyncDisposable {
   }
 
   async ready (): Promise<void> {
-    await until('Envoy to be ready', () => this.isReady())
+    // While it makes what it was told, it answers nobody.
+    await until('Envoy to be ready', () => this.isReady().catch(error => {
+      if (this.running) return false
+      throw error
+    }), 120_000)
   }
 
   async [Symbol.asyncDispose] (): Promise<void> {
