@@ -1,4 +1,4 @@
-import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
+import type { IncomingMessage, ServerResponse } from 'node:http'
 import { Counter as PromCounter, Gauge as PromGauge, Histogram as PromHistogram, Registry } from 'prom-client'
 import type { Logger } from './logger.ts'
 
@@ -124,6 +124,8 @@ export interface ServeMetricsOptions {
 /** Answers `GET /metrics` until the signal aborts. Rejects with the system's error when it cannot listen. */
 export async function serveMetrics (metrics: Metrics, options: ServeMetricsOptions, log: Logger, signal: AbortSignal): Promise<void> {
   const { host, port, onListening } = options
+  // Importing it loads Node's other HTTP client too, which is not for programs whose metrics are read in another way.
+  const { createServer } = await import('node:http')
   if (signal.aborted) return
   const server = createServer({
     maxHeaderSize: 8192,

@@ -8,7 +8,7 @@ import type { EndpointAddress } from '../../spiffe/endpoint-address.ts'
 import { SpiffeError } from '../../spiffe/errors.ts'
 import { openRpcServer, type RpcServer, type TlsOptions } from '../../rpc/server.ts'
 import { DataApi } from '../data-api/data-api.ts'
-import { type HttpHandler, serveHttp } from '../data-api/http-listener.ts'
+import type { HttpHandler, serveHttp as ServeHttp } from '../data-api/http-listener.ts'
 import { openRecorder, type RecordingConfig } from '../decision-log/open-recorder.ts'
 import { Decider, type Providers } from '../decider.ts'
 import { extAuthzMethods } from '../ext-authz/ext-authz-methods.ts'
@@ -137,6 +137,9 @@ export async function serveAuthz (config: AuthzConfig, deps: AuthzDeps, signal: 
       serveHttp(address, answer, { log, clock, tls: { ...tls, refreshers }, ready: ready('data-api-tls') }, inner))
   ])
 }
+
+/** Node's HTTP brings a client of its own, of megabytes: not for who answers gRPC alone. */
+const serveHttp: typeof ServeHttp = async (...asked) => await (await import('../data-api/http-listener.ts')).serveHttp(...asked)
 
 function checkProviders ({ rules }: PolicySet, providers: Providers): void {
   const unknown = rules.find(({ provider }) => provider !== undefined && providers(provider) === undefined)
