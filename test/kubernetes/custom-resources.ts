@@ -52,7 +52,8 @@ export async function deleteResource (cluster: RealCluster, kind: string, name: 
 
 /** Gives a resource other fields in its spec, as it is now. */
 export async function changeResource (cluster: RealCluster, kind: string, name: string, fields: object): Promise<void> {
-  await changeObject(cluster, `${group}/${plurals[kind]}/${name}`, stored => ({ ...stored, spec: { ...stored['spec'] as object, ...fields } }))
+  const path = `${group}/${plurals[kind]}/${name}`
+  await changeObject(cluster, path, stored => ({ ...stored, spec: { ...stored['spec'] as object, ...fields } }))
 }
 
 type Stored = Readonly<Record<string, unknown>>

@@ -5,7 +5,8 @@ import { compareInEnvoy } from './compare-in-envoy.ts'
 
 const skip = findEnvoy() === undefined ? 'there is no Envoy here; `npm test` brings one' : false
 
-t.test('a real Envoy decides thousands of requests by hundreds of policy sets as the engine does', { skip, timeout: 1_500_000 }, async t => {
+const patience = { skip, timeout: 1_500_000 }
+t.test('a real Envoy decides thousands of requests by hundreds of policy sets as the engine does', patience, async t => {
   const seed = chooseSeed()
   t.comment(`ASSAY_SEED=${seed}`)
   for (let round = 0; round < 4; round++) {
