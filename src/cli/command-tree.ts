@@ -81,6 +81,10 @@ export const commandTree: CommandGroup = {
         plan: {
           summary: 'Show what the controller would change on the server, and change nothing',
           load: async () => (await import('./controller/controller-plan.ts')).controllerPlan
+        },
+        lint: {
+          summary: 'Find manifests that give identities to more pods than meant, or run servers and agents wrongly',
+          load: async () => (await import('./controller/controller-lint.ts')).controllerLint
         }
       }
     },

@@ -1,4 +1,7 @@
 import t from 'tap'
+import { runAssay } from '../fakes/run-assay.ts'
+import { controllerManagerRules } from './controller-manager.ts'
+import { eventually } from '../fakes/eventually.ts'
 import { kubeApiserverMissing } from './build-kube-apiserver.ts'
 import { refused, taken } from './custom-resource-examples.ts'
 import { createResource, installCustomResources } from './custom-resources.ts'
@@ -31,5 +34,11 @@ void t.test('custom resources at a real API server', { skip }, async t => {
     const stored = await cluster.ask('PUT', path, { ...rest, metadata, spec: { spiffeIDTemplate: 'spiffe://other/x' }, status })
     t.same(stored['status'], status)
     t.same(stored['spec'], rest['spec'], 'which stays as it is')
+
+    const lint = async () => await runAssay(['controller', 'lint', '-kubeconfig', cluster.kubeconfig])
+    t.match(await lint(), { code: 1, stderr: /status 403/ }, 'lint of a cluster without rights there')
+    await cluster.grantServer(controllerManagerRules)
+    await eventually('the rights count', async () => (await lint()).code === 0, 60_000)
+    t.match((await lint()).stdout, `ClusterSPIFFEID/${name}: warning: has no namespaceSelector`)
   })
 })
