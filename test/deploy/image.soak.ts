@@ -18,10 +18,11 @@ const mounts = ['run/assay', 'var/lib/assay', 'etc/assay', 'tmp']
 
 function missing (): string | false {
   if (process.platform !== 'linux' || process.getuid?.() !== 0) return 'a root of its own for a process takes root on Linux'
-  for (const program of ['unshare', 'setpriv', 'mount', 'ldd']) {
-    if (spawnSync('sh', ['-c', `command -v ${program}`]).status !== 0) return `there is no ${program} (Debian: util-linux, libc-bin)`
+  for (const program of ['unshare', 'setpriv', 'mount', 'ldd', 'nft', 'nsenter']) {
+    const isHere = spawnSync('sh', ['-c', `command -v ${program}`]).status === 0
+    if (!isHere) return `there is no ${program} (Debian: util-linux, libc-bin, nftables)`
   }
-  const { status, stderr } = spawnSync('unshare', ['--mount', '--fork', 'true'])
+  const { status, stderr } = spawnSync('unshare', ['--mount', 'true'])
   return status === 0 ? false : `namespaces cannot be made here: ${String(stderr).trim()}`
 }
 
@@ -50,7 +51,8 @@ class Container {
       mkdirSync(join(data, name), { recursive: true })
       chownSync(join(data, name), imageUser, imageUser)
     }
-    this.words = ['--mount', '--fork', '--kill-child', '--propagation', 'private', 'sh', '-c', enter, 'sh', root, data]
+    // One process from here to the program: a signal for it reaches the program.
+    this.words = ['--mount', '--propagation', 'private', 'sh', '-c', enter, 'sh', root, data]
   }
 
   start (...words: string[]): ChildProcess & { said: string } {
@@ -78,7 +80,9 @@ await t.test('what the images contain is enough', { skip: missing() }, async t =
   await run('ln', ['-s', join(project, 'node_modules'), join(copy, 'node_modules')])
   await run(process.execPath, ['scripts/build.mjs'], { cwd: copy })
   const root = join(folder, 'root')
-  await makeImageRoot({ root, project: copy, node: process.execPath, programs: [] })
+  // The image `assay-node`; `assay` is the same without the two programs, which nothing but the mesh calls.
+  const programs = ['nft', 'nsenter']
+  await makeImageRoot({ root, project: copy, node: process.execPath, programs })
 
   await t.test('and not more', async t => {
     const { stdout: size } = await run('du', ['-sm', root])
@@ -86,13 +90,14 @@ await t.test('what the images contain is enough', { skip: missing() }, async t =
     const unwanted = ['bin/sh', 'usr/bin/sh', 'bin/bash', 'usr/bin/env', 'opt/assay/src']
     for (const path of unwanted) t.notOk(existsSync(join(root, path)), `no ${path}`)
     for (const name of ['typescript', 'tap']) t.notOk(existsSync(join(root, 'opt/assay/node_modules', name)), `no ${name}`)
-    t.strictSame(readdirSync(join(root, 'usr/bin')), ['node'])
+    t.strictSame([readdirSync(join(root, 'usr/bin')), readdirSync(join(root, 'usr/sbin'))], [['node'], programs])
   })
 
   const container = new Container(root, join(folder, 'server'))
   await t.test('the program knows its version, and can write nowhere else', async t => {
     const { version } = JSON.parse(readFileSync(join(project, 'package.json'), 'utf8')) as { version: string }
     t.match(await container.call('/usr/local/bin/assay', '--version'), version)
+    for (const name of programs) t.match(await container.call(`/usr/sbin/${name}`, '--version'), name === 'nft' ? 'nftables' : 'util-linux')
     const facts = await container.call('/usr/bin/node', '-e', `
       const fs = require('node:fs'), results = {}
       for (const path of ['/x', '/opt/assay/x', '/etc/x', '/usr/bin/x', '/tmp/x', '/var/lib/assay/x']) {
