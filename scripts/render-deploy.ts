@@ -51,7 +51,8 @@ export async function renderChart (values: Values): Promise<KubeObject[]> {
   try {
     const file = join(folder, 'values.json')
     writeFileSync(file, JSON.stringify(values))
-    const { stdout } = await run(await deployTool('helm'), ['template', 'assay', chart, '--namespace', 'assay', '--values', file], {
+    const words = ['template', 'assay', chart, '--include-crds', '--namespace', 'assay', '--values', file]
+    const { stdout } = await run(await deployTool('helm'), words, {
       maxBuffer: 1 << 24, env: { ...process.env, HELM_CONFIG_HOME: folder, HELM_CACHE_HOME: folder, HELM_DATA_HOME: folder }
     })
     return objectsIn(stdout)
@@ -80,8 +81,8 @@ export function objectsIn (yaml: string): KubeObject[] {
 export async function renderParts (): Promise<Map<string, string>> {
   const files = new Map<string, string>()
   for (const [name, { values, components }] of Object.entries(parts)) {
-    const objects = (await renderChart(values))
-      .filter(({ metadata: { labels } }) => components.includes(labels?.['app.kubernetes.io/component'] ?? ''))
+    const objects = (await renderChart(values)).filter(({ kind, metadata: { labels } }) =>
+      kind !== 'CustomResourceDefinition' && components.includes(labels?.['app.kubernetes.io/component'] ?? ''))
     if (objects.length === 0) throw new Error(`part ${name} has no objects`)
     const head = '# Made from deploy/helm/assay by scripts/render-deploy.ts.\n'
     files.set(`parts/${name}/objects.yaml`, head + objects.map(object => stringify(object, { lineWidth: 0 })).join('---\n'))

@@ -75,6 +75,7 @@ void t.test('what is off by default', { skip }, async t => {
   t.strictSame(await more({ csi: { enabled: true, drivers: ['csi.assay.io', 'csi.spiffe.io'] } }), [
     'ServiceAccount assay-node/assay-csi', 'DaemonSet assay-node/assay-csi', 'CSIDriver csi.assay.io', 'CSIDriver csi.spiffe.io'
   ])
+  t.notOk((await names({ controller: { enabled: false } })).some(name => name.includes('assay-controller')))
   t.notOk((await names({ networkPolicy: { enabled: false } })).some(name => name.startsWith('NetworkPolicy')))
   t.notOk((await names({ namespaces: { create: false } })).some(name => name.startsWith('Namespace')))
   const elsewhere = { server: { enabled: false }, agent: { serverAddress: 'identity.example.org:8081' } }

@@ -1,4 +1,4 @@
-import { globSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -6,15 +6,20 @@ import t from 'tap'
 import { deployToolMissing } from '../../scripts/deploy-tools.ts'
 import { buildKustomization, type KubeObject, objectsIn, overlays, renderChart } from '../../scripts/render-deploy.ts'
 import { eventually } from '../fakes/eventually.ts'
-import { startAgent, startServer } from '../fakes/processes.ts'
+import { RunningProcess, startAgent, startServer } from '../fakes/processes.ts'
+import { Administrator } from '../interop/administrator.ts'
 import { kubeApiserverMissing } from '../kubernetes/build-kube-apiserver.ts'
 import { RealCluster } from '../kubernetes/real-cluster.ts'
 import { fileOf, find, nameOf, pathOf, podOf } from './objects.ts'
 
 const patienceMs = 300_000
 const skip = kubeApiserverMissing() || deployToolMissing('helm') || deployToolMissing('kustomize')
-const crds = join(import.meta.dirname, '../../deploy/crds')
 const pods = '/api/v1/namespaces'
+
+/** What docs/kubernetes.md has operators apply after the overlay. */
+const page = readFileSync(join(import.meta.dirname, '../../docs/kubernetes.md'), 'utf8')
+const documented = [...page.matchAll(/```yaml\n(apiVersion: [^`]*)```/g)]
+  .flatMap(([, yaml = '']) => objectsIn(yaml)).filter(({ kind }) => !kind.startsWith('ClusterRole'))
 
 /** With every field checked. `dry`: as far as storing it, and no further. */
 async function apply (cluster: RealCluster, object: KubeObject, dry = false): Promise<Readonly<Record<string, unknown>>> {
@@ -47,8 +52,7 @@ await t.test('deploy/ on a real API server', { skip, timeout: 1_700_000 }, async
   scope.defer(() => rm(folder, { recursive: true, force: true }))
   const cluster = scope.use(await RealCluster.start())
   const nodeUid = await cluster.addNode('worker-1', {})
-  for (const file of globSync('*.yaml', { cwd: crds })) await applyAll(cluster, objectsIn(readFileSync(join(crds, file), 'utf8')))
-  const full = await renderChart({ agent: { mode: 'mesh' }, controller: { enabled: true }, csi: { enabled: true } })
+  const full = await renderChart({ agent: { mode: 'mesh' }, csi: { enabled: true } })
 
   await t.test('each overlay, and all that the chart can make, is taken with every field known', async t => {
     for (const folder of Object.keys(overlays)) {
@@ -171,5 +175,21 @@ await t.test('deploy/ on a real API server', { skip, timeout: 1_700_000 }, async
       server, plugins: { NodeAttestor: { k8s_psat: { plugin_data: { ...data, token_path: tokenPath } } } }
     }))
     t.equal(agent.id, `spiffe://example.org/spire/agent/k8s_psat/kubernetes/${nodeUid}`)
+
+    const file = join(folder, 'controller.json')
+    writeFileSync(file, JSON.stringify({
+      ...config('assay-controller', 'controller.yaml'), kubeConfigFile: kubeconfig, spireServerSocketPath: server.adminSocket,
+      metrics: {}, health: {}
+    }))
+    const controller = new RunningProcess(['controller', 'run', '-config', file])
+    scope.defer(() => controller.kill9())
+    await controller.logged('controller leads')
+    for (const object of documented) await apply(cluster, object)
+    await makePod(cluster, podOf(find(documented, 'Deployment', 'web')) as KubeObject)
+    const admin = scope.use(new Administrator(server))
+    await eventually(() => `the pod has an entry: ${controller.log.slice(-2_000)}`, async () => {
+      const { entries } = await admin.entries.listEntries({})
+      return entries.some(({ spiffeId, parentId }) => spiffeId?.path === '/shop/web' && agent.id.endsWith(parentId?.path ?? '-'))
+    }, patienceMs)
   })
 })

@@ -2,6 +2,7 @@ import t from 'tap'
 import { globSync, readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { parseAgentConfig } from '../../src/agent/agent-config.ts'
+import { parseControllerConfig } from '../../src/controller/controller-config.ts'
 import { isGroup } from '../../src/cli/command.ts'
 import { commandTree } from '../../src/cli/command-tree.ts'
 import { findCommand } from '../../src/cli/find-command.ts'
@@ -28,6 +29,9 @@ const serverConfig = (name: string) => parseServerConfig({
 const agentConfig = (name: string) =>
   parseAgentConfig({ file: { name: 'agent.yaml', text: fileOf(objectsOf(name), 'assay-agent', 'agent.yaml') } })
 
+const controllerConfig = (name: string) =>
+  parseControllerConfig({ file: { name: 'controller.yaml', text: fileOf(objectsOf(name), 'assay-controller', 'controller.yaml') } })
+
 void t.test('the configurations are ours, and leave nothing to be warned of', async t => {
   for (const name of ['server-sqlite', 'server-postgresql']) t.strictSame(serverConfigWarnings(serverConfig(name)), [], name)
   t.equal(serverConfig('server-sqlite').plugins.KeyManager[0]?.name, 'disk')
@@ -51,6 +55,11 @@ void t.test('what one object says of another is so', async t => {
       projected: { sources: [{ serviceAccountToken: { audience: audiences[0], path: 'assay-agent' } }] }
     }, 'with a token for the server')
     t.match(agentConfig(agent).plugins.NodeAttestor[0]?.config, { cluster }, 'of the cluster that the server knows')
+    const { serverSocketPath, lease, scope } = controllerConfig(server)
+    t.equal(serverSocketPath, serverConfig(server).socketPath, 'the controller asks the server beside it')
+    t.match(scope.naming, { trustDomain: serverConfig(server).trustDomain, clusterName: cluster }, 'and names the cluster as agents do')
+    t.equal(lease.namespace, find(objects, 'Service', 'assay-server').metadata.namespace)
+    t.ok(['assay', 'assay-node', 'kube-system'].every(name => scope.ignores(name)) && !scope.ignores('assay-shop'))
     const place = Object.values((publisher!.config as { clusters: Record<string, object> }).clusters)[0]
     const map = find(objects, 'ConfigMap', 'assay-bundle').metadata
     t.match(place, { namespace: map.namespace, configmap_name: map.name, configmap_key: 'bundle.pem' }, 'the server writes it there')
@@ -71,6 +80,10 @@ void t.test('what programs write is on a volume, and what they read is mounted',
   for (const part of ['server-sqlite', 'server-postgresql']) {
     const { socketPath, dataDir } = serverConfig(part)
     checkPaths(part, 'server', { [socketPath]: 'write', [dataDir]: 'write', '/etc/assay/server.yaml': 'read' })
+  }
+  for (const part of ['server-sqlite', 'server-postgresql']) {
+    const { serverSocketPath = '' } = controllerConfig(part)
+    checkPaths(part, 'controller', { [serverSocketPath]: 'read', '/etc/assay-controller/controller.yaml': 'read' })
   }
   checkPaths('server-postgresql', 'server', { '/run/secrets/assay/key-encryption-key': 'read' })
   for (const part of ['agent-sds-only', 'agent-mesh']) {

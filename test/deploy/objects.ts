@@ -70,7 +70,9 @@ export function podOf (object: KubeObject, namespace = object.metadata.namespace
 }
 
 const irregular: Readonly<Record<string, string>> = { NetworkPolicy: 'networkpolicies' }
-const ofNoNamespace = new Set(['Namespace', 'ClusterRole', 'ClusterRoleBinding', 'CSIDriver', 'CustomResourceDefinition', 'PriorityClass'])
+const ofNoNamespace = new Set([
+  'Namespace', 'ClusterRole', 'ClusterRoleBinding', 'CSIDriver', 'CustomResourceDefinition', 'ClusterSPIFFEID'
+])
 
 /** Where an object is in the API. */
 export function pathOf ({ apiVersion, kind, metadata: { name, namespace } }: KubeObject): string {
