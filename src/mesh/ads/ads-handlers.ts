@@ -67,8 +67,10 @@ export function adsHandlers ({ admit, states, clock, onStatus, onStream }: AdsDe
   return {
     deltaAggregatedResources: (requests, context) => admitted(context, onSettled => serveAdsStream({
       requests, context, states, clock, onSettled,
-      openSession: typeUrl => deltaSession(typeUrl, eventsOf('delta', typeUrl, context), name =>
-        onStatus?.({ typeUrl, name, version: undefined, refusal: undefined, isLetGo: true }))
+      openSession: typeUrl => deltaSession(typeUrl, eventsOf('delta', typeUrl, context), {
+        onHeld: (name, version) => onStatus?.({ typeUrl, name, version, refusal: undefined }),
+        onLetGo: name => onStatus?.({ typeUrl, name, version: undefined, refusal: undefined, isLetGo: true })
+      })
     })),
     streamAggregatedResources: (requests, context) => admitted(context, onSettled => serveAdsStream({
       requests, context, states, clock, onSettled, openSession: typeUrl => sotwSession(typeUrl, eventsOf('sotw', typeUrl, context))
@@ -79,19 +81,28 @@ export function adsHandlers ({ admit, states, clock, onStatus, onStream }: AdsDe
 /** Of one type on the stream of a node's own proxy: each workload has a few, each new connection of a host's process one for a moment. */
 const mostNames = 50_000
 
+interface Holdings {
+  /** An Envoy that an earlier agent left has this, and is not told of it again unless it changed. */
+  onHeld (name: string, version: string): void
+  onLetGo (name: string): void
+}
+
 /** One resource per answer, because a refusal names nothing. */
 function deltaSession (
-  typeUrl: string, events: SdsEvents, onLetGo: (name: string) => void
+  typeUrl: string, events: SdsEvents, { onHeld, onLetGo }: Holdings
 ): TypeSession<DeltaDiscoveryRequest, DeltaDiscoveryResponseInit> {
   const session = new DeltaSession({ newNonce, events, mostNames })
+  let begun = false
   return {
     set node (node: string) { session.node = node },
     get settled () { return session.settled },
     receive (request) {
       const read = readDeltaRequest(request)
       session.receive(read)
+      if (!begun) read.initialVersions.forEach((version, name) => onHeld(name, version))
+      begun = true
       // A secret's refusal is told of even after its listener has gone.
-      if (typeUrl !== secretTypeUrl) read.unsubscribe.forEach(onLetGo)
+      if (typeUrl !== secretTypeUrl) read.unsubscribe.forEach(name => onLetGo(name))
     },
     update: view => session.update(view),
     next (at) {
