@@ -123,8 +123,11 @@ const configSchema = z.strictObject({
   plugins: z.preprocess(value => value ?? {}, z.strictObject(pluginSchemas(agentCatalog))),
   telemetry: telemetrySchema.nullish(),
   health_checks: healthChecksSchema.nullish()
-}).check(({ value: { agent }, issues }) => {
+}).check(({ value: { agent, mesh, plugins }, issues }) => {
   const refuse = (path: string[], message: string) => issues.push({ code: 'custom', path, message, input: undefined })
+  if (mesh?.kubernetes !== undefined && !plugins.WorkloadAttestor.some(({ name }) => name === 'k8s')) {
+    refuse(['mesh', 'kubernetes'], 'needs the workload attestor k8s, which knows the pods: name it in plugins')
+  }
   if (agent.server_addresses === undefined) {
     if (agent.server_address === undefined) refuse(['agent', 'server_address'], 'is required unless server_addresses is set')
     if (agent.server_port === undefined) refuse(['agent', 'server_port'], 'is required unless server_addresses is set')

@@ -33,7 +33,8 @@ import { accessLogService } from '../wire/generated/envoy-access-log-service.ts'
 import { aggregatedDiscoveryService } from '../wire/generated/envoy-sds.ts'
 import type { MeshConfig } from './mesh-config.ts'
 import { directoryOf, reportEndpoints } from './mesh-directory.ts'
-import { redirectWorkloads } from './mesh-redirect.ts'
+import { openAgentPods } from './agent-pods.ts'
+import { redirectRules, redirectWorkloads } from './mesh-redirect.ts'
 import { meshPolicies } from './mesh-policies.ts'
 import { openNodeAuthorization } from './node-authorization.ts'
 import type { NodeIdentities } from './node-identities.ts'
@@ -116,6 +117,16 @@ export async function openAgentMesh (config: MeshConfig, deps: AgentMeshDeps): P
   const stopping = new AbortController()
   const pins = join(dataDir, 'netns')
   const announced = scope.use(await AnnouncedWorkloads.open({ file: join(dataDir, 'workloads.json'), pins, registry }))
+  // What was here already is known once everybody who looks has looked.
+  const looking = new Set([...config.netnsFolder === undefined ? [] : ['netns'], ...config.kubernetes === undefined ? [] : ['pods']])
+  const looked = (who: string) => {
+    looking.delete(who)
+    if (looking.size === 0) registry.scanned()
+  }
+  const pods = config.kubernetes === undefined ? undefined : scope.use(await openAgentPods(config.kubernetes, {
+    dataDir, pins, attestors: deps.attestors, registry, rules: config.redirect ? redirectRules(settings) : undefined,
+    onLooked: () => looked('pods'), metrics: deps.metrics, clock, log
+  }))
   const rpc = scope.use(openRpcServer({
     services: [
       bind(aggregatedDiscoveryService, adsHandlers({
@@ -128,7 +139,7 @@ export async function openAgentMesh (config: MeshConfig, deps: AgentMeshDeps): P
         admit, stopping: stopping.signal,
         onReport: report => recordProxyDecision(report, { policies, log: recorder.log, decisions: reported })
       }))],
-      bind(meshService, meshHandlers({ node, proxy, registry, announced, envoy, settings, now: () => clock.now() }))
+      bind(meshService, meshHandlers({ node, proxy, registry, announced, pods, envoy, settings, now: () => clock.now() }))
     ],
     log,
     clock
@@ -144,7 +155,7 @@ export async function openAgentMesh (config: MeshConfig, deps: AgentMeshDeps): P
   }
   const { path } = await rpc.listenUnix({ path: config.xdsSocketPath, mode: 0o600, takeOver })
   log.info({ socket: path }, 'xds socket is open')
-  if (config.netnsFolder === undefined) registry.scanned()
+  if (looking.size === 0) registry.scanned()
   const held = scope.move()
   const { netnsFolder } = config
   return {
@@ -153,9 +164,14 @@ export async function openAgentMesh (config: MeshConfig, deps: AgentMeshDeps): P
       ...node.tasks(),
       signal => recorder.log.run(signal),
       signal => reportEndpoints(registry, deps.nodeMesh, signal),
-      ...config.redirect ? [(signal: AbortSignal) => redirectWorkloads(registry, settings, log, signal)] : [],
+      ...pods?.enrolment.tasks() ?? [],
+      ...config.redirect ? [(signal: AbortSignal) =>
+        redirectWorkloads(registry, settings, uid => pods?.enrolment.has(uid) === true, log, signal)] : [],
       ...netnsFolder === undefined ? [] : [(signal: AbortSignal) =>
-        watchNetns({ folder: netnsFolder, pins, registry, clock, log }, signal)],
+        watchNetns({
+          folder: netnsFolder, pins, clock, log,
+          registry: { arrive: one => registry.arrive(one), leave: uid => registry.leave(uid), scanned: () => looked('netns') }
+        }, signal)],
       ...envoy === undefined ? [] : [(signal: AbortSignal) => envoy.run(signal)]
     ],
     [Symbol.asyncDispose]: () => held.disposeAsync()

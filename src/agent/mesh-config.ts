@@ -2,6 +2,7 @@ import { z } from 'zod'
 import { durationSeconds, hostPort, parsedBy, text } from '../runtime/config-schema.ts'
 import { defaultMeshSettings, type MeshSettings } from '../mesh/mesh-state.ts'
 import { parseSelector, type Selector } from '../spiffe/selector.ts'
+import { type PodMeshConfig, podMeshConfigOf, podMeshSchema } from './pod-mesh-config.ts'
 import { type DecisionConfig, decisionConfigOf, decisionSchema } from './decision-config.ts'
 
 /** The node's Envoy and the workloads it serves. */
@@ -17,6 +18,8 @@ export interface MeshConfig {
   readonly hostProcesses: boolean
   readonly settings: Omit<MeshSettings, 'trustDomain' | 'connectionName' | 'countsTraffic'>
   readonly decisions: DecisionConfig
+  /** Whether labels decide which pods belong to the mesh. */
+  readonly kubernetes: PodMeshConfig | undefined
   /** Runs the proxy itself; `undefined`: somebody else does. */
   readonly envoy: { readonly command: string, readonly concurrency: number | undefined, readonly outlivesAgent: boolean } | undefined
 }
@@ -39,6 +42,7 @@ export const meshSchema = z.strictObject({
     sampling: z.number().min(0, 'must be 0 to 100').max(100, 'must be 0 to 100').default(1)
   }).optional(),
   decision_log: decisionSchema.prefault({}),
+  kubernetes: podMeshSchema.optional(),
   run_envoy: z.boolean().default(false),
   envoy: z.strictObject({
     path: text.default('envoy'),
@@ -56,6 +60,7 @@ export function meshConfigOf (mesh: z.output<typeof meshSchema>): MeshConfig {
     netnsFolder: mesh.netns_dir === '' ? undefined : mesh.netns_dir,
     redirect: mesh.redirect,
     hostProcesses: mesh.host_processes,
+    kubernetes: mesh.kubernetes && podMeshConfigOf(mesh.kubernetes),
     settings: {
       outboundPort: mesh.outbound_port,
       inboundPort: mesh.inbound_port,

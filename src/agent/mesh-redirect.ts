@@ -1,8 +1,23 @@
 import { hbonePort, type MeshSettings } from '../mesh/mesh-state.ts'
+import type { RedirectRules } from '../mesh/pods/redirect-rules.ts'
 import type { WorkloadRegistry } from '../mesh/workloads/workload-registry.ts'
-import { applyRedirect } from '../redirect/redirect.ts'
+import { applyRedirect, listRedirects, removeRedirect } from '../redirect/redirect.ts'
 import type { Logger } from '../runtime/logger.ts'
 import { isStop } from '../runtime/tasks.ts'
+
+/** Rules of namespaces, for this node's proxy. */
+export function redirectRules ({ outboundPort, inboundPort }: MeshSettings): RedirectRules {
+  return {
+    apply: (path, signal) => applyRedirect({
+      scope: { kind: 'netns', path }, outboundPort, inboundPort, tunnelPort: hbonePort, excludePorts: [], excludeCidrs: []
+    }, signal),
+    async remove (path, signal) { await removeRedirect({ kind: 'netns', path }, signal) },
+    async exist (path, signal) {
+      const found = await listRedirects(path, signal)
+      return found.some(one => one.outboundPort === outboundPort && one.inboundPort === inboundPort)
+    }
+  }
+}
 
 /**
  * Makes what the workloads of this node send and receive arrive at the proxy, until the signal aborts. A namespace is left alone until its
@@ -10,22 +25,17 @@ import { isStop } from '../runtime/tasks.ts'
  * that lost its identity must not speak in the clear.
  */
 export async function redirectWorkloads (
-  registry: WorkloadRegistry, settings: MeshSettings, log: Logger, signal: AbortSignal
+  registry: WorkloadRegistry, settings: MeshSettings, isPod: (uid: string) => boolean, log: Logger, signal: AbortSignal
 ): Promise<void> {
+  const rules = redirectRules(settings)
   const done = new Set<string>()
   for await (const { workloads } of registry.watch(signal)) {
     for (const { uid, name, netnsPath } of workloads) {
-      if (done.has(uid)) continue
+      // Of pods, labels say what is to become of their connections.
+      if (done.has(uid) || isPod(uid)) continue
       done.add(uid)
       try {
-        const { tool } = await applyRedirect({
-          scope: { kind: 'netns', path: netnsPath },
-          outboundPort: settings.outboundPort,
-          inboundPort: settings.inboundPort,
-          tunnelPort: hbonePort,
-          excludePorts: [],
-          excludeCidrs: []
-        }, signal)
+        const { tool } = await rules.apply(netnsPath, signal)
         log.info({ uid, name, tool }, 'a workload\'s connections are redirected to the proxy')
       } catch (error) {
         if (isStop(error, signal)) return

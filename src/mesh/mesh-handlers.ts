@@ -9,10 +9,10 @@ import { readEnvoyState } from './envoy/envoy-state.ts'
 import { readTraffic } from './envoy/traffic.ts'
 import type { MeshNode } from './mesh-node.ts'
 import type { MeshSettings } from './mesh-state.ts'
-import { inboundListener, tunnelListener } from './resources/names.ts'
-import { policyNames } from './resources/authorization.ts'
-import { listenerType } from './resources/mesh-resources.ts'
+import { announcePod, checkPod, type PodMesh } from './pods/announce-pod.ts'
+import { readPodAnnouncement } from './pods/read-pod-announcement.ts'
 import type { AnnouncedWorkloads, Announcement } from './workloads/announced-workloads.ts'
+import { ServedWorkloads } from './workloads/served-workloads.ts'
 import type { WorkloadRegistry } from './workloads/workload-registry.ts'
 
 export interface MeshHandlersDeps {
@@ -20,6 +20,8 @@ export interface MeshHandlersDeps {
   readonly proxy: ProxyState
   readonly registry: WorkloadRegistry
   readonly announced: AnnouncedWorkloads
+  /** Where labels decide which pods belong to the mesh. */
+  readonly pods?: PodMesh | undefined
   readonly envoy: SupervisedEnvoy | undefined
   readonly settings: MeshSettings
   readonly now: () => Date
@@ -32,32 +34,47 @@ const mostSelectors = 100
 
 /** What the node's administrator may do: the agent's own user and root, nobody else. */
 export function meshHandlers (deps: MeshHandlersDeps): MeshHandlers<CallContext> {
-  const { node, proxy, registry, announced, envoy, settings, now } = deps
-  const workloadOf = (uid: string) => registry.state.workloads.find(workload => workload.uid === uid)
-  const isServed = (uid: string): boolean => {
-    const workload = workloadOf(uid)
-    if (workload === undefined) return false
-    const at = now()
-    return proxy.holds(node.views, listenerType, [tunnelListener(workload), inboundListener(workload)], at) &&
-      policyNames(workload).every(([typeUrl, name]) => !proxy.lags(node.views, typeUrl, [name], at))
-  }
+  const { node, proxy, registry, announced, pods, envoy, settings, now } = deps
+  const served = new ServedWorkloads({ node, proxy, registry, now })
+  const added = (uid: string, leftAlone: string) => ({
+    spiffeId: served.find(uid)?.id ?? '', served: served.isServed(uid), leftAlone,
+    outboundPort: settings.outboundPort, inboundPort: settings.inboundPort, mark: settings.mark
+  })
   return {
     async addWorkload (request, context) {
       checkAdministrator(context)
-      const uid = await announced.add(readAnnouncement(request))
+      const announcement = readAnnouncement(request)
+      if (pods !== undefined && request.pod !== undefined) {
+        const found = await announcePod(readPodAnnouncement(announcement, request.pod), pods, served, context.signal)
+        return found.kind === 'served' ? added(found.uid, '') : added('', found.why)
+      }
+      const uid = await announced.add(announcement)
       const patience = AbortSignal.any([context.signal, AbortSignal.timeout(servedWithinMs)])
       // Without an identity or a proxy there is nothing to wait for.
       for await (const _ of proxy.watch(patience)) {
-        if (workloadOf(uid) === undefined || proxy.streams === 0 || isServed(uid)) break
+        if (served.find(uid) === undefined || proxy.streams === 0 || served.isServed(uid)) break
       }
-      return {
-        spiffeId: workloadOf(uid)?.id ?? '', served: isServed(uid),
-        outboundPort: settings.outboundPort, inboundPort: settings.inboundPort, mark: settings.mark
-      }
+      return added(uid, '')
     },
     async removeWorkload ({ id }, context) {
       checkAdministrator(context)
+      await pods?.enrolment.remove(id)
       await announced.remove(id)
+      return {}
+    },
+    async checkWorkload ({ id }, context) {
+      checkAdministrator(context)
+      if (pods !== undefined && await checkPod(id, pods, served, context.signal)) return {}
+      const uid = announced.find(id)
+      if (uid === undefined) throw new SpiffeError('workload_not_found', `no workload was added as ${JSON.stringify(id.slice(0, 128))}`)
+      if (served.find(uid) === undefined || served.isServed(uid)) return {}
+      throw new SpiffeError('proxy_unready', `the node's proxy does not serve ${id}`)
+    },
+    async retainWorkloads ({ network, ids }, context) {
+      checkAdministrator(context)
+      if (network === '') throw new SpiffeError('argument_invalid', 'network is missing')
+      await pods?.enrolment.retain(network, new Set(ids))
+      await announced.retain(network, new Set(ids))
       return {}
     },
     async getMeshStatus (_request, context): Promise<MeshStatus> {
@@ -68,7 +85,7 @@ export function meshHandlers (deps: MeshHandlersDeps): MeshHandlers<CallContext>
       ])
       return {
         workloads: registry.arrivals.map(({ uid, name, addresses }) =>
-          ({ uid, name, addresses, spiffeId: workloadOf(uid)?.id ?? '', served: isServed(uid) })),
+          ({ uid, name, addresses, spiffeId: served.find(uid)?.id ?? '', served: served.isServed(uid) })),
         proxies: proxy.streams,
         refused: proxy.refused(node.views, now()).map(({ typeUrl, name, reason }) =>
           ({ type: typeUrl.slice(typeUrl.lastIndexOf('.') + 1), name, reason })),
@@ -93,7 +110,7 @@ function checkAdministrator ({ caller }: CallContext): void {
 }
 
 /** @throws {SpiffeError} `argument_invalid`, `selector_malformed` */
-function readAnnouncement ({ id, name, netnsPath, addresses, selectors }: AddWorkloadRequest): Announcement {
+function readAnnouncement ({ id, name, netnsPath, addresses, selectors, network }: AddWorkloadRequest): Announcement {
   const refuse = (what: string) => new SpiffeError('argument_invalid', what)
   if (!idPattern.test(id)) throw refuse('id must be 1 to 128 of A-Z a-z 0-9 . _ -')
   if (!netnsPath.startsWith('/')) throw refuse('netns_path must be absolute')
@@ -104,7 +121,7 @@ function readAnnouncement ({ id, name, netnsPath, addresses, selectors }: AddWor
   }
   return {
     id, name: name === '' ? id : name, netnsPath, addresses: addresses.map(readAddress),
-    selectors: [{ type: 'cni', value: `id:${id}` }, ...selectors]
+    selectors: [{ type: 'cni', value: `id:${id}` }, ...network === '' ? [] : [{ type: 'cni', value: `network:${network}` }], ...selectors]
   }
 }
 

@@ -212,6 +212,7 @@ export const errorCatalogue = {
   socket_in_use: { status: 'FAILED_PRECONDITION', retry: false, next: 'stop the process that listens there, or choose another path' },
   netns_unusable: { status: 'FAILED_PRECONDITION', retry: false, next: 'check the path; entering namespaces needs CAP_SYS_ADMIN' },
   proxy_not_admitted: { status: 'PERMISSION_DENIED', retry: false, next: 'name its selectors in mesh.proxy_selectors of the agent' },
+  proxy_unready: { status: 'UNAVAILABLE', retry: true, next: 'see `assay mesh status`, and the proxy\'s lines in the agent\'s log' },
   proxy_failed: { status: 'FAILED_PRECONDITION', retry: false, next: 'read the proxy\'s lines in the agent\'s log' },
   address_unusable: { status: 'FAILED_PRECONDITION', retry: false, next: 'choose another address or port, or stop what listens there' },
   redirect_unavailable: { status: 'FAILED_PRECONDITION', retry: false, next: 'run as root where nft or iptables is; see docs/redirect.md' },

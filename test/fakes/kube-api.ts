@@ -4,6 +4,7 @@ import { writeFile } from 'node:fs/promises'
 import { createServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
+import { inNamespace } from '../../src/runtime/network-namespace.ts'
 import { createWebCa } from '../federation/web-ca.ts'
 
 interface AccessSpec {
@@ -41,6 +42,10 @@ export class KubeApi implements AsyncDisposable {
   readonly nodes = new Map<string, { readonly uid: string, readonly labels: Readonly<Record<string, string>> }>()
   /** `namespace/name` → data; only what is here already may be written. */
   readonly configMaps = new Map<string, Record<string, string>>()
+  /** Labels by name. */
+  readonly namespaces = new Map<string, Readonly<Record<string, string>>>()
+  /** Whether it says nothing of namespaces. */
+  failing = false
   readonly #pods = new Map<string, FakePod>()
   readonly #tokens = new Map<string, Token>()
   readonly #right = randomUUID()
@@ -57,10 +62,13 @@ export class KubeApi implements AsyncDisposable {
     })
   }
 
-  static async start (folder: string): Promise<KubeApi> {
+  /** @param netns path of a network namespace to listen in; this one unless given */
+  static async start (folder: string, netns?: string): Promise<KubeApi> {
     const ca = await createWebCa()
     const api = new KubeApi(folder, await ca.certify())
-    api.#server.listen(0, '127.0.0.1')
+    if (netns === undefined) api.#server.listen(0, '127.0.0.1')
+    // Without an address it is bound at once.
+    else inNamespace(netns, () => api.#server.listen(0))
     await once(api.#server, 'listening')
     const { port } = api.#server.address() as AddressInfo
     await writeFile(join(folder, 'ca.crt'), ca.root)
@@ -133,6 +141,12 @@ export class KubeApi implements AsyncDisposable {
     }
     const [, configMap, query] = /^\/api\/v1\/namespaces\/([^/]+\/configmaps\/[^/?]+)\?(.*)$/.exec(path) ?? []
     if (method === 'PATCH' && configMap !== undefined) return this.#applied(configMap.replace('/configmaps/', '/'), query ?? '', body)
+    const named = /^\/api\/v1\/namespaces\/([^/]+)$/.exec(path)?.[1] ?? ''
+    const ofNamespace = this.namespaces.get(named)
+    if (ofNamespace !== undefined) {
+      if (this.failing) return refuse(503, 'the server is currently unable to handle the request')
+      return [200, { kind: 'Namespace', apiVersion: 'v1', metadata: { name: named, uid: randomUUID(), labels: ofNamespace } }]
+    }
     const nodeName = /^\/api\/v1\/nodes\/([^/]+)$/.exec(path)?.[1] ?? ''
     const node = this.nodes.get(nodeName)
     if (node !== undefined) return [200, { kind: 'Node', apiVersion: 'v1', metadata: { name: nodeName, ...node } }]

@@ -4,6 +4,7 @@ import { createServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import type { TLSSocket } from 'node:tls'
 import { randomUUID } from 'node:crypto'
+import { inNamespace } from '../../src/runtime/network-namespace.ts'
 import type { WebCertificate } from '../federation/web-ca.ts'
 
 export interface FakeContainer { readonly name: string, readonly id?: string, readonly image?: string, readonly imageId?: string }
@@ -17,6 +18,7 @@ export interface FakeKubeletPod {
   readonly containers: readonly FakeContainer[]
   readonly initContainers?: readonly FakeContainer[]
   readonly phase?: string
+  readonly hostNetwork?: boolean
 }
 
 type Server = ReturnType<typeof createServer> | ReturnType<typeof createHttpServer>
@@ -40,14 +42,19 @@ export class FakeKubelet implements AsyncDisposable {
     this.port = port
   }
 
-  /** @param certificate none: the read-only port */
-  static async start (certificate?: WebCertificate & { readonly clientCa?: string }): Promise<FakeKubelet> {
+  /**
+   * @param certificate none: the read-only port
+   * @param netns path of a network namespace to listen in; this one unless given
+   */
+  static async start (certificate?: WebCertificate & { readonly clientCa?: string }, netns?: string): Promise<FakeKubelet> {
     const serve = (request: IncomingMessage, response: ServerResponse) => { void kubelet.#serve(request, response) }
     const server = certificate === undefined ? createHttpServer(serve) : createServer({
       cert: certificate.cert, key: certificate.key, requestCert: certificate.clientCa !== undefined, rejectUnauthorized: false,
       ...certificate.clientCa === undefined ? {} : { ca: certificate.clientCa }
     }, serve)
-    server.listen(0, '127.0.0.1')
+    if (netns === undefined) server.listen(0, '127.0.0.1')
+    // Without an address it is bound at once.
+    else inNamespace(netns, () => server.listen(0))
     await once(server, 'listening')
     const kubelet = new FakeKubelet(server, (server.address() as AddressInfo).port)
     return kubelet
@@ -85,6 +92,7 @@ export function kubeletPod (pod: FakeKubeletPod): object {
     ...id === undefined ? {} : { containerID: `containerd://${id}` }
   })
   const { uid = randomUUID(), namespace = 'shop', name, labels, owner, containers, initContainers = [], phase = 'Running' } = pod
+  const { hostNetwork } = pod
   return {
     metadata: {
       name, namespace, uid, creationTimestamp: '2026-01-01T00:00:00Z', annotations: { 'kubernetes.io/config.source': 'api' },
@@ -93,6 +101,7 @@ export function kubeletPod (pod: FakeKubeletPod): object {
     },
     spec: {
       nodeName: 'worker-1', serviceAccountName: 'web', serviceAccount: 'web',
+      ...hostNetwork === undefined ? {} : { hostNetwork },
       containers: containers.map(({ name, image = 'web:1' }) => ({ name, image }))
     },
     status: {

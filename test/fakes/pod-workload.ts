@@ -68,6 +68,9 @@ export class PodWorkload {
   /** Says hello and reads what comes back: the other's name, and hello again. */
   tcp (host: string, port: number): Promise<Reply> { return this.#ask({ kind: 'tcp', host, port }) }
 
+  /** As `nsenter` became the program, its own. */
+  get pid (): number { return this.#child.pid ?? 0 }
+
   async kill (): Promise<void> {
     const ended = once(this.#child, 'exit')
     this.#child.kill('SIGKILL')

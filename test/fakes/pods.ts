@@ -63,6 +63,8 @@ export class PodNetwork implements AsyncDisposable {
   }
 
   path (pod: string): string { return join(this.folder, pod) }
+  /** Its end on the bridge; of each pod that is made, another. */
+  link (pod: string): string { return this.#links.get(pod) ?? '' }
 
   /**
    * A namespace with addresses on the bridge; what it sends is redirected as the mesh wants it, unless told otherwise.

@@ -1,4 +1,4 @@
-import { execFile } from 'node:child_process'
+import { createServer } from 'node:net'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -13,33 +13,69 @@ import { bind, openRpcServer } from '../../src/rpc/server.ts'
 import { systemClock } from '../../src/runtime/clock.ts'
 import { silentLogger } from '../../src/runtime/logger.ts'
 import { meshService } from '../../src/wire/generated/agent-sync.ts'
+import { callCniPlugin as call } from '../fakes/cni-plugin.ts'
 import { noEpochs } from '../fakes/epochs.ts'
 import { FakeIdentities, identityOf, TestTrustDomain } from '../fakes/identities.ts'
 import { noNamespaces, PodNetwork } from '../fakes/pods.ts'
-
-const program = join(import.meta.dirname, '../../bin/assay-cni')
-
-interface Plugin { readonly code: number, readonly answer: Record<string, unknown> }
-
-/** The plugin as a container runtime calls it. */
-function call (environment: Record<string, string>, config?: object): Promise<Plugin> {
-  return new Promise(resolve => {
-    const child = execFile(program, { env: { PATH: process.env['PATH'], ...environment } }, (error, stdout) => {
-      const answer = (stdout === '' ? {} : JSON.parse(stdout)) as Record<string, unknown>
-      resolve({ code: (error?.code as number | undefined) ?? 0, answer })
-    })
-    child.stdin?.end(config === undefined ? '' : JSON.stringify(config))
-  })
-}
 
 void t.test('what the plugin says without an agent', async t => {
   t.match(await call({ CNI_COMMAND: 'VERSION' }), { code: 0, answer: { supportedVersions: ['0.3.0', '0.3.1', '0.4.0', '1.0.0', '1.1.0'] } })
   t.match(await call({}), { code: 1, answer: { code: 4, msg: /CNI_COMMAND is missing/ } })
   t.match(await call({ CNI_COMMAND: 'ADD' }), { code: 1, answer: { code: 6 } }, 'no configuration')
   const config = { cniVersion: '1.0.0', name: 'pods', socketPath: '/nowhere/xds.sock' }
-  const away = await call({ CNI_COMMAND: 'DEL', CNI_CONTAINERID: 'a' }, config)
+  const add = { CNI_COMMAND: 'ADD', CNI_CONTAINERID: 'a', CNI_NETNS: '/run/netns/a' }
+  const away = await call(add, config)
   t.match(away, { code: 1, answer: { cniVersion: '1.0.0', code: 11, msg: /\/nowhere\/xds.sock/ } }, 'no agent: try again later')
+  t.match(await call({ ...add, CNI_COMMAND: 'DEL' }, config), { code: 0, answer: {}, err: /will find out/ }, 'nobody waits for it to go')
+  t.match(await call({ CNI_COMMAND: 'CHECK', CNI_CONTAINERID: 'a' }, config), { code: 1, answer: { code: 11 } })
   t.match(await call({ CNI_COMMAND: 'DANCE', CNI_CONTAINERID: 'a' }, config), { code: 1, answer: { code: 4 } })
+})
+
+void t.test('what the plugin does not take', async t => {
+  const config = { cniVersion: '1.1.0', name: 'pods', socketPath: '/nowhere/xds.sock' }
+  const add = { CNI_COMMAND: 'ADD', CNI_CONTAINERID: 'a', CNI_NETNS: '/run/netns/a' }
+  const refused: [string, number, Record<string, string>, object | string][] = [
+    ['half of a configuration', 6, add, '{"cniVersion": "1.1.0",'],
+    ['a list', 6, add, '[]'],
+    ['a version that nobody speaks', 1, add, { ...config, cniVersion: '2.0.0' }],
+    ['a policy that there is none', 7, add, { ...config, onFailure: 'perhaps' }],
+    ['a time that nobody waits', 7, add, { ...config, timeoutSeconds: 1_000 }],
+    ['what others said, in another form', 6, add, { ...config, prevResult: { ips: [{ gateway: '10.0.0.1' }] } }],
+    ['no container', 4, { CNI_COMMAND: 'ADD', CNI_NETNS: '/run/netns/a' }, config],
+    ['no namespace', 4, { CNI_COMMAND: 'ADD', CNI_CONTAINERID: 'a' }, config],
+    ['arguments that are none', 4, { ...add, CNI_ARGS: 'K8S_POD_NAME' }, config],
+    ['an argument twice', 4, { ...add, CNI_ARGS: 'K8S_POD_NAME=a;K8S_POD_NAME=b' }, config],
+    ['nothing that is still valid', 6, { CNI_COMMAND: 'GC' }, config],
+    ['more than there can be', 6, add, ' '.repeat(4 * 1024 * 1024 + 1)]
+  ]
+  const answers = await Promise.all(refused.map(([, , environment, input]) => call(environment, input)))
+  for (const [index, [what, code]] of refused.entries()) {
+    t.match(answers[index], { code: 1, answer: { code, msg: /.+/ } }, what)
+  }
+})
+
+void t.test('an agent that does not answer', async t => {
+  const folder = await mkdtemp(join(tmpdir(), 'cni-'))
+  t.teardown(() => rm(folder, { recursive: true, force: true }))
+  const silent = createServer(socket => { socket.on('error', () => {}).resume() })
+  const socketPath = join(folder, 'xds.sock')
+  await new Promise<void>(resolve => { silent.listen(socketPath, resolve) })
+  t.teardown(() => { silent.close() })
+  const config = { cniVersion: '1.1.0', name: 'pods', socketPath, timeoutSeconds: 1, prevResult: { ips: [{ address: '10.77.0.2/24' }] } }
+  const add = {
+    CNI_COMMAND: 'ADD', CNI_CONTAINERID: 'a', CNI_NETNS: '/run/netns/a', CNI_ARGS: 'K8S_POD_NAMESPACE=shop;K8S_POD_NAME=web-0'
+  }
+  const system = { ...add, CNI_ARGS: 'K8S_POD_NAMESPACE=kube-system;K8S_POD_NAME=dns' }
+  const [closed, passed, exempt, strict, removed] = await Promise.all([
+    call(add, config), call(add, { ...config, onFailure: 'pass' }), call(system, config),
+    call(system, { ...config, exemptNamespaces: [] }), call({ ...add, CNI_COMMAND: 'DEL' }, config)
+  ])
+  t.match(closed, { code: 1, answer: { code: 11, details: /deadline_exceeded|server_unreachable/ } }, 'the pod does not start')
+  const warned = /shop\/web-0 starts outside the mesh, since onFailure is pass/
+  t.match(passed, { code: 0, answer: { ips: [{ address: '10.77.0.2/24' }] }, err: warned })
+  t.match(exempt, { code: 0, err: /namespace kube-system is one of exemptNamespaces/ }, 'what the node needs starts, and it is said')
+  t.match(strict, { code: 1, answer: { code: 11 } })
+  t.match(removed, { code: 0, answer: {} })
 })
 
 void t.test('containers come and go, and outlive the agent', { skip: noNamespaces() }, async t => {
@@ -66,7 +102,9 @@ void t.test('containers come and go, and outlive the agent', { skip: noNamespace
     t.match(await call(environment('ADD'), config), { code: 0, answer: config.prevResult }, 'what was before it goes on unchanged')
     const expected = [{ name: 'shop/web-0', addresses: ['10.77.0.2'], id: 'spiffe://lab.test/shop/web' }]
     t.match(agent.registry.state.workloads, expected)
-    t.match(await call(environment('CHECK'), config), { code: 0 })
+    t.match(await call(environment('CHECK'), config), { code: 1, answer: { code: 11, details: /proxy_unready/ } }, 'no proxy serves it')
+    t.match(await call({ ...environment('CHECK'), CNI_CONTAINERID: 'c9' }, config), { code: 1, answer: { code: 3 } }, 'never added')
+    t.match(await call(environment('ADD'), config), { code: 0 })
     t.equal(agent.registry.arrivals.length, 1, 'saying it again is harmless')
     const forged = { ...config, prevResult: { ips: 'none' } }
     t.match(await call(environment('ADD'), forged), { code: 1, answer: { code: 6 } })
@@ -82,6 +120,14 @@ void t.test('containers come and go, and outlive the agent', { skip: noNamespace
   }
   await using again = await startMesh(folder, identities, domain)
   t.match(again.registry.arrivals, [{ name: 'shop/web-0' }], 'an agent that restarts knows it')
+  const valid = (...ids: string[]) => (
+    { ...config, 'cni.dev/valid-attachments': ids.map(containerID => ({ containerID, ifname: 'eth0' })) })
+  t.match(await call({ CNI_COMMAND: 'GC' }, valid('c1')), { code: 0 })
+  t.match(await call({ CNI_COMMAND: 'GC' }, { ...valid(), name: 'another' }), { code: 0 })
+  t.equal(again.registry.arrivals.length, 1, 'one that is still valid stays, and so does another network\'s')
+  t.match(await call({ CNI_COMMAND: 'GC' }, valid()), { code: 0 })
+  t.strictSame(again.registry.arrivals, [], 'one that nobody knows any more goes')
+  t.match(await call(environment('ADD'), config), { code: 0 })
   t.match(await call(environment('DEL'), config), { code: 0 })
   t.strictSame(again.registry.arrivals, [])
   t.match(await call(environment('DEL'), config), { code: 0 }, 'also of one that is gone')

@@ -19,6 +19,8 @@ export interface NodeOptions {
   /** Of an earlier agent of this node. */
   readonly folder?: string
   readonly takeOver?: boolean
+  /** Blocks of the `plugins` section. */
+  readonly plugins?: Readonly<Record<string, unknown>>
 }
 
 /** A real server and real agents that each run the Envoy of their node, in one network; pods of each node in a folder of their own. */
@@ -50,13 +52,14 @@ export class Nodes implements AsyncDisposable {
   xdsSocket (node: string): string { return join(this.network.folder, `../${node}-xds.sock`) }
 
   async startNode (name: string, options: NodeOptions = {}): Promise<RunningAgent> {
-    const { mesh = {}, logLevel = 'debug', folder, takeOver = false, metricsPort } = options
+    const { mesh = {}, logLevel = 'debug', folder, takeOver = false, metricsPort, plugins } = options
     const netnsDir = join(this.network.folder, name)
     const agent = await startAgent({
       server: this.server,
       netns: this.network.node,
       config: { log_level: logLevel, take_over: takeOver, admin_socket_path: this.adminSocket(name) },
       ...folder === undefined ? {} : { folder },
+      ...plugins === undefined ? {} : { plugins },
       blocks: {
         mesh: {
           socket_path: this.xdsSocket(name), netns_dir: netnsDir, run_envoy: true,

@@ -1,27 +1,9 @@
-import { z } from 'zod'
-import { SpiffeError } from '../../spiffe/errors.ts'
 import { defineCommand } from '../command.ts'
 import { refusalOf } from '../refusal.ts'
 import type { Terminal } from '../terminal.ts'
-import { defaultXdsSocket, withMesh } from './mesh-client.ts'
-
-const versions = ['0.3.0', '0.3.1', '0.4.0', '1.0.0', '1.1.0']
-
-const configSchema = z.looseObject({
-  cniVersion: z.string().default('0.3.0'),
-  name: z.string().default(''),
-  /** Of the agent. */
-  socketPath: z.string().default(defaultXdsSocket),
-  /** What the plugins before said; there is an address in it, or this one stands at the wrong place. */
-  prevResult: z.looseObject({ ips: z.array(z.looseObject({ address: z.string() })).default([]) }).optional()
-})
-type Config = z.output<typeof configSchema>
-
-/** Error codes of the CNI specification, §"Error": 4 and 6 to 7 are the caller's, from 100 on a plugin's own. */
-const invalidEnvironment = 4
-const decodingFailure = 6
-const tryAgainLater = 11
-const ownError = 100
+import { type CniConfig, cniVersions, readCniArguments, readCniConfig, requiredVariable } from './cni-config.ts'
+import { CniError, cniCode, failureOf, isAway } from './cni-error.ts'
+import { withMesh } from './mesh-client.ts'
 
 /**
  * A container runtime's plugin (CNI specification 1.1): the last of a chain, it tells the agent which workloads come and go.
@@ -33,14 +15,14 @@ export const cni = defineCommand({
     'the plugin\'s configuration on standard input. `bin/assay-cni` is the program to put among the plugins: docs/mesh.md.',
   examples: ['CNI_COMMAND=VERSION assay cni < /dev/null'],
   async run ({ terminal }) {
-    let config: Config | undefined
+    let config: CniConfig | undefined
     try {
-      const command = required(terminal, 'CNI_COMMAND')
+      const command = requiredVariable(terminal, 'CNI_COMMAND')
       if (command === 'VERSION') {
-        answer(terminal, { cniVersion: versions.at(-1), supportedVersions: versions })
+        answer(terminal, { cniVersion: cniVersions.at(-1), supportedVersions: cniVersions })
         return 0
       }
-      config = readConfig(await terminal.readInput())
+      config = await readCniConfig(terminal)
       await act(command, config, terminal)
       return 0
     } catch (error) {
@@ -50,71 +32,72 @@ export const cni = defineCommand({
   }
 })
 
-async function act (command: string, config: Config, terminal: Terminal): Promise<void> {
-  const { socketPath, prevResult } = config
-  const id = required(terminal, 'CNI_CONTAINERID')
-  const options = { signal: terminal.signal, timeoutMs: 20_000 }
+async function act (command: string, config: CniConfig, terminal: Terminal): Promise<void> {
   switch (command) {
-    case 'ADD': case 'CHECK': {
-      const facts = argumentsOf(terminal.environment['CNI_ARGS'] ?? '')
-      const pod = facts.get('K8S_POD_NAME')
-      await withMesh(socketPath, mesh => mesh.addWorkload({
-        id,
-        netnsPath: required(terminal, 'CNI_NETNS'),
-        name: pod === undefined ? '' : `${facts.get('K8S_POD_NAMESPACE') ?? ''}/${pod}`,
-        addresses: (prevResult?.ips ?? []).map(({ address }) => address.replace(/\/\d+$/, '')),
-        selectors: [
-          ...config.name === '' ? [] : [{ type: 'cni', value: `network:${config.name}` }],
-          ...[...facts].map(([name, value]) => ({ type: 'cni', value: `${name}:${value}` }))
-        ]
-      }, options))
+    case 'ADD': {
+      await add(config, terminal)
       // What the plugins before said goes on unchanged.
-      if (command === 'ADD') answer(terminal, prevResult ?? { cniVersion: config.cniVersion })
+      answer(terminal, config.prevResult ?? { cniVersion: config.cniVersion })
       return
     }
-    case 'DEL': await withMesh(socketPath, mesh => mesh.removeWorkload({ id }, options)); return
-    case 'GC': case 'STATUS': return
-    default: throw new CniError(invalidEnvironment, `CNI_COMMAND ${JSON.stringify(command)} is not known`)
+    case 'CHECK': {
+      const id = requiredVariable(terminal, 'CNI_CONTAINERID')
+      await withMesh(config.socketPath, mesh => mesh.checkWorkload({ id }, limits(config, terminal)))
+      return
+    }
+    case 'DEL': return await remove(config, terminal)
+    case 'GC': {
+      const ids = (config['cni.dev/valid-attachments'] ?? []).map(({ containerID }) => containerID)
+      if (config['cni.dev/valid-attachments'] === undefined) {
+        throw new CniError(cniCode.decodingFailure, 'cni.dev/valid-attachments is missing')
+      }
+      await withMesh(config.socketPath, mesh => mesh.retainWorkloads({ network: config.name, ids }, limits(config, terminal)))
+      return
+    }
+    // That the agent is away must not make a runtime call its node unfit for pods: each ADD says what becomes of its own.
+    case 'STATUS': return
+    default: throw new CniError(cniCode.invalidEnvironment, `CNI_COMMAND ${JSON.stringify(command)} is not known`)
   }
 }
 
-class CniError extends Error {
-  readonly cniCode: number
-
-  constructor (cniCode: number, message: string) {
-    super(message)
-    this.cniCode = cniCode
-  }
-}
-
-function required ({ environment }: Terminal, name: string): string {
-  const value = environment[name]
-  if (value === undefined || value === '') throw new CniError(invalidEnvironment, `${name} is missing`)
-  return value
-}
-
-function readConfig (text: string): Config {
+async function add (config: CniConfig, terminal: Terminal): Promise<void> {
+  const id = requiredVariable(terminal, 'CNI_CONTAINERID')
+  const netnsPath = requiredVariable(terminal, 'CNI_NETNS')
+  const facts = readCniArguments(terminal.environment['CNI_ARGS'] ?? '')
+  const [namespace, pod, uid = ''] = ['K8S_POD_NAMESPACE', 'K8S_POD_NAME', 'K8S_POD_UID'].map(name => facts.get(name))
+  const name = pod === undefined ? '' : `${namespace ?? ''}/${pod}`
   try {
-    return configSchema.parse(JSON.parse(text))
+    await withMesh(config.socketPath, mesh => mesh.addWorkload({
+      id, netnsPath, name, network: config.name,
+      addresses: (config.prevResult?.ips ?? []).map(({ address }) => address.replace(/\/\d+$/, '')),
+      selectors: [...facts].map(([name, value]) => ({ type: 'cni', value: `${name}:${value}` })),
+      ...pod === undefined || namespace === undefined ? {} : { pod: { namespace, name: pod, uid } }
+    }, limits(config, terminal)))
   } catch (error) {
-    throw new CniError(decodingFailure, `the configuration on standard input cannot be used: ${(error as Error).message}`)
+    const refusal = refusalOf(error)
+    // Whether pods without an identity may start, the agent's own configuration says.
+    if (refusal === undefined || refusal.code === 'no_identity_issued') throw error
+    const isExempt = namespace !== undefined && config.exemptNamespaces.includes(namespace) && isAway(refusal)
+    if (config.onFailure !== 'pass' && !isExempt) throw error
+    const why = isExempt ? `namespace ${namespace} is one of exemptNamespaces` : 'onFailure is pass'
+    terminal.err(`assay-cni: warning: ${name || id} starts outside the mesh, since ${why}: ${refusal.message} (${refusal.code})\n`)
   }
 }
 
-/** `A=b;C=d`. Switches of the runtime's own are no facts about the workload. */
-function argumentsOf (text: string): Map<string, string> {
-  const pairs = text.split(';').map(pair => /^([^=]+)=(.+)$/.exec(pair)?.slice(1) as [string, string] | undefined)
-  return new Map(pairs.filter(pair => pair !== undefined && pair[0] !== 'IgnoreUnknown') as [string, string][])
+/** Of one that is gone, nothing; and an agent that is away finds out by itself that a namespace has gone. */
+async function remove (config: CniConfig, terminal: Terminal): Promise<void> {
+  const id = requiredVariable(terminal, 'CNI_CONTAINERID')
+  try {
+    await withMesh(config.socketPath, mesh => mesh.removeWorkload({ id }, limits(config, terminal)))
+  } catch (error) {
+    const refusal = refusalOf(error)
+    if (refusal === undefined || !isAway(refusal)) throw error
+    terminal.err(`assay-cni: ${id} is removed without the agent, which will find out: ${refusal.message}\n`)
+  }
 }
 
-function failureOf (error: unknown, cniVersion: string): object {
-  if (error instanceof CniError) return { cniVersion, code: error.cniCode, msg: error.message }
-  const refusal = refusalOf(error)
-  if (refusal === undefined && !(error instanceof SpiffeError)) throw error
-  return {
-    cniVersion, code: refusal?.retry === true ? tryAgainLater : ownError, msg: refusal?.message ?? (error as Error).message,
-    details: `${refusal?.code ?? ''}: ${refusal?.next ?? ''}`
-  }
+function limits ({ timeoutSeconds }: CniConfig, { signal }: Terminal): { readonly signal: AbortSignal, readonly timeoutMs: number } {
+  return { signal, timeoutMs: timeoutSeconds * 1_000 }
 }
 
 function answer (terminal: Terminal, value: object): void { terminal.out(`${JSON.stringify(value)}\n`) }

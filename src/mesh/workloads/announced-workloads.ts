@@ -51,6 +51,16 @@ export class AnnouncedWorkloads implements Disposable {
     await this.#write()
   }
 
+  /** All others that were announced for that network have gone. */
+  async retain (network: string, ids: ReadonlySet<string>): Promise<void> {
+    const gone = [...this.#here].filter(([id, { stored }]) => !ids.has(id) && stored.selectors.includes(`cni:network:${network}`))
+    for (const [id] of gone) this.#drop(id)
+    if (gone.length > 0) await this.#write()
+  }
+
+  /** @returns the uid under which it is here */
+  find (id: string): string | undefined { return this.#here.get(id)?.pin.uid }
+
   [Symbol.dispose] (): void {
     for (const { pin } of this.#here.values()) pin[Symbol.dispose]()
   }

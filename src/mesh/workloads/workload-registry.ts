@@ -34,7 +34,7 @@ interface Known {
   workload: MeshWorkload | undefined
   /** Whether it is known if it has an identity. */
   answered: boolean
-  readonly stop: AbortController
+  stop: AbortController
 }
 
 /** Follows the identities of the workloads that have arrived and not left. */
@@ -66,13 +66,19 @@ export class WorkloadRegistry implements Disposable {
 
   watch (signal: AbortSignal): AsyncGenerator<LocalWorkloads, void, undefined> { return this.#state.watch(signal) }
 
-  /** Of one that is here already: its addresses may have changed. */
+  /** Of one that is here already: its addresses, or what is known of it, may have changed. */
   arrive (arrival: Arrival): void {
     const known = this.#known.get(arrival.uid)
     if (known !== undefined) {
-      if (sameArrival(known.arrival, arrival)) return
+      const { arrival: before } = known
       known.arrival = arrival
-      return this.#refresh(known)
+      if (selectorsOf(before) !== selectorsOf(arrival)) {
+        known.stop.abort(new Error('more or less is known of the workload'))
+        known.stop = new AbortController()
+        void this.#follow(known)
+      }
+      if (!sameArrival(before, arrival)) this.#refresh(known)
+      return
     }
     const added: Known = { arrival, identity: undefined, workload: undefined, answered: false, stop: new AbortController() }
     this.#known.set(arrival.uid, added)
@@ -133,6 +139,8 @@ export class WorkloadRegistry implements Disposable {
     })
   }
 }
+
+function selectorsOf ({ selectors }: Arrival): string { return selectors.map(formatSelector).join('\n') }
 
 function sameArrival (a: Arrival, b: Arrival): boolean {
   return a.netnsPath === b.netnsPath && a.addresses.join() === b.addresses.join()

@@ -10,6 +10,8 @@ export interface AddWorkloadRequest {
   readonly netnsPath: string
   readonly addresses: ReadonlyArray<string>
   readonly selectors: ReadonlyArray<Selector>
+  readonly pod: PodName | undefined
+  readonly network: string
 }
 export interface AddWorkloadRequestInit {
   readonly id?: string | undefined
@@ -17,13 +19,17 @@ export interface AddWorkloadRequestInit {
   readonly netnsPath?: string | undefined
   readonly addresses?: ReadonlyArray<string> | undefined
   readonly selectors?: ReadonlyArray<SelectorInit> | undefined
+  readonly pod?: PodNameInit | undefined
+  readonly network?: string | undefined
 }
 export const AddWorkloadRequest: MessageType<AddWorkloadRequest, AddWorkloadRequestInit> = new MessageType('assay.agent.v1.AddWorkloadRequest', () => [
   field(1, 'id', 'string'),
   field(2, 'name', 'string'),
   field(3, 'netnsPath', 'string'),
   repeated(4, 'addresses', 'string'),
-  repeated(5, 'selectors', Selector)
+  repeated(5, 'selectors', Selector),
+  field(6, 'pod', PodName),
+  field(7, 'network', 'string')
 ])
 
 export interface AddWorkloadResponse {
@@ -32,6 +38,7 @@ export interface AddWorkloadResponse {
   readonly outboundPort: number
   readonly inboundPort: number
   readonly mark: number
+  readonly leftAlone: string
 }
 export interface AddWorkloadResponseInit {
   readonly spiffeId?: string | undefined
@@ -39,14 +46,30 @@ export interface AddWorkloadResponseInit {
   readonly outboundPort?: number | undefined
   readonly inboundPort?: number | undefined
   readonly mark?: number | undefined
+  readonly leftAlone?: string | undefined
 }
 export const AddWorkloadResponse: MessageType<AddWorkloadResponse, AddWorkloadResponseInit> = new MessageType('assay.agent.v1.AddWorkloadResponse', () => [
   field(1, 'spiffeId', 'string'),
   field(2, 'served', 'bool'),
   field(3, 'outboundPort', 'uint32'),
   field(4, 'inboundPort', 'uint32'),
-  field(5, 'mark', 'uint32')
+  field(5, 'mark', 'uint32'),
+  field(6, 'leftAlone', 'string')
 ])
+
+export interface CheckWorkloadRequest {
+  readonly id: string
+}
+export interface CheckWorkloadRequestInit {
+  readonly id?: string | undefined
+}
+export const CheckWorkloadRequest: MessageType<CheckWorkloadRequest, CheckWorkloadRequestInit> = new MessageType('assay.agent.v1.CheckWorkloadRequest', () => [
+  field(1, 'id', 'string')
+])
+
+export type CheckWorkloadResponse = Record<never, never>
+export type CheckWorkloadResponseInit = Record<never, never>
+export const CheckWorkloadResponse: MessageType<CheckWorkloadResponse, CheckWorkloadResponseInit> = new MessageType('assay.agent.v1.CheckWorkloadResponse', () => [])
 
 export interface Cursor {
   readonly epoch: string
@@ -197,6 +220,22 @@ export const PlaintextCaller: MessageType<PlaintextCaller, PlaintextCallerInit> 
   field(3, 'count', 'uint64')
 ])
 
+export interface PodName {
+  readonly namespace: string
+  readonly name: string
+  readonly uid: string
+}
+export interface PodNameInit {
+  readonly namespace?: string | undefined
+  readonly name?: string | undefined
+  readonly uid?: string | undefined
+}
+export const PodName: MessageType<PodName, PodNameInit> = new MessageType('assay.agent.v1.PodName', () => [
+  field(1, 'namespace', 'string'),
+  field(2, 'name', 'string'),
+  field(3, 'uid', 'string')
+])
+
 export interface Policies {
   readonly whole: boolean
   readonly version: bigint
@@ -248,6 +287,23 @@ export const RemoveWorkloadRequest: MessageType<RemoveWorkloadRequest, RemoveWor
 export type RemoveWorkloadResponse = Record<never, never>
 export type RemoveWorkloadResponseInit = Record<never, never>
 export const RemoveWorkloadResponse: MessageType<RemoveWorkloadResponse, RemoveWorkloadResponseInit> = new MessageType('assay.agent.v1.RemoveWorkloadResponse', () => [])
+
+export interface RetainWorkloadsRequest {
+  readonly network: string
+  readonly ids: ReadonlyArray<string>
+}
+export interface RetainWorkloadsRequestInit {
+  readonly network?: string | undefined
+  readonly ids?: ReadonlyArray<string> | undefined
+}
+export const RetainWorkloadsRequest: MessageType<RetainWorkloadsRequest, RetainWorkloadsRequestInit> = new MessageType('assay.agent.v1.RetainWorkloadsRequest', () => [
+  field(1, 'network', 'string'),
+  repeated(2, 'ids', 'string')
+])
+
+export type RetainWorkloadsResponse = Record<never, never>
+export type RetainWorkloadsResponseInit = Record<never, never>
+export const RetainWorkloadsResponse: MessageType<RetainWorkloadsResponse, RetainWorkloadsResponseInit> = new MessageType('assay.agent.v1.RetainWorkloadsResponse', () => [])
 
 export interface Revocation {
   readonly id: string
@@ -409,6 +465,8 @@ export const meshService = {
   methods: {
     addWorkload: method('unary', 'AddWorkload', AddWorkloadRequest, AddWorkloadResponse),
     removeWorkload: method('unary', 'RemoveWorkload', RemoveWorkloadRequest, RemoveWorkloadResponse),
+    checkWorkload: method('unary', 'CheckWorkload', CheckWorkloadRequest, CheckWorkloadResponse),
+    retainWorkloads: method('unary', 'RetainWorkloads', RetainWorkloadsRequest, RetainWorkloadsResponse),
     getMeshStatus: method('unary', 'GetMeshStatus', GetMeshStatusRequest, MeshStatus)
   }
 } as const

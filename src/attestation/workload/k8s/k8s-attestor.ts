@@ -5,6 +5,7 @@ import type { Selector } from '../../../spiffe/selector.ts'
 import type { WorkloadAttestor } from '../workload-attestor.ts'
 import { containersOf, type ContainerPlace } from './container-places.ts'
 import { findPod } from './find-pod.ts'
+import { createNodePods } from './kubelet-node-pods.ts'
 import { createPodFinder } from './kubelet-pod-finder.ts'
 import type { KubeletPods, PodList } from './kubelet-pods.ts'
 import { containerSelectors, podSelectors } from './pod-selectors.ts'
@@ -36,6 +37,7 @@ export function createK8sAttestor (deps: K8sAttestorDeps): WorkloadAttestor {
     name: 'k8s',
     patienceMs: maxPollAttempts * pollIntervalMs + answerMs,
     pods: createPodFinder(pods),
+    nodePods: createNodePods(pods, clock, proc),
     async attest ({ pid }, signal) {
       // What is asked after this is told with all pods that a process of now may be in.
       const begunAtMs = clock.monotonicMs()

@@ -22,4 +22,4 @@ function podIn (pods: ReadonlyMap<string, Pod>, { namespace, name, uid }: PodRef
   return uid === undefined || named?.metadata.uid.toLowerCase() === uid.toLowerCase() ? named : undefined
 }
 
-function hasEnded ({ status: { phase } }: Pod): boolean { return phase === 'Succeeded' || phase === 'Failed' }
+export function hasEnded ({ status: { phase } }: Pod): boolean { return phase === 'Succeeded' || phase === 'Failed' }

@@ -14,7 +14,7 @@ const podSchema = z.object({
     labels: z.record(z.string(), z.string()).nullish().transform(labels => labels ?? {}),
     ownerReferences: list(z.object({ kind: z.string(), name: z.string(), uid: z.string() }))
   }),
-  spec: z.object({ serviceAccountName: text, nodeName: text }),
+  spec: z.object({ serviceAccountName: text, nodeName: text, hostNetwork: z.boolean().nullish().transform(value => value === true) }),
   status: z.object({ phase: text, containerStatuses: list(containerStatus), initContainerStatuses: list(containerStatus) })
 })
 

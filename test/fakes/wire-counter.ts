@@ -1,0 +1,43 @@
+import { execFileSync } from 'node:child_process'
+import type { PodNetwork } from './pods.ts'
+
+/**
+ * Counts on the bridge what leaves pods in the clear: each TCP packet that begins a connection to another port than that of tunnels, and
+ * each that carries data outside of them, of either direction.
+ */
+export class WireCounter {
+  readonly #network: PodNetwork
+
+  /** Nothing is counted before. */
+  constructor (network: PodNetwork) {
+    this.#network = network
+    this.#nft('table bridge watch { chain forward { type filter hook forward priority 0; policy accept; }\n}\n')
+  }
+
+  /** A pod that was made; its link has a name that no other has. */
+  follow (pod: string): void {
+    const link = this.#network.link(pod)
+    const rule = (what: string) => `add rule bridge watch forward iifname "${link}" ether type ip ${what} counter comment "${link}"\n`
+    this.#nft([
+      rule('tcp flags & (syn | ack) == syn tcp dport != 15008'),
+      rule('tcp flags & psh == psh tcp sport != 15008 tcp dport != 15008')
+    ].join(''))
+  }
+
+  /** Packets by link, of those too that are gone. */
+  read (): ReadonlyMap<string, number> {
+    const { nftables } = JSON.parse(this.#network.inNode('nft', '-j', 'list', 'table', 'bridge', 'watch')) as
+      { nftables: { rule?: { comment: string, expr: { counter?: { packets: number } }[] } }[] }
+    const counts = new Map<string, number>()
+    for (const { rule } of nftables) {
+      if (rule === undefined) continue
+      const packets = rule.expr.reduce((sum, { counter }) => sum + (counter?.packets ?? 0), 0)
+      counts.set(rule.comment, (counts.get(rule.comment) ?? 0) + packets)
+    }
+    return counts
+  }
+
+  #nft (input: string): void {
+    execFileSync('nsenter', [`--net=${this.#network.node}`, 'nft', '-f', '-'], { input })
+  }
+}
