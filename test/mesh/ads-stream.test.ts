@@ -1,9 +1,11 @@
 import t from 'tap'
 import { SotwAdsSession } from '../../src/mesh/ads/sotw-ads-session.ts'
-import type { ResourceStatus } from '../../src/mesh/ads/ads-handlers.ts'
+import { adsHandlers, type ResourceStatus } from '../../src/mesh/ads/ads-handlers.ts'
 import { ProxyState } from '../../src/mesh/ads/proxy-state.ts'
 import type { ResourceView } from '../../src/sds/secret-resource.ts'
 import { DeltaSession } from '../../src/sds/delta-session.ts'
+import { ManualClock } from '../fakes/clock.ts'
+import { fakeCall } from '../fakes/call-context.ts'
 
 const at = new Date('2026-01-01')
 const ignored = { acknowledged () {}, refused () {}, heldBack () {} }
@@ -83,6 +85,33 @@ void t.test('what a proxy has taken over', async t => {
   t.strictSame(proxy.refused(second, at), [])
   one[Symbol.dispose]()
   t.notOk(proxy.holds(second, 'T', ['a'], at), 'the next proxy begins anew')
+})
+
+void t.test('a proxy that an earlier agent left says what it has', async t => {
+  const proxy = new ProxyState()
+  const views = new Map([['T', view({ a: '1', b: '2' })]])
+  const over = Promise.withResolvers<void>()
+  const { deltaAggregatedResources } = adsHandlers({
+    admit: async () => {}, clock: new ManualClock(),
+    async * states () {
+      yield views
+      await over.promise
+    },
+    onStatus: status => proxy.note(status), onStream: () => proxy.open()
+  })
+  async function * requests () {
+    yield {
+      node: undefined, typeUrl: 'T', resourceNamesSubscribe: [], resourceNamesUnsubscribe: [], resourceLocatorsSubscribe: [],
+      resourceLocatorsUnsubscribe: [], initialResourceVersions: { a: '1', b: '1' }, responseNonce: '', errorDetail: undefined
+    }
+    await over.promise
+  }
+  const answers = deltaAggregatedResources(requests(), fakeCall())[Symbol.asyncIterator]()
+  t.match((await answers.next()).value, { resources: [{ name: 'b', version: '2' }] }, 'only what has changed is sent')
+  t.ok(proxy.holds(views, 'T', ['a'], at), 'what it brought and has not changed, it has')
+  t.notOk(proxy.holds(views, 'T', ['b'], at))
+  over.resolve()
+  await answers.return?.()
 })
 
 void t.test('a refusal is told of until the proxy has what it is now, though it took again what it had', async t => {
