@@ -25,6 +25,7 @@ const usage = `usage: npm run bench -- [SUITE …] [--quick] [--record] [--profi
   scale     1,000,000 entries and 10,000 agents on one replica: memory, load, and what a change costs that touches one or all
   mesh      plaintext, the node's Envoy and sidecars: latency, requests/s, first connections, memory of 200 workloads; needs root
   authz     checks by ext_authz at 20, 1,000 and 10,000 rules: CPU, checks/s, latency, memory; beside OPA's plugin (OPA_ENVOY_BIN)
+            also with what was decided written down or reported, and through an Envoy to a workload, ruled by RBAC or by who is asked
   federation 100 partners: CPU per fetch beside SPIRE (SPIRE_SERVER_BIN), fetches/hour, memory; a partner's rotation → Envoys
   all       one after the other (the default)
 
