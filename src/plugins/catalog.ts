@@ -9,8 +9,8 @@ export type PluginApis<Apis> = { readonly [Type in keyof Apis]: AsyncDisposable 
 export type Catalog<Apis extends PluginApis<Apis>, Host> = { readonly [Type in keyof Apis]: PluginType<Apis[Type], Host> }
 
 export interface PluginType<Api extends AsyncDisposable, Host> {
-  /** Whether a configuration may name several, and whether it must name one. */
-  readonly use: 'one' | 'several' | 'one_or_none'
+  /** Whether a configuration may name several, and whether it must name one: `any` is none, one or several. */
+  readonly use: 'one' | 'several' | 'one_or_none' | 'any'
   /** The first is used, with its defaults, where a configuration names none of those it must have. */
   readonly plugins: readonly [Plugin<Api, unknown, Host>, ...Plugin<Api, unknown, Host>[]]
   /** Names of plugins that others have, and why they are refused here: what comes after the name in the message. */
@@ -43,9 +43,9 @@ function typeSchema<Host> ({ use, plugins, refused = {} }: PluginType<AsyncDispo
   const blocks = pluginBlocks(Object.fromEntries(plugins.map(({ name, config }) => [name, config])), refused)
   return blocks.transform((blocks, context): readonly ConfiguredPlugin[] => {
     const chosen = plugins.filter(({ name }) => Object.hasOwn(blocks, name)).map(({ name }) => ({ name, config: blocks[name] }))
-    if (use !== 'several' && chosen.length > 1) context.addIssue(`must name one of ${plugins.map(({ name }) => name).join(', ')}`)
+    if (use !== 'several' && use !== 'any' && chosen.length > 1) context.addIssue(`must name one of ${plugins.map(({ name }) => name).join(', ')}`)
     const [{ name, config }] = plugins
-    return chosen.length > 0 || use === 'one_or_none' ? chosen : [{ name, config: config.parse({}) }]
+    return chosen.length > 0 || use === 'one_or_none' || use === 'any' ? chosen : [{ name, config: config.parse({}) }]
   })
 }
 

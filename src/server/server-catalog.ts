@@ -20,7 +20,9 @@ import type { Bundle } from '../spiffe/bundle.ts'
 import { spireUpstreamPlugin } from '../upstream/spire/spire-upstream-plugin.ts'
 import type { UpstreamHost } from '../upstream/upstream-plugin.ts'
 import { vaultUpstreamPlugin } from '../upstream/vault/vault-upstream-plugin.ts'
+import { awsS3PublisherPlugin } from './bundle-publisher/aws-s3-plugin.ts'
 import type { BundlePublisher } from './bundle-publisher/bundle-publisher.ts'
+import { filePublisherPlugin } from './bundle-publisher/file-plugin.ts'
 import { k8sConfigMapPublisherPlugin } from './bundle-publisher/k8s-configmap-plugin.ts'
 
 export interface ServerPlugins {
@@ -53,5 +55,5 @@ export const serverCatalog: Catalog<ServerPlugins, ServerPluginHost> = {
   NodeAttestor: {
     use: 'several', plugins: [joinTokenVerifierPlugin, psatVerifierPlugin, popVerifierPlugin], refused: { k8s_sat: satRefusal }
   },
-  BundlePublisher: { use: 'one_or_none', plugins: [k8sConfigMapPublisherPlugin] }
+  BundlePublisher: { use: 'any', plugins: [k8sConfigMapPublisherPlugin, awsS3PublisherPlugin, filePublisherPlugin] }
 }

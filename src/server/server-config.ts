@@ -159,8 +159,9 @@ const configSchema = z.strictObject({
   if (value.server.federation.copies.has(value.server.trust_domain)) {
     refuse(['server', 'federation', 'copies', value.server.trust_domain], 'is this server\'s own trust domain: its bundle is not fetched')
   }
-  if (value.server.disable_jwt_svids && value.server.federation.publications.some(({ format }) => format === 'signed')) {
-    refuse(['server', 'federation', 'publish'], 'has what a JWT key must sign, and disable_jwt_svids is set: set format to spiffe')
+  const signs = value.plugins.BundlePublisher.some(({ config }) => (config as { readonly format?: string }).format === 'signed')
+  if (signs && value.server.disable_jwt_svids) {
+    refuse(['plugins', 'BundlePublisher'], 'has the format signed, for which it takes a JWT key, and disable_jwt_svids is set')
   }
   if (!shared && value.server.datastore_direct_url !== undefined) {
     refuse(['server', 'datastore_direct_url'],

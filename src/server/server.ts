@@ -46,6 +46,7 @@ import { svidHandlers } from './api/svid-handlers.ts'
 import { trustDomainHandlers } from './api/trust-domain-handlers.ts'
 import { Authorities } from './authorities.ts'
 import { Authorizer } from './authorize.ts'
+import { addPublicationMetrics } from './bundle-publisher/publication-metrics.ts'
 import { publishBundle } from './bundle-publisher/publish-bundle.ts'
 import { runChores } from './chores.ts'
 import { EndpointReports } from './endpoint-reports.ts'
@@ -53,8 +54,8 @@ import { FederationPartners } from './federation/federation-partners.ts'
 import { PartnerBundles } from './federation/partner-bundles.ts'
 import { addPartnerMetrics } from './federation/partner-metrics.ts'
 import { PartnerReports } from './federation/partner-reports.ts'
-import { publishOwnBundle } from './federation/publish-own-bundle.ts'
 import { serveOwnBundle } from './federation/serve-own-bundle.ts'
+import { signBundle } from './federation/sign-bundle.ts'
 import { GoneReporters } from './gone-reporters.ts'
 import { IssuanceRecorder } from './issuance-recorder.ts'
 import { AgentFeeds } from './push/agent-feeds.ts'
@@ -148,7 +149,7 @@ export async function runServer (
   const metrics = createMetrics({ prefix: 'assay_server' })
   const signing = new SigningQueue({ clock, metrics, random: Math.random })
   const recorder = new IssuanceRecorder({ store: store.issuedSvids, replicaId, clock, log, metrics })
-  const { oidc, federation: { bundleEndpoint, leastRefreshMs, publications, webCaPath } } = config
+  const { oidc, federation: { bundleEndpoint, leastRefreshMs, webCaPath } } = config
   const partners = new FederationPartners(config.federation.partners, () => replica.federation)
   const webRoots = new WebRoots({ extraCaPath: webCaPath })
   const partnerBundles = new PartnerBundles({
@@ -191,7 +192,8 @@ export async function runServer (
     signal => authorities.followUpstream(signal),
     signal => publishBundle({
       places: plugins.all('BundlePublisher').flatMap(({ places }) => places), ownBundle: ca.bundle,
-      isHolder: () => lease.stores !== undefined, clock, log
+      isHolder: () => lease.stores !== undefined, onPublished: addPublicationMetrics(metrics, clock),
+      sign: async ttlSeconds => (await signBundle({ ttlSeconds: BigInt(ttlSeconds) }, { authority: ca, clock })).signedBundle, clock, log
     }, signal),
     signal => partnerBundles.run(signal),
     signal => partnerReports.run(signal),
@@ -201,9 +203,6 @@ export async function runServer (
     }, signal)],
     ...bundleEndpoint === undefined ? [] : [(signal: AbortSignal) => serveOwnBundle(bundleEndpoint, {
       ownBundle: ca.bundle, identity: () => identity.current, dataDir: config.dataDir, webCaPath, onListening: onBundleEndpoint, clock, log
-    }, signal)],
-    ...publications.length === 0 ? [] : [(signal: AbortSignal) => publishOwnBundle(publications, {
-      authority: ca, isHolder: () => lease.stores !== undefined, metrics, clock, log
     }, signal)],
     signal => progress.run(signal),
     signal => reports.run(signal),

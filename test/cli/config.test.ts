@@ -36,9 +36,7 @@ void t.test('a server configuration has SPIRE\'s defaults', async t => {
     jwtIssuer: undefined,
     disableJwtSvids: false,
     adminIds: [],
-    federation: {
-      bundleEndpoint: undefined, webCaPath: undefined, leastRefreshMs: 60_000, partners: [], copies: new Map(), publications: []
-    },
+    federation: { bundleEndpoint: undefined, webCaPath: undefined, leastRefreshMs: 60_000, partners: [], copies: new Map() },
     oidc: undefined,
     roles: { all: [] },
     socketRequiresRole: false,

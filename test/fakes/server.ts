@@ -60,7 +60,7 @@ export async function startTestServer (options: TestServerOptions = {}): Promise
 }
 
 export const noFederation: ServerConfig['federation'] = {
-  bundleEndpoint: undefined, webCaPath: undefined, leastRefreshMs: 60_000, partners: [], copies: new Map(), publications: []
+  bundleEndpoint: undefined, webCaPath: undefined, leastRefreshMs: 60_000, partners: [], copies: new Map()
 }
 
 /** The section `plugins` of a configuration. */

@@ -13,9 +13,7 @@ const web = 'bundle_endpoint_url: https://a.test/b, bundle_endpoint_profile: { h
 const partner = { trustDomain: 'a.test', endpoint: { url: 'https://a.test/b', profile: { kind: 'https_web' } } }
 
 void t.test('federates_with: each trust domain, in YAML and in SPIRE\'s JSON', async t => {
-  t.same(read('{}'), {
-    bundleEndpoint: undefined, webCaPath: undefined, leastRefreshMs: 60_000, partners: [], copies: new Map(), publications: []
-  })
+  t.same(read('{}'), { bundleEndpoint: undefined, webCaPath: undefined, leastRefreshMs: 60_000, partners: [], copies: new Map() })
   t.match(read('{ web_ca_path: /roots.pem, least_refresh_interval: 5s }'), { webCaPath: '/roots.pem', leastRefreshMs: 5_000 })
   t.same(read(`federates_with: { a.test: { ${web} } }`).partners, [partner])
   t.same(read(`federates_with: { a.test: { ${web.replace('https_web: {}', 'https_web:')} } }`).partners, [partner], 'an empty block')
@@ -111,31 +109,4 @@ void t.test('within a server\'s configuration', async t => {
     { code: 'config_invalid', message: /federation\.copies\.example\.org: is this server's own trust domain/ })
   t.match(federationWarnings(read('bundle_endpoint: { port: 1 }')), [/names no profile: https_spiffe is meant/])
   t.same(federationWarnings(read('bundle_endpoint: { port: 1, profile: { https_spiffe: } }')), [])
-})
-
-void t.test('publish: one place or several, whose bundles are renewed before they end', async t => {
-  const usual = { format: 'signed', ttlSeconds: 86_400, everyMs: 600_000 }
-  const file = { ...usual, place: { kind: 'file', path: '/srv/a.jws' } }
-  t.same(read('publish: { file_path: /srv/a.jws }').publications, [file])
-  const s3 = 'aws_s3: { region: eu-central-1, bucket: backups, object_key: a/b.jws }'
-  t.match(read(`publish: [{ file_path: /srv/a.jws }, { ${s3}, format: spiffe, ttl: 6h, interval: 1m }]`).publications, [file, {
-    format: 'spiffe', ttlSeconds: 21_600, everyMs: 60_000,
-    place: { kind: 's3', access: { region: 'eu-central-1' }, object: { bucket: 'backups', key: 'a/b.jws' } }
-  }])
-  const refused: ReadonlyArray<readonly [string, RegExp]> = [
-    ['{}', /must have one of file_path and aws_s3/],
-    [`{ file_path: /srv/a.jws, ${s3} }`, /must have one of file_path and aws_s3/],
-    ['{ file_path: /a, ttl: 169h }', /ttl: must be 168h at most/],
-    ['{ file_path: /a, interval: 13h }', /interval: must be at most half of ttl/],
-    ['{ file_path: /a, format: pem }', /format/],
-    [`{ ${s3.replace('a/b.jws', '/b')} }`, /object_key: must be 1 to 1024 characters, without a slash in front/],
-    [`{ ${s3.replace('backups', 'Not A Bucket')} }`, /bucket: must be the name of a bucket/],
-    [`{ ${s3.replace(' }', ', access_key_id: a }')} }`, /must set both of access_key_id and secret_access_key/],
-    [`[${Array(17).fill('{ file_path: /a }').join()}]`, /must be at most 16/]
-  ]
-  for (const [text, rule] of refused) t.throws(() => read(`publish: ${text}`), { message: rule }, text)
-  const whole = (more: string) => parseServerConfig({ file: { name: 's', text:
-    `server: { trust_domain: a.test, data_dir: /d, disable_jwt_svids: true, federation: { publish: { file_path: /a${more} } } }` } })
-  t.throws(() => whole(''), { message: /federation\.publish: has what a JWT key must sign, and disable_jwt_svids is set/ })
-  t.ok(whole(', format: spiffe'))
 })

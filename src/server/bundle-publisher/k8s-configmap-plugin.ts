@@ -3,10 +3,8 @@ import { ApiServer } from '../../attestation/kubernetes/api-server.ts'
 import { mapFromList } from '../../plugins/plugin-blocks.ts'
 import type { Plugin } from '../../plugins/plugin.ts'
 import { durationSeconds, text } from '../../runtime/config-schema.ts'
-import type { Bundle } from '../../spiffe/bundle.ts'
-import { formatBundleDocument } from '../../spiffe/bundle-document.ts'
-import { encodePem } from '../../x509/pem.ts'
-import type { BundlePublisher } from './bundle-publisher.ts'
+import { formatOwnBundle } from './bundle-format.ts'
+import type { BundlePublisher, OwnBundleNow } from './bundle-publisher.ts'
 
 const fieldManager = 'assay-server'
 
@@ -15,7 +13,7 @@ const objectName = z.string().regex(/^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$/, 'm
 const dataKey = z.string().regex(/^[\w.-]{1,253}$/, 'must be a key of a ConfigMap: A-Z a-z 0-9 . - _')
 
 const clusterSchema = z.strictObject({
-  format: z.enum(['pem', 'spiffe']),
+  format: z.enum(['spiffe', 'jwks', 'pem']),
   namespace: objectName,
   configmap_name: objectName,
   configmap_key: dataKey,
@@ -42,18 +40,14 @@ export const k8sConfigMapPublisherPlugin: Plugin<BundlePublisher, Config, unknow
       const api = scope.use(ApiServer.of(how.kubeconfig_path || undefined))
       return {
         name: `ConfigMap ${namespace}/${name} of cluster ${cluster}`,
-        publish: async (bundle: Bundle, signal: AbortSignal) => {
+        publish: async (now: OwnBundleNow, signal: AbortSignal) => {
+          const { text } = await formatOwnBundle(now, { format: how.format, refreshHintSeconds: how.refresh_hint })
           await api.apply(`/api/v1/namespaces/${namespace}/configmaps/${name}`, {
-            apiVersion: 'v1', kind: 'ConfigMap', metadata: { name, namespace }, data: { [key]: formatted(bundle, how) }
+            apiVersion: 'v1', kind: 'ConfigMap', metadata: { name, namespace }, data: { [key]: text }
           }, { fieldManager }, signal)
         }
       }
     })
     return { places, [Symbol.asyncDispose]: () => scope.disposeAsync() }
   }
-}
-
-function formatted (bundle: Bundle, { format, refresh_hint: hint }: Pick<Cluster, 'format' | 'refresh_hint'>): string {
-  if (format === 'pem') return bundle.x509Authorities.map(({ certificate }) => encodePem('CERTIFICATE', certificate)).join('')
-  return formatBundleDocument(hint === undefined ? bundle : { ...bundle, refreshHintSeconds: hint })
 }

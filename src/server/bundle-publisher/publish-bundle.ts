@@ -2,21 +2,23 @@ import type { Clock } from '../../runtime/clock.ts'
 import type { Logger } from '../../runtime/logger.ts'
 import { isStop, runTasks } from '../../runtime/tasks.ts'
 import type { Bundle } from '../../spiffe/bundle.ts'
-import type { BundlePlace } from './bundle-publisher.ts'
+import type { BundlePlace, OwnBundleNow } from './bundle-publisher.ts'
 
 export interface PublishBundleDeps {
   readonly places: readonly BundlePlace[]
   readonly ownBundle: { readonly value: Bundle }
   /** Whether this replica does the trust domain's chores; one that is behind must not write over what another wrote. */
   readonly isHolder: () => boolean
+  readonly sign: OwnBundleNow['sign']
+  /** Runs each time a place was written. */
+  readonly onPublished?: ((place: string) => void) | undefined
   readonly clock: Pick<Clock, 'sleep' | 'monotonicMs'>
   readonly log: Logger
 }
 
 const lookEveryMs = 500
 const longestPauseMs = 60_000
-/** What somebody else removed or changed is there again after this. */
-const againMs = 300_000
+const usualAgainMs = 300_000
 
 /**
  * Keeps each place up to date with the trust domain's bundle until the signal aborts. A place that fails is tried again, with growing
@@ -27,15 +29,16 @@ export async function publishBundle (deps: PublishBundleDeps, signal: AbortSigna
 }
 
 async function keepPublished (
-  place: BundlePlace, { ownBundle, isHolder, clock, log }: PublishBundleDeps, signal: AbortSignal
+  place: BundlePlace, { ownBundle, isHolder, sign, onPublished, clock, log }: PublishBundleDeps, signal: AbortSignal
 ): Promise<void> {
   let published: { readonly bundle: Bundle, readonly atMs: number } | undefined
   for (let failures = 0; ; ) {
     const bundle = ownBundle.value
-    if (!isHolder()) published = undefined
+    if (place.isOfEachServer !== true && !isHolder()) published = undefined
     else if (bundle.x509Authorities.length > 0 && isDue(bundle)) {
       try {
-        await place.publish(bundle, signal)
+        await place.publish({ bundle, sign }, signal)
+        onPublished?.(place.name)
         const facts = { place: place.name, sequence: String(bundle.sequenceNumber) }
         if (failures > 0 || published?.bundle !== bundle) log.info(facts, 'bundle published')
         published = { bundle, atMs: clock.monotonicMs() }
@@ -50,6 +53,6 @@ async function keepPublished (
   }
 
   function isDue (bundle: Bundle): boolean {
-    return published?.bundle !== bundle || clock.monotonicMs() - published.atMs >= againMs
+    return published?.bundle !== bundle || clock.monotonicMs() - published.atMs >= (place.againMs ?? usualAgainMs)
   }
 }

@@ -1,6 +1,5 @@
 import { z } from 'zod'
 import { acmeKeys } from '../../acme/acme-keys.ts'
-import { publications, type PublicationConfig } from '../../federation/publish/publication-config.ts'
 import { durationSeconds, parsedBy, port, text, wholeSeconds } from '../../runtime/config-schema.ts'
 import { parseBundleEndpointUrl } from '../../spiffe/bundle-endpoint.ts'
 import type { FederationRelationship } from '../../spiffe/federation-relationship.ts'
@@ -49,8 +48,6 @@ export interface FederationConfig {
   readonly partners: readonly FederationRelationship[]
   /** Of partners of the configuration and of stored ones, asked in this order while their endpoint fails. */
   readonly copies: ReadonlyMap<TrustDomain, readonly BundleCopy[]>
-  /** Where the own bundle is put besides being served. */
-  readonly publications: readonly PublicationConfig[]
 }
 
 const acme = z.strictObject({
@@ -103,16 +100,14 @@ export const federationSchema = z.strictObject({
   web_ca_path: text.optional(),
   least_refresh_interval: durationSeconds(1_000).default(60),
   federates_with: labelledBlocks(partner, parseTrustDomain).prefault({}),
-  copies: labelledBlocks(bundleCopies, parseTrustDomain).prefault({}),
-  publish: publications.prefault([])
+  copies: labelledBlocks(bundleCopies, parseTrustDomain).prefault({})
 }).transform((value): FederationConfig => ({
   bundleEndpoint: value.bundle_endpoint,
   webCaPath: value.web_ca_path,
   leastRefreshMs: value.least_refresh_interval * 1_000,
   partners: Object.entries(value.federates_with).map(([domain, { bundle_endpoint_url: url, bundle_endpoint_profile: profile }]) =>
     ({ trustDomain: domain as TrustDomain, endpoint: { url, profile } })),
-  copies: new Map(Object.entries(value.copies).map(([domain, copies]) => [domain as TrustDomain, copies])),
-  publications: value.publish
+  copies: new Map(Object.entries(value.copies).map(([domain, copies]) => [domain as TrustDomain, copies]))
 }))
 
 /** What is allowed but likely unwanted, a sentence each. */
