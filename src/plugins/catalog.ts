@@ -43,7 +43,9 @@ function typeSchema<Host> ({ use, plugins, refused = {} }: PluginType<AsyncDispo
   const blocks = pluginBlocks(Object.fromEntries(plugins.map(({ name, config }) => [name, config])), refused)
   return blocks.transform((blocks, context): readonly ConfiguredPlugin[] => {
     const chosen = plugins.filter(({ name }) => Object.hasOwn(blocks, name)).map(({ name }) => ({ name, config: blocks[name] }))
-    if (use !== 'several' && use !== 'any' && chosen.length > 1) context.addIssue(`must name one of ${plugins.map(({ name }) => name).join(', ')}`)
+    if (use !== 'several' && use !== 'any' && chosen.length > 1) {
+      context.addIssue(`must name one of ${plugins.map(({ name }) => name).join(', ')}`)
+    }
     const [{ name, config }] = plugins
     return chosen.length > 0 || use === 'one_or_none' || use === 'any' ? chosen : [{ name, config: config.parse({}) }]
   })

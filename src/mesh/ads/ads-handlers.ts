@@ -83,8 +83,8 @@ const mostNames = 50_000
 
 interface Holdings {
   /** An Envoy that an earlier agent left has this, and is not told of it again unless it changed. */
-  onHeld (name: string, version: string): void
-  onLetGo (name: string): void
+  readonly onHeld: (name: string, version: string) => void
+  readonly onLetGo: (name: string) => void
 }
 
 /** One resource per answer, because a refusal names nothing. */

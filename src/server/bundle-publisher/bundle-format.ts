@@ -53,7 +53,9 @@ export async function formatOwnBundle (
     case 'signed': return { contentType, text: await sign(ttlSeconds) }
     default: {
       const { keys } = bundleObject(bundle) as { readonly keys: readonly Readonly<Record<string, unknown>>[] }
-      return { contentType, text: formatJson({ keys: keys.map(({ use: _, ...rest }) => rest) }) }
+      const withoutUse = (key: Readonly<Record<string, unknown>>) =>
+        Object.fromEntries(Object.entries(key).filter(([name]) => name !== 'use'))
+      return { contentType, text: formatJson({ keys: keys.map(withoutUse) }) }
     }
   }
 }
