@@ -26,6 +26,8 @@ export interface ReloadDeps {
   readonly onTrouble: (message: string | undefined) => void
 }
 
+/** Nobody serves what is not in the files any more. */
+const superseded = new Error('there are newer files')
 const firstPauseMs = 1_000
 const longestPauseMs = 60_000
 
@@ -34,12 +36,14 @@ export class Reloader {
   readonly #deps: ReloadDeps
   readonly #newest = new Watchable<Delivered | undefined>(undefined)
   readonly #newer = new Waiter()
+  #looking: AbortController | undefined
 
   constructor (deps: ReloadDeps) { this.#deps = deps }
 
   take (delivered: Delivered): void {
     this.#newest.set(delivered)
     this.#newer.wake()
+    this.#looking?.abort(superseded)
   }
 
   /** Until the signal aborts. */
@@ -47,11 +51,12 @@ export class Reloader {
     const { clock } = this.#deps
     for await (const delivered of this.#newest.watch(signal)) {
       if (delivered === undefined) continue
-      const { revision } = this.#newest
       for (let pauseMs = firstPauseMs; ; pauseMs = Math.min(longestPauseMs, pauseMs * 2)) {
         if (await this.#attempt(delivered, pauseMs, signal)) break
-        if (this.#newest.revision === revision) await nap(clock, pauseMs, this.#newer.wait(signal), signal)
-        if (this.#newest.revision !== revision) break
+        if (this.#newest.value === delivered) await nap(clock, pauseMs, this.#newer.wait(signal), signal)
+        // Else what was waited for would stay on the signal.
+        this.#newer.wake()
+        if (this.#newest.value !== delivered) break
       }
     }
   }
@@ -91,19 +96,26 @@ export class Reloader {
     const own = {
       cert: x509.chain.map(der => encodePem('CERTIFICATE', der)).join(''), key: encodePem('PRIVATE KEY', x509.privateKey)
     }
+    const looking = this.#looking = new AbortController()
+    const stop = () => looking.abort(signal.reason)
+    signal.addEventListener('abort', stop, { once: true })
     try {
       const began = clock.monotonicMs()
-      await awaitServed(serves, x509.leaf, own, { clock }, signal)
+      await awaitServed(serves, x509.leaf, own, { clock }, looking.signal)
       metrics.served(true)
       const afterMs = Math.round(clock.monotonicMs() - began)
       log.info({ serial: x509.leaf.serialNumber, afterMs }, 'the program serves the new certificate')
       return true
     } catch (error) {
+      if (error === superseded) return false
       if (!(error instanceof SpiffeError)) throw error
       metrics.served(false)
       onTrouble(error.message)
       log.error({ code: error.code, reason: error.message, retryInMs }, 'the program does not serve the new certificate')
       return false
+    } finally {
+      this.#looking = undefined
+      signal.removeEventListener('abort', stop)
     }
   }
 }

@@ -9,6 +9,8 @@ import { createServer as createTlsServer } from 'node:tls'
 import t from 'tap'
 import { askReload } from '../../src/files/ask-reload.ts'
 import { awaitServed } from '../../src/files/await-served.ts'
+import { filesMetrics } from '../../src/files/files-metrics.ts'
+import { Reloader } from '../../src/files/reloader.ts'
 import { runCommand } from '../../src/files/run-command.ts'
 import { readServedCertificate } from '../../src/files/served-certificate.ts'
 import { signalProcess } from '../../src/files/signal-process.ts'
@@ -16,7 +18,10 @@ import { systemClock } from '../../src/runtime/clock.ts'
 import { SpiffeError } from '../../src/spiffe/errors.ts'
 import { parseCertificate } from '../../src/x509/certificate.ts'
 import { encodePem } from '../../src/x509/pem.ts'
+import { capturedLog } from '../fakes/captured-log.ts'
 import { ManualClock } from '../fakes/clock.ts'
+import { eventually } from '../fakes/eventually.ts'
+import { freePort } from '../fakes/free-port.ts'
 import { TestTrustDomain } from '../fakes/identities.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'assay-reload-'))
@@ -168,6 +173,36 @@ void t.test('what a server shows is read, with TLS and as PostgreSQL does it', a
   const clock = new ManualClock()
   const waiting = readServedCertificate({ ...where, port: await listen(t, silent) }, undefined, clock, never)
   await Promise.all([t.rejects(waiting, { message: /no handshake within 5000 ms/ }), clock.advance(5_000)])
+})
+
+void t.test('newer files do not wait for what can not be served any more', async t => {
+  const domain = await TestTrustDomain.create('example.org')
+  const serials: unknown[] = []
+  const { log, lines } = capturedLog()
+  const port = await freePort()
+  const reloader = new Reloader({
+    config: {
+      signalled: undefined, reload: { command: undefined, http: undefined, timeoutMs: minute },
+      serves: { host: '127.0.0.1', port, protocol: 'tls', serverName: undefined, withinMs: 60 * minute }
+    },
+    child: { tell: async () => { serials.push(serials.length) } },
+    clock: systemClock, log, metrics: filesMetrics(undefined, { svidExpiresAt: () => 0 }), onReloaded: async () => {}, onTrouble: () => {}
+  })
+  const deliver = async () => {
+    const { id, chain, privateKey } = await domain.issue('/web')
+    const leaf = parseCertificate(chain[0] as Uint8Array)
+    reloader.take({ x509: { id, hint: '', chain, leaf, privateKey, authorities: [], federated: new Map() }, mark: leaf.serialNumber })
+  }
+  const stop = new AbortController()
+  const running = reloader.run(stop.signal)
+  for (let told = 1; told <= 3; told++) {
+    await deliver()
+    await eventually(`the program was told ${told} times`, () => serials.length === told, minute)
+  }
+  stop.abort(new Error('stopped'))
+  await running.catch(() => {})
+  t.equal(serials.length, 3)
+  t.same(lines, [], 'and nobody is blamed')
 })
 
 void t.test('the new certificate must be seen three times in a row, in time', async t => {
