@@ -71,6 +71,8 @@ export interface SdsConfig {
   readonly disableSpiffeCertValidation: boolean
   /** Refuse SDS calls without the Workload API's `workload.spiffe.io: true` (AMB-13). */
   readonly requireSecurityHeader: boolean
+  /** Of each proxy: the system's roots there, for `file-root:system`. */
+  readonly systemRootsFile?: string | undefined
 }
 
 const hostAndPort = z.string().regex(/^([^:\s[\]]+|\[[0-9A-Fa-f:.]+\]):\d{1,5}$/, 'must be host:port, or [IPv6 address]:port')
@@ -108,7 +110,8 @@ const agentSchema = z.strictObject({
     default_bundle_name: text.default('ROOTCA'),
     default_all_bundles_name: text.default('ALL'),
     disable_spiffe_cert_validation: z.boolean().default(false),
-    require_security_header: z.boolean().default(false)
+    require_security_header: z.boolean().default(false),
+    system_roots_file: text.refine(path => path.startsWith('/'), 'must be an absolute path, of the proxy\'s file system').optional()
   }).prefault({}),
   log_level: logLevel.default('info'),
   log_file: text.optional(),
@@ -205,7 +208,8 @@ export function parseAgentConfig (source: ConfigSource): AgentConfig {
       defaultBundleName: agent.sds.default_bundle_name,
       defaultAllBundlesName: agent.sds.default_all_bundles_name,
       disableSpiffeCertValidation: agent.sds.disable_spiffe_cert_validation,
-      requireSecurityHeader: agent.sds.require_security_header
+      requireSecurityHeader: agent.sds.require_security_header,
+      systemRootsFile: agent.sds.system_roots_file
     },
     regoKeys: agent.rego_keys,
     mesh: mesh === null || mesh === undefined ? undefined : meshConfigOf(mesh),

@@ -69,7 +69,8 @@ export function agentServices (config: AgentConfig, deps: AgentServicesDeps): Bo
       identities,
       clock,
       aliases: {
-        svid: config.sds.defaultSvidName, bundle: config.sds.defaultBundleName, allBundles: config.sds.defaultAllBundlesName
+        svid: config.sds.defaultSvidName, bundle: config.sds.defaultBundleName, allBundles: config.sds.defaultAllBundlesName,
+        systemRootsFile: config.sds.systemRootsFile
       },
       disableSpiffeCertValidation: config.sds.disableSpiffeCertValidation,
       admit: config.sds.requireSecurityHeader ? requireSecurityHeader : undefined,

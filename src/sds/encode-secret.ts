@@ -31,6 +31,12 @@ export function encodeBundleSecret (name: string, bundles: readonly Bundle[], fo
   return { name, value, version: hash('bundle', [value]), expiresAt: undefined }
 }
 
+/** The proxy reads the file itself: nothing of this node is in it. */
+export function encodeFileSecret (name: string, file: string): SecretResource {
+  const value = encodeMessage(Secret, { name, validationContext: { trustedCa: { filename: file } } })
+  return { name, value, version: hash('file', [value]), expiresAt: undefined }
+}
+
 function spiffeValidation (bundles: readonly Bundle[]): CertificateValidationContextInit {
   const trustDomains = bundles
     .toSorted((a, b) => a.trustDomain < b.trustDomain ? -1 : 1)

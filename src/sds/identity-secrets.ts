@@ -2,9 +2,9 @@ import type { Bundle } from '../spiffe/bundle.ts'
 import { trustDomainId } from '../spiffe/spiffe-id.ts'
 import type { WorkloadIdentity, X509Svid } from '../spiffe/svid.ts'
 import { faultOfBundle, faultOfSvid } from './check-secret.ts'
-import { encodeBundleSecret, encodeCertificateSecret } from './encode-secret.ts'
+import { encodeBundleSecret, encodeCertificateSecret, encodeFileSecret } from './encode-secret.ts'
 import type { ValidationForm } from './envoy-node.ts'
-import type { SdsAliases } from './resource-names.ts'
+import { type SdsAliases, systemRootsName } from './resource-names.ts'
 import type { Found, SecretView } from './secret-resource.ts'
 
 export type ViewOf = (identity: WorkloadIdentity, form: ValidationForm) => SecretView
@@ -46,6 +46,9 @@ function makeView (
     if (svid !== undefined) return certificate(name, svid)
     const one = name === aliases.bundle ? identity.bundle : bundles.get(name)
     if (one !== undefined) return bundle(name, one)
+    if (name === systemRootsName && aliases.systemRootsFile !== undefined) {
+      return { kind: 'usable', resource: encodeFileSecret(name, aliases.systemRootsFile) }
+    }
     if (name !== aliases.allBundles) return { kind: 'absent' }
     return all ??= form === 'plain' ? { kind: 'unsupported', name } : allBundlesSecret(name, identity.bundle, federated)
   }

@@ -172,6 +172,7 @@ void t.test('each key of an agent configuration is read', async t => {
       defaultSvidName: 'default',
       defaultBundleName: 'ROOTCA',
       defaultAllBundlesName: 'ALL',
+      systemRootsFile: undefined,
       disableSpiffeCertValidation: false,
       requireSecurityHeader: false
     },
