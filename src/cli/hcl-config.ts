@@ -9,18 +9,19 @@ const spireDefaults = {
 } as const
 
 /**
- * A configuration of `server` or `agent` under SPIRE's rules where it has SPIRE's form, or is read by a program of SPIRE's name: HCL, and
- * what SPIRE takes for granted.
+ * A configuration of `server` or `agent` under SPIRE's rules where it has SPIRE's form, or is read by a program of SPIRE's name: HCL, types
+ * as loose as there, and what SPIRE takes for granted.
  */
 export function orSpire (source: ConfigSource, block: keyof typeof spireDefaults, { program }: Pick<Terminal, 'program'>): ConfigSource {
   const read = orHcl(source)
   if (program === 'assay' && read.file?.parse !== parseHcl) return read
-  return { ...read, defaults: Object.entries(spireDefaults[block]).map(([key, value]) => ({ path: [block, key], value })) }
+  const file = read.file && { ...read.file, looselyTyped: true }
+  return { ...read, file, defaults: Object.entries(spireDefaults[block]).map(([key, value]) => ({ path: [block, key], value })) }
 }
 
 /** Files that have the names of SPIRE's HCL are read as HCL; JSON is written into such files too. */
 export function orHcl (source: ConfigSource): ConfigSource {
   const { file } = source
   if (file === undefined || !/\.(?:conf|hcl)$/.test(file.name) || file.text.trimStart().startsWith('{')) return source
-  return { ...source, file: { ...file, parse: parseHcl, looselyTyped: true } }
+  return { ...source, file: { ...file, parse: parseHcl } }
 }
