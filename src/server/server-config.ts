@@ -159,8 +159,9 @@ const configSchema = z.strictObject({
   if (value.server.federation.copies.has(value.server.trust_domain)) {
     refuse(['server', 'federation', 'copies', value.server.trust_domain], 'is this server\'s own trust domain: its bundle is not fetched')
   }
-  const signs = value.plugins.BundlePublisher.some(({ config }) => (config as { readonly format?: string }).format === 'signed')
-  if (signs && value.server.disable_jwt_svids) {
+  // What was refused for something else is as it came, and no list.
+  const publishers = Array.isArray(value.plugins.BundlePublisher) ? value.plugins.BundlePublisher : []
+  if (value.server.disable_jwt_svids && publishers.some(({ config }) => (config as { readonly format?: string }).format === 'signed')) {
     refuse(['plugins', 'BundlePublisher'], 'has the format signed, for which it takes a JWT key, and disable_jwt_svids is set')
   }
   if (!shared && value.server.datastore_direct_url !== undefined) {

@@ -180,4 +180,5 @@ void t.test('several publishers, and what they are told', async t => {
   for (const [publishers, rule] of refused) t.throws(() => parse(publishers), { code: 'config_invalid', message: rule }, String(rule))
   t.throws(() => parse({ file }, { disable_jwt_svids: true }), { message: /BundlePublisher: has the format signed, for which it takes/ })
   t.ok(parse({ file: { ...file, format: 'spiffe' } }, { disable_jwt_svids: true }))
+  t.throws(() => parse({ aws_s3: { ...s3, bucket: '' } }, { disable_jwt_svids: true }), { code: 'config_invalid' }, 'beside another fault')
 })
