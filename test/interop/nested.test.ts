@@ -23,8 +23,8 @@ async function replaceRoot (
   await authorities.taintX509Authority({ authorityId: before })
   await eventually('the lowest server to sign below the new root', async () => rootOf(await mint(lowest)) === after, patienceMs)
   // Servers below hear of what is above by agents, and those of none whose own SVID is worth nothing any more.
-  await eventually('the agents between to have SVIDs below the new root', async () =>
-    (await Promise.all(agents.map(rootOfAgent))).every(root => root === after), patienceMs)
+  const behind = () => `the agents between to have SVIDs below the new root: ${agents.map(agent => agent.log()).join('\n')}`
+  await eventually(behind, async () => (await Promise.all(agents.map(rootOfAgent))).every(root => root === after), 2.5 * patienceMs)
   await authorities.revokeX509Authority({ authorityId: before })
   await eventually('the old root to be gone below', async () => (await bundleOf(lowest)).x509Authorities.length === 1, patienceMs)
   return { before, after }
