@@ -28,9 +28,10 @@ function missing (): string | false {
 
 /**
  * Mounts as an orchestrator does (processes are the host's, as an agent has it), then the program as the image's user, without a
- * capability and without a way to one.
+ * capability and without a way to one. The runner of tests gives NODE_OPTIONS to whatever is started.
  */
 const enter = `set -e
+unset NODE_OPTIONS
 root=$1; data=$2; shift 2
 mount --bind "$root" "$root"
 for name in ${mounts.join(' ')}; do mount --bind "$data/$name" "$root/$name"; done
