@@ -122,6 +122,13 @@ export class ReplicaMesh implements AsyncDisposable {
     return this.servers.findIndex(server => server.address === address)
   }
 
+  /** The same, once somebody does: what was killed, or had no database, may hold the lease for a while yet. */
+  async holderAt (asked: number): Promise<number> {
+    let seat = -1
+    await until('somebody to do the chores', async () => (seat = await this.choresAt(asked)) !== -1, 60_000)
+    return seat
+  }
+
   /** Creates an entry for each node and waits until both agents serve it. @returns how long that took, in milliseconds */
   async untilServed (asked: number): Promise<number> {
     const startedMs = performance.now()

@@ -38,7 +38,7 @@ export async function replicaRounds (t: Test, { kills, pauses, caTtl, lost }: Re
     await postgresRestarted(t, mesh)
     await cutOff(t, mesh)
     for (let n = 0; n < pauses; n++) await paused(t, mesh)
-    const holder = await mesh.choresAt(0)
+    const holder = await mesh.holderAt(0)
     await lostForGood(t, mesh, lost === 'another' ? anyOther(holder) : holder)
   } finally {
     await writes.stop()
@@ -71,7 +71,7 @@ async function postgresRestarted (t: Test, mesh: ReplicaMesh): Promise<void> {
 
 /** One replica loses the database without a word, and an agent is banned where it cannot hear of it. */
 async function cutOff (t: Test, mesh: ReplicaMesh): Promise<void> {
-  const seat = await mesh.choresAt(0)
+  const seat = await mesh.holderAt(0)
   const cut = mesh.server(seat)
   const elsewhere = mesh.server(anyOther(seat))
   await using admin = openUnixChannel(elsewhere.adminSocket)
@@ -113,7 +113,7 @@ async function paused (t: Test, mesh: ReplicaMesh): Promise<void> {
     const { leaseExpiresAt } = await mesh.status(0)
     return Number(leaseExpiresAt) - Date.now() > justRenewedMs
   })
-  const seat = await mesh.choresAt(0)
+  const seat = await mesh.holderAt(0)
   const holder = mesh.server(seat)
   const other = anyOther(seat)
   const lines = holder.process.lines().length

@@ -2,6 +2,8 @@ import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { firstOf } from '../../src/runtime/first-of.ts'
 import { openUnixChannel } from '../../src/rpc/channel.ts'
+import { parseBundleDocument } from '../../src/spiffe/bundle-document.ts'
+import { parseTrustDomain } from '../../src/spiffe/trust-domain.ts'
 import { decodeBundle } from '../../src/wire/bundle-codec.ts'
 import { bundleService } from '../../src/wire/generated/server-bundle.ts'
 import { svidService } from '../../src/wire/generated/server-svid.ts'
@@ -50,6 +52,13 @@ export async function mint ({ adminSocket }: AnyServer): Promise<readonly Uint8A
 export async function rootOfAgent ({ dataDir }: RunningAgent): Promise<string> {
   const { svid } = JSON.parse(await readFile(join(dataDir, 'agent-data.json'), 'utf8')) as { readonly svid: readonly string[] }
   return rootOf(svid.map(der => Buffer.from(der, 'base64')))
+}
+
+/** Key IDs, in hex, of the roots that an agent knows. */
+export async function rootsKnownTo ({ dataDir }: RunningAgent): Promise<string[]> {
+  const { bundle } = JSON.parse(await readFile(join(dataDir, 'agent-data.json'), 'utf8')) as { readonly bundle: string }
+  const { x509Authorities } = parseBundleDocument(bundle, parseTrustDomain('example.org'))
+  return x509Authorities.map(({ certificate }) => Buffer.from(parseCertificate(certificate).subjectKeyId ?? []).toString('hex'))
 }
 
 /** The key ID, in hex, of the root that a chain ends below. */

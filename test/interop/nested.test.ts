@@ -6,7 +6,7 @@ import { eventually } from '../fakes/eventually.ts'
 import { type AnyServer, type RunningAgent, startServer } from '../fakes/processes.ts'
 import { startSpireServer, withoutSpireServer as skip } from '../fakes/spire.ts'
 import {
-  bundleOf, mint, patienceMs, rootOf, rootOfAgent, startAgentFor, startBelow, upstreamOf
+  bundleOf, mint, patienceMs, rootOf, rootOfAgent, rootsKnownTo, startAgentFor, startBelow, upstreamOf
 } from './nested-servers.ts'
 
 if (skip !== false) t.comment(`beside SPIRE: skipped: ${skip}`)
@@ -19,6 +19,9 @@ async function replaceRoot (
   const before = (await authorities.getX509AuthorityState({})).active?.authorityId ?? ''
   const after = (await authorities.prepareX509Authority({})).preparedAuthority?.authorityId ?? ''
   await eventually('the new root to be known below', async () => (await bundleOf(lowest)).x509Authorities.length === 2, patienceMs)
+  // One that was away since its server was killed would not know that server again.
+  await eventually('the agents between to know the new root', async () =>
+    (await Promise.all(agents.map(rootsKnownTo))).every(roots => roots.includes(after)), patienceMs)
   await authorities.activateX509Authority({ authorityId: after })
   await authorities.taintX509Authority({ authorityId: before })
   await eventually('the lowest server to sign below the new root', async () => rootOf(await mint(lowest)) === after, patienceMs)
