@@ -6,6 +6,7 @@ import type { Clock } from '../runtime/clock.ts'
 import type { Logger } from '../runtime/logger.ts'
 import type { Metrics } from '../runtime/metrics.ts'
 import { runTasks } from '../runtime/tasks.ts'
+import { untilAborted } from '../runtime/until-aborted.ts'
 import type { ControllerConfig } from './controller-config.ts'
 import { controllerMetrics } from './controller-metrics.ts'
 import { ClusterCache } from './kubernetes/cluster-cache.ts'
@@ -65,7 +66,7 @@ export async function runController (config: ControllerConfig, { socketPath, clo
     signal => serveDiagnostics(config, { metrics, probes, log }, signal),
     signal => cache.run(signal),
     async signal => {
-      await Promise.race([cache.synced(), stopped(signal)])
+      await Promise.race([cache.synced(), untilAborted(signal)])
       signal.throwIfAborted()
       log.info({ prefix: config.entryIdPrefix }, 'controller has read the cluster')
       await lease.run((tenure, signal) => runTasks(signal, [
@@ -74,13 +75,6 @@ export async function runController (config: ControllerConfig, { socketPath, clo
       ]), signal)
     }
   ])
-}
-
-function stopped (signal: AbortSignal): Promise<void> {
-  return new Promise(resolve => {
-    if (signal.aborted) resolve()
-    else signal.addEventListener('abort', () => resolve(), { once: true })
-  })
 }
 
 function * entriesByResource ({ desired }: Reconciler): Generator<readonly [number, { readonly kind: string, readonly name: string }]> {

@@ -1,6 +1,7 @@
 import { bind, openRpcServer } from '../rpc/server.ts'
 import type { Clock } from '../runtime/clock.ts'
 import type { Logger } from '../runtime/logger.ts'
+import { untilAborted } from '../runtime/until-aborted.ts'
 import { csiIdentityService, csiNodeService } from '../wire/generated/csi.ts'
 import { kubeletRegistrationService } from '../wire/generated/kubelet-registration.ts'
 import { identityHandlers } from './identity-handlers.ts'
@@ -50,8 +51,5 @@ export async function runDriver (config: DriverConfig, { calls, clock, log }: Dr
     await registration.listenUnix({ path: registrationSocket, mode: 0o600 })
   }
   log.info({ driver: driverName, node: nodeId, socket: csiSocket, source, kubeletDir, ready: volumes.ready }, 'CSI driver is serving')
-  const stop = Promise.withResolvers<void>()
-  signal.addEventListener('abort', () => stop.resolve(), { once: true })
-  if (signal.aborted) stop.resolve()
-  await stop.promise
+  await untilAborted(signal)
 }

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { constants } from 'node:fs'
 import { chmod, lstat, mkdir, open, readdir, readFile, readlink, rename, rm, stat, symlink, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
+import { syncFolder } from '../runtime/atomic-file.ts'
 import { SpiffeError } from '../spiffe/errors.ts'
 import type { FileContent, FileSet } from './file-set.ts'
 import type { Owner } from './owners.ts'
@@ -208,13 +209,4 @@ function randomName (): string { return randomBytes(9).toString('base64url') }
 function ifAbsent (error: NodeJS.ErrnoException): undefined {
   if (error.code !== 'ENOENT') throw error
   return undefined
-}
-
-async function syncFolder (path: string): Promise<void> {
-  const folder = await open(path, constants.O_RDONLY | constants.O_DIRECTORY)
-  try {
-    await folder.sync()
-  } finally {
-    await folder.close()
-  }
 }

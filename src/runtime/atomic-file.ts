@@ -43,7 +43,7 @@ function temporaryPrefix (path: string): string {
 }
 
 /** A rename is only durable once its folder is. */
-async function syncFolder (path: string): Promise<void> {
+export async function syncFolder (path: string): Promise<void> {
   const folder = await open(path, constants.O_RDONLY | constants.O_DIRECTORY)
   try {
     await folder.sync()

@@ -1,3 +1,4 @@
+import { untilAborted } from '../../runtime/until-aborted.ts'
 import { systemClock } from '../../runtime/clock.ts'
 import type { Terminal } from '../terminal.ts'
 import { findEnvoy } from './find-envoy.ts'
@@ -82,8 +83,5 @@ async function play ({ once, namespaces }: DemoOptions, { steps, workspace, term
 
 /** Throws when one of the processes ends first. */
 async function untilStopped (topology: Topology, signal: AbortSignal): Promise<void> {
-  const stopped = Promise.withResolvers<void>()
-  signal.addEventListener('abort', () => stopped.resolve(), { once: true })
-  if (signal.aborted) stopped.resolve()
-  await Promise.race([stopped.promise, topology.anyEnded()])
+  await Promise.race([untilAborted(signal), topology.anyEnded()])
 }

@@ -27,9 +27,7 @@ export function verdictStates (steps: readonly string[], before: 'first' | 'afte
 
 /** For streams of tunnels: those that are read as HTTP are let in, since it is requests that are decided about. */
 export function streamVerdictStates (steps: readonly string[]): FilterStateValueInit[] {
-  const isRead = `filter_state['${key.readsRequests}'] == b'yes'`
-  return [verdictState(`${isRead} ? ${celText(nobodyRefused)} : (${steps[0] ?? celText(nobodyRefused)})`), ...steps.slice(1).map(step =>
-    verdictState(`!(${isRead}) && ${isAllowed} ? (${step}) : ${said}`))]
+  return verdictStates(steps.map(step => `filter_state['${key.readsRequests}'] == b'yes' ? ${celText(nobodyRefused)} : (${step})`), 'first')
 }
 
 /** Whether a stream of a tunnel is read as HTTP. */

@@ -1,6 +1,7 @@
 import type { Clock } from '../../runtime/clock.ts'
 import type { Logger } from '../../runtime/logger.ts'
 import { SpiffeError } from '../../spiffe/errors.ts'
+import { untilAborted } from '../../runtime/until-aborted.ts'
 
 /**
  * Whether this replica leaves agents and chores to the others for a while, because an operator asked it to. It comes back by itself: an
@@ -61,11 +62,4 @@ export class StandAside {
     }
     signal.throwIfAborted()
   }
-}
-
-function untilAborted (signal: AbortSignal): Promise<void> {
-  return new Promise(resolve => {
-    if (signal.aborted) resolve()
-    signal.addEventListener('abort', () => resolve(), { once: true })
-  })
 }
