@@ -5,8 +5,15 @@ import { connect, createServer } from 'node:net'
 import { createInterface } from 'node:readline'
 
 const [name, httpPort, tcpPort] = process.argv.slice(2)
+const served = new WeakSet()
 const http = createHttp((request, response) => {
   const { headers, method, url, socket } = request
+  // As a server does that was just about to end a connection on which nothing had come for a while.
+  if (url === '/forgets' && served.has(socket)) {
+    socket.destroy()
+    return
+  }
+  served.add(socket)
   const xfcc = headers['x-forwarded-client-cert'] ?? null
   response.end(JSON.stringify({ name, method, url, xfcc, from: socket.remoteAddress, host: headers.host,
     traceparent: headers.traceparent ?? null, tracestate: headers.tracestate ?? null }))
@@ -23,11 +30,11 @@ const say = value => process.stdout.write(`${JSON.stringify(value)}\n`)
 say({ ready: name })
 // Whoever started it may be killed; nothing is left behind then.
 createInterface({ input: process.stdin }).on('close', () => process.exit()).on('line', line => {
-  const { id, kind, host, port, path = '/', headers = {}, localPort } = JSON.parse(line)
+  const { id, kind, host, port, method, path = '/', headers = {}, localPort } = JSON.parse(line)
   const done = result => say({ id, ...result })
   if (kind === 'http') {
     const agent = localPort === undefined ? false : new Agent({ keepAlive: true })
-    const request = get({ host, port, path, headers, localPort, agent, timeout: 8000 }, response => {
+    const request = get({ host, port, method, path, headers, localPort, agent, timeout: 8000 }, response => {
       const { socket } = response
       let body = ''
       response.setEncoding('utf8').on('data', text => { body += text })

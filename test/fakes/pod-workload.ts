@@ -15,6 +15,8 @@ export interface Reply {
 const program = join(import.meta.dirname, 'pod-program.mjs')
 
 export interface Asked {
+  /** `GET` unless given. */
+  readonly method?: string
   readonly path?: string
   readonly headers?: Readonly<Record<string, string>>
   /** To call from; any free one unless given. */
@@ -61,8 +63,8 @@ export class PodWorkload {
     return workload
   }
 
-  http (host: string, port: number, { path = '/', headers = {}, localPort }: Asked = {}): Promise<Reply> {
-    return this.#ask({ kind: 'http', host, port, path, headers, localPort })
+  http (host: string, port: number, { method, path = '/', headers = {}, localPort }: Asked = {}): Promise<Reply> {
+    return this.#ask({ kind: 'http', host, port, method, path, headers, localPort })
   }
 
   /** Says hello and reads what comes back: the other's name, and hello again. */

@@ -13,6 +13,7 @@ import { accessLog, httpConnectionManager, originalDestination, router, strictHt
 import { constant, hostListener, localHostListener, localListener, outboundListener, serviceCluster } from './names.ts'
 import { type Resource, resource } from './resource.ts'
 import { traced } from './tracing.ts'
+import { changesNothing } from './workload-routes.ts'
 
 /** Where connections begin, and whose they are. */
 interface Source {
@@ -103,7 +104,7 @@ function toService (source: Source, service: MeshService, port: MeshPort, settin
         name: cluster, domains: ['*'],
         routes: [
           {
-            match: { prefix: '/', headers: [{ name: ':method', stringMatch: { safeRegex: { regex: 'GET|HEAD|OPTIONS' } } }] },
+            match: { prefix: '/', headers: [changesNothing] },
             route: { cluster, timeout: { seconds: 0 }, retryPolicy: elsewhere('connect-failure,refused-stream,reset') }
           },
           { match: { prefix: '/' }, route: { cluster, timeout: { seconds: 0 }, retryPolicy: elsewhere('connect-failure,refused-stream') } }

@@ -1,4 +1,6 @@
-import { Route, type RouteConfigurationInit, type RouteInit, type VirtualHostInit } from '../../wire/generated/envoy-route.ts'
+import {
+  type RetryPolicyInit, Route, type RouteConfigurationInit, type RouteInit, type VirtualHostInit
+} from '../../wire/generated/envoy-route.ts'
 import type { XdsMatcher_MatcherList_PredicateInit as PredicateInit } from '../../wire/generated/xds-matcher.ts'
 import { extension } from './any.ts'
 import type { Wire } from './ask-agent.ts'
@@ -32,5 +34,14 @@ function routesOf (says: SaidOfFilters | DividedRequests): Pick<VirtualHostInit,
 function isDivided (says: SaidOfFilters | DividedRequests): says is DividedRequests { return 'asked' in says }
 
 function toWorkload (typedPerFilterConfig: SaidOfFilters): RouteInit {
-  return { match: { prefix: '/' }, route: { cluster: constant.workload, timeout: { seconds: 0 } }, typedPerFilterConfig }
+  const route = { cluster: constant.workload, timeout: { seconds: 0 }, retryPolicy: onceMore }
+  return { match: { prefix: '/' }, route, typedPerFilterConfig }
+}
+
+/** Of methods that change nothing, and so may be done twice. */
+export const changesNothing = { name: ':method', stringMatch: { safeRegex: { regex: 'GET|HEAD|OPTIONS' } } }
+
+/** A workload ends connections on which nothing came for a while, and may just be doing so as a request comes. */
+const onceMore: RetryPolicyInit = {
+  retryOn: 'reset', numRetries: { value: 1 }, retriableRequestHeaders: [changesNothing]
 }

@@ -35,18 +35,21 @@ export interface RetryPolicy {
   readonly numRetries: UInt32Value | undefined
   readonly retryHostPredicate: ReadonlyArray<RetryPolicy_RetryHostPredicate>
   readonly hostSelectionRetryMaxAttempts: bigint
+  readonly retriableRequestHeaders: ReadonlyArray<HeaderMatcher>
 }
 export interface RetryPolicyInit {
   readonly retryOn?: string | undefined
   readonly numRetries?: UInt32ValueInit | undefined
   readonly retryHostPredicate?: ReadonlyArray<RetryPolicy_RetryHostPredicateInit> | undefined
   readonly hostSelectionRetryMaxAttempts?: bigint | number | undefined
+  readonly retriableRequestHeaders?: ReadonlyArray<HeaderMatcherInit> | undefined
 }
 export const RetryPolicy: MessageType<RetryPolicy, RetryPolicyInit> = new MessageType('envoy.config.route.v3.RetryPolicy', () => [
   field(1, 'retryOn', 'string'),
   field(2, 'numRetries', UInt32Value),
   repeated(5, 'retryHostPredicate', RetryPolicy_RetryHostPredicate),
-  field(6, 'hostSelectionRetryMaxAttempts', 'int64')
+  field(6, 'hostSelectionRetryMaxAttempts', 'int64'),
+  repeated(10, 'retriableRequestHeaders', HeaderMatcher)
 ])
 
 export interface RetryPolicy_RetryHostPredicate {
