@@ -76,11 +76,12 @@ export async function envoyOf (
   })
   const filtersOf = (way: Way): object[] => {
     if ('ask' in way) return [askFilter(clusterName(way))]
-    return way.filters === 'none' ? [] : placeholders().map(({ name, typedConfig }) => ({ name, typed_config: asJson(typedConfig) }))
+    return way.filters === 'none' ? [] : placeholders()
+      .map(({ name, typedConfig, disabled }) => ({ name, typed_config: asJson(typedConfig), disabled }))
   }
   const saidOf = (way: Way, id: string): Record<string, object> => {
     if ('ask' in way || way.filters === 'none') return {}
-    const { filters, external } = compileRbac(set, parseSpiffeId(id), { kind: 'http' })
+    const { filters, external } = compileRbac(set, parseSpiffeId(id), { kind: 'http', oneName: true })
     if (external.length > 0) throw new Error('a rule is not for Envoy')
     return Object.fromEntries(Object.entries(perRoute(filters)).map(([name, any]) => [name, asJson(any)]))
   }

@@ -6,9 +6,10 @@ import type { XdsMatcher_OnMatchInit as OnMatchInit } from '../../wire/generated
 import { concernOf, concernOfAll } from './concern.ts'
 import { type Decider, decider, deciderInOne, type DeciderOptions, formulasOf } from './decider.ts'
 import type { Extension } from './extension.ts'
-import { refusals, type Refusal } from './federation.ts'
+import { refusals, type Refusal, severalIds } from './federation.ts'
 import type { Formula } from './formula.ts'
 import type { PeerSource } from './peer.ts'
+import { policyList } from './policy-list.ts'
 import { predicate } from './predicate.ts'
 import { namedAction, goOn } from './named-action.ts'
 import { type FilterName, type RbacFilter, rbacExtension, refuseEverything } from './rbac-filter.ts'
@@ -21,6 +22,8 @@ export type RbacOptions = RequestOptions | ConnectionOptions
 interface CommonOptions {
   /** `certificate` by default. */
   readonly peer?: PeerSource
+  /** Somebody in front of the filters refuses callers whose certificate has several names. */
+  readonly oneName?: boolean
   /** Federation that has ended by then is left out; without it, federation that ends at all needs `ext_authz`. */
   readonly now?: Date
   /** Rules that are walked one after the other; more are divided by caller and path. */
@@ -74,11 +77,11 @@ const defaults = { mostInList: 50, mostTests: 200_000 }
  * @param set with its selectors resolved; rules with others are `external`
  */
 export function compileRbac (set: PolicySet, destination: SpiffeId, options: RbacOptions): CompiledRbac {
-  const { kind, peer = 'certificate', now, mostInList = defaults.mostInList, mostTests = defaults.mostTests } = options
+  const { kind, peer = 'certificate', now, oneName, mostInList = defaults.mostInList, mostTests = defaults.mostTests } = options
   const [inOne, apart, noTokens] = options.kind === 'http' ? [false, options.apart, options.noTokens] : [options.inOne]
   const place: Place = { destination, kind, paths: 'any', noTokens }
   const rules = set.rules.filter(rule => targetFormula(rule, place) !== false)
-  const federation = refusals(set, destination, now)
+  const federation = refusals(set, destination, { now, oneName })
   const reason = `the workload's rules are more than ${mostTests} tests`
   const tooMuch = () => leftToOthers(rules.map(({ name }) => ({ name, reason })), kind)
   if (rules.reduce((sum, rule) => sum + matchesIn(rule), 0) > mostTests) return tooMuch()
@@ -117,7 +120,7 @@ function filtersOf ({ rules, isTold, defaultAction, refused }: Told, options: De
   }
   const meeting = (action: 'LOG' | 'DENY', some: readonly Rule[]) => some.length === 0 ? undefined : decider(action, some, options)
   return [
-    { name: 'federation', enforced: refusing(refused, options.peer), shadow: undefined },
+    ...refused.length === 0 ? [] : [{ name: 'federation', enforced: refuser(refused, options.peer), shadow: undefined } as const],
     ...decided('audit', rules => meeting('LOG', of('audit', rules).filter(isTold))),
     ...decided('deny', rules => meeting('DENY', of('deny', rules).filter(isTold))),
     // A workload that an `allow` rule is about refuses what none allows, be it that none can here.
@@ -142,6 +145,12 @@ function filtersInOne (told: Told, options: DeciderOptions): RbacFilter[] {
 }
 
 function of (action: 'audit' | 'deny' | 'allow', rules: readonly Rule[]): Rule[] { return rules.filter(rule => rule.action === action) }
+
+/** Of what is asked about one name the list is what costs Envoy least. */
+function refuser (refused: readonly Refusal[], peer: PeerSource): Decider {
+  if (refused.includes(severalIds)) return refusing(refused, peer)
+  return { rules: policyList('DENY', refused.map(({ name, when }) => ({ name, caller: when, rest: true })), peer) }
+}
 
 function refusing (refused: readonly Refusal[], peer: PeerSource, others: OnMatchInit = goOn): Decider {
   return {

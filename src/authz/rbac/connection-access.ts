@@ -27,7 +27,7 @@ export const noConnections: ConnectionAccess = accessOf(true, new Map(), new Map
 export function connectionAccess (set: PolicySet, destination: SpiffeId): ConnectionAccess {
   const place: Place = { destination, kind: 'network', paths: 'any' }
   const rules = set.rules.filter(rule => !rule.shadow && targetFormula(rule, place) !== false)
-  const { refusals: refused, timed } = refusals(set, destination, undefined)
+  const { refusals: refused, timed } = refusals(set, destination, { now: undefined })
   const conditions = (actions: readonly Rule['action'][], bound: 'certain' | 'possible'): Refusal[] =>
     rules.filter(({ action }) => actions.includes(action)).flatMap((rule): Refusal[] => {
       const found = ruleFormula(rule, bound, place)

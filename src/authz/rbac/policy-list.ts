@@ -8,11 +8,13 @@ import { type PeerSource, peerPrincipal } from './peer.ts'
 import type { RuleFormula } from './rule-formula.ts'
 import { stringMatch } from './string-match.ts'
 
+export type ListedRule = Pick<RuleFormula, 'name' | 'caller' | 'rest'>
+
 /**
  * The rules as the list of policies that Envoy walks, in the order of their names: of several that apply, the first by name is the one
  * that Envoy names.
  */
-export function policyList (action: keyof typeof Action, rules: readonly RuleFormula[], peer: PeerSource): RBACInit {
+export function policyList (action: keyof typeof Action, rules: readonly ListedRule[], peer: PeerSource): RBACInit {
   const policies = new Map<string, { permissions: PermissionInit[], principals: string, policy: PolicyInit }>()
   for (const { name, caller, rest } of rules) {
     const principals = alternatives(caller).map(one => principal(one, peer))

@@ -35,19 +35,22 @@ export function rbacExtension ({ name, enforced, shadow }: RbacFilter, kind: 'ne
     : extension(nameInChain(name), NetworkRbac, { ...decided, statPrefix: `${name}_` })
 }
 
+/** A filter of a chain that is there only for requests whose route says something of it: the others do not pay for it. */
+export interface Placeholder extends Extension { readonly disabled: boolean }
+
 /**
  * For a chain that serves several workloads, one per route: the filters that stand in it. What a route does not say is refused.
  */
-export function placeholders (): Extension[] {
+export function placeholders (): Placeholder[] {
   const empty = (name: FilterName): RbacFilter => ({ name, enforced: undefined, shadow: undefined })
-  return filterNames.map(name => rbacExtension(name === 'allow' ? refuseEverything : empty(name), 'http'))
+  return filterNames.map(name => name === 'allow' ? { ...rbacExtension(refuseEverything, 'http'), disabled: false }
+    : { ...rbacExtension(empty(name), 'http'), disabled: true })
 }
 
 /** What the workload's route says of the placeholders, by their names. @param filters of `compileRbac` for `http` */
 export function perRoute (filters: readonly Extension[]): Record<string, AnyInit> {
-  const configs = new Map(filters.map(({ name, typedConfig }) => [name, decodeMessage(HttpRbac, typedConfig.value ?? new Uint8Array())]))
-  return Object.fromEntries(filterNames.map(nameInChain).map(name => {
-    const rbac: HttpRBACInit = configs.get(name) ?? {}
-    return [name, extension(name, HttpRbacPerRoute, { rbac }).typedConfig]
-  }))
+  const said = (name: string, rbac: HttpRBACInit) => [name, extension(name, HttpRbacPerRoute, { rbac }).typedConfig] as const
+  const nobodyIsRefused = said(nameInChain('allow'), {})
+  return Object.fromEntries([nobodyIsRefused, ...filters.map(({ name, typedConfig }) =>
+    said(name, decodeMessage(HttpRbac, typedConfig.value ?? new Uint8Array())))])
 }

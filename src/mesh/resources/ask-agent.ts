@@ -1,10 +1,11 @@
-import { HttpExtAuthz } from '../../wire/generated/envoy-http-ext-authz.ts'
+import { HttpExtAuthz, HttpExtAuthzPerRoute } from '../../wire/generated/envoy-http-ext-authz.ts'
 import { NetworkExtAuthz } from '../../wire/generated/envoy-network-ext-authz.ts'
 import { ApiVersion, type GrpcServiceInit } from '../../wire/generated/envoy-core.ts'
 import type { SpiffeId } from '../../spiffe/spiffe-id.ts'
 import { checkMetadata } from '../../authz/ext-authz/check-metadata.ts'
 import type { Extension } from '../../authz/rbac/extension.ts'
-import { duration, extension } from './any.ts'
+import type { Placeholder } from '../../authz/rbac/rbac-filter.ts'
+import { duration, extension, packed } from './any.ts'
 import { key } from './filter-state.ts'
 import { constant } from './names.ts'
 
@@ -32,12 +33,18 @@ export function askAboutConnection (destination: SpiffeId, wire: Wire): Extensio
   })
 }
 
-export function askAboutRequest (destination: SpiffeId, wire: Wire): Extension {
-  return extension(askName, HttpExtAuthz, {
-    transportApiVersion: ApiVersion.V3, grpcService: agent(destination, wire), includeTlsSession: true,
-    statusOnError: { code: serviceUnavailable }
-  })
+/** Only where a route says so (`asked`). */
+export function askAboutRequest (destination: SpiffeId, wire: Wire): Placeholder {
+  return {
+    ...extension(askName, HttpExtAuthz, {
+      transportApiVersion: ApiVersion.V3, grpcService: agent(destination, wire), includeTlsSession: true,
+      statusOnError: { code: serviceUnavailable }
+    }), disabled: true
+  }
 }
+
+/** What a route says of the filter that asks. */
+export const asked = { [askName]: packed(HttpExtAuthzPerRoute, { checkSettings: {} }) }
 
 /** A stream out of a tunnel has no certificate: what its tunnel's chain kept of the caller is told beside the question. */
 function agent (destination: SpiffeId, wire: Wire): GrpcServiceInit {

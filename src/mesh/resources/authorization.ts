@@ -7,7 +7,6 @@ import { predicate } from '../../authz/rbac/predicate.ts'
 import { perRoute, placeholders, rbacExtension, refuseEverything } from '../../authz/rbac/rbac-filter.ts'
 import { TypedExtensionConfig } from '../../wire/generated/envoy-core.ts'
 import type { HttpConnectionManagerInit, HttpFilterInit } from '../../wire/generated/envoy-http-connection-manager.ts'
-import { HttpExtAuthzPerRoute } from '../../wire/generated/envoy-http-ext-authz.ts'
 import type { FilterInit } from '../../wire/generated/envoy-listener.ts'
 import { Config as HttpSetFilterState } from '../../wire/generated/envoy-http-set-filter-state.ts'
 import { NetworkExtAuthz } from '../../wire/generated/envoy-network-ext-authz.ts'
@@ -15,8 +14,8 @@ import { NetworkRBAC as NetworkRbac } from '../../wire/generated/envoy-network-r
 import { Config as SetFilterState } from '../../wire/generated/envoy-set-filter-state.ts'
 import { RouteConfiguration } from '../../wire/generated/envoy-route.ts'
 import type { MeshPolicies, MeshWorkload } from '../mesh-state.ts'
-import { extension, packed, typeUrlOf } from './any.ts'
-import { askAboutConnection, askAboutRequest, askName, type Wire } from './ask-agent.ts'
+import { extension, typeUrlOf } from './any.ts'
+import { askAboutConnection, askAboutRequest, asked, type Wire } from './ask-agent.ts'
 import { key } from './filter-state.ts'
 import { router } from './filters.ts'
 import { reachState, streamVerdictStates, verdictStates } from './may-connect.ts'
@@ -136,22 +135,23 @@ function rulesOf ({ id }: MeshWorkload, policies: MeshPolicies, wire: Wire): Rec
     case 'unknown': return { audit: nothing('audit'), decision: rbacExtension(refuseEverything, 'network') }
     case 'set': break
   }
-  const { filters, concerns } = compileRbac(policies.set, id, { kind: 'network', peer: peers[wire], inOne: true })
+  const { filters, concerns } = compileRbac(policies.set, id, { kind: 'network', peer: peers[wire], inOne: true, oneName: true })
   if (concerns !== false) return { audit: nothing('audit'), decision: askAboutConnection(id, wire) }
   const decision = filters.at(-1) ?? rbacExtension(refuseEverything, 'network')
   return { audit: filters.length > 1 ? filters[0] ?? nothing('audit') : nothing('audit'), decision }
 }
 
 function httpFilters ({ id }: MeshWorkload, policies: MeshPolicies, wire: Wire): SaidOfFilters | DividedRequests {
-  const notAsked = { [askName]: packed(HttpExtAuthzPerRoute, { disabled: true }) }
   switch (policies.kind) {
-    case 'none': return { ...perRoute([]), ...notAsked }
-    case 'unknown': return { ...perRoute([rbacExtension(refuseEverything, 'http')]), ...notAsked }
+    case 'none': return perRoute([])
+    case 'unknown': return perRoute([rbacExtension(refuseEverything, 'http')])
     case 'set': break
   }
-  const { filters, concerns } = compileRbac(policies.set, id, { kind: 'http', peer: peers[wire], apart: true, noTokens: true })
-  const [asked, others] = [perRoute([]), { ...perRoute(filters), ...notAsked }]
-  if (typeof concerns === 'boolean') return concerns ? asked : others
+  // Certificates with several names come no further than the filters of their connection (`denyPeers`).
+  const options = { kind: 'http', peer: peers[wire], apart: true, noTokens: true, oneName: true } as const
+  const { filters, concerns } = compileRbac(policies.set, id, options)
+  const [ofAgent, ofEnvoy] = [{ ...perRoute([]), ...asked }, perRoute(filters)]
+  if (typeof concerns === 'boolean') return concerns ? ofAgent : ofEnvoy
   // A route is chosen by filter state and headers alone; the state is there on each wire on which there is a caller.
-  return { when: predicate(concerns, { filterState: key.peer }), asked, others }
+  return { when: predicate(concerns, { filterState: key.peer }), asked: ofAgent, others: ofEnvoy }
 }

@@ -133,16 +133,19 @@ export interface HttpFilter {
   readonly name: string
   readonly typedConfig: Any | undefined
   readonly configDiscovery: ExtensionConfigSource | undefined
+  readonly disabled: boolean
 }
 export interface HttpFilterInit {
   readonly name?: string | undefined
   readonly typedConfig?: AnyInit | undefined
   readonly configDiscovery?: ExtensionConfigSourceInit | undefined
+  readonly disabled?: boolean | undefined
 }
 export const HttpFilter: MessageType<HttpFilter, HttpFilterInit> = new MessageType('envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter', () => [
   field(1, 'name', 'string'),
   oneof('configType', 4, 'typedConfig', Any),
-  oneof('configType', 5, 'configDiscovery', ExtensionConfigSource)
+  oneof('configType', 5, 'configDiscovery', ExtensionConfigSource),
+  field(7, 'disabled', 'bool')
 ])
 
 export interface LocalReplyConfig {

@@ -55,6 +55,16 @@ export const HttpBufferSettings: MessageType<HttpBufferSettings, HttpBufferSetti
   field(3, 'packAsBytes', 'bool')
 ])
 
+export interface HttpCheckSettings {
+  readonly disableRequestBodyBuffering: boolean
+}
+export interface HttpCheckSettingsInit {
+  readonly disableRequestBodyBuffering?: boolean | undefined
+}
+export const HttpCheckSettings: MessageType<HttpCheckSettings, HttpCheckSettingsInit> = new MessageType('envoy.extensions.filters.http.ext_authz.v3.CheckSettings', () => [
+  field(2, 'disableRequestBodyBuffering', 'bool')
+])
+
 export interface HttpExtAuthz {
   readonly grpcService: GrpcService | undefined
   readonly httpService: HttpHttpService | undefined
@@ -142,12 +152,15 @@ export const HttpExtAuthz: MessageType<HttpExtAuthz, HttpExtAuthzInit> = new Mes
 
 export interface HttpExtAuthzPerRoute {
   readonly disabled: boolean | undefined
+  readonly checkSettings: HttpCheckSettings | undefined
 }
 export interface HttpExtAuthzPerRouteInit {
   readonly disabled?: boolean | undefined
+  readonly checkSettings?: HttpCheckSettingsInit | undefined
 }
 export const HttpExtAuthzPerRoute: MessageType<HttpExtAuthzPerRoute, HttpExtAuthzPerRouteInit> = new MessageType('envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute', () => [
-  oneof('override', 1, 'disabled', 'bool')
+  oneof('override', 1, 'disabled', 'bool'),
+  oneof('override', 2, 'checkSettings', HttpCheckSettings)
 ])
 
 export interface HttpHttpService {

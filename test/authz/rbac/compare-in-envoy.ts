@@ -76,7 +76,9 @@ export async function compareInEnvoy ({ seed, sets, requests, connections }: Com
     const mostInList = random.pick([0, 1_000])
     // The form of one filter is that of connections: proxies get no other use of it.
     const inOne = random.pick([false, true])
-    const common = { now: time, mostInList }
+    // No caller here has a certificate with several names.
+    const oneName = random.pick([false, true])
+    const common = { now: time, mostInList, oneName }
     const http = compileRbac(here(set, ports.http), destination, { ...common, kind: 'http', apart: true, noTokens: true })
     const network = compileRbac(here(set, ports.tcp), destination, { ...common, kind: 'network', inOne })
     if (http.concerns === true) external++

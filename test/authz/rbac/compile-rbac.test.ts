@@ -21,6 +21,7 @@ t.test('filters stand in the order in which the engine looks: federation, audit,
   t.strictSame(names(all), ['federation', 'audit', 'deny', 'allow'])
   t.strictSame(names(compile([])), ['federation', 'allow'], 'by default nobody is let in')
   t.strictSame(names(compile([], {}, { defaultAction: 'allow' })), ['federation'], 'by default all are')
+  t.strictSame(names(compile([], { oneName: true }, { defaultAction: 'allow' })), ['federation'], 'but those of other domains')
   const elsewhere = { name: 'a', action: 'allow', to: [{ ids: ['spiffe://own.test/other'] }] }
   t.strictSame(names(compile([elsewhere], {}, { defaultAction: 'allow' })), ['federation'], 'rules about other workloads are not here')
   t.end()

@@ -163,7 +163,7 @@ function httpListener (name: string, port: number, cases: readonly LabCase[], tl
             } }
           }] },
           http_filters: [
-            ...placeholders().map(filter => ({ name: filter.name, typed_config: asJson(filter.typedConfig) })),
+            ...placeholders().map(({ name, typedConfig, disabled }) => ({ name, typed_config: asJson(typedConfig), disabled })),
             { name: 'router', typed_config: { '@type': 'type.googleapis.com/envoy.extensions.filters.http.router.v3.Router' } }
           ]
         }
