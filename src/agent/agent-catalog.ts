@@ -3,6 +3,7 @@ import { satRefusal } from '../attestation/node/k8s-psat/cluster-name.ts'
 import { psatAttestorPlugin } from '../attestation/node/k8s-psat/psat-attestor-plugin.ts'
 import type { NodeAttestor } from '../attestation/node/node-attestor.ts'
 import { popAttestorPlugin } from '../attestation/node/x509pop/pop-attestor-plugin.ts'
+import { dockerPlugin } from '../attestation/workload/docker/docker-plugin.ts'
 import { k8sPlugin } from '../attestation/workload/k8s/k8s-plugin.ts'
 import { systemdPlugin } from '../attestation/workload/systemd/systemd-plugin.ts'
 import { unixPlugin } from '../attestation/workload/unix/unix-plugin.ts'
@@ -39,5 +40,5 @@ export const agentCatalog: Catalog<AgentPlugins, AgentPluginHost> = {
   KeyManager: { use: 'one', plugins: [diskStatePlugin, memoryStatePlugin] },
   Sealing: { use: 'one', plugins: [fileSealingPlugin, keyringSealingPlugin] },
   NodeAttestor: { use: 'one', plugins: [joinTokenPlugin, psatAttestorPlugin, popAttestorPlugin], refused: { k8s_sat: satRefusal } },
-  WorkloadAttestor: { use: 'several', plugins: [unixPlugin, systemdPlugin, k8sPlugin] }
+  WorkloadAttestor: { use: 'several', plugins: [unixPlugin, systemdPlugin, k8sPlugin, dockerPlugin] }
 }

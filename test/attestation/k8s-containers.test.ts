@@ -1,5 +1,5 @@
 import t from 'tap'
-import { readPlaces } from '../../src/attestation/workload/k8s/container-places.ts'
+import { readPlaces } from '../../src/attestation/workload/container-places.ts'
 import { findPod } from '../../src/attestation/workload/k8s/find-pod.ts'
 import { parsePodList } from '../../src/attestation/workload/k8s/pod.ts'
 

@@ -1,5 +1,5 @@
 import { SpiffeError } from '../../../spiffe/errors.ts'
-import type { ContainerPlace } from './container-places.ts'
+import type { ContainerPlace } from '../container-places.ts'
 import type { ContainerStatus, Pod } from './pod.ts'
 
 export interface FoundPod {

@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs'
-import { SpiffeError } from '../../../spiffe/errors.ts'
+import { SpiffeError } from '../../spiffe/errors.ts'
 
 /** A container that a process may be in, by the names that runtime and kubelet give to control groups. */
 export interface ContainerPlace {
