@@ -2,15 +2,18 @@ import { randomBytes } from 'node:crypto'
 import type { Bundle, JwtAuthority } from '../spiffe/bundle.ts'
 import { appendAuthorities, pruneExpired } from '../spiffe/bundle-change.ts'
 import { SpiffeError } from '../spiffe/errors.ts'
+import type { CredentialComposer } from '../plugins/credential-composer.ts'
 import type { SpiffeId } from '../spiffe/spiffe-id.ts'
 import type { TrustDomain } from '../spiffe/trust-domain.ts'
-import { issueJwtSvid } from '../jwt/issue-jwt-svid.ts'
+import { checkAudience } from '../jwt/audience.ts'
+import { issueJwtSvid, signJwtSvid } from '../jwt/issue-jwt-svid.ts'
 import { signJws, type StatementType } from '../jwt/sign-jws.ts'
 import { parseCertificate } from '../x509/certificate.ts'
 import { createCaCertificate, type CaSubject } from '../x509/ca-certificate.ts'
 import type { KeyType } from '../x509/key-type.ts'
 import { AuthoritySlots, type AuthorityDeps, type AuthorityRecords } from './authority-slots.ts'
 import type { AuthorityKind, AuthorityRecord, AuthorityWriter } from './authority-record.ts'
+import { checkComposedClaims, checkComposedLeaf, Composition } from './composition.ts'
 import { jwtProfile, type JwtKey } from './jwt-authority.ts'
 import { OwnBundle, type BundleJournal } from './own-bundle.ts'
 import { ReplicaIntermediate } from './replica-intermediate.ts'
@@ -30,6 +33,8 @@ export interface CertificateAuthorityOptions {
   readonly intermediate?: { readonly usualTtlSeconds: number } | undefined
   /** Signs the CA, so that the bundle holds the upstream's roots; without one the CA is its own root. */
   readonly upstream?: UpstreamAuthority | undefined
+  /** Change what is signed, one after the other. */
+  readonly composers?: readonly CredentialComposer[] | undefined
 }
 
 export interface DownstreamCaOrder {
@@ -64,6 +69,12 @@ export interface JwtSvidOrder {
   readonly jti?: string | undefined
 }
 
+interface JwtSvidDraft extends Omit<JwtSvidOrder, 'ttlSeconds'> {
+  readonly issuedAt: Date
+  readonly expiresAt: Date
+  readonly issuer: string | undefined
+}
+
 export interface IssuedJwtSvid {
   readonly id: SpiffeId
   readonly token: string
@@ -88,9 +99,11 @@ export class CertificateAuthority {
   readonly #jwt: AuthoritySlots<JwtKey> | undefined
   readonly #upstreamRoots: UpstreamRoots
   readonly #intermediate: ReplicaIntermediate | undefined
+  readonly #composition: Composition | undefined
 
-  private constructor (options: CertificateAuthorityOptions, deps: AuthorityDeps, { x509, jwt, upstreamRoots }: {
+  private constructor (options: CertificateAuthorityOptions, deps: AuthorityDeps, { x509, jwt, upstreamRoots, composition }: {
     readonly x509: AuthoritySlots<HeldRoot>, readonly jwt: AuthoritySlots<JwtKey> | undefined, readonly upstreamRoots: UpstreamRoots
+    readonly composition: Composition | undefined
   }) {
     this.bundle = deps.bundle
     this.#options = options
@@ -98,9 +111,11 @@ export class CertificateAuthority {
     this.#x509 = x509
     this.#jwt = jwt
     this.#upstreamRoots = upstreamRoots
+    this.#composition = composition
     if (options.intermediate === undefined) return
     this.#intermediate = new ReplicaIntermediate({
-      trustDomain: options.trustDomain, keyType: options.caKeyType, subject: options.caSubject, clock: deps.clock, ...options.intermediate
+      trustDomain: options.trustDomain, keyType: options.caKeyType, subject: options.caSubject, composition, clock: deps.clock,
+      ...options.intermediate
     })
   }
 
@@ -109,11 +124,12 @@ export class CertificateAuthority {
     { bundles, ...rest }: Omit<AuthorityDeps, 'bundle'> & { readonly bundles: BundleJournal }): Promise<CertificateAuthority> {
     const deps = { ...rest, bundle: await OwnBundle.open(options.trustDomain, bundles) }
     const lifetimeSeconds = options.caTtlSeconds
-    const { upstream } = options
+    const { upstream, composers = [] } = options
+    const composition = composers.length === 0 ? undefined : new Composition(composers)
     const upstreamRoots = await UpstreamRoots.open(deps)
     const x509 = await AuthoritySlots.open(x509Profile({
       trustDomain: options.trustDomain, keyType: options.caKeyType, lifetimeSeconds, subject: options.caSubject,
-      upstream, upstreamRoots
+      upstream, upstreamRoots, composition
     }), deps)
     const publishAbove = upstream?.publishJwtKey && (async (key: JwtAuthority, writer: AuthorityWriter) => {
       const jwtAuthorities = await upstream.publishJwtKey?.(key, AbortSignal.timeout(upstreamTimeoutMs)) ?? []
@@ -123,7 +139,7 @@ export class CertificateAuthority {
     const jwt = options.disableJwtSvids
       ? undefined
       : await AuthoritySlots.open(jwtProfile({ keyType: options.jwtKeyType, lifetimeSeconds, publishAbove }), deps)
-    return new CertificateAuthority(options, deps, { x509, jwt, upstreamRoots })
+    return new CertificateAuthority(options, deps, { x509, jwt, upstreamRoots, composition })
   }
 
   /** Whether X509-SVIDs, and where they are not disabled JWT-SVIDs, can be signed now. */
@@ -170,11 +186,17 @@ export class CertificateAuthority {
     const { leafIssuer, above, notAfter: end } = await this.#issuerUntil(new Date(now + longest * 1000))
     const notBefore = new Date(now - backdateSeconds * 1000)
     const signHere = leafIssuer.issueSync !== undefined && orders.length <= (signHereUpTo[this.#options.caKeyType] ?? 0)
-    return Promise.all(orders.map(async ({ id, publicKey, dnsNames, ttlSeconds, subject }) => {
+    const composition = this.#composition
+    return Promise.all(orders.map(async order => {
+      const { id, publicKey, dnsNames, ttlSeconds, subject } = order
       const notAfter = earlier(new Date(now + ttlSeconds * 1000), end)
       const serialNumber = randomBytes(16)
-      const request = { id, publicKey, dnsNames, notBefore, notAfter, serialNumber, ...(subject === undefined ? {} : { subject }) }
+      const request = {
+        id, publicKey, dnsNames, notBefore, notAfter, serialNumber, ...(subject === undefined ? {} : { subject }),
+        ...(composition === undefined ? {} : await composition.x509Svid(order))
+      }
       const leaf = signHere && leafIssuer.issueSync !== undefined ? leafIssuer.issueSync(request) : await leafIssuer.issue(request)
+      if (composition !== undefined) checkComposedLeaf(leaf, id)
       const chain = [leaf, ...above]
       return { id, chain, notAfter: wholeSeconds(notAfter), serialNumber: serialNumber.toString('hex').replace(/^0+/, '') }
     }))
@@ -201,9 +223,9 @@ export class CertificateAuthority {
       throw new SpiffeError('ca_path_exhausted', 'the upstream authority allows no CA below this server\'s own (path length)')
     }
     const now = this.#deps.clock.now().getTime()
+    const subject = { ...caSubject, organizationalUnit: [`DOWNSTREAM-${1 + root.above.length}`] }
     const certificate = await createCaCertificate({
-      trustDomain, signer: { publicKey }, issuer: root,
-      subject: { ...caSubject, organizationalUnit: [`DOWNSTREAM-${1 + root.above.length}`] },
+      trustDomain, signer: { publicKey }, issuer: root, subject, ...await this.#composition?.ca(subject),
       notBefore: new Date(now - backdateSeconds * 1000), notAfter: earlier(new Date(now + ttlSeconds * 1000), root.notAfter)
     })
     return [certificate, ...root.above]
@@ -220,10 +242,22 @@ export class CertificateAuthority {
     const issuedAt = wholeSeconds(this.#deps.clock.now())
     const expiresAt = wholeSeconds(earlier(new Date(issuedAt.getTime() + ttlSeconds * 1000), key.notAfter))
     const issuer = this.#options.jwtIssuer
+    if (this.#composition !== undefined) return await this.#composeJwtSvid({ id, audience, issuedAt, expiresAt, issuer, jti }, key)
     const token = await issueJwtSvid({
       id, audience, issuedAt, expiresAt, ...(issuer === undefined ? {} : { issuer }), ...(jti === undefined ? {} : { jti })
     }, key)
     return { id, token, issuedAt, expiresAt }
+  }
+
+  async #composeJwtSvid ({ id, audience, issuedAt, expiresAt, issuer, jti }: JwtSvidDraft, key: JwtKey): Promise<IssuedJwtSvid> {
+    const draft = {
+      aud: checkAudience(audience), exp: expiresAt.getTime() / 1000, iat: issuedAt.getTime() / 1000, sub: id,
+      ...(issuer === undefined ? {} : { iss: issuer }), ...(jti === undefined ? {} : { jti })
+    }
+    const claims = await (this.#composition as Composition).jwtSvid(id, draft)
+    const { iat, exp } = checkComposedClaims(claims, { id, now: issuedAt, latest: expiresAt })
+    const token = await signJwtSvid({ ...claims, exp, ...(iat === undefined ? {} : { iat }) }, key)
+    return { id, token, issuedAt: new Date((iat ?? draft.iat) * 1000), expiresAt: new Date(exp * 1000) }
   }
 
   /**

@@ -6,6 +6,7 @@ import { generatePrivateKey } from '../keys/private-key.ts'
 import type { KeyType } from '../x509/key-type.ts'
 import { prepareLeafIssuer, type LeafIssuer } from '../x509/leaf-issuer.ts'
 import { signerOf } from '../x509/private-key-signer.ts'
+import type { Composition } from './composition.ts'
 import { backdateSeconds, type HeldRoot } from './x509-authority.ts'
 
 export interface ReplicaIntermediateOptions {
@@ -14,6 +15,7 @@ export interface ReplicaIntermediateOptions {
   readonly subject: CaSubject
   /** What SVIDs usually ask for; an intermediate outlives several. */
   readonly usualTtlSeconds: number
+  readonly composition: Composition | undefined
   readonly clock: Clock
 }
 
@@ -64,13 +66,14 @@ export class ReplicaIntermediate {
   }
 
   async #make (root: HeldRoot, until: Date): Promise<Current> {
-    const { trustDomain, keyType, subject, usualTtlSeconds, clock } = this.#options
+    const { trustDomain, keyType, subject, usualTtlSeconds, composition, clock } = this.#options
+    const composed = await composition?.ca(subject)
     const now = clock.now().getTime()
     const wanted = Math.max(now + 24 * usualTtlSeconds * 1000, now + 2 * (until.getTime() - now))
     const notAfter = new Date(Math.min(wanted, atMost(root).getTime()))
     const signer = signerOf(await generatePrivateKey(keyType))
     const certificate = await createCaCertificate({
-      trustDomain, signer, subject, pathLength: 0, issuer: root,
+      trustDomain, signer, subject, ...composed, pathLength: 0, issuer: root,
       notBefore: new Date(now - backdateSeconds * 1000), notAfter
     })
     const lasts = notAfter < atMost(root)

@@ -11,6 +11,7 @@ import { prepareLeafIssuer, type LeafIssuer } from '../x509/leaf-issuer.ts'
 import type { Signer } from '../x509/signer.ts'
 import type { AuthorityRecord, AuthorityWriter, Slot } from './authority-record.ts'
 import type { AuthorityProfile } from './authority-slots.ts'
+import type { Composition } from './composition.ts'
 import { checkMinted, roomBelow } from './check-minted.ts'
 import type { UpstreamAuthority } from './upstream-authority.ts'
 import { subjectKeyIdOf, type UpstreamRoots } from './upstream-roots.ts'
@@ -28,6 +29,7 @@ export interface X509AuthorityOptions {
   /** Signs the CA; without one it is its own root. */
   readonly upstream: UpstreamAuthority | undefined
   readonly upstreamRoots: UpstreamRoots
+  readonly composition: Composition | undefined
 }
 
 /** A CA at hand: it signs leaves, or intermediates that do. */
@@ -74,11 +76,12 @@ export function x509Profile (options: X509AuthorityOptions): AuthorityProfile<He
 }
 
 async function signSelf (
-  key: Signer, slot: Slot, now: Date, { trustDomain, subject, lifetimeSeconds }: X509AuthorityOptions
+  key: Signer, slot: Slot, now: Date, { trustDomain, subject, lifetimeSeconds, composition }: X509AuthorityOptions
 ): Promise<AuthorityRecord> {
   const notBefore = new Date(now.getTime() - backdateSeconds * 1000)
   const notAfter = new Date(now.getTime() + lifetimeSeconds * 1000)
-  const certificate = await createCaCertificate({ trustDomain, signer: key, subject, notBefore, notAfter })
+  const composed = await composition?.ca(subject)
+  const certificate = await createCaCertificate({ trustDomain, signer: key, subject, ...composed, notBefore, notAfter })
   const { subjectKeyId } = parseCertificate(certificate)
   const authorityId = Buffer.from(subjectKeyId ?? createHash('sha1').update(key.publicKey).digest()).toString('hex')
   return { authorityId, kind: 'x509', slot, state: 'prepared', certificate, publicKey: key.publicKey, notBefore, notAfter }
@@ -94,10 +97,13 @@ interface UpstreamOrder {
 
 /** The upstream's roots are published first: a root without a CA below it harms nobody. */
 async function askUpstream (
-  { key, slot, now, writer, upstream }: UpstreamOrder, { trustDomain, subject, lifetimeSeconds, upstreamRoots }: X509AuthorityOptions
+  { key, slot, now, writer, upstream }: UpstreamOrder,
+  { trustDomain, subject, lifetimeSeconds, upstreamRoots, composition }: X509AuthorityOptions
 ): Promise<AuthorityRecord> {
+  const composed = await composition?.ca(subject)
   const csr = await signCertificateRequest(key, {
-    subjectDer: encodeCaSubject(subject, randomBytes(16)), uriSans: [trustDomainId(trustDomain)]
+    subjectDer: composed?.subject ?? encodeCaSubject(subject, randomBytes(16)), uriSans: [trustDomainId(trustDomain)],
+    extensions: composed?.requestExtensions
   })
   const minted = await upstream.mintX509Ca({ csr, ttlSeconds: lifetimeSeconds }, AbortSignal.timeout(upstreamTimeoutMs))
   const { certificate, path, notAfter } = await checkMinted(minted, { key, trustDomain, now })

@@ -33,8 +33,12 @@ export async function issueJwtSvid (claims: JwtSvidClaims, key: JwtSigningKey): 
   if (pathOf(id) === '') throw new SpiffeError('spiffe_id_not_allowed', `${id} has no path`, { requirement: 'AMB-18' })
   const [iat, exp] = [wholeSeconds(claims.issuedAt), wholeSeconds(claims.expiresAt)]
   if (!(exp > iat)) throw new SpiffeError('argument_invalid', 'a JWT-SVID that ends before it begins is not issued')
-  const payload = JSON.stringify({ aud: checkAudience(claims.audience), exp, iat, iss: issuer, jti, sub: id })
-  const signingInput = `${headerOf(key)}.${Buffer.from(payload).toString('base64url')}`
+  return await signJwtSvid({ aud: checkAudience(claims.audience), exp, iat, iss: issuer, jti, sub: id }, key)
+}
+
+/** The same of claims that were checked elsewhere. @returns compact JWS. Secret: a bearer token. */
+export async function signJwtSvid (claims: Readonly<Record<string, unknown>>, key: JwtSigningKey): Promise<string> {
+  const signingInput = `${headerOf(key)}.${Buffer.from(JSON.stringify(claims)).toString('base64url')}`
   const signature = await sign(key.signer, Buffer.from(signingInput, 'latin1'))
   return `${signingInput}.${Buffer.from(signature.buffer, signature.byteOffset, signature.byteLength).toString('base64url')}`
 }

@@ -3,6 +3,7 @@ import { CertificateAuthority, type CertificateAuthorityOptions } from '../ca/ce
 import { emptyBundle } from '../ca/own-bundle.ts'
 import type { UpstreamAuthority, UpstreamTrust } from '../ca/upstream-authority.ts'
 import { isShared, type KeyManager } from '../keys/key-manager.ts'
+import type { CredentialComposer } from '../plugins/credential-composer.ts'
 import type { Clock } from '../runtime/clock.ts'
 import type { Logger } from '../runtime/logger.ts'
 import { codeOf } from '../spiffe/errors.ts'
@@ -13,6 +14,7 @@ export interface AuthoritiesDeps {
   readonly store: Datastore
   readonly keys: KeyManager
   readonly upstream: UpstreamAuthority | undefined
+  readonly composers: readonly CredentialComposer[]
   readonly lease: LeaseKeeper
   /** Owns the authorities where replicas do not share their keys. */
   readonly serverId: string
@@ -20,7 +22,7 @@ export interface AuthoritiesDeps {
   readonly log: Logger
 }
 
-export interface AuthoritiesOptions extends Omit<CertificateAuthorityOptions, 'intermediate' | 'upstream'> {
+export interface AuthoritiesOptions extends Omit<CertificateAuthorityOptions, 'intermediate' | 'upstream' | 'composers'> {
   readonly defaultX509SvidTtlSeconds: number
   readonly agentTtlSeconds: number
 }
@@ -52,7 +54,7 @@ export class Authorities {
   }
 
   static async open (options: AuthoritiesOptions, deps: AuthoritiesDeps): Promise<Authorities> {
-    const { store, keys, upstream, clock, log } = deps
+    const { store, keys, upstream, composers, clock, log } = deps
     const shared = isShared(keys)
     const owner = shared || store.kind === 'sqlite' ? '' : deps.serverId
     if (owner !== '') {
@@ -61,7 +63,7 @@ export class Authorities {
     }
     const usualTtlSeconds = Math.max(options.defaultX509SvidTtlSeconds, options.agentTtlSeconds)
     const ca = await CertificateAuthority.open(
-      { ...options, upstream, intermediate: shared ? { usualTtlSeconds } : undefined },
+      { ...options, upstream, composers, intermediate: shared ? { usualTtlSeconds } : undefined },
       { keys, journal: journalOn(store, owner, options.trustDomain), bundles: store.bundles, clock, log }
     )
     const authorities = new Authorities(ca, shared, owner, deps)

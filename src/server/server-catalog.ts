@@ -13,6 +13,7 @@ import { memoryKeyManagerPlugin } from '../keys/memory/memory-plugin.ts'
 import { pkcs11KeyManagerPlugin } from '../keys/pkcs11/pkcs11-plugin.ts'
 import type { RemoteKeysHost } from '../keys/remote/remote-keys-host.ts'
 import type { Catalog } from '../plugins/catalog.ts'
+import type { CredentialComposer } from '../plugins/credential-composer.ts'
 import { awsPcaUpstreamPlugin } from '../upstream/aws-pca/aws-pca-plugin.ts'
 import { awsSecretUpstreamPlugin } from '../upstream/awssecret/awssecret-plugin.ts'
 import { diskUpstreamPlugin } from '../upstream/disk/disk-upstream-plugin.ts'
@@ -24,12 +25,14 @@ import { awsS3PublisherPlugin } from './bundle-publisher/aws-s3-plugin.ts'
 import type { BundlePublisher } from './bundle-publisher/bundle-publisher.ts'
 import { filePublisherPlugin } from './bundle-publisher/file-plugin.ts'
 import { k8sConfigMapPublisherPlugin } from './bundle-publisher/k8s-configmap-plugin.ts'
+import { uniqueIdComposerPlugin } from './credential-composer/uniqueid-plugin.ts'
 
 export interface ServerPlugins {
   readonly KeyManager: KeyManager
   readonly UpstreamAuthority: UpstreamAuthority
   readonly NodeAttestor: NodeVerifier & AsyncDisposable
   readonly BundlePublisher: BundlePublisher
+  readonly CredentialComposer: CredentialComposer
 }
 
 export interface ServerPluginHost extends UpstreamHost, RemoteKeysHost {
@@ -55,5 +58,6 @@ export const serverCatalog: Catalog<ServerPlugins, ServerPluginHost> = {
   NodeAttestor: {
     use: 'several', plugins: [joinTokenVerifierPlugin, psatVerifierPlugin, popVerifierPlugin], refused: { k8s_sat: satRefusal }
   },
-  BundlePublisher: { use: 'any', plugins: [k8sConfigMapPublisherPlugin, awsS3PublisherPlugin, filePublisherPlugin] }
+  BundlePublisher: { use: 'any', plugins: [k8sConfigMapPublisherPlugin, awsS3PublisherPlugin, filePublisherPlugin] },
+  CredentialComposer: { use: 'any', plugins: [uniqueIdComposerPlugin] }
 }

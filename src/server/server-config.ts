@@ -176,7 +176,7 @@ export function parseServerConfig (source: ConfigSource): ServerConfig {
   if (reading.value === undefined) {
     throw new SpiffeError('config_invalid', formatProblems(reading.problems), { details: { problems: reading.problems } })
   }
-  const { server, plugins: { KeyManager, UpstreamAuthority, NodeAttestor, BundlePublisher, DataStore: { sql } } } = reading.value
+  const { server, plugins: { DataStore: { sql }, ...plugins } } = reading.value
   const { ca_subject: subject, datastore_pool: pool, experimental: { auth_opa_policy_engine: engine } } = server
   return {
     trustDomain: server.trust_domain,
@@ -207,7 +207,7 @@ export function parseServerConfig (source: ConfigSource): ServerConfig {
     roles: new AdminRoles(server.roles),
     socketRequiresRole: server.socket_requires_role,
     apiPolicy: engine && { regoPath: engine.local.rego_path, dataPath: engine.local.policy_data_path, opaPath: engine.local.opa_path },
-    plugins: { KeyManager, UpstreamAuthority, NodeAttestor, BundlePublisher },
+    plugins,
     caSubject: subject === undefined
       ? { country: ['US'], organization: ['SPIFFE'], commonName: '' }
       : { country: subject.country, organization: subject.organization, commonName: subject.common_name },

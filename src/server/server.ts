@@ -127,7 +127,9 @@ export async function runServer (
   const verifiers = new Map(nodeAttestors.map(verifier => [verifier.name, verifier]))
   const serverId = store.kind === 'sqlite' ? '' : await readServerId(config.dataDir)
   const [upstream] = plugins.all('UpstreamAuthority')
-  const authorities = await Authorities.open(config, { store, keys: plugins.only('KeyManager'), upstream, lease, serverId, clock, log })
+  const authorities = await Authorities.open(config, {
+    store, keys: plugins.only('KeyManager'), upstream, composers: plugins.all('CredentialComposer'), lease, serverId, clock, log
+  })
   const { ca } = authorities
   ownBundle = ca.bundle
   const { trustDomain } = config

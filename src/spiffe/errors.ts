@@ -95,6 +95,7 @@ export const errorCatalogue = {
   upstream_authority_signs: { status: 'FAILED_PRECONDITION', retry: false, next: 'the root is the upstream\'s: `assay upstreamauthority`' },
   upstream_unavailable: { status: 'UNAVAILABLE', retry: true, next: 'check the upstream authority and the way to it' },
   upstream_refused: { status: 'FAILED_PRECONDITION', retry: false, next: 'see docs/upstream-authorities.md: what it must allow' },
+  composition_invalid: { status: 'INTERNAL', retry: false, next: 'correct or remove the credential composer; see docs/configuration.md' },
   upstream_invalid: { status: 'FAILED_PRECONDITION', retry: false, next: 'correct what is named; see docs/upstream-authorities.md' },
   ca_path_exhausted: { status: 'FAILED_PRECONDITION', retry: false, next: 'give the CA above a larger path length, or none' },
   authority_not_tainted: { status: 'INTERNAL', retry: false, next: 'taint it first, so that what it signed is replaced before it goes' },

@@ -35,6 +35,8 @@ export interface CaCertificateOptions {
   readonly subject?: CaSubject | Uint8Array
   /** How many CA certificates may stand between this one and a leaf; no limit by default. */
   readonly pathLength?: number
+  /** Extensions in DER, one after the other, of none that is written anyway. */
+  readonly extensions?: Uint8Array | undefined
   /** Who signs an intermediate; self-signed without (ID-17, X509-24). */
   readonly issuer?: { readonly certificate: Certificate, readonly signer: Signer }
 }
@@ -73,7 +75,7 @@ export async function createCaCertificate (options: CaCertificateOptions): Promi
   return encodeSequence(tbs, algorithm, encodeBitString(await signing.sign(tbs, 'der')))
 }
 
-function encodeExtensions ({ trustDomain, signer, issuer, pathLength }: CaCertificateOptions): Uint8Array[] {
+function encodeExtensions ({ trustDomain, signer, issuer, pathLength, extensions }: CaCertificateOptions): Uint8Array[] {
   const usage = ['keyCertSign', 'cRLSign'] as const
   const limit = pathLength === undefined ? [] : [encodeUnsigned(Buffer.of(pathLength))]
   const authorityKeyId = issuer?.certificate.subjectKeyId
@@ -84,7 +86,8 @@ function encodeExtensions ({ trustDomain, signer, issuer, pathLength }: CaCertif
     ...authorityKeyId === undefined
       ? []
       : [encodeExtension(oid.authorityKeyIdentifier, false, encodeSequence(encodeContextPrimitive(0, authorityKeyId)))],
-    encodeExtension(oid.subjectAltName, false, encodeSequence(encodeUri(trustDomainId(trustDomain))))
+    encodeExtension(oid.subjectAltName, false, encodeSequence(encodeUri(trustDomainId(trustDomain)))),
+    ...extensions === undefined ? [] : [extensions]
   ]
 }
 

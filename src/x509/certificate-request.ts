@@ -3,7 +3,8 @@ import { SpiffeError } from '../spiffe/errors.ts'
 import { readExtensions } from './certificate-extensions.ts'
 import { DerError, DerReader, noContent } from './der-reader.ts'
 import { contextTag, derTag } from './der-tag.ts'
-import { encodeBitString, encodeContext, encodeOctetString, encodeOid, encodeSequence, encodeSet, encodeUnsigned } from './der-writer.ts'
+import { encodeBitString, encodeContext, encodeOid, encodeSequence, encodeSet, encodeUnsigned } from './der-writer.ts'
+import { encodeExtension } from './encode-extension.ts'
 import { encodeDnsName, encodeUri, noNames, type GeneralNames } from './general-names.ts'
 import { emptyName, parseName } from './name.ts'
 import { oid } from './oid.ts'
@@ -42,6 +43,8 @@ export interface RequestedNames {
   readonly subjectDer?: Uint8Array
   readonly uriSans?: readonly string[]
   readonly dnsSans?: readonly string[]
+  /** Further extensions in DER, one after the other. */
+  readonly extensions?: Uint8Array | undefined
 }
 
 /** Makes a request in DER, signed with SHA-384 for P-384 and SHA-256 otherwise. @param privateKey P-256, P-384 or RSA */
@@ -58,11 +61,13 @@ export async function signCertificateRequest (signer: Signer, names: RequestedNa
   return encodeSequence(info, algorithmOfKeyType[signer.type], encodeBitString(await signer.sign(info, 'der')))
 }
 
-function encodeInfo (publicKey: Uint8Array, { subjectDer = emptyName, uriSans = [], dnsSans = [] }: RequestedNames): Uint8Array {
+function encodeInfo (publicKey: Uint8Array, names: RequestedNames): Uint8Array {
+  const { subjectDer = emptyName, uriSans = [], dnsSans = [], extensions = Buffer.alloc(0) } = names
   const sans = [...uriSans.map(encodeUri), ...dnsSans.map(encodeDnsName)]
-  const extension = encodeSequence(encodeOid(oid.subjectAltName), encodeOctetString(encodeSequence(...sans)))
-  const attribute = encodeSequence(encodeOid(oid.extensionRequest), encodeSet(encodeSequence(extension)))
-  return encodeSequence(encodeUnsigned(Buffer.of(0)), subjectDer, publicKey, encodeContext(0, ...sans.length > 0 ? [attribute] : []))
+  const alternative = sans.length === 0 ? [] : [encodeExtension(oid.subjectAltName, false, encodeSequence(...sans))]
+  const attribute = encodeSequence(encodeOid(oid.extensionRequest), encodeSet(encodeSequence(...alternative, extensions)))
+  const isAsked = sans.length > 0 || extensions.length > 0
+  return encodeSequence(encodeUnsigned(Buffer.of(0)), subjectDer, publicKey, encodeContext(0, ...isAsked ? [attribute] : []))
 }
 
 function read (der: Uint8Array): CertificateRequest {

@@ -30,6 +30,8 @@ export interface LeafRequest {
   readonly notAfter: Date
   /** Up to 20 bytes, big endian, not zero; 128 random bits by default. */
   readonly serialNumber?: Uint8Array
+  /** Extensions in DER, one after the other, of none that is written anyway. */
+  readonly extensions?: Uint8Array
 }
 
 /** Signs X509-SVIDs. Both forms throw what `prepareLeafIssuer` describes. */
@@ -95,6 +97,7 @@ const fixedExtensions = Buffer.concat([
 const subjectKeyIdOid = encodeOid(oid.subjectKeyIdentifier)
 const subjectAltNameOid = encodeOid(oid.subjectAltName)
 const critical = encodeBoolean(true)
+const noExtensions = Buffer.alloc(0)
 
 function compile (issuer: Certificate, signer: Signer): Template {
   const algorithm = algorithmOfKeyType[signer.type]
@@ -112,7 +115,7 @@ function compile (issuer: Certificate, signer: Signer): Template {
 
 /** The part to be signed. */
 function fill (template: Template, request: LeafRequest): Uint8Array {
-  const { id, dnsNames, notBefore, publicKey } = request
+  const { id, dnsNames, notBefore, publicKey, extensions = noExtensions } = request
   checkId(id, template.trustDomain)
   const notAfter = checkLife(request, template.issuer)
   const { keyBits } = parseSubjectKey(publicKey)
@@ -129,7 +132,8 @@ function fill (template: Template, request: LeafRequest): Uint8Array {
       fixedExtensions,
       encodeSequence(subjectKeyIdOid, encodeOctetString(encodeOctetString(hash('sha1', keyBits, 'buffer')))),
       template.authorityKeyId,
-      isEmptyName(subject) ? encodeSequence(subjectAltNameOid, critical, names) : encodeSequence(subjectAltNameOid, names)
+      isEmptyName(subject) ? encodeSequence(subjectAltNameOid, critical, names) : encodeSequence(subjectAltNameOid, names),
+      extensions
     ))
   )
 }
@@ -175,7 +179,11 @@ function subjectOf ({ subject = 'default', dnsNames }: LeafRequest): Uint8Array 
       throw error
     }
   }
-  const [first] = dnsNames
+  return defaultLeafSubject(dnsNames)
+}
+
+/** SPIRE's: C=US, O=SPIRE and the first DNS name as CN. @returns a Name in DER */
+export function defaultLeafSubject ([first]: readonly string[]): Uint8Array {
   if (first === undefined || first.length > maxCommonName) return defaultSubject
   return encodeName([...subjectCountryOrganization, [oid.commonName, first]])
 }
