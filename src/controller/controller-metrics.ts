@@ -9,11 +9,16 @@ export interface ControllerMetrics {
   failed (cause: 'entry' | 'federation' | 'round' | 'status'): void
   round (kind: 'pods' | 'all' | 'full', seconds: number): void
   restarted (kind: string): void
+  /** Seconds from an entry on the server to the look that found it served by an agent of its node. */
+  used (seconds: number): void
+  looked (outcome: 'answered' | 'failed' | 'unsupported'): void
 }
 
 export interface ControllerGauges {
   /** Of declared entries, by the resource that counts. */
   readonly entries: () => Iterable<readonly [value: number, labels: { readonly kind: string, readonly name: string }]>
+  /** Of those, the ones that agents serve; none where the server cannot tell. */
+  readonly inUse: () => Iterable<readonly [value: number, labels: { readonly kind: string, readonly name: string }]>
   readonly isLeader: () => boolean
   readonly objects: () => Iterable<readonly [value: number, labels: { readonly kind: string }]>
 }
@@ -29,6 +34,13 @@ export function controllerMetrics (metrics: Metrics): ControllerMetrics & { show
   const rounds = metrics.histogram({ name: 'round_seconds', help: 'How long a round of reconciliation took', labels: ['kind'] })
   const restarts = metrics.counter({ name: 'watch_restarts_total', help: 'Watches that broke off', labels: ['kind'] })
   const entries = metrics.gauge({ name: 'entries', help: 'Entries that should be on the server', labels: ['kind', 'name'] })
+  const use = metrics.histogram({
+    name: 'entry_use_lag_seconds', help: 'From an entry on the server to the look that found its agents serve it', buckets: lagBuckets
+  })
+  const looks = metrics.counter({
+    name: 'use_looks_total', help: 'Times that the server was asked who serves its entries', labels: ['outcome']
+  })
+  const inUse = metrics.gauge({ name: 'entries_in_use', help: 'Entries that agents serve', labels: ['kind', 'name'] })
   const objects = metrics.gauge({ name: 'objects', help: 'Objects of the cluster that are kept in memory', labels: ['kind'] })
   const leader = metrics.gauge({ name: 'leader', help: '1 while this controller leads' })
   return {
@@ -37,8 +49,11 @@ export function controllerMetrics (metrics: Metrics): ControllerMetrics & { show
     failed: cause => errors.add(1, { cause }),
     round: (kind, seconds) => rounds.observe(seconds, { kind }),
     restarted: kind => restarts.add(1, { kind }),
+    used: seconds => use.observe(seconds),
+    looked: outcome => looks.add(1, { outcome }),
     show (gauges) {
       entries.collectEach(gauges.entries)
+      inUse.collectEach(gauges.inUse)
       objects.collectEach(gauges.objects)
       leader.collect(() => gauges.isLeader() ? 1 : 0)
     }

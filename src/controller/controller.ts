@@ -9,10 +9,12 @@ import { runTasks } from '../runtime/tasks.ts'
 import { untilAborted } from '../runtime/until-aborted.ts'
 import type { ControllerConfig } from './controller-config.ts'
 import { controllerMetrics } from './controller-metrics.ts'
+import { EntriesInUse, type OwnEntry } from './in-use/entries-in-use.ts'
 import { ClusterCache } from './kubernetes/cluster-cache.ts'
 import { KubeClient } from './kubernetes/kube-client.ts'
 import { Lease } from './kubernetes/lease.ts'
 import { Reconciler } from './reconcile/reconciler.ts'
+import { ServerConvergence } from './server/server-convergence.ts'
 import { ServerEntries } from './server/server-entries.ts'
 import { ServerFederation } from './server/server-federation.ts'
 import { resourceStatuses } from './status/resource-statuses.ts'
@@ -46,15 +48,26 @@ export async function runController (config: ControllerConfig, { socketPath, clo
   const lease = new Lease({ ...config.lease, identity }, { client, clock, log })
   const reconciler = new Reconciler({ scope: config.scope, prefix: config.entryIdPrefix, fullEveryMs: config.fullEveryMs }, {
     view: cache, entries: new ServerEntries(channel), federation: new ServerFederation(channel, naming.trustDomain), clock, log,
-    metrics: shown, onRound: () => status.changed()
+    metrics: shown,
+    onRound: written => {
+      uses.written(written)
+      status.changed()
+    }
+  })
+  const uses: EntriesInUse = new EntriesInUse({
+    entries: () => ownEntries(reconciler), convergence: new ServerConvergence(channel), clock, log, metrics: shown,
+    onLook: () => status.changed()
   })
   const status: StatusWriter = new StatusWriter({
     client, clock, log, metrics: shown, identity,
-    statuses: () => resourceStatuses(reconciler.desired, cache, reconciler, reconciler.federation, cares)
+    statuses: () => resourceStatuses(reconciler.desired, cache, reconciler, reconciler.federation, cares, uses)
   })
   cache.listen(reconciler)
   shown.show({
-    entries: () => entriesByResource(reconciler), isLeader: () => lease.isHeld, objects: () => cache.sizes()
+    entries: () => entriesByResource(reconciler, () => true),
+    inUse: () => uses.ignorance !== undefined ? []
+      : entriesByResource(reconciler, entry => entry !== undefined && uses.of(entry) === 'used'),
+    isLeader: () => lease.isHeld, objects: () => cache.sizes()
   })
   const probes = {
     cluster: () => {
@@ -71,20 +84,37 @@ export async function runController (config: ControllerConfig, { socketPath, clo
       log.info({ prefix: config.entryIdPrefix }, 'controller has read the cluster')
       await lease.run((tenure, signal) => runTasks(signal, [
         signal => reconciler.run(tenure, signal),
+        signal => uses.run(signal),
         signal => status.run(tenure, signal)
       ]), signal)
     }
   ])
 }
 
-function * entriesByResource ({ desired }: Reconciler): Generator<readonly [number, { readonly kind: string, readonly name: string }]> {
-  const counts = new Map<string, { count: number, readonly kind: string, readonly name: string }>()
+/** @param counts whether an entry does; it is given as it is on the server */
+function * entriesByResource (
+  reconciler: Reconciler, counts: (entry: OwnEntry | undefined) => boolean
+): Generator<[number, { readonly kind: string, readonly name: string }]> {
+  const { desired } = reconciler
+  const counted = new Map<string, { count: number, readonly kind: string, readonly name: string }>()
   for (const key of desired.keys()) {
     const by = desired.of(key)[0]?.by
     if (by === undefined) continue
-    const counted = counts.get(by.uid) ?? { count: 0, kind: by.kind, name: by.name }
-    counted.count++
-    counts.set(by.uid, counted)
+    const of = counted.get(by.uid) ?? { count: 0, kind: by.kind, name: by.name }
+    if (counts(ownEntry(reconciler, key))) of.count++
+    counted.set(by.uid, of)
   }
-  for (const { count, kind, name } of counts.values()) yield [count, { kind, name }]
+  for (const { count, kind, name } of counted.values()) yield [count, { kind, name }]
+}
+
+function * ownEntries (reconciler: Reconciler): Generator<OwnEntry> {
+  for (const key of reconciler.desired.keys()) {
+    const entry = ownEntry(reconciler, key)
+    if (entry !== undefined) yield entry
+  }
+}
+
+function ownEntry (reconciler: Reconciler, key: string): OwnEntry | undefined {
+  const [id, declared] = [reconciler.idOf(key), reconciler.desired.of(key)[0]]
+  return id === undefined || declared === undefined ? undefined : { key, id, parentId: declared.entry.parentId }
 }

@@ -6,6 +6,7 @@ import { Reconciler } from '../../src/controller/reconcile/reconciler.ts'
 import { ServerEntries } from '../../src/controller/server/server-entries.ts'
 import { ServerFederation } from '../../src/controller/server/server-federation.ts'
 import { resourceStatuses } from '../../src/controller/status/resource-statuses.ts'
+import type { UseView } from '../../src/controller/status/use-saying.ts'
 import { silentLogger } from '../../src/runtime/logger.ts'
 import { systemClock } from '../../src/runtime/clock.ts'
 import { SpiffeError } from '../../src/spiffe/errors.ts'
@@ -34,12 +35,14 @@ async function setUp (t: Test, { fullEveryMs = 3_600_000 } = {}) {
   const failed: string[] = []
   let rounds = 0
   const metrics: ControllerMetrics = {
-    lag: seconds => lags.push(seconds), failed: cause => failed.push(cause), changed () {}, round () {}, restarted () {}
+    lag: seconds => lags.push(seconds), failed: cause => failed.push(cause), changed () {}, round () {}, restarted () {},
+    used () {}, looked () {}
   }
   const reconciler = new Reconciler({ scope: config.scope, prefix: config.entryIdPrefix, fullEveryMs }, {
     view: cluster, entries: new ServerEntries(server.admin), federation: new ServerFederation(server.admin, trustDomain),
     clock: systemClock, log: silentLogger, metrics, onRound: () => { rounds++ }
   })
+  const uses: UseView = { ignorance: 'early', of: () => 'waiting', serversOf: () => { throw new Error('nobody is waited for') } }
   const stop = new AbortController()
   const begin = () => {
     const running = reconciler.run(tenure, stop.signal)
@@ -57,7 +60,7 @@ async function setUp (t: Test, { fullEveryMs = 3_600_000 } = {}) {
   }
   const statusOf = (name: string) => {
     const { desired, federation } = reconciler
-    const all = [...resourceStatuses(desired, cluster, reconciler, federation, config.scope.cares)]
+    const all = [...resourceStatuses(desired, cluster, reconciler, federation, config.scope.cares, uses)]
     return all.find(({ resource }) => resource.name === name)
   }
   return {

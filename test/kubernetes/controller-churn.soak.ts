@@ -11,7 +11,7 @@ import { RunningProcess, startServer } from '../fakes/processes.ts'
 import { SimulatedAgent } from '../fakes/simulated-agent.ts'
 import { Administrator } from '../interop/administrator.ts'
 import { kubeApiserverMissing } from './build-kube-apiserver.ts'
-import { defineResources } from './minimal-definitions.ts'
+import { installCustomResources } from './custom-resources.ts'
 import { RealCluster } from './real-cluster.ts'
 
 const skip = kubeApiserverMissing()
@@ -29,7 +29,7 @@ void t.test(`${pods} pods come and go, ${perSecond} a second`, { skip }, async t
   const folder = await mkdtemp(join(tmpdir(), 'assay-churn-'))
   scope.defer(() => rm(folder, { recursive: true, force: true }))
   const kubernetes = scope.use(await RealCluster.start())
-  await defineResources(kubernetes)
+  await installCustomResources(kubernetes)
   await kubernetes.addNode('worker-1', {})
   await kubernetes.addAccount('web')
   await kubernetes.ask('POST', '/apis/spire.spiffe.io/v1alpha1/clusterspiffeids', {

@@ -9,7 +9,7 @@ import { RunningProcess, startServer } from '../fakes/processes.ts'
 import { runAssay } from '../fakes/run-assay.ts'
 import { Administrator } from '../interop/administrator.ts'
 import { kubeApiserverMissing } from './build-kube-apiserver.ts'
-import { defineResources } from './minimal-definitions.ts'
+import { installCustomResources } from './custom-resources.ts'
 import { RealCluster } from './real-cluster.ts'
 
 const skip = kubeApiserverMissing()
@@ -31,7 +31,7 @@ void t.test('a controller on a real API server', { skip }, async t => {
   const folder = await mkdtemp(join(tmpdir(), 'assay-controller-'))
   scope.defer(() => rm(folder, { recursive: true, force: true }))
   const kubernetes = scope.use(await RealCluster.start())
-  await defineResources(kubernetes)
+  await installCustomResources(kubernetes)
   await kubernetes.grantServer(documentedRules())
   const nodeUid = await kubernetes.addNode('worker-1', {})
   await kubernetes.addAccount('web')

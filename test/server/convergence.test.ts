@@ -76,6 +76,8 @@ void t.test('what is known of one agent', async t => {
   for (const [what, facts, state, converged] of cases) {
     const judged = await convergenceOf({ [a]: facts }).state({ cursor: at(5), entryIds: [] })
     t.match(judged, { consumers: [{ agentId: a, state }], converged }, what)
+    const { cursor, proved } = judged.consumers[0] ?? {}
+    t.strictSame(proved, state === 'written' ? undefined : cursor, `${what}: up to where it is proved`)
   }
   const banned = await convergenceOf({ [a]: { banned: true, open: 1 } }).state({ cursor: at(5), entryIds: [] })
   t.strictSame(banned, { consumers: [], converged: true }, 'nothing waits for one that is banned')

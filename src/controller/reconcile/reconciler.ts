@@ -29,8 +29,8 @@ export interface ReconcilerDeps {
   readonly clock: Clock
   readonly log: Logger
   readonly metrics: ControllerMetrics
-  /** After each round: what statuses tell may have changed. */
-  readonly onRound: () => void
+  /** After each round: what statuses tell may have changed. @param written keys of entries that were made or changed */
+  readonly onRound: (written: ReadonlySet<string>) => void
 }
 
 /** Events that come together are answered together. */
@@ -74,7 +74,9 @@ export class Reconciler {
   failureOf (key: string): string | undefined { return this.#failures.get(key) }
   foreignOf (key: string): string | undefined { return this.#foreign.get(key) }
   /** Whether an own entry with this key was seen on, or written to, the server. */
-  isSet (key: string): boolean { return this.#mirror.own(key).length > 0 }
+  isSet (key: string): boolean { return this.idOf(key) !== undefined }
+  /** Of the own entry with this key. */
+  idOf (key: string): string | undefined { return this.#mirror.own(key)[0]?.id }
 
   podChanged (uid: string): void {
     // Who does not lead looks at everything when it begins to.
@@ -164,7 +166,7 @@ export class Reconciler {
     }
     await this.#apply(new Set([...keys, ...startedMs >= this.#retryDueMs ? this.#failures.keys() : []]), dirty, tenure, signal)
     metrics.round(kind, (clock.monotonicMs() - startedMs) / 1_000)
-    onRound()
+    onRound(this.#mirror.takeWritten())
   }
 
   async #apply (keys: ReadonlySet<string>, dirty: ReadonlyMap<string, number>, tenure: Tenure, signal: AbortSignal): Promise<void> {

@@ -6,6 +6,7 @@ export class EntryMirror implements ServerSide {
   readonly #prefix: string
   #own = new Map<string, readonly StoredEntry[]>()
   #foreign = new Map<string, string>()
+  #written = new Set<string>()
 
   constructor (prefix: string) { this.#prefix = prefix }
 
@@ -29,7 +30,9 @@ export class EntryMirror implements ServerSide {
     this.#foreign = foreign
   }
 
+  /** It was made or changed by this controller. */
   put (key: string, entry: StoredEntry): void {
+    this.#written.add(key)
     this.#own.set(key, [...this.own(key).filter(({ id }) => id !== entry.id), entry])
   }
 
@@ -37,6 +40,13 @@ export class EntryMirror implements ServerSide {
     const left = this.own(key).filter(entry => entry.id !== id)
     if (left.length > 0) this.#own.set(key, left)
     else this.#own.delete(key)
+  }
+
+  /** Keys of what was put since the last call. */
+  takeWritten (): ReadonlySet<string> {
+    const written = this.#written
+    this.#written = new Set()
+    return written
   }
 
   putForeign (key: string, id: string): void { this.#foreign.set(key, id) }

@@ -3,33 +3,48 @@ import type { DesiredState } from '../desired/desired-state.ts'
 import type { FederationState } from '../reconcile/reconcile-federation.ts'
 import type { ClusterFederatedTrustDomain } from '../resources/cluster-federated-trust-domain.ts'
 import type { Resource } from '../resources/resource.ts'
-import type { Readiness } from './conditions.ts'
+import type { Readiness, Saying } from './conditions.ts'
+import { UseTally, type UseView } from './use-saying.ts'
 
 /** What is to be told about a resource: the fields that spire-controller-manager has, and whether it is ready. */
 export interface ResourceStatus {
   readonly resource: Resource<unknown>
   readonly fields: Readonly<Record<string, unknown>>
   readonly readiness: Readiness
+  /** Whether its entries are served; `undefined`: it has none by its kind. */
+  readonly use?: Saying | undefined
 }
 
 /** What became of declared entries on the server. */
 export interface EntryResults {
-  isSet (key: string): boolean
+  /** Of the own entry on the server with this key. */
+  idOf (key: string): string | undefined
   failureOf (key: string): string | undefined
   foreignOf (key: string): string | undefined
 }
 
-interface Counts { toSet: number, masked: number, failed: number, set: number, maskedBy?: string, failure?: string, foreign?: string }
+interface Counts {
+  toSet: number
+  masked: number
+  failed: number
+  set: number
+  readonly use: UseTally
+  maskedBy?: string
+  failure?: string
+  foreign?: string
+}
+
+function noCounts (): Counts { return { toSet: 0, masked: 0, failed: 0, set: 0, use: new UseTally() } }
 
 const ready: Readiness = { ready: true, reason: 'Reconciled', message: '' }
 
 /** Of all resources of this controller's class. */
 export function * resourceStatuses (
   desired: DesiredState, view: ClusterView, results: EntryResults, federation: FederationState,
-  cares: (resource: Resource<unknown>) => boolean
+  cares: (resource: Resource<unknown>) => boolean, uses: UseView
 ): Generator<ResourceStatus, void, undefined> {
-  const counted = countEntries(desired, results)
-  const countsOf = ({ uid }: Resource<unknown>): Counts => counted.get(uid) ?? { toSet: 0, masked: 0, failed: 0, set: 0 }
+  const counted = countEntries(desired, results, uses)
+  const countsOf = ({ uid }: Resource<unknown>): Counts => counted.get(uid) ?? noCounts()
   for (const resource of view.spiffeIds().filter(cares)) {
     const counts = countsOf(resource)
     const { stats, reasons } = desired.statsOf(resource, view)
@@ -38,7 +53,8 @@ export function * resourceStatuses (
       fields: { stats: { ...stats, entriesMasked: counts.masked, entriesToSet: counts.toSet, entryFailures: counts.failed } },
       readiness: malformed(resource) ?? refused(counts) ?? (reasons.length > 0
         ? { ready: false, reason: 'RenderFailed', message: `${stats.podEntryRenderFailures} pods get no entry; ${reasons.join('; ')}` }
-        : ready)
+        : ready),
+      use: counts.use.saying(uses)
     }
   }
   for (const resource of view.staticEntries().filter(cares)) {
@@ -49,7 +65,8 @@ export function * resourceStatuses (
       fields: { rendered: failure === undefined, masked: counts.masked > 0, set: counts.set > 0 },
       readiness: failure === undefined
         ? refused(counts) ?? masked(counts) ?? ready
-        : { ready: false, reason: 'Malformed', message: failure }
+        : { ready: false, reason: 'Malformed', message: failure },
+      use: counts.use.saying(uses)
     }
   }
   for (const resource of view.federatedTrustDomains().filter(cares)) {
@@ -57,10 +74,10 @@ export function * resourceStatuses (
   }
 }
 
-function countEntries (desired: DesiredState, results: EntryResults): ReadonlyMap<string, Counts> {
+function countEntries (desired: DesiredState, results: EntryResults, uses: UseView): ReadonlyMap<string, Counts> {
   const counted = new Map<string, Counts>()
   const of = (uid: string) => {
-    const counts = counted.get(uid) ?? { toSet: 0, masked: 0, failed: 0, set: 0 }
+    const counts = counted.get(uid) ?? noCounts()
     counted.set(uid, counts)
     return counts
   }
@@ -79,7 +96,9 @@ function countEntries (desired: DesiredState, results: EntryResults): ReadonlyMa
     if (foreign !== undefined || failure !== undefined) counts.failed++
     if (foreign !== undefined) counts.foreign ??= `${first.entry.spiffeId}: entry ${foreign} is somebody else's, and is left as it is`
     if (failure !== undefined) counts.failure ??= `${first.entry.spiffeId}: ${failure}`
-    if (results.isSet(key) && failure === undefined) counts.set++
+    const id = failure === undefined ? results.idOf(key) : undefined
+    if (id !== undefined) counts.set++
+    counts.use.add(id === undefined ? undefined : { key, id, parentId: first.entry.parentId }, uses)
   }
   return counted
 }

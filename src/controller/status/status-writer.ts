@@ -6,7 +6,7 @@ import type { ControllerMetrics } from '../controller-metrics.ts'
 import { type KubeClient, statusOf } from '../kubernetes/kube-client.ts'
 import type { Tenure } from '../kubernetes/lease.ts'
 import { apiVersion, resourcePaths } from '../resources/resource.ts'
-import { conditionsOf, readyIn } from './conditions.ts'
+import { conditionsOf, readyIn, readySaying } from './conditions.ts'
 import type { ResourceStatus } from './resource-statuses.ts'
 
 export interface StatusWriterDeps {
@@ -72,11 +72,13 @@ export class StatusWriter {
     for (const uid of this.#written.keys()) if (!living.has(uid)) this.#written.delete(uid)
   }
 
-  async #write ({ resource, fields, readiness }: ResourceStatus, signal: AbortSignal): Promise<void> {
+  async #write ({ resource, fields, readiness, use }: ResourceStatus, signal: AbortSignal): Promise<void> {
     const { client, clock } = this.#deps
-    const conditions = conditionsOf(resource.status['conditions'], readiness, resource.generation, clock.now())
+    const conditions = conditionsOf(
+      resource.status['conditions'], [readySaying(readiness), ...use === undefined ? [] : [use]], resource.generation, clock.now()
+    )
     const status = { ...fields, observedGeneration: resource.generation, conditions }
-    const text = JSON.stringify([fields, readiness, resource.generation])
+    const text = JSON.stringify([fields, readiness, use, resource.generation])
     if (this.#written.get(resource.uid) === text) return
     const before = readyIn(resource.status['conditions'])
     const isSame = isSubset(status, resource.status)

@@ -165,8 +165,8 @@ function encodeState (cursor: Cursor, { consumers, converged }: ConvergenceState
   return {
     cursor: encodeCursor(cursor),
     converged,
-    consumers: consumers.map(({ agentId, state, cursor, unservedEntryIds, seenAt, replicaId, mesh, policies }) => ({
-      agentId, state, unservedEntryIds, replicaId, mesh, policies, cursor: cursor && encodeCursor(cursor), seenAt: seenAt?.getTime()
+    consumers: consumers.map(({ cursor, proved, seenAt, ...consumer }) => ({
+      ...consumer, cursor: cursor && encodeCursor(cursor), provedCursor: proved && encodeCursor(proved), seenAt: seenAt?.getTime()
     }))
   }
 }

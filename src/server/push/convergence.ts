@@ -17,6 +17,8 @@ export interface ConsumerProgress {
   readonly agentId: SpiffeId
   readonly state: ConsumerState
   readonly cursor: Cursor | undefined
+  /** Up to where it is proved to have the log; `undefined`: what it was answered may not have arrived. */
+  readonly proved: Cursor | undefined
   readonly unservedEntryIds: readonly string[]
   readonly seenAt: Date | undefined
   /** Which has its stream; empty: none, as far as is known. */
@@ -106,7 +108,8 @@ export class Convergence {
     const known = here ?? row
     const replicaId = here === undefined ? row?.replicaId ?? '' : this.#deps.replicaId
     const { cursor, unservedEntryIds = [], mesh = false, policies } = known ?? {}
-    const facts = { agentId, cursor, unservedEntryIds, seenAt: row?.seenAt, replicaId, mesh, policies }
+    const proved = known?.state === 'written' ? undefined : cursor
+    const facts = { agentId, cursor, proved, unservedEntryIds, seenAt: row?.seenAt, replicaId, mesh, policies }
     if (known !== undefined && hasReached(known.cursor, required)) return { ...facts, state: known.state }
     const connected = here !== undefined || this.#deps.feeds.openOf(agentId) > 0 || (row !== undefined && live.has(row.replicaId))
     const unseenMs = row === undefined ? Infinity : now - row.seenAt.getTime()

@@ -93,6 +93,7 @@ export interface ConsumerProgress {
   readonly replicaId: string
   readonly mesh: boolean
   readonly policies: ServedPolicies | undefined
+  readonly provedCursor: Cursor | undefined
 }
 export interface ConsumerProgressInit {
   readonly agentId?: string | undefined
@@ -103,6 +104,7 @@ export interface ConsumerProgressInit {
   readonly replicaId?: string | undefined
   readonly mesh?: boolean | undefined
   readonly policies?: ServedPoliciesInit | undefined
+  readonly provedCursor?: CursorInit | undefined
 }
 export const ConsumerProgress: MessageType<ConsumerProgress, ConsumerProgressInit> = new MessageType('assay.server.v1.ConsumerProgress', () => [
   field(1, 'agentId', 'string'),
@@ -112,7 +114,8 @@ export const ConsumerProgress: MessageType<ConsumerProgress, ConsumerProgressIni
   field(5, 'seenAt', 'int64'),
   field(6, 'replicaId', 'string'),
   field(7, 'mesh', 'bool'),
-  field(8, 'policies', ServedPolicies)
+  field(8, 'policies', ServedPolicies),
+  field(9, 'provedCursor', Cursor)
 ])
 
 export interface Convergence {
