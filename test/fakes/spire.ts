@@ -1,18 +1,20 @@
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
+import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { openUnixChannel } from '../../src/rpc/channel.ts'
 import { bundleService } from '../../src/wire/generated/server-bundle.ts'
+import { builtProgram, type CachedBuild } from './cached-build.ts'
 import { eventually } from './eventually.ts'
 import { freePort } from './free-port.ts'
 import { type AnyServer, prepareJoin } from './processes.ts'
+import { spireAgent, spireMissing, spireServer } from './spire-programs.ts'
 
 /** Why there is no real SPIRE server to test against; `false` when there is one. */
-export const withoutSpireServer = missing('SPIRE_SERVER_BIN', 'spire-server')
+export const withoutSpireServer = spireMissing(spireServer)
 /** The same of SPIRE's agent, without which an agent of ours may join SPIRE's server. */
-export const withoutSpireAgent = missing('SPIRE_AGENT_BIN', 'spire-agent')
+export const withoutSpireAgent = spireMissing(spireAgent)
 
 const patienceMs = 60_000
 
@@ -40,7 +42,7 @@ export async function startSpireServer (
 ): Promise<SpireServer> {
   const folder = await mkdtemp(join(tmpdir(), 'spire-server-'))
   const [port, adminSocket] = [await freePort(), join(folder, 'api.sock')]
-  const process = await SpireProcess.start('SPIRE_SERVER_BIN', folder, {
+  const process = await SpireProcess.start(spireServer, folder, {
     server: {
       trust_domain: trustDomain, bind_address: '127.0.0.1', bind_port: port, socket_path: adminSocket, data_dir: folder,
       log_level: 'DEBUG', ...config
@@ -82,7 +84,7 @@ export async function startSpireAgent (
   const [socket, bundle] = [join(folder, 'agent.sock'), join(folder, 'bundle.pem')]
   const token = await prepareJoin(server, bundle)
   const [host, port] = server.address.split(':')
-  const process = await SpireProcess.start('SPIRE_AGENT_BIN', folder, {
+  const process = await SpireProcess.start(spireAgent, folder, {
     agent: {
       trust_domain: server.trustDomain, server_address: host, server_port: Number(port), socket_path: socket, data_dir: folder,
       trust_bundle_path: bundle, ...attestor === undefined ? { join_token: token } : {}, log_level: 'DEBUG',
@@ -115,12 +117,12 @@ class SpireProcess implements AsyncDisposable {
 
   /** @param folder goes with the process */
   static async start (
-    variable: string, folder: string, config: object, environment: Readonly<Record<string, string>> = {}
+    build: CachedBuild, folder: string, config: object, environment: Readonly<Record<string, string>> = {}
   ): Promise<SpireProcess> {
     const file = join(folder, 'spire.conf')
     await writeFile(file, JSON.stringify(config))
     const options = { stdio: ['ignore', 'pipe', 'pipe'] as Array<'ignore' | 'pipe'>, env: { ...process.env, ...environment } }
-    return new SpireProcess(spawn(process.env[variable] as string, ['run', '-config', file], options), folder)
+    return new SpireProcess(spawn(await builtProgram(build), ['run', '-config', file], options), folder)
   }
 
   get pid (): number { return this.#child.pid as number }
@@ -146,9 +148,3 @@ class SpireProcess implements AsyncDisposable {
 }
 
 function block (data: Readonly<Record<string, unknown>>): object { return { plugin_data: data } }
-
-function missing (variable: string, program: string): false | string {
-  const file = process.env[variable]
-  if (file === undefined || file === '') return `${variable} names no ${program}`
-  return spawnSync(file, ['--version']).status === 0 ? false : `${variable}: ${file} is no ${program} that runs here`
-}
