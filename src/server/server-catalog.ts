@@ -14,6 +14,7 @@ import { pkcs11KeyManagerPlugin } from '../keys/pkcs11/pkcs11-plugin.ts'
 import type { RemoteKeysHost } from '../keys/remote/remote-keys-host.ts'
 import type { Catalog } from '../plugins/catalog.ts'
 import type { CredentialComposer } from '../plugins/credential-composer.ts'
+import type { Notifier } from '../plugins/notifier.ts'
 import { awsPcaUpstreamPlugin } from '../upstream/aws-pca/aws-pca-plugin.ts'
 import { awsSecretUpstreamPlugin } from '../upstream/awssecret/awssecret-plugin.ts'
 import { diskUpstreamPlugin } from '../upstream/disk/disk-upstream-plugin.ts'
@@ -26,6 +27,7 @@ import type { BundlePublisher } from './bundle-publisher/bundle-publisher.ts'
 import { filePublisherPlugin } from './bundle-publisher/file-plugin.ts'
 import { k8sConfigMapPublisherPlugin } from './bundle-publisher/k8s-configmap-plugin.ts'
 import { uniqueIdComposerPlugin } from './credential-composer/uniqueid-plugin.ts'
+import { k8sBundleNotifierPlugin } from './notifier/k8sbundle-plugin.ts'
 
 export interface ServerPlugins {
   readonly KeyManager: KeyManager
@@ -33,7 +35,11 @@ export interface ServerPlugins {
   readonly NodeAttestor: NodeVerifier & AsyncDisposable
   readonly BundlePublisher: BundlePublisher
   readonly CredentialComposer: CredentialComposer
+  readonly Notifier: Notifier
 }
+
+const gcsRefusal = 'is not offered: there is no client of Google Cloud Storage here; keep the bundle in S3, in a file or in a ConfigMap ' +
+  '(bundle publishers aws_s3, file, k8s_configmap)'
 
 export interface ServerPluginHost extends UpstreamHost, RemoteKeysHost {
   readonly dataDir: string
@@ -59,5 +65,6 @@ export const serverCatalog: Catalog<ServerPlugins, ServerPluginHost> = {
     use: 'several', plugins: [joinTokenVerifierPlugin, psatVerifierPlugin, popVerifierPlugin], refused: { k8s_sat: satRefusal }
   },
   BundlePublisher: { use: 'any', plugins: [k8sConfigMapPublisherPlugin, awsS3PublisherPlugin, filePublisherPlugin] },
-  CredentialComposer: { use: 'any', plugins: [uniqueIdComposerPlugin] }
+  CredentialComposer: { use: 'any', plugins: [uniqueIdComposerPlugin] },
+  Notifier: { use: 'any', plugins: [k8sBundleNotifierPlugin], refused: { gcs_bundle: gcsRefusal } }
 }

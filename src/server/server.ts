@@ -62,6 +62,7 @@ import { AgentFeeds } from './push/agent-feeds.ts'
 import { Convergence } from './push/convergence.ts'
 import { Polls } from './push/polls.ts'
 import { ProgressReporter } from './push/progress-reporter.ts'
+import { runNotifiers } from './notifier/run-notifiers.ts'
 import { ownKeySource } from './own-key-source.ts'
 import { Registrations } from './registrations.ts'
 import { LeaseKeeper, leaseName } from './replication/lease-keeper.ts'
@@ -184,6 +185,11 @@ export async function runServer (
   addPartnerMetrics(metrics, {
     partners: () => partners.all.keys(), bundleOf: domain => replica.bundleOf(domain), states: () => partnerBundles.states, clock
   })
+  const publishing = {
+    ownBundle: ca.bundle, isHolder: () => lease.stores !== undefined, onPublished: addPublicationMetrics(metrics, clock),
+    sign: async (ttlSeconds: number) => (await signBundle({ ttlSeconds: BigInt(ttlSeconds) }, { authority: ca, clock })).signedBundle,
+    clock, log
+  }
   await runTasks(signal, [
     signal => replica.run(signal),
     signal => lease.run(signal),
@@ -192,11 +198,8 @@ export async function runServer (
       caTtlSeconds: config.caTtlSeconds, authorities, lease, goneReporters: new GoneReporters({ replica, clock, log }), clock, log
     }, signal),
     signal => authorities.followUpstream(signal),
-    signal => publishBundle({
-      places: plugins.all('BundlePublisher').flatMap(({ places }) => places), ownBundle: ca.bundle,
-      isHolder: () => lease.stores !== undefined, onPublished: addPublicationMetrics(metrics, clock),
-      sign: async ttlSeconds => (await signBundle({ ttlSeconds: BigInt(ttlSeconds) }, { authority: ca, clock })).signedBundle, clock, log
-    }, signal),
+    signal => publishBundle({ ...publishing, places: plugins.all('BundlePublisher').flatMap(({ places }) => places) }, signal),
+    signal => runNotifiers({ ...publishing, notifiers: plugins.all('Notifier') }, signal),
     signal => partnerBundles.run(signal),
     signal => partnerReports.run(signal),
     ...oidc === undefined ? [] : [(signal: AbortSignal) => runProvider(oidc, {

@@ -12,6 +12,12 @@ interface AccessSpec {
   readonly resourceAttributes: { readonly verb: string, readonly resource: string, readonly namespace: string, readonly name: string }
 }
 
+export interface LabelledObject {
+  readonly metadata: { readonly name: string, readonly labels: Readonly<Record<string, string>> }
+  readonly webhooks?: { name: string, clientConfig: { caBundle?: string } }[]
+  readonly spec?: { caBundle?: string }
+}
+
 interface Token { readonly audience: string, readonly account: string, readonly pod: FakePod | undefined }
 
 export interface FakePod {
@@ -42,6 +48,8 @@ export class KubeApi implements AsyncDisposable {
   readonly nodes = new Map<string, { readonly uid: string, readonly labels: Readonly<Record<string, string>> }>()
   /** `namespace/name` → data; only what is here already may be written. */
   readonly configMaps = new Map<string, Record<string, string>>()
+  /** Webhook configurations and API services, by path. */
+  readonly labelled = new Map<string, LabelledObject>()
   /** Labels by name. */
   readonly namespaces = new Map<string, Readonly<Record<string, string>>>()
   /** Whether it says nothing of namespaces. */
@@ -139,6 +147,13 @@ export class KubeApi implements AsyncDisposable {
         spec: { nodeName: node, serviceAccountName: account }, status: { phase: 'Running', hostIP: '192.0.2.7' }
       }]
     }
+    if (path.startsWith('/apis/admissionregistration.k8s.io/v1/') || path.startsWith('/apis/apiregistration.k8s.io/v1/')) {
+      return method === 'PATCH' ? this.#patched(path, body) : this.#listed(path)
+    }
+    const asked = /^\/api\/v1\/namespaces\/([^/]+\/configmaps\/[^/?]+)$/.exec(path)?.[1]?.replace('/configmaps/', '/')
+    if (method === 'GET' && asked !== undefined && this.configMaps.has(asked)) {
+      return [200, { kind: 'ConfigMap', apiVersion: 'v1', data: this.configMaps.get(asked) }]
+    }
     const [, configMap, query] = /^\/api\/v1\/namespaces\/([^/]+\/configmaps\/[^/?]+)\?(.*)$/.exec(path) ?? []
     if (method === 'PATCH' && configMap !== undefined) return this.#applied(configMap.replace('/configmaps/', '/'), query ?? '', body)
     const named = /^\/api\/v1\/namespaces\/([^/]+)$/.exec(path)?.[1] ?? ''
@@ -160,6 +175,35 @@ export class KubeApi implements AsyncDisposable {
     if (!fieldManager || force !== 'true') return refuse(409, 'conflict')
     Object.assign(data, (JSON.parse(body) as { data: object }).data)
     return [200, { kind: 'ConfigMap', apiVersion: 'v1', data }]
+  }
+
+  #listed (path: string): [number, object] {
+    const [kind, query] = path.split('?') as [string, string]
+    const [label, value] = (new URLSearchParams(query).get('labelSelector') ?? '').split('=') as [string, string]
+    const items = [...this.labelled].filter(([at, { metadata }]) => at.startsWith(`${kind}/`) && metadata.labels[label] === value)
+    return [200, { kind: 'List', metadata: { resourceVersion: '1' }, items: items.map(([, object]) => object) }]
+  }
+
+  /** JSON Patch of members that are there, all or nothing. */
+  #patched (path: string, body: string): [number, object] {
+    const object = this.labelled.get(path)
+    if (object === undefined) return refuse(404, 'not found')
+    const patch = JSON.parse(body) as { op: string, path: string, value: unknown }[]
+    const places = patch.map(({ path }) => {
+      const parts = path.split('/').slice(1)
+      const holder = parts.slice(0, -1).reduce<unknown>((at, part) => (at as Record<string, unknown> | undefined)?.[part], object)
+      return { holder, last: parts.at(-1) as string }
+    })
+    const isFitting = patch.every(({ op, value }, index) => {
+      const { holder, last } = places[index] as { holder: Record<string, unknown> | undefined, last: string }
+      return holder !== undefined && (op === 'add' || holder[last] === value)
+    })
+    if (!isFitting) return refuse(422, 'the server rejected our request due to an error in our request')
+    for (const [index, { op, value }] of patch.entries()) {
+      const { holder, last } = places[index] as { holder: Record<string, unknown>, last: string }
+      if (op === 'add') holder[last] = value
+    }
+    return [200, object]
   }
 
   #reviewed ({ token, audiences }: { token: string, audiences: string[] }): object {

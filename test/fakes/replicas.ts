@@ -17,7 +17,7 @@ export function databaseKeys (
   keyFile: string, UpstreamAuthority: ServerConfig['plugins']['UpstreamAuthority'] = []
 ): Pick<ServerConfig, 'plugins'> {
   const KeyManager = [{ name: 'database', config: { key_encryption_key_file: keyFile } }]
-  return { plugins: { KeyManager, UpstreamAuthority, NodeAttestor: [], BundlePublisher: [], CredentialComposer: [] } }
+  return { plugins: { KeyManager, UpstreamAuthority, NodeAttestor: [], BundlePublisher: [], CredentialComposer: [], Notifier: [] } }
 }
 
 /** Whole servers in this process on one database, with one root. */

@@ -32,7 +32,7 @@ void t.test('a server keeps its bundle in a ConfigMap, through a rotation', asyn
   const config = plugin.config.parse({ clusters: { east: { ...place, kubeconfig_path: api.kubeconfig } } })
   await using server = await startTestServer({ config: {
     plugins: {
-      KeyManager: [{ name: 'memory', config: {} }], UpstreamAuthority: [], NodeAttestor: [], CredentialComposer: [],
+      KeyManager: [{ name: 'memory', config: {} }], UpstreamAuthority: [], NodeAttestor: [], CredentialComposer: [], Notifier: [],
       BundlePublisher: [{ name: plugin.name, config }]
     }
   } })

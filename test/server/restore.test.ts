@@ -160,7 +160,7 @@ await t.test('it moves to a configuration whose keys Vault wraps, and agents not
 
   const plugins = {
     KeyManager: parseServerConfig({ file: { name: next, text: await readFile(next, 'utf8') } }).plugins.KeyManager,
-    UpstreamAuthority: [], NodeAttestor: [], BundlePublisher: [], CredentialComposer: []
+    UpstreamAuthority: [], NodeAttestor: [], BundlePublisher: [], CredentialComposer: [], Notifier: []
   }
   await using again = await startTestServer({ config: { datastoreUrl, plugins } })
   t.strictSame(await bundleOf(again), before, 'the same authorities, not one more')

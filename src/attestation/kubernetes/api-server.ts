@@ -1,6 +1,6 @@
 import { request } from 'undici'
 import { SpiffeError } from '../../spiffe/errors.ts'
-import { type JsonObject, parseStrictJsonObject } from '../../spiffe/strict-json.ts'
+import { type JsonObject, type JsonValue, parseStrictJsonObject } from '../../spiffe/strict-json.ts'
 import { type ApiAccess, readInClusterAccess } from './api-access.ts'
 import { ApiConnection } from './api-connection.ts'
 import { readKubeconfigAccess } from './kubeconfig.ts'
@@ -10,11 +10,17 @@ const maxBytes = 4 * 1024 * 1024
 const timeoutMs = 30_000
 /** Of what the server says of a refusal. */
 const longestReason = 300
-const contentTypes = { GET: 'application/json', POST: 'application/json', PATCH: 'application/apply-patch+yaml' } as const
+const applyType = 'application/apply-patch+yaml'
+const jsonPatchType = 'application/json-patch+json'
+
+/** RFC 6902. */
+export type JsonPatch = readonly { readonly op: 'add' | 'test', readonly path: string, readonly value: JsonValue }[]
 
 interface Call {
-  readonly method: keyof typeof contentTypes
+  readonly method: 'GET' | 'POST' | 'PATCH'
   readonly path: string
+  /** Of the body; JSON unless given. */
+  readonly type?: string | undefined
   /** JSON. */
   readonly body?: string | undefined
 }
@@ -57,17 +63,22 @@ export class ApiServer implements AsyncDisposable {
    */
   async apply (path: string, body: object, { fieldManager }: { readonly fieldManager: string }, signal: AbortSignal): Promise<void> {
     const how = `?fieldManager=${encodeURIComponent(fieldManager)}&force=true`
-    const applied = await this.#ask({ method: 'PATCH', path: path + how, body: JSON.stringify(body) }, signal)
+    const applied = await this.#ask({ method: 'PATCH', path: path + how, type: applyType, body: JSON.stringify(body) }, signal)
     // Of the namespace.
     if (applied === undefined) throw unreachable(`answers PATCH ${path} with status 404`)
   }
 
+  /** Changes an object that is there; where it is not there any more, nothing. @throws {SpiffeError} `kubernetes_unreachable` */
+  async patch (path: string, patch: JsonPatch, signal: AbortSignal): Promise<void> {
+    await this.#ask({ method: 'PATCH', path, type: jsonPatchType, body: JSON.stringify(patch) }, signal)
+  }
+
   async [Symbol.asyncDispose] (): Promise<void> { await this.#connection[Symbol.asyncDispose]() }
 
-  async #ask ({ method, path, body }: Call, signal: AbortSignal): Promise<JsonObject | undefined> {
+  async #ask ({ method, path, type, body }: Call, signal: AbortSignal): Promise<JsonObject | undefined> {
     const access = await this.#access()
     const { origin, pathname } = access.server
-    const { status, bytes } = await this.#send(access, { origin, path: pathname.replace(/\/$/, '') + path, method, body }, signal)
+    const { status, bytes } = await this.#send(access, { origin, path: pathname.replace(/\/$/, '') + path, method, type, body }, signal)
     if (status === 404) return undefined
     const answer = readAnswer(bytes)
     if (status >= 200 && status < 300 && answer !== undefined) return answer
@@ -76,7 +87,7 @@ export class ApiServer implements AsyncDisposable {
   }
 
   async #send (
-    access: ApiAccess, { body, ...target }: Call & { readonly origin: string }, signal: AbortSignal
+    access: ApiAccess, { body, type = 'application/json', ...target }: Call & { readonly origin: string }, signal: AbortSignal
   ) {
     try {
       const response = await request(`${target.origin}${target.path}`, {
@@ -86,7 +97,7 @@ export class ApiServer implements AsyncDisposable {
         headers: {
           accept: 'application/json',
           ...access.token === undefined ? {} : { authorization: `Bearer ${access.token}` },
-          ...body === undefined ? {} : { 'content-type': contentTypes[target.method] }
+          ...body === undefined ? {} : { 'content-type': type }
         },
         ...body === undefined ? {} : { body }
       })
