@@ -13,7 +13,10 @@ export const spireAgent: CachedBuild = {
   build: async program => { await runGo(source, [...flags, '-o', program, 'github.com/spiffe/spire/cmd/spire-agent']) }
 }
 
-/** SPIRE's server, whose SQLite is in C, but for one upstream authority, `ejbca`, whose client is not to be had from every proxy of Go modules. */
+/**
+ * SPIRE's server, whose SQLite is in C, but for one upstream authority, `ejbca`, whose client is not to be had from every proxy of Go
+ * modules.
+ */
 export const spireServer: CachedBuild = {
   ...common, name: 'spire-server', variable: 'SPIRE_SERVER_BIN', costs: 'eight minutes of CPU',
   build: async (program, folder) => {
