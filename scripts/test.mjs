@@ -36,7 +36,9 @@ for (let round = 1; round <= rounds && !process.exitCode; round++) {
 async function run (seed) {
   // As npm does it: tests run on the project's Node, whatever else is on the path.
   const path = `${dirname(tapProgram)}${delimiter}${process.env.PATH ?? ''}`
-  const env = { ...process.env, PATH: path, ...(seed === undefined ? {} : { ASSAY_SEED: seed }) }
+  // Each of hundreds of processes would strip and compile the same modules again.
+  const cache = join(root, 'node_modules', '.cache', 'assay', 'compile')
+  const env = { NODE_COMPILE_CACHE: cache, ...process.env, PATH: path, ...(seed === undefined ? {} : { ASSAY_SEED: seed }) }
   const tap = spawn(tapProgram, ['run', ...options, ...files], { cwd: root, env, stdio: ['ignore', 'pipe', 'inherit'] })
   const end = () => tap.kill('SIGTERM')
   for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, end)
