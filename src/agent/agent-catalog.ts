@@ -9,6 +9,7 @@ import { systemdPlugin } from '../attestation/workload/systemd/systemd-plugin.ts
 import { unixPlugin } from '../attestation/workload/unix/unix-plugin.ts'
 import type { WorkloadAttestor } from '../attestation/workload/workload-attestor.ts'
 import type { Catalog } from '../plugins/catalog.ts'
+import type { SvidStore } from '../plugins/svid-store.ts'
 import type { Clock } from '../runtime/clock.ts'
 import type { Logger } from '../runtime/logger.ts'
 import type { TrustDomain } from '../spiffe/trust-domain.ts'
@@ -25,6 +26,7 @@ export interface AgentPlugins {
   readonly Sealing: Sealing & AsyncDisposable
   readonly NodeAttestor: NodeAttestor & AsyncDisposable
   readonly WorkloadAttestor: WorkloadAttestor & AsyncDisposable
+  readonly SVIDStore: SvidStore
 }
 
 export interface AgentPluginHost {
@@ -36,9 +38,13 @@ export interface AgentPluginHost {
   readonly readJoinToken: () => Promise<string>
 }
 
+const storeRefusal = 'is not offered yet: SVIDs go to no store of a cloud; programs get them from the Workload API, or as files ' +
+  '(assay files)'
+
 export const agentCatalog: Catalog<AgentPlugins, AgentPluginHost> = {
   KeyManager: { use: 'one', plugins: [diskStatePlugin, memoryStatePlugin] },
   Sealing: { use: 'one', plugins: [fileSealingPlugin, keyringSealingPlugin] },
   NodeAttestor: { use: 'one', plugins: [joinTokenPlugin, psatAttestorPlugin, popAttestorPlugin], refused: { k8s_sat: satRefusal } },
-  WorkloadAttestor: { use: 'several', plugins: [unixPlugin, systemdPlugin, k8sPlugin, dockerPlugin] }
+  WorkloadAttestor: { use: 'several', plugins: [unixPlugin, systemdPlugin, k8sPlugin, dockerPlugin] },
+  SVIDStore: { use: 'any', plugins: [], refused: { aws_secretsmanager: storeRefusal, gcp_secretmanager: storeRefusal } }
 }

@@ -10,6 +10,8 @@ export interface AgentDebugDeps {
   readonly bundle: () => Bundle
   readonly svids: { readonly size: number }
   readonly jwts: { readonly size: number }
+  /** Of entries whose SVIDs go to a store. */
+  readonly storable: () => number
   /** `undefined` until there was one. */
   readonly lastSync: () => Date | undefined
   readonly clock: Clock
@@ -27,6 +29,7 @@ export function debugHandlers (deps: AgentDebugDeps): DebugHandlers<CallContext>
         svidsCount: svids.size,
         cachedX509SvidsCount: svids.size,
         cachedJwtSvidsCount: jwts.size,
+        cachedSvidstoreX509SvidsCount: deps.storable(),
         lastSyncSuccess: Math.floor((deps.lastSync()?.getTime() ?? 0) / 1000)
       }
     }

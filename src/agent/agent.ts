@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { openRecorder } from '../authz/decision-log/open-recorder.ts'
 import { attestationMetrics } from '../attestation/workload/attestation-metrics.ts'
 import { startPlugins, type StartedPlugins } from '../plugins/catalog.ts'
+import type { SvidStore } from '../plugins/svid-store.ts'
 import { serveDiagnostics } from '../rpc/serve-diagnostics.ts'
 import { openRpcServer, type RpcServer } from '../rpc/server.ts'
 import type { TlsIdentity } from '../rpc/tls-identity.ts'
@@ -37,6 +38,7 @@ import { readRegoKeys } from './rego-keys.ts'
 import { Revocations } from './revocations.ts'
 import { ServerClient } from './server-client.ts'
 import { SvidCache } from './svid-cache.ts'
+import { storeSvids } from './svid-store/store-svids.ts'
 import { untilHandedOver } from './until-handed-over.ts'
 import { verifyServerWith } from '../rpc/verify-server.ts'
 
@@ -48,6 +50,8 @@ export interface RunAgentOptions {
   readonly mesh?: NodeMesh | undefined
   /** Of somebody who wants to watch them. */
   readonly policies?: NodePolicies | undefined
+  /** Beside those of the configuration. */
+  readonly svidStores?: readonly SvidStore[] | undefined
   /** Called once the socket accepts connections and the agent has its identity. */
   readonly onReady?: (ready: { readonly socketPath: string }) => void
 }
@@ -72,7 +76,9 @@ export async function runAgent (config: AgentConfig, signal: AbortSignal, option
   const stored = await store.read()
 
   const svids = new SvidCache({ keyType: config.workloadKeyType, maxIdle: config.x509SvidCacheMaxSize, random }, clock, log)
-  const identities = new NodeIdentities(stored?.bundle ?? { trustDomain, x509Authorities: [], jwtAuthorities: [] }, svids, clock)
+  const stores = [...plugins.all('SVIDStore'), ...options.svidStores ?? []]
+  const ownBundle = stored?.bundle ?? { trustDomain, x509Authorities: [], jwtAuthorities: [] }
+  const identities = new NodeIdentities(ownBundle, svids, clock, new Set(stores.map(({ name }) => name)))
   const revocations = new Revocations()
   const regoKeys = await readRegoKeys(config.regoKeys)
   const policies = scope.use(options.policies ?? new NodePolicies({ trustDomain, foreign: foreignKinds }, log, { keys: regoKeys, clock }))
@@ -145,7 +151,10 @@ export async function runAgent (config: AgentConfig, signal: AbortSignal, option
   })
   const admin = config.adminSocketPath === undefined ? undefined : scope.use(await openAgentAdmin(config.adminSocketPath, config, {
     identities, delegable, attest, attestPid, clock, log, decisions: recorder?.log,
-    debug: { chain: () => life.svid?.identity.chain, bundle: () => identities.bundle, svids, jwts, lastSync: () => lastSync, clock }
+    debug: {
+      chain: () => life.svid?.identity.chain, bundle: () => identities.bundle, svids, jwts,
+      storable: () => identities.entries.storable.length, lastSync: () => lastSync, clock
+    }
   }, takeOver))
   const isProxied = config.mesh !== undefined && nodeMesh !== undefined && recorder !== undefined
   const mesh = !isProxied ? undefined : scope.use(await openAgentMesh(config.mesh, {
@@ -168,6 +177,7 @@ export async function runAgent (config: AgentConfig, signal: AbortSignal, option
       log.info({ socket: path }, 'agent is serving')
       onReady?.({ socketPath: path })
     }, signal),
+    signal => storeSvids({ stores, identities, clock, log }, signal),
     signal => serveDiagnostics(config, { metrics, probes: { agent: ready }, log }, signal),
     ...broker === undefined ? [] : [broker.run],
     ...mesh?.tasks ?? []

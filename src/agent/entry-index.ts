@@ -9,6 +9,8 @@ export class EntryIndex {
   readonly #byId: ReadonlyMap<string, Entry>
   /** By the first selector: a matching entry's first selector is among the workload's, so no other entry needs a look. */
   readonly #bySelector = new Map<string, Entry[]>()
+  /** Entries whose SVIDs go to a store. */
+  readonly storable: readonly Entry[]
 
   constructor (entries: Iterable<Entry>) {
     const byId = new Map<string, Entry>()
@@ -22,6 +24,7 @@ export class EntryIndex {
       else group.push(entry)
     }
     this.#byId = byId
+    this.storable = [...byId.values()].filter(({ storeSvid }) => storeSvid)
   }
 
   get size (): number { return this.#byId.size }

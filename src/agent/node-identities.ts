@@ -2,7 +2,7 @@ import type { Bundle } from '../spiffe/bundle.ts'
 import type { Entry } from '../spiffe/entry.ts'
 import type { CertificateDigest } from '../spiffe/revocation.ts'
 import type { Selector } from '../spiffe/selector.ts'
-import type { WorkloadIdentity } from '../spiffe/svid.ts'
+import type { WorkloadIdentity, X509Svid } from '../spiffe/svid.ts'
 import type { TrustDomain } from '../spiffe/trust-domain.ts'
 import type { Clock } from '../runtime/clock.ts'
 import { isStop } from '../runtime/tasks.ts'
@@ -30,6 +30,7 @@ const shortestNapMs = 100
 export class NodeIdentities {
   readonly #svids: SvidCache
   readonly #clock: Clock
+  readonly #stores: ReadonlySet<string>
   readonly #views = new Map<string, WorkloadView>()
   #entries = new EntryIndex([])
   #bundle: Bundle
@@ -41,12 +42,14 @@ export class NodeIdentities {
   readonly #bundles: Watchable<NodeBundles>
   #wake: () => void = () => {}
 
-  constructor (bundle: Bundle, svids: SvidCache, clock: Clock) {
+  /** @param stores names of stores that SVIDs go to */
+  constructor (bundle: Bundle, svids: SvidCache, clock: Clock, stores: ReadonlySet<string> = new Set()) {
     this.#bundle = bundle
     this.#bundles = new Watchable<NodeBundles>({ bundle, federatedBundles: this.#federatedBundles })
     svids.setTainted(taintedKeyIds(bundle))
     this.#svids = svids
     this.#clock = clock
+    this.#stores = stores
   }
 
   get entries (): EntryIndex { return this.#entries }
@@ -59,6 +62,13 @@ export class NodeIdentities {
   get revision (): number { return this.#revision }
   /** Entries that are wanted and whose SVIDs could not be had. */
   get unservedEntryIds (): readonly string[] { return this.#svids.failedEntryIds }
+
+  /** Entries whose SVIDs go to a store, each with its SVID where there is one: those of stores that this node has are kept fresh. */
+  get storable (): readonly { readonly entry: Entry, readonly svid: X509Svid | undefined }[] {
+    return this.#entries.storable.map(entry => ({ entry, svid: this.#svids.svidOf(entry) }))
+  }
+
+  isRevoked (svid: X509Svid): boolean { return this.#svids.isRevoked(svid) }
 
   /** Revisions whose SVIDs have all been signed, or refused: the newest first, then each newer one. */
   watchSettled (signal: AbortSignal): AsyncGenerator<number, void, undefined> { return this.#settled.watch(signal) }
@@ -145,7 +155,8 @@ export class NodeIdentities {
   async run (signer: SvidSigner, signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
       const woken = this.#whenWoken()
-      const watched = new Set([...this.#views.values()].flatMap(view => view.wanted))
+      const stored = this.#entries.storable.filter(({ selectors }) => this.#stores.has(selectors[0]?.type ?? ''))
+      const watched = new Set([...[...this.#views.values()].flatMap(view => view.wanted), ...stored])
       const revision = this.#revision
       const due = this.#svids.due(watched, this.#entries)
       if (due.length > 0) await this.#svids.sign(due, signer, signal, () => this.#refresh())

@@ -12,7 +12,7 @@ export interface PluginType<Api extends AsyncDisposable, Host> {
   /** Whether a configuration may name several, and whether it must name one: `any` is none, one or several. */
   readonly use: 'one' | 'several' | 'one_or_none' | 'any'
   /** The first is used, with its defaults, where a configuration names none of those it must have. */
-  readonly plugins: readonly [Plugin<Api, unknown, Host>, ...Plugin<Api, unknown, Host>[]]
+  readonly plugins: readonly Plugin<Api, unknown, Host>[]
   /** Names of plugins that others have, and why they are refused here: what comes after the name in the message. */
   readonly refused?: Readonly<Record<string, string>>
 }
@@ -46,8 +46,9 @@ function typeSchema<Host> ({ use, plugins, refused = {} }: PluginType<AsyncDispo
     if (use !== 'several' && use !== 'any' && chosen.length > 1) {
       context.addIssue(`must name one of ${plugins.map(({ name }) => name).join(', ')}`)
     }
-    const [{ name, config }] = plugins
-    return chosen.length > 0 || use === 'one_or_none' || use === 'any' ? chosen : [{ name, config: config.parse({}) }]
+    const [first] = plugins
+    if (chosen.length > 0 || first === undefined || use === 'one_or_none' || use === 'any') return chosen
+    return [{ name: first.name, config: first.config.parse({}) }]
   })
 }
 

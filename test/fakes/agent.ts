@@ -8,6 +8,7 @@ import type { NodePolicies } from '../../src/agent/node-policies.ts'
 import type { NodeMesh } from '../../src/agent/node-services.ts'
 import { runAgent } from '../../src/agent/agent.ts'
 import { pluginSchemas } from '../../src/plugins/catalog.ts'
+import type { SvidStore } from '../../src/plugins/svid-store.ts'
 import { openUnixChannel, type Channel } from '../../src/rpc/channel.ts'
 import type { Clock } from '../../src/runtime/clock.ts'
 import { silentLogger, type Logger } from '../../src/runtime/logger.ts'
@@ -35,6 +36,7 @@ export interface TestAgentOptions {
   readonly token?: string
   readonly mesh?: NodeMesh
   readonly policies?: NodePolicies
+  readonly svidStores?: readonly SvidStore[]
 }
 
 /** Metadata every Workload API call needs. */
@@ -97,6 +99,7 @@ export async function startTestAgent (server: TestServer, options: TestAgentOpti
     onReady: () => resolve(),
     mesh: options.mesh,
     policies: options.policies,
+    svidStores: options.svidStores,
     ...(options.clock === undefined ? {} : { clock: options.clock })
   })
   await Promise.race([ready, ended])
