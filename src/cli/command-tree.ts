@@ -444,6 +444,14 @@ export const commandTree: CommandGroup = {
         remove: {
           summary: 'Tell the agent that a workload is gone',
           load: async () => (await import('./mesh/mesh-workloads.ts')).meshRemove
+        },
+        'keep-plugin': {
+          summary: 'Put the container runtime\'s plugin in place on this node, and keep it there until SIGINT or SIGTERM',
+          load: async () => (await import('./mesh/mesh-plugin.ts')).meshKeepPlugin
+        },
+        'remove-plugin': {
+          summary: 'Take the container runtime\'s plugin out of this node',
+          load: async () => (await import('./mesh/mesh-plugin.ts')).meshRemovePlugin
         }
       }
     },

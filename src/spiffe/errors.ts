@@ -216,6 +216,9 @@ export const errorCatalogue = {
   proxy_unready: { status: 'UNAVAILABLE', retry: true, next: 'see `assay mesh status`, and the proxy\'s lines in the agent\'s log' },
   proxy_failed: { status: 'FAILED_PRECONDITION', retry: false, next: 'read the proxy\'s lines in the agent\'s log' },
   address_unusable: { status: 'FAILED_PRECONDITION', retry: false, next: 'choose another address or port, or stop what listens there' },
+  cni_network_unusable: {
+    status: 'FAILED_PRECONDITION', retry: true, next: 'install the cluster\'s network, with a *.conflist: docs/mesh-kubernetes.md'
+  },
   redirect_unavailable: { status: 'FAILED_PRECONDITION', retry: false, next: 'run as root where nft or iptables is; see docs/redirect.md' },
   redirect_failed: { status: 'INTERNAL', retry: false, next: 'see `assay redirect list` for what is in force, then apply or remove again' },
   namespace_unsafe: { status: 'FAILED_PRECONDITION', retry: false, next: 'give a path that only root can change; see docs/redirect.md' },

@@ -3,7 +3,7 @@ import { globSync, readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { parseAgentConfig } from '../../src/agent/agent-config.ts'
 import { parseControllerConfig } from '../../src/controller/controller-config.ts'
-import { isGroup } from '../../src/cli/command.ts'
+import { type CommandLeaf, isGroup } from '../../src/cli/command.ts'
 import { commandTree } from '../../src/cli/command-tree.ts'
 import { findCommand } from '../../src/cli/find-command.ts'
 import { parseFlags } from '../../src/cli/parse-flags.ts'
@@ -90,11 +90,11 @@ void t.test('what programs write is on a volume, and what they read is mounted',
     const { socketPath, dataDir, trustBundlePath = '', mesh } = agentConfig(part)
     checkPaths(part, 'agent', {
       [socketPath]: 'write', [dataDir]: 'write', [trustBundlePath]: 'read', '/var/run/secrets/tokens/assay-agent': 'read',
-      '/etc/assay/agent.yaml': 'read', ...mesh === undefined ? {} : { [mesh.xdsSocketPath]: 'write', [mesh.netnsFolder ?? '']: 'read' }
+      '/etc/assay/agent.yaml': 'read', ...mesh === undefined ? {} : { [mesh.xdsSocketPath]: 'write', '/run/netns': 'read' }
     })
     if (mesh === undefined) continue
     checkPaths(part, 'envoy', {
-      [mesh.xdsSocketPath]: 'read', [dataDir]: 'read', [mesh.netnsFolder ?? '']: 'read', '/run/envoy/admin.sock': 'write'
+      [mesh.xdsSocketPath]: 'read', [dataDir]: 'read', '/run/netns': 'read', '/run/envoy/admin.sock': 'write'
     })
     t.strictSame(JSON.parse(fileOf(objectsOf(part), 'assay-envoy', 'envoy.json')), envoyBootstrap({
       xdsSocketPath: mesh.xdsSocketPath, adminSocketPath: '/run/envoy/admin.sock', nodeId: 'node'
@@ -120,6 +120,41 @@ void t.test('capabilities are those of the documentation, and all else is taken 
   }
   for (const name of ['server-sqlite', 'server-postgresql']) t.ok(template(name).spec.securityContext.runAsNonRoot, name)
   t.strictSame(templates.map(({ part }) => part).toSorted(), ['agent-mesh', 'agent-sds-only', 'csi', 'server-postgresql', 'server-sqlite'])
+})
+
+void t.test('pods are enrolled by labels, and the runtime\'s plugin tells of them', async t => {
+  const { mesh, dataDir } = agentConfig('agent-mesh')
+  const { containers, volumes, hostPID } = template('agent-mesh').spec
+  t.ok(mesh?.kubernetes?.namespaceLabels && mesh.netnsFolder === undefined && hostPID)
+  const [agent, envoy, cni] = ['agent', 'envoy', 'cni'].map(wanted => containers.find(({ name }) => name === wanted))
+  const netns = { mountPath: '/run/netns', readOnly: true, mountPropagation: 'HostToContainer' }
+  for (const container of [agent, envoy]) t.match(container?.volumeMounts.find(({ name }) => name === 'netns'), netns)
+  t.match(volumes.find(({ name }) => name === 'netns'), { hostPath: { path: '/var/run/netns' } })
+  t.ok(agent?.volumeMounts.some(({ mountPath }) => dataDir === mountPath), 'what the agent knows of pods outlives it')
+
+  const { node, rest } = findCommand(commandTree, cni?.args ?? [])
+  const { flags } = await (node as CommandLeaf).load()
+  const { values } = parseFlags({ flags } as Parameters<typeof parseFlags>[0], rest) as unknown as { values: Record<string, unknown> }
+  const daemonSet = find(objectsOf('agent-mesh'), 'DaemonSet', 'assay-agent').metadata
+  t.match(values, { socketPath: mesh?.xdsSocketPath, onFailure: 'fail-closed', owner: `${daemonSet.namespace}/${daemonSet.name}/cni` })
+  t.strictSame(values['exemptNamespace'], ['kube-system', 'assay', 'assay-node'], 'server and agent start where there is no agent yet')
+  for (const path of [values['binDir'], values['configDir'], values['programDir']]) {
+    const mount = cni?.volumeMounts.find(({ mountPath }) => mountPath === path)
+    t.match(volumes.find(({ name }) => name === mount?.name), { hostPath: { path } }, `${String(path)}: the same here and on the node`)
+    t.notOk(mount?.readOnly)
+  }
+  t.equal(cni?.volumeMounts.length, 3, 'and nothing else: neither keys nor the mesh\'s socket')
+
+  const rules = (part: string, wanted: string) =>
+    objectsOf(part).filter(({ kind }) => kind === wanted).flatMap(({ rules }) => rules as object[])
+  const pods = { apiGroups: [''], resources: ['nodes/pods'], verbs: ['get'] }
+  t.strictSame(rules('agent-mesh', 'ClusterRole'), [pods, { apiGroups: [''], resources: ['namespaces'], verbs: ['get'] }])
+  t.strictSame(rules('agent-mesh', 'Role'), [{
+    apiGroups: ['apps'], resources: ['daemonsets'], resourceNames: ['assay-agent'], verbs: ['get']
+  }])
+  const without = ['ClusterRole', 'Role'].map(kind => rules('agent-sds-only', kind))
+  t.strictSame(without, [[pods], []], 'without the mesh nothing of it is there')
+  t.strictSame(template('agent-sds-only').spec.containers.map(({ name }) => name), ['agent'])
 })
 
 void t.test('images are those that the Containerfile makes, and no tag moves', async t => {

@@ -44,7 +44,7 @@ export class ApiServer implements AsyncDisposable {
   /**
    * @param path of one object, its parts encoded
    * @returns `undefined` where there is none
-   * @throws {SpiffeError} `kubernetes_unreachable`
+   * @throws {SpiffeError} `kubernetes_unreachable`, with the `status` in its details if there was an answer
    */
   async get (path: string, signal: AbortSignal): Promise<JsonObject | undefined> {
     return await this.#ask({ method: 'GET', path }, signal)
@@ -83,7 +83,8 @@ export class ApiServer implements AsyncDisposable {
     const answer = readAnswer(bytes)
     if (status >= 200 && status < 300 && answer !== undefined) return answer
     const said = typeof answer?.['message'] === 'string' ? `: ${printable(answer['message'])}` : ''
-    throw unreachable(`answers ${method} ${path} with status ${status}${said || (answer === undefined ? ' and no JSON object' : '')}`)
+    const rest = said || (answer === undefined ? ' and no JSON object' : '')
+    throw unreachable(`answers ${method} ${path} with status ${status}${rest}`, status)
   }
 
   async #send (
@@ -118,8 +119,9 @@ function readAnswer (bytes: Uint8Array): JsonObject | undefined {
   }
 }
 
-function unreachable (what: string): SpiffeError {
-  return new SpiffeError('kubernetes_unreachable', `the Kubernetes API server ${what}`)
+function unreachable (what: string, status?: number): SpiffeError {
+  const details = status === undefined ? {} : { details: { status } }
+  return new SpiffeError('kubernetes_unreachable', `the Kubernetes API server ${what}`, details)
 }
 
 /** What a log line can bear of somebody else's words. */

@@ -74,6 +74,9 @@ health_checks: { listener_enabled: true, bind_address: 0.0.0.0, bind_port: 8080 
 
 {{- define "assay.mesh" -}}{{ if eq .Values.agent.mode "mesh" }}mesh{{ end }}{{- end }}
 
+{{/* Pods belong to the mesh as labels say, and the runtime's plugin tells of them. */}}
+{{- define "assay.podMesh" -}}{{ if and (eq .Values.agent.mode "mesh") .Values.mesh.kubernetes.enabled }}pods{{ end }}{{- end }}
+
 {{- define "assay.clusterDns" -}}
 to:
 - namespaceSelector: { matchLabels: { kubernetes.io/metadata.name: kube-system } }
