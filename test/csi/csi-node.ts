@@ -55,14 +55,18 @@ export class CsiNode implements AsyncDisposable {
     return node
   }
 
-  get csiSocket (): string { return join(this.kubeletDir, 'plugins/csi.assay.io/csi.sock') }
+  get csiSocket (): string { return this.csiSocketOf('csi.assay.io') }
+  csiSocketOf (driver: string): string { return join(this.kubeletDir, 'plugins', driver, 'csi.sock') }
 
-  /** The driver in its container: what it mounts below the kubelet's folder appears on the node. */
-  async startDriver (): Promise<void> {
+  /**
+   * The driver in its container: what it mounts below the kubelet's folder appears on the node.
+   * @param words after `assay`; environment variables before them
+   */
+  async startDriver (words?: readonly string[], environment: readonly string[] = []): Promise<void> {
     const container = ['unshare', '--mount', '--propagation', 'unchanged', '--pid', '--fork', '--kill-child', '--mount-proc', '--']
     const folders = ['-workloadSocketDir', this.source, '-kubeletDir', this.kubeletDir]
-    const words = ['csi', 'run', ...folders, '-nodeId', 'worker-1', '-logFormat', 'json']
-    this.#driver = new RunningProcess(words, undefined, [...this.#enter(), ...container])
+    const called = words ?? ['csi', 'run', ...folders, '-nodeId', 'worker-1', '-logFormat', 'json']
+    this.#driver = new RunningProcess([...called], undefined, [...this.#enter(), ...container, 'env', ...environment])
     this.#scope.defer(() => this.killDriver())
     await this.#driver.logged('CSI driver is serving')
   }
@@ -72,9 +76,9 @@ export class CsiNode implements AsyncDisposable {
   get log (): string { return this.#driver?.log ?? '' }
 
   /** As the kubelet calls, from outside the driver's namespaces. */
-  services () {
-    const channel = this.#scope.use(openUnixChannel(this.csiSocket))
-    const registration = this.#scope.use(openUnixChannel(join(this.kubeletDir, 'plugins_registry/csi.assay.io-reg.sock')))
+  services (driver = 'csi.assay.io') {
+    const channel = this.#scope.use(openUnixChannel(this.csiSocketOf(driver)))
+    const registration = this.#scope.use(openUnixChannel(join(this.kubeletDir, `plugins_registry/${driver}-reg.sock`)))
     return {
       identity: channel.client(csiIdentityService), node: channel.client(csiNodeService),
       registration: registration.client(kubeletRegistrationService)
