@@ -51,7 +51,8 @@ export async function openAgentPods (config: PodMeshConfig, deps: AgentPodsDeps)
   }
 }
 
-function labelsAt (api: ApiServer): (namespace: string, signal: AbortSignal) => Promise<Labels | undefined> {
+/** What `metadata.labels` of a namespace say. */
+export function labelsAt (api: Pick<ApiServer, 'get'>): (namespace: string, signal: AbortSignal) => Promise<Labels | undefined> {
   return async (namespace, signal) => {
     const found = await api.get(`/api/v1/namespaces/${encodeURIComponent(namespace)}`, signal)
     if (found === undefined) return undefined

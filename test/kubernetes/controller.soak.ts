@@ -3,27 +3,19 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
-import { parseYaml } from '../../src/runtime/yaml-text.ts'
 import { eventually } from '../fakes/eventually.ts'
-import { RunningProcess, startServer } from '../fakes/processes.ts'
+import { RunningProcess, startAgent, startServer } from '../fakes/processes.ts'
 import { runAssay } from '../fakes/run-assay.ts'
+import { startSpireServer, withoutSpireServer } from '../fakes/spire.ts'
 import { Administrator } from '../interop/administrator.ts'
 import { kubeApiserverMissing } from './build-kube-apiserver.ts'
 import { installCustomResources } from './custom-resources.ts'
+import { documentedObjects } from './documented-rules.ts'
 import { RealCluster } from './real-cluster.ts'
 
 const skip = kubeApiserverMissing()
 const patienceMs = 120_000
 const resources = '/apis/spire.spiffe.io/v1alpha1'
-
-/** The rights that docs/controller.md tells operators to give: no more are needed. */
-function documentedRules (): unknown {
-  const page = readFileSync(join(import.meta.dirname, '../../docs/controller.md'), 'utf8')
-  const [, role = ''] = /```yaml\n(apiVersion: rbac[^`]*)```/.exec(page) ?? []
-  const documents = parseYaml('docs', role)
-  if ('problems' in documents) throw new Error('the rules are no YAML')
-  return (documents[0]?.raw as { rules: unknown } | undefined)?.rules
-}
 
 void t.test('a controller on a real API server', { skip }, async t => {
   const scope = new AsyncDisposableStack()
@@ -32,7 +24,8 @@ void t.test('a controller on a real API server', { skip }, async t => {
   scope.defer(() => rm(folder, { recursive: true, force: true }))
   const kubernetes = scope.use(await RealCluster.start())
   await installCustomResources(kubernetes)
-  await kubernetes.grantServer(documentedRules())
+  // No more is needed.
+  await kubernetes.grantServer(documentedObjects('controller.md', 'name: assay-controller')[0]?.['rules'])
   const nodeUid = await kubernetes.addNode('worker-1', {})
   await kubernetes.addAccount('web')
   const server = scope.use(await startServer())
@@ -58,6 +51,20 @@ void t.test('a controller on a real API server', { skip }, async t => {
     await eventually(() => `${what}: ${seen.join(' ')}`, async () => {
       seen = await idsOf()
       return seen.join(' ') === ids.toSorted().join(' ')
+    }, patienceMs)
+  }
+
+  const use = async (plural: string, name: string) => {
+    const { status } = await kubernetes.ask('GET', `${resources}/${plural}/${name}`)
+    const { conditions = [] } = (status ?? {}) as { conditions?: Array<Record<string, string>> }
+    const { status: said, reason, message } = conditions.find(({ type }) => type === 'InUse') ?? {}
+    return `${said} ${reason}: ${message}`
+  }
+  const inUseBecomes = async (plural: string, name: string, wanted: string) => {
+    let seen = ''
+    await eventually(() => `${name} says ${wanted}, but ${seen}`, async () => {
+      seen = await use(plural, name)
+      return seen.startsWith(wanted)
     }, patienceMs)
   }
 
@@ -163,6 +170,23 @@ void t.test('a controller on a real API server', { skip }, async t => {
     await eventually('the relationship too', async () => await partners() === '', patienceMs)
   })
 
+  await t.test('resources tell whether agents serve their entries', async t => {
+    await inUseBecomes('clusterspiffeids', 'pods', `False NoAgent: 0 of 1 entries are in use; 1 without a live agent (${parent})`)
+    const agent = await startAgent({ server })
+    scope.defer(() => agent[Symbol.asyncDispose]())
+    await kubernetes.ask('POST', `${resources}/clusterstaticentries`, {
+      apiVersion: 'spire.spiffe.io/v1alpha1', kind: 'ClusterStaticEntry', metadata: { name: 'served' },
+      spec: { spiffeID: 'spiffe://example.org/served', parentID: agent.id, selectors: ['unix:uid:77'] }
+    })
+    await inUseBecomes('clusterstaticentries', 'served', 'True Served: 1 of 1 entries are in use')
+    const table = await kubernetes.table(`${resources}/clusterstaticentries`)
+    t.match(table, /^Name \| .* \| In Use \| .*\nserved \| .* \| True \| /, 'kubectl get shows it')
+    await agent[Symbol.asyncDispose]()
+    await inUseBecomes('clusterstaticentries', 'served', `False NoAgent: 0 of 1 entries are in use; 1 without a live agent (${agent.id})`)
+    await kubernetes.ask('DELETE', `${resources}/clusterstaticentries/served`)
+    await entriesBecome('its entry is gone', ['/machine', '/ns/spire/sa/web'])
+  })
+
   await t.test('the API server stops in the middle', async t => {
     await kubernetes.stopApiServer()
     await eventually('the leader is none any more', () => leader.lines().some(({ msg }) => msg === 'controller leads no more'), patienceMs)
@@ -184,5 +208,22 @@ void t.test('a controller on a real API server', { skip }, async t => {
     await entriesBecome('the other one goes on', ['/machine', '/ns/spire/sa/web', '/ns/spire/sa/web', '/ns/spire/sa/web'])
     await eventually('it leads', () => leads(other), patienceMs)
     t.equal(await other.stop(), 0, 'and ends in order')
+  })
+
+  await t.test('with SPIRE\'s server it is not known who serves an entry', { skip: withoutSpireServer }, async t => {
+    await using spire = await startSpireServer()
+    await using spireAdmin = new Administrator(spire)
+    await writeFile(`${config}.spire`, JSON.stringify({
+      ...JSON.parse(readFileSync(config, 'utf8')) as object, className: 'spire', spireServerSocketPath: spire.adminSocket
+    }))
+    const process = new RunningProcess(['controller', 'run', '-config', `${config}.spire`])
+    scope.defer(() => process.kill9())
+    await kubernetes.ask('POST', `${resources}/clusterstaticentries`, {
+      apiVersion: 'spire.spiffe.io/v1alpha1', kind: 'ClusterStaticEntry', metadata: { name: 'at-spire' },
+      spec: { className: 'spire', spiffeID: 'spiffe://example.org/vm', parentID: parent, selectors: ['unix:uid:77'] }
+    })
+    await inUseBecomes('clusterstaticentries', 'at-spire', 'Unknown ServerCannotTell: ')
+    t.match((await spireAdmin.entries.listEntries({})).entries, [{ spiffeId: { path: '/vm' } }], 'though it is there')
+    t.equal(await process.stop(), 0)
   })
 })

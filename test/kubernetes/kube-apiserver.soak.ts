@@ -1,11 +1,9 @@
-import { readFileSync } from 'node:fs'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
 import { encodePsatPayload } from '../../src/attestation/node/k8s-psat/psat-payload.ts'
 import { psatVerifierPlugin } from '../../src/attestation/node/k8s-psat/psat-verifier-plugin.ts'
-import { parseYaml } from '../../src/runtime/yaml-text.ts'
 import { eventually } from '../fakes/eventually.ts'
 import { KubeApi } from '../fakes/kube-api.ts'
 import { unchallenged } from '../fakes/node-exchange.ts'
@@ -13,6 +11,7 @@ import { startAgent, startServer } from '../fakes/processes.ts'
 import { Workload } from '../faults/workload.ts'
 import { Administrator } from '../interop/administrator.ts'
 import { kubeApiserverMissing } from './build-kube-apiserver.ts'
+import { documentedObjects } from './documented-rules.ts'
 import { RealCluster } from './real-cluster.ts'
 
 const skip = kubeApiserverMissing()
@@ -22,16 +21,6 @@ const clusterAudience = 'https://kubernetes.default.svc'
 const account = 'spire-agent'
 const cluster = {
   service_account_allow_list: ['spire:spire-agent'], allowed_node_label_keys: ['zone'], allowed_pod_label_keys: ['app']
-}
-
-/** The rules that docs/kubernetes.md tells operators to give. */
-function documentedRules (): unknown {
-  const page = readFileSync(join(import.meta.dirname, '../../docs/kubernetes.md'), 'utf8')
-  const examples = [...page.matchAll(/```yaml\n([^`]*)```/g)].map(([, yaml = '']) => yaml)
-  const role = examples.find(yaml => yaml.includes('spire-server-trust')) ?? ''
-  const documents = parseYaml('docs', role)
-  if ('problems' in documents) throw new Error('the rules are no YAML')
-  return (documents[0]?.raw as { rules: unknown } | undefined)?.rules
 }
 
 void t.test('nodes of a real API server', { skip }, async t => {
@@ -51,7 +40,8 @@ void t.test('nodes of a real API server', { skip }, async t => {
   const verify = async (token: string) => await verifier.verify(encodePsatPayload({ cluster: 'real', token }), unchallenged)
   const token = await kubernetes.token({ account, pod: 'agent-1' })
   await t.rejects(verify(token), { code: 'kubernetes_unreachable', message: /status 403/ }, 'a server without rights cannot ask')
-  await kubernetes.grantServer(documentedRules())
+  // No more is needed.
+  await kubernetes.grantServer(documentedObjects('kubernetes.md', 'spire-server-trust')[0]?.['rules'])
   await eventually('the rights count', () => verify(token).then(() => true, () => false), patienceMs)
 
   await t.test('tokens', async t => {

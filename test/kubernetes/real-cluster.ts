@@ -57,12 +57,13 @@ export class RealCluster implements AsyncDisposable {
   }
 
   async ask (
-    method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE', path: string, body?: object
+    method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE', path: string, body?: object, accept = 'application/json'
   ): Promise<Readonly<Record<string, unknown>>> {
     const response = await request(this.#url + path, {
       method,
       dispatcher: this.#dispatcher as Agent,
       headers: {
+        accept,
         authorization: `Bearer ${this.#admin}`,
         // Server-side apply, whose YAML may be JSON.
         'content-type': method === 'PATCH' ? 'application/apply-patch+yaml' : 'application/json'
@@ -72,6 +73,14 @@ export class RealCluster implements AsyncDisposable {
     const text = await response.body.text()
     if (response.statusCode >= 300) throw new Error(`${method} ${path}: ${response.statusCode} ${text}`)
     return JSON.parse(text) as Record<string, unknown>
+  }
+
+  /** A list as `kubectl get` prints it, a line per object. */
+  async table (path: string): Promise<string> {
+    const { columnDefinitions, rows } = await this.ask('GET', path, undefined, 'application/json;as=Table;g=meta.k8s.io;v=v1') as {
+      columnDefinitions: Array<{ name: string }>, rows: Array<{ cells: unknown[] }>
+    }
+    return [columnDefinitions.map(({ name }) => name), ...rows.map(({ cells }) => cells)].map(line => line.join(' | ')).join('\n')
   }
 
   /** Grants the user of `kubeconfig` what docs/kubernetes.md says a server needs. */

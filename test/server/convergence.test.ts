@@ -79,6 +79,19 @@ void t.test('what is known of one agent', async t => {
     const { cursor, proved } = judged.consumers[0] ?? {}
     t.strictSame(proved, state === 'written' ? undefined : cursor, `${what}: up to where it is proved`)
   }
+  const gone: [string, Facts, boolean][] = [
+    ['it is connected here', { here: acknowledged(5), open: 1 }, true],
+    ['its replica lives', { row: { cursor: at(7) }, replicaSeenAt: ago(1) }, true],
+    ['its stream ended a moment ago', { row: { cursor: at(5), replicaId: '', seenAt: ago(14) } }, true],
+    ['its stream ended long ago', { row: { cursor: at(5), replicaId: '', seenAt: ago(16) } }, false],
+    ['its replica died long ago', { row: { cursor: at(5) }, replicaSeenAt: ago(16) }, false],
+    ['it polled again', { row: { cursor: at(5), state: 'inferred', seenAt: ago(29) } }, true],
+    ['it polls no more', { row: { cursor: at(5), state: 'inferred', seenAt: ago(31) } }, false]
+  ]
+  for (const [what, facts, live] of gone) {
+    t.match(await convergenceOf({ [a]: facts }).state({ cursor: at(5), entryIds: [] }), { consumers: [{ live }], converged: true },
+      `${what}: it has everything, and may have gone`)
+  }
   const banned = await convergenceOf({ [a]: { banned: true, open: 1 } }).state({ cursor: at(5), entryIds: [] })
   t.strictSame(banned, { consumers: [], converged: true }, 'nothing waits for one that is banned')
 })

@@ -52,8 +52,8 @@ function decode ({ cursor, consumers }: Convergence): Progress | undefined {
   const head = decodeCursor(cursor)
   return head && {
     head,
-    agents: consumers.map(({ agentId, state, provedCursor, unservedEntryIds }) => ({
-      id: parseSpiffeId(agentId), live: state !== 'absent', proved: decodeCursor(provedCursor), unserved: unservedEntryIds
+    agents: consumers.map(({ agentId, live, provedCursor, unservedEntryIds }) => ({
+      id: parseSpiffeId(agentId), live, proved: decodeCursor(provedCursor), unserved: unservedEntryIds
     }))
   }
 }

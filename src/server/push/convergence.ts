@@ -19,6 +19,8 @@ export interface ConsumerProgress {
   readonly cursor: Cursor | undefined
   /** Up to where it is proved to have the log; `undefined`: what it was answered may not have arrived. */
   readonly proved: Cursor | undefined
+  /** Heard of lately; one that has gone may have had everything before. */
+  readonly live: boolean
   readonly unservedEntryIds: readonly string[]
   readonly seenAt: Date | undefined
   /** Which has its stream; empty: none, as far as is known. */
@@ -109,12 +111,13 @@ export class Convergence {
     const replicaId = here === undefined ? row?.replicaId ?? '' : this.#deps.replicaId
     const { cursor, unservedEntryIds = [], mesh = false, policies } = known ?? {}
     const proved = known?.state === 'written' ? undefined : cursor
-    const facts = { agentId, cursor, proved, unservedEntryIds, seenAt: row?.seenAt, replicaId, mesh, policies }
-    if (known !== undefined && hasReached(known.cursor, required)) return { ...facts, state: known.state }
     const connected = here !== undefined || this.#deps.feeds.openOf(agentId) > 0 || (row !== undefined && live.has(row.replicaId))
     const unseenMs = row === undefined ? Infinity : now - row.seenAt.getTime()
     const polls = row?.state !== 'acknowledged' && unseenMs < livePollerMs
     const returns = row?.replicaId === '' && unseenMs < returningMs
-    return { ...facts, state: connected || polls || returns ? 'waiting' : 'absent' }
+    const isLive = connected || polls || returns
+    const facts = { agentId, cursor, proved, live: isLive, unservedEntryIds, seenAt: row?.seenAt, replicaId, mesh, policies }
+    if (known !== undefined && hasReached(known.cursor, required)) return { ...facts, state: known.state }
+    return { ...facts, state: isLive ? 'waiting' : 'absent' }
   }
 }

@@ -94,6 +94,7 @@ export interface ConsumerProgress {
   readonly mesh: boolean
   readonly policies: ServedPolicies | undefined
   readonly provedCursor: Cursor | undefined
+  readonly live: boolean
 }
 export interface ConsumerProgressInit {
   readonly agentId?: string | undefined
@@ -105,6 +106,7 @@ export interface ConsumerProgressInit {
   readonly mesh?: boolean | undefined
   readonly policies?: ServedPoliciesInit | undefined
   readonly provedCursor?: CursorInit | undefined
+  readonly live?: boolean | undefined
 }
 export const ConsumerProgress: MessageType<ConsumerProgress, ConsumerProgressInit> = new MessageType('assay.server.v1.ConsumerProgress', () => [
   field(1, 'agentId', 'string'),
@@ -115,7 +117,8 @@ export const ConsumerProgress: MessageType<ConsumerProgress, ConsumerProgressIni
   field(6, 'replicaId', 'string'),
   field(7, 'mesh', 'bool'),
   field(8, 'policies', ServedPolicies),
-  field(9, 'provedCursor', Cursor)
+  field(9, 'provedCursor', Cursor),
+  field(10, 'live', 'bool')
 ])
 
 export interface Convergence {
