@@ -41,4 +41,26 @@ void t.test('custom resources at a real API server', { skip }, async t => {
     await eventually('the rights count', async () => (await lint()).code === 0, 60_000)
     t.match((await lint()).stdout, `ClusterSPIFFEID/${name}: warning: has no namespaceSelector`)
   })
+
+  await t.test('what means too many is taken, and told of', async t => {
+    const wide: Readonly<Record<string, object>> = {
+      'every-pod': {},
+      'system-namespace': { namespaceSelector: { matchLabels: { 'kubernetes.io/metadata.name': 'kube-system' } } },
+      'all-but-some': { namespaceSelector: { matchExpressions: [{ key: 'env', operator: 'NotIn', values: ['dev'] }] } },
+      'one-id-for-all': { spiffeIDTemplate: 'spiffe://{{ .TrustDomain }}/everybody' },
+      'admin-for-many': { admin: true }
+    }
+    const usual = 'spiffe://{{ .TrustDomain }}/ns/{{ .PodMeta.Namespace }}/{{ .PodMeta.Name }}'
+    for (const [name, spec] of Object.entries(wide)) {
+      await createResource(cluster, {
+        apiVersion: 'spire.spiffe.io/v1alpha1', kind: 'ClusterSPIFFEID', metadata: { name }, spec: { spiffeIDTemplate: usual, ...spec }
+      })
+    }
+    const { code, stdout } = await runAssay(['controller', 'lint', '-kubeconfig', cluster.kubeconfig, '-output', 'json'])
+    t.equal(code, 5, 'the worst of it is an error')
+    const { findings } = JSON.parse(stdout) as { findings: Array<{ about: string, code: string }> }
+    for (const name of Object.keys(wide)) {
+      t.ok(findings.some(({ about, code }) => code === name && about === `ClusterSPIFFEID/${name}`), name)
+    }
+  })
 })
