@@ -129,8 +129,10 @@ export class AuthoritySlots<Held> {
   /** @throws {SpiffeError} `authority_unknown`, `authority_not_prepared` */
   async activate (authorityId: string, writer: AuthorityWriter): Promise<AuthorityRecord> {
     if (authorityId === '') throw new SpiffeError('authority_unknown', 'no authority ID provided')
-    if (this.#prepared === undefined) throw new SpiffeError('authority_not_prepared', 'only Prepared authorities can be activated')
-    if (this.#prepared.record.authorityId !== authorityId) throw new SpiffeError('authority_unknown', 'unexpected authority ID')
+    if (this.#old.some(old => old.authorityId === authorityId)) {
+      throw new SpiffeError('authority_not_prepared', 'only Prepared authorities can be activated')
+    }
+    if (this.#prepared?.record.authorityId !== authorityId) throw new SpiffeError('authority_unknown', 'unexpected authority ID')
     await this.#activate(writer)
     return this.#active?.record as AuthorityRecord
   }

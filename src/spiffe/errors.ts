@@ -86,6 +86,8 @@ export const errorCatalogue = {
   // JWT
   jwt_svid_malformed: { status: 'INVALID_ARGUMENT', retry: false, next: 'inspect the token with `assay svid inspect`' },
   jwt_svid_invalid: { status: 'INVALID_ARGUMENT', retry: false, next: 'check audience, time and bundle with `assay svid verify`' },
+  wit_disabled: { status: 'UNIMPLEMENTED', retry: false, next: 'ask for an X509-SVID or a JWT-SVID instead' },
+  wit_key_missing: { status: 'INTERNAL', retry: false, next: 'ask for an X509-SVID or a JWT-SVID instead' },
   jwt_disabled: { status: 'UNIMPLEMENTED', retry: false, next: 'JWT-SVIDs are switched off on this server (disable_jwt_svids)' },
   // Authorities
   authority_unknown: { status: 'INVALID_ARGUMENT', retry: false, next: 'list them: `assay localauthority x509 show` or `… jwt show`' },

@@ -227,7 +227,7 @@ await t.test('an operator prepares, activates, taints and revokes (spire-surface
   for (const kind of ['x509', 'jwt'] as const) {
     const slots = authority.slots(kind)
     const first = slots.records.active?.authorityId ?? ''
-    await t.rejects(slots.activate(first, authority.writer), { code: 'authority_not_prepared' })
+    await t.rejects(slots.activate(first, authority.writer), { code: 'authority_unknown' })
     await t.rejects(slots.taint(first, authority.writer), { code: 'authority_in_use', message: 'unable to taint current local authority' })
     const unused = await slots.prepare(authority.writer)
     const { authorityId } = await slots.prepare(authority.writer)

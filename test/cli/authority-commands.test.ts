@@ -84,7 +84,7 @@ void t.test('an authority lives its whole life by commands on a real server', as
   for (const kind of ['x509', 'jwt']) {
     const local = (verb: string, id?: string) => assay('localauthority', kind, verb, ...id === undefined ? [] : ['-authorityID', id])
     const first = (await local('show')).answer?.['active']?.authority_id ?? ''
-    t.match(await local('activate', first), { code: 1, stderr: /"code":"authority_not_prepared"/ })
+    t.match(await local('activate', first), { code: 1, stderr: /"code":"authority_unknown"/ })
     t.match(await local('taint', first), { code: 1, stderr: /"code":"authority_in_use"/ })
     const second = (await local('prepare')).answer?.['prepared_authority']?.authority_id ?? ''
     t.not(second, first)

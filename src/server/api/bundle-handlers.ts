@@ -32,7 +32,7 @@ export interface BundleDeps {
 const deleteModes: readonly BundleDeleteMode[] = ['restrict', 'delete', 'dissociate']
 
 /** `spire.api.server.bundle.v1.Bundle` (spire-surface §1.4). Nested servers publish JWT keys; WIT keys there are none. */
-export function bundleHandlers (deps: BundleDeps): Partial<BundleHandlers<CallContext>> {
+export function bundleHandlers (deps: BundleDeps): BundleHandlers<CallContext> {
   const { authorities, authorizer, clock, limits, trustDomain, ownBundle, bundles, registrations } = deps
   const foreign = (name: string) => foreignDomain(name, trustDomain)
   const readable = (context: CallContext) => authorizer.accessOf(context).filter('bundles.read', objectOf)
@@ -74,6 +74,8 @@ export function bundleHandlers (deps: BundleDeps): Partial<BundleHandlers<CallCo
       context.log.info({ kid: key.keyId }, 'a downstream server has published a JWT key')
       return { jwtAuthorities: keys.map(encodeJwtAuthority) }
     },
+
+    async publishWITAuthority () { throw new SpiffeError('wit_disabled', 'WIT-SVID functionality is not yet implemented') },
 
     async listFederatedBundles ({ outputMask, pageSize, pageToken }, context) {
       const keep = readable(context)

@@ -6,11 +6,11 @@ import type { Authorities } from '../authorities.ts'
 
 /**
  * `spire.api.server.localauthority.v1.LocalAuthority` (spire-surface §1.8). Where replicas share their keys, it acts on the trust domain's
- * authorities, whichever replica is asked. There are no WIT keys.
+ * authorities, whichever replica is asked. There are no WIT keys, as in SPIRE.
  */
 export function localAuthorityHandlers (
   { authorities }: { readonly authorities: Authorities }
-): Partial<LocalAuthorityHandlers<CallContext>> {
+): LocalAuthorityHandlers<CallContext> {
   const { ca } = authorities
   type Verb = 'activate' | 'taint' | 'revoke'
   const run = async (kind: AuthorityKind, verb: Verb, authorityId: string, { log }: CallContext) => {
@@ -39,7 +39,13 @@ export function localAuthorityHandlers (
     log.warn({ subjectKeyId, verb }, 'an upstream authority was changed by an operator')
     return { upstreamAuthoritySubjectKeyId: subjectKeyId }
   }
+  const noWit = async (): Promise<never> => { throw new SpiffeError('wit_disabled', 'WIT-SVID functionality is not yet implemented') }
   return {
+    getWITAuthorityState: noWit,
+    prepareWITAuthority: noWit,
+    activateWITAuthority: noWit,
+    taintWITAuthority: noWit,
+    revokeWITAuthority: noWit,
     getX509AuthorityState: async () => state('x509'),
     prepareX509Authority: async (_, context) => ({ preparedAuthority: await prepare('x509', context) }),
     activateX509Authority: async ({ authorityId }, context) =>

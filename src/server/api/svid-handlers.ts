@@ -23,6 +23,7 @@ import type { StandingRevocations } from '../standing-revocations.ts'
 import { encodeJwtSvid, encodeX509Svid } from './encode-svid.ts'
 import { isAccepted, itemOk, itemRefused } from './item-status.ts'
 import type { Limits } from './limits.ts'
+import { witSvidHandlers } from './wit-svid-handlers.ts'
 
 export interface SvidDeps {
   readonly trustDomain: TrustDomain
@@ -45,8 +46,8 @@ export interface SvidDeps {
 /** Items one BatchNewX509SVID may carry; SPIRE's agents send 500 at most. */
 const maxBatch = 1000
 
-/** `spire.api.server.svid.v1.SVID` (spire-surface §1.6). WIT-SVIDs are not offered yet. */
-export function svidHandlers (deps: SvidDeps): Partial<SVIDHandlers<CallContext>> {
+/** `spire.api.server.svid.v1.SVID` (spire-surface §1.6). */
+export function svidHandlers (deps: SvidDeps): SVIDHandlers<CallContext> {
   const { authority, authorizer, limits, recorder, registry, revocations, trustDomain } = deps
   const requireMint = async (context: CallContext, id: SpiffeId, dnsNames: readonly string[]) => {
     const access = authorizer.accessOf(context)
@@ -55,6 +56,10 @@ export function svidHandlers (deps: SvidDeps): Partial<SVIDHandlers<CallContext>
     access.require('svids.mint', { kind: 'svid', id, dnsNames })
   }
   return {
+    ...witSvidHandlers({
+      limits, agentOf: context => authorizer.agentOf(context), requireEntry: (id, agent) => authorizedEntry(id, agent, deps)
+    }),
+
     async mintX509SVID ({ csr, ttl }, context) {
       if (csr.length === 0) throw new SpiffeError('csr_malformed', 'missing CSR')
       const { publicKey, uriSans, dnsSans, subjectDer } = parseCertificateRequest(csr)
@@ -86,6 +91,7 @@ export function svidHandlers (deps: SvidDeps): Partial<SVIDHandlers<CallContext>
 
     async batchNewX509SVID (request, context) {
       const agent = authorizer.agentOf(context)
+      if (request.params.length === 0) throw new SpiffeError('argument_invalid', 'missing parameters')
       await limits.signing(context, request.params.length)
       return { results: await newX509Svids(request, agent, deps, context.signal) }
     },
