@@ -92,6 +92,9 @@ const agentSchema = z.strictObject({
   trust_bundle_url: z.string().refine(isHttpsUrl, 'must be an https:// URL without a user in it').optional(),
   trust_bundle_format: z.enum(['pem', 'spiffe']).default('pem'),
   insecure_bootstrap: z.boolean().default(false),
+  // SPIRE's default is all there is: an agent that does not know its server's root goes on trying, and says so.
+  rebootstrap_mode: z.literal('never', { error: 'must be never: join the agent anew by hand' }).optional(),
+  rebootstrap_delay: durationSeconds(0).optional(),
   join_token: text.optional(),
   join_token_file: text.optional(),
   disable_sds_api: z.boolean().default(false),

@@ -15,6 +15,8 @@ export interface Flag<T> {
   readonly choices?: readonly string[]
   /** Shells complete paths. */
   readonly takesPath?: boolean
+  /** Of a switch: `true` or `false` may follow it as the next word. */
+  readonly valueMayFollow?: boolean
   /** Given more than once, the values collect. */
   readonly repeats?: boolean
   /** Reads one occurrence. @param before the value so far. Throws an `Error` that says the rule. */
@@ -50,9 +52,10 @@ export function pathListFlag (help: string, { placeholder = 'FILE', defaultText 
 }
 
 export function switchFlag (help: string): Flag<boolean>
-export function switchFlag (help: string, options: { orUnset: true }): Flag<boolean | undefined>
-export function switchFlag (help: string, options?: { orUnset: true }): Flag<boolean | undefined> {
-  return { help, placeholder: undefined, initial: options === undefined ? false : undefined, accept: parseBoolean }
+export function switchFlag (help: string, options: { orUnset: true, valueMayFollow?: true }): Flag<boolean | undefined>
+export function switchFlag (help: string, options?: { orUnset: true, valueMayFollow?: true }): Flag<boolean | undefined> {
+  const { valueMayFollow = false } = options ?? {}
+  return { help, placeholder: undefined, initial: options === undefined ? false : undefined, valueMayFollow, accept: parseBoolean }
 }
 
 /** A whole number from `minimum` up. */
@@ -125,6 +128,15 @@ export function spiffeIdFlag (help: string): Flag<SpiffeId | undefined> {
 /** `example.org`, or as `spiffe://example.org`. */
 export function trustDomainFlag (help: string): Flag<TrustDomain | undefined> {
   return { help, placeholder: 'TRUST-DOMAIN', initial: undefined, accept: parseTrustDomainOrId }
+}
+
+/** The same as it was typed: what servers repeat in their answers. */
+export function typedTrustDomainFlag (help: string): Flag<string | undefined> {
+  const accept = (text: string) => {
+    parseTrustDomainOrId(text)
+    return text
+  }
+  return { help, placeholder: 'TRUST-DOMAIN', initial: undefined, accept }
 }
 
 export function trustDomainListFlag (help: string): Flag<readonly TrustDomain[]> {

@@ -39,7 +39,8 @@ export function parseFlags ({ flags, argument }: Command, words: readonly string
     const flag = flagNamed(flags, name)
     if (given.has(name) && flag.repeats !== true) throw usage(`-${name} is given twice`)
     given.add(name)
-    const value = inline ?? (flag.placeholder === undefined ? 'true' : words[++index])
+    const follows = flag.placeholder !== undefined || (flag.valueMayFollow === true && /^(true|false)$/.test(words[index + 1] ?? ''))
+    const value = inline ?? (follows ? words[++index] : 'true')
     if (value === undefined) throw usage(`-${name} needs a value: -${name} ${flag.placeholder}`)
     values[name] = accept(name, flag, value, values[name])
   }

@@ -7,12 +7,23 @@ import { tellFailure } from './refusal.ts'
 import type { Program, Terminal } from './terminal.ts'
 
 /** Runs one command line to its end. @param words without node and the script */
-export async function runCli (root: CommandGroup, words: readonly string[], terminal: Terminal): Promise<ExitCode | 130> {
+export async function runCli (root: CommandGroup, words: readonly string[], terminal: Terminal): Promise<ExitCode | 127 | 130> {
+  const code = await runWords(root, words, terminal)
+  return terminal.program === 'assay' ? code : spireExitCode(code, Object.hasOwn(root.commands, words[0] ?? ''))
+}
+
+/** SPIRE's programs know 0 and 1 (spire-surface §5.1), and 127 where the first word is no command of theirs. */
+function spireExitCode (code: ExitCode | 130, isCommand: boolean): ExitCode | 127 | 130 {
+  if (code === 0 || code === 130) return code
+  return isCommand ? 1 : 127
+}
+
+async function runWords (root: CommandGroup, words: readonly string[], terminal: Terminal): Promise<ExitCode | 130> {
   const { program } = terminal
   let path: readonly string[] = [program]
   try {
     if (/^--?version$/.test(words[0] ?? '')) {
-      terminal.out(`${program} ${await readVersion()}\n`)
+      terminal.out(program === 'assay' ? `assay ${await readVersion()}\n` : `${await readVersion()}\n`)
       return 0
     }
     const [asked, plain] = words[0] === 'help' ? [true, words.slice(1)] : [asksForHelp(words), words]

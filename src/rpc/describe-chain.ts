@@ -30,7 +30,7 @@ function describe ({ raw, uriSans: [id], notAfter }: Certificate): GetInfoRespon
   return {
     id: id === undefined ? undefined : encodeSpiffeId(parseSpiffeId(id)),
     expiresAt: Math.floor(notAfter.getTime() / 1000),
-    // The last part first, as RFC 4514 has it.
-    subject: new X509Certificate(raw).subject.split('\n').toReversed().join(',')
+    // The last part first, as RFC 4514 has it; the name of the serial number as Go writes it.
+    subject: new X509Certificate(raw).subject.replace(/^serialNumber=/m, 'SERIALNUMBER=').split('\n').toReversed().join(',')
   }
 }

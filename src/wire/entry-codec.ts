@@ -22,7 +22,7 @@ export function encodeEntry (entry: Entry, mask?: EntryMask): EntryInit {
     storeSvid: entry.storeSvid,
     hint: entry.hint,
     createdAt: entry.createdAtSeconds,
-    additionalAttributes: entry.additionalAttributes
+    additionalAttributes: anyOf(entry.additionalAttributes)
   }
   return mask === undefined ? message : masked(message, mask)
 }
@@ -114,4 +114,9 @@ function attributesOf ({ additionalAttributes: given }: EntryMessage): Entry['ad
     disableX509SvidPrefetch: given?.disableX509SvidPrefetch ?? false,
     jwtSvidIncludeJti: given?.jwtSvidIncludeJti ?? false
   }
+}
+
+/** As SPIRE sends them: not at all where there are none. */
+function anyOf (attributes: Entry['additionalAttributes']): Entry['additionalAttributes'] | undefined {
+  return attributes.disableX509SvidPrefetch || attributes.jwtSvidIncludeJti ? attributes : undefined
 }

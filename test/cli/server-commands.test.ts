@@ -34,34 +34,34 @@ const fullEntry: EntryInit = {
   createdAt: 1_700_000_000n,
   additionalAttributes: { disableX509SvidPrefetch: true, jwtSvidIncludeJti: true }
 }
-const plainBlock = `Entry ID         : e1
-SPIFFE ID        : spiffe://example.org/web
-Parent ID        : spiffe://example.org/spire/agent/a
-Revision         : 0
-X509-SVID TTL    : default
-JWT-SVID TTL     : default
-Selector         : unix:uid:1000
-Selector         : unix:gid:7
+const plainBlock = `Entry ID                : e1
+SPIFFE ID               : spiffe://example.org/web
+Parent ID               : spiffe://example.org/spire/agent/a
+Revision                : 0
+X509-SVID TTL           : default
+JWT-SVID TTL            : default
+Selector                : unix:uid:1000
+Selector                : unix:gid:7
 
 `
-const fullBlock = `Entry ID         : e2
-SPIFFE ID        : spiffe://example.org/web
-Parent ID        : spiffe://example.org/spire/agent/a
-Revision         : 9007199254740993
-Downstream       : true
-X509-SVID TTL    : 60
-JWT-SVID TTL     : 30
-Expiration time  : 2027-01-15 08:00:00 +0000 UTC
-Selector         : unix:uid:1000
-Selector         : unix:gid:7
-FederatesWith    : spiffe://other.test
-DNS name         : web.test
-DNS name         : www.test
-Admin            : true
-StoreSvid        : true
-Hint             : internal
-DisableX509SvidPrefetch: true
-JwtSvidIncludeJti: true
+const fullBlock = `Entry ID                : e2
+SPIFFE ID               : spiffe://example.org/web
+Parent ID               : spiffe://example.org/spire/agent/a
+Revision                : 9007199254740993
+Downstream              : true
+X509-SVID TTL           : 60
+JWT-SVID TTL            : 30
+Expiration time         : 2027-01-15 08:00:00 +0000 UTC
+Selector                : unix:uid:1000
+Selector                : unix:gid:7
+FederatesWith           : spiffe://other.test
+DNS name                : web.test
+DNS name                : www.test
+Admin                   : true
+StoreSvid               : true
+Hint                    : internal
+DisableX509SvidPrefetch : true
+JwtSvidIncludeJti       : true
 
 `
 
@@ -150,7 +150,7 @@ void t.test('entry create, update and delete', async t => {
   t.equal(failed.code, 1)
   t.equal(failed.stdout, '')
   t.match(failed.stderr, /^Failed to create the following entry \(code: AlreadyExists, msg: "similar entry already exists"\):\n/)
-  t.match(failed.stderr, /\nEntry ID {9}: \(none\)\n/)
+  t.match(failed.stderr, /\nEntry ID {16}: \(none\)\n/)
   t.match(failed.stderr, /Error: failed to create one entry\n$/)
   t.match(await entry(['create', ...base, ...parent, '-hint', 'taken', '-output', 'json']), {
     code: 1, stdout: /"status":\{"code":6,/, stderr: ''
@@ -177,7 +177,6 @@ void t.test('entry create, update and delete', async t => {
   t.match(batch.stderr, /spiffe:\/\/example.org\/b/)
   t.match(sent[0], { federatesWith: ['other.test'], expiresAt: 5n, additionalAttributes: { disableX509SvidPrefetch: true } })
   for (const [input, message] of [
-    ['{"entries": []}', /standard input:1: entries: is empty/],
     ['{"entries": [{"spiffeid": "x"}]}', /standard input:1: entries.0.spiffeid: unknown key; did you mean spiffe_id\?/],
     ['nonsense', /standard input: must be a map/]
   ] as const) t.match(await entry(['create', '-data', '-'], input), { code: 2, stderr: message })
@@ -187,10 +186,12 @@ void t.test('entry create, update and delete', async t => {
   t.equal((await entry(['update', ...base, ...parent, '-entryID', 'e1', '-disableX509SVIDPrefetch'])).code, 0)
   t.same(sent[0]?.additionalAttributes, { disableX509SvidPrefetch: true, jwtSvidIncludeJti: true }, 'attributes that are not given stay')
 
-  t.same(await entry(['delete', '-entryID', 'e1']), { code: 0, stdout: 'Deleted entry with ID: e1\n', stderr: '' })
+  t.same(await entry(['delete', '-entryID', 'e1']), {
+    code: 0, stdout: 'Deleted entry with ID: e1\nDeleted 1 entries successfully\n', stderr: ''
+  })
   t.match(await entry(['delete', '-file', '-'], '{"ids": ["a", "bad", "b"]}'), {
     code: 1,
-    stdout: 'Deleted entry with ID: a\nDeleted entry with ID: b\nDeleted 2 entries successfully\n',
+    stdout: 'Deleted entry with ID: a\nDeleted entry with ID: b\nDeleted 2 entries successfully, but failed to delete 1 entries\n',
     stderr: /Failed to delete entry with ID bad \(code: NotFound, msg: "entry not found"\)/
   })
   t.match(await entry(['delete']), { code: 2, stderr: /one of -entryID and -file is required/ })
@@ -198,10 +199,10 @@ void t.test('entry create, update and delete', async t => {
 })
 
 void t.test('what the server wrote cannot forge lines or steer the terminal', async t => {
-  const hint = 'x\nEntry ID         : forged\u001B[2J'
+  const hint = 'x\nEntry ID                : forged\u001B[2J'
   const socket = await serveServices(t, [bind(entryService, { getEntry: async () => ({ ...plainEntry, hint }) })])
   const { stdout } = await runAssay(['entry', 'show', '-entryID', 'e1', '-socketPath', socket])
-  t.match(stdout, /Hint {13}: x\\x0aEntry ID {9}: forged\\x1b\[2J\n/)
+  t.match(stdout, /Hint {20}: x\\x0aEntry ID {16}: forged\\x1b\[2J\n/)
 })
 
 const agents: AgentInit[] = [

@@ -71,7 +71,7 @@ void t.test('entry create, update and delete wait for the agents that are concer
   await eventually('progress names who is missing', () => terminal.stderr.includes(missing))
   agent.unmute()
   t.equal(await code, 0, 'it lost the entry, and is waited for all the same')
-  t.match(terminal.stdout, new RegExp(`^Deleted entry with ID: web\n1 of 1 live agent has it[^]*acknowledged  ${agent.spiffeId}\n$`))
+  t.match(terminal.stdout, new RegExp(`^Deleted entry with ID: web\n.*\n1 of 1 live agent has it[^]*acknowledged  ${agent.spiffeId}\n$`))
   t.ok(terminal.stderr.endsWith('\r\u001B[K'), 'the progress is wiped away')
 
   t.match(await assay('entry', 'create', ...webOf('spiffe://example.org/nobody'), '--wait'), {

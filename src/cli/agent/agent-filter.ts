@@ -5,8 +5,8 @@ import { matchBehaviors, matchNames } from '../match-behavior.ts'
 /** Which agents `agent list` and `agent count` mean; all of them without any flag. */
 export const agentFilterFlags = {
   attestationType: textFlag('agents attested in this way', { placeholder: 'NAME' }),
-  banned: switchFlag('agents that are banned; with =false those that are not', { orUnset: true }),
-  canReattest: switchFlag('agents that may attest again; with =false those that may not', { orUnset: true }),
+  banned: switchFlag('agents that are banned; with false those that are not', { orUnset: true, valueMayFollow: true }),
+  canReattest: switchFlag('agents that may attest again; with false those that may not', { orUnset: true, valueMayFollow: true }),
   expiresBefore: instantFlag('agents whose SVID ends before this time'),
   selector: selectorListFlag('agents with this selector'),
   matchSelectorsOn: choiceFlag('how the agent\'s selectors relate to the given ones', matchNames, 'superset')

@@ -1,8 +1,8 @@
 import { BatchDeleteFederatedBundleRequest_Mode as Mode, bundleService } from '../../wire/generated/server-bundle.ts'
-import { refuseFailedItem } from '../batch-item.ts'
+import { refuseFailedItem, statusesSuffice } from '../batch-item.ts'
 import { defineCommand } from '../command.ts'
 import { beginWait, tellChange, waitFlags } from '../convergence/wait.ts'
-import { choiceFlag, trustDomainFlag } from '../flag.ts'
+import { choiceFlag, typedTrustDomainFlag } from '../flag.ts'
 import { usage } from '../parse-flags.ts'
 import { withServers } from '../servers.ts'
 import { outputFlag, replicaFlags } from '../socket-path.ts'
@@ -11,7 +11,7 @@ const modes = { restrict: Mode.RESTRICT, delete: Mode.DELETE, dissociate: Mode.D
 
 export const bundleDelete = defineCommand({
   flags: {
-    id: trustDomainFlag('the trust domain whose bundle goes'),
+    id: typedTrustDomainFlag('the trust domain whose bundle goes'),
     mode: choiceFlag('entries that federate with it: refuse, delete, or unlink them', ['restrict', 'delete', 'dissociate'], 'restrict'),
     ...waitFlags,
     ...replicaFlags,
@@ -30,6 +30,7 @@ export const bundleDelete = defineCommand({
       const done = (results[0]?.status?.code ?? 0) === 0
       const pretty = () => { if (done) terminal.out('bundle deleted.\n') }
       const code = await tellChange(call, { json: { results }, pretty }, wait, done ? { entryIds: [] } : undefined)
+      if (statusesSuffice(call)) return code
       refuseFailedItem(results[0]?.status)
       return code
     })

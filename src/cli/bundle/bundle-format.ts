@@ -7,6 +7,9 @@ export const bundleFormatFlag = choiceFlag('PEM certificates, or the SPIFFE docu
 
 /** @throws {SpiffeError} `key_unsupported` */
 export function formatBundle (bundle: Bundle, format: 'pem' | 'spiffe'): string {
-  if (format === 'spiffe') return `${formatBundleDocument(bundle, { indent: 4 })}\n`
+  // On the wire none is 0.
+  const { sequenceNumber, ...content } = bundle
+  const shown = sequenceNumber === 0n ? content : bundle
+  if (format === 'spiffe') return `${formatBundleDocument(shown, { indent: 4 })}\n`
   return bundle.x509Authorities.map(({ certificate }) => encodePem('CERTIFICATE', certificate)).join('')
 }

@@ -1,6 +1,6 @@
 import { bundleService } from '../../wire/generated/server-bundle.ts'
 import { encodeBundle } from '../../wire/bundle-codec.ts'
-import { refuseFailedItem } from '../batch-item.ts'
+import { refuseFailedItem, statusesSuffice } from '../batch-item.ts'
 import { defineCommand } from '../command.ts'
 import { beginWait, tellChange, waitFlags } from '../convergence/wait.ts'
 import { pathFlag, trustDomainFlag } from '../flag.ts'
@@ -36,6 +36,7 @@ export const bundleSet = defineCommand({
       const done = (results[0]?.status?.code ?? 0) === 0
       const pretty = () => { if (done) terminal.out('bundle set.\n') }
       const code = await tellChange(call, { json: { results }, pretty }, wait, done ? { entryIds: [] } : undefined)
+      if (statusesSuffice(call)) return code
       refuseFailedItem(results[0]?.status)
       return code
     })

@@ -1,5 +1,8 @@
-import type { Entry, EntryInit, Status } from '../../wire/generated/types.ts'
+import { decodeMessage } from '../../wire/decode-message.ts'
+import { encodeMessage } from '../../wire/encode-message.ts'
+import { Entry, type EntryInit, type Status } from '../../wire/generated/types.ts'
 import type { ExitCode } from '../command.ts'
+import { statusesSuffice } from '../batch-item.ts'
 import { tellChange, type Wait, type WaitCall } from '../convergence/wait.ts'
 import { printable } from '../pretty.ts'
 import { openProgress } from '../progress.ts'
@@ -32,7 +35,10 @@ export interface EntryChanges {
   readonly results: readonly EntryResult[]
 }
 
-/** Tells what became of each entry, and who has those that succeeded. One failure makes the exit code 1, in either form. */
+/**
+ * Tells what became of each entry, and who has those that succeeded. One failure makes the exit code 1, also with JSON under our own name;
+ * with JSON, an entry that was refused stands beside its status.
+ */
 export async function tellResults (call: WaitCall, { verb, asked, results }: EntryChanges, wait: Wait | undefined): Promise<ExitCode> {
   const { terminal } = call
   const failed = results.flatMap(({ status }, index) =>
@@ -48,6 +54,12 @@ export async function tellResults (call: WaitCall, { verb, asked, results }: Ent
   }
   const entryIds = made.map(({ id }) => id)
   const concern = entryIds.length === 0 ? undefined : { entryIds, mustServe: new Set(entryIds) }
-  const code = await tellChange(call, { json: { results }, pretty }, wait, concern)
-  return failed.length > 0 ? 1 : code
+  const json = { results: results.map((result, index) => result.entry === undefined ? { ...result, entry: whole(asked[index]) } : result) }
+  const code = await tellChange(call, { json, pretty }, wait, concern)
+  return failed.length > 0 && !statusesSuffice(call) ? 1 : code
+}
+
+/** With every field that was not given, as it would have been sent. */
+function whole (entry: EntryInit | undefined): Entry | undefined {
+  return entry === undefined ? undefined : decodeMessage(Entry, encodeMessage(Entry, entry))
 }

@@ -31,7 +31,7 @@ const schema = z.strictObject({
       disable_x509_svid_prefetch: z.boolean().optional(),
       jwt_svid_include_jti: z.boolean().optional()
     }).optional()
-  })).min(1, 'is empty')
+  }))
 })
 
 /** Reads a `-data` file. @throws {SpiffeError} `file_unusable`, naming file, line and key */

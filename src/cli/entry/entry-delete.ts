@@ -1,10 +1,11 @@
 import { SpiffeError } from '../../spiffe/errors.ts'
 import { entryService, type BatchDeleteEntryResponse_Result } from '../../wire/generated/server-entry.ts'
+import { statusesSuffice } from '../batch-item.ts'
 import { defineCommand } from '../command.ts'
 import { beginWait, tellChange, waitFlags } from '../convergence/wait.ts'
 import { pathFlag, textFlag } from '../flag.ts'
 import { usage } from '../parse-flags.ts'
-import { counted, printable } from '../pretty.ts'
+import { printable } from '../pretty.ts'
 import { readInputJson } from '../read-input.ts'
 import { withServers } from '../servers.ts'
 import { outputFlag, replicaFlags } from '../socket-path.ts'
@@ -29,14 +30,14 @@ export const entryDelete = defineCommand({
       const { results } = await servers.change(channel =>
         channel.client(entryService).batchDeleteEntry({ ids }, { signal: terminal.signal }))
       const entryIds = results.flatMap(({ id, status }) => (status?.code ?? 0) === 0 ? [id] : [])
-      const pretty = () => tellDeleted(results, terminal, flags.file !== undefined)
+      const pretty = () => tellDeleted(results, terminal)
       const code = await tellChange(call, { json: { results }, pretty }, wait, entryIds.length === 0 ? undefined : { entryIds })
-      return entryIds.length < results.length ? 1 : code
+      return entryIds.length < results.length && !statusesSuffice(call) ? 1 : code
     })
   }
 })
 
-function tellDeleted (results: readonly BatchDeleteEntryResponse_Result[], terminal: Terminal, many: boolean): void {
+function tellDeleted (results: readonly BatchDeleteEntryResponse_Result[], terminal: Terminal): void {
   const failed = results.filter(({ status }) => status !== undefined && status.code !== 0)
   for (const { id, status } of results) {
     if (status === undefined || status.code === 0) {
@@ -46,7 +47,14 @@ function tellDeleted (results: readonly BatchDeleteEntryResponse_Result[], termi
       terminal.err(`Failed to delete entry with ID ${printable(id)} (${reason})\n`)
     }
   }
-  if (many) terminal.out(`Deleted ${counted(results.length - failed.length, 'entry', 'entries')} successfully\n`)
+  const deleted = results.length - failed.length
+  // In SPIRE's words, which know no singular here.
+  const summary = failed.length === 0
+    ? `Deleted ${deleted} entries successfully`
+    : deleted === 0
+      ? `Failed to delete ${failed.length} entries`
+      : `Deleted ${deleted} entries successfully, but failed to delete ${failed.length} entries`
+  terminal.out(`${summary}\n`)
   if (failed.length > 0) terminal.err(`Error: failed to delete ${failed.length === 1 ? 'one entry' : `${failed.length} entries`}\n`)
 }
 

@@ -8,7 +8,8 @@ import { usage } from '../parse-flags.ts'
 import { counted } from '../pretty.ts'
 import { outputFlag, serverFlags } from '../socket-path.ts'
 import { entryFilterFlags, entryFilterOf } from './entry-filter.ts'
-import { formatEntry } from './format-entry.ts'
+import { formatEntry, idText } from './format-entry.ts'
+import type { Entry } from '../../wire/generated/types.ts'
 
 export const entryShow = defineCommand({
   flags: {
@@ -37,8 +38,17 @@ export const entryShow = defineCommand({
         return { items, nextPageToken }
       })
     })
+    // As SPIRE's program has it; ours lists in the order of their making.
+    if (terminal.program !== 'assay') entries.sort(bySpiffeId)
     if (flags.output === 'json') terminal.out(`${formatJson({ entries, nextPageToken: '' })}\n`)
     else terminal.out(`Found ${counted(entries.length, 'entry', 'entries')}\n${entries.map(formatEntry).join('')}`)
     return 0
   }
 })
+
+function bySpiffeId (a: Entry, b: Entry): number {
+  return compare(idText(a.spiffeId), idText(b.spiffeId)) || compare(idText(a.parentId), idText(b.parentId)) ||
+    a.x509SvidTtl - b.x509SvidTtl || a.jwtSvidTtl - b.jwtSvidTtl
+}
+
+function compare (a: string, b: string): number { return a < b ? -1 : a > b ? 1 : 0 }

@@ -22,10 +22,11 @@ export function formatEntry (entry: Entry | EntryInit): string {
     ['Hint', entry.hint === '' ? undefined : entry.hint],
     ['DisableX509SvidPrefetch', attributes?.disableX509SvidPrefetch === true ? 'true' : undefined],
     ['JwtSvidIncludeJti', attributes?.jwtSvidIncludeJti === true ? 'true' : undefined]
-  ], 17)}\n`
+  ], 24)}\n`
 }
 
-function idText (id: EntryInit['spiffeId']): string {
+/** `''` for none. */
+export function idText (id: EntryInit['spiffeId']): string {
   return id === undefined ? '' : `spiffe://${id.trustDomain}${id.path}`
 }
 

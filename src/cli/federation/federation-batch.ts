@@ -1,5 +1,6 @@
 import type { FederationRelationship, FederationRelationshipInit, Status } from '../../wire/generated/types.ts'
 import type { ExitCode } from '../command.ts'
+import { statusesSuffice } from '../batch-item.ts'
 import type { Concern } from '../convergence/await-convergence.ts'
 import { tellChange, type Wait, type WaitCall } from '../convergence/wait.ts'
 import { printable } from '../pretty.ts'
@@ -35,7 +36,7 @@ export async function inFederationBatches (
   return results
 }
 
-/** Tells what became of each, and who has the bundles that came along. One failure makes the exit code 1, in either form. */
+/** Tells what became of each, and who has the bundles that came along. One failure makes the exit code 1; see `statusesSuffice`. */
 export async function tellFederation (
   call: WaitCall, { verb, asked, results }: FederationChanges, wait: Wait | undefined
 ): Promise<ExitCode> {
@@ -55,5 +56,5 @@ export async function tellFederation (
   }
   const bundles = outcomes.some(({ failed, asked }) => !failed && asked.trustDomainBundle !== undefined)
   const code = await tellChange(call, { json: { results }, pretty }, wait, bundles ? bundlesConcern : undefined)
-  return failed.length > 0 ? 1 : code
+  return failed.length > 0 && !statusesSuffice(call) ? 1 : code
 }

@@ -1,6 +1,6 @@
 import { BatchDeleteFederatedBundleRequest_Mode as Mode, bundleService } from '../../wire/generated/server-bundle.ts'
 import { trustDomainService } from '../../wire/generated/server-trust-domain.ts'
-import { refuseFailedItem } from '../batch-item.ts'
+import { refuseFailedItem, statusesSuffice } from '../batch-item.ts'
 import { defineCommand } from '../command.ts'
 import { beginWait, tellChange, waitFlags } from '../convergence/wait.ts'
 import { choiceFlag, trustDomainFlag } from '../flag.ts'
@@ -42,6 +42,7 @@ export const federationDelete = defineCommand({
       }
       const json = removal === undefined ? { results } : { results, bundleResults: removal.results }
       const code = await tellChange(call, { json, pretty }, wait, removed ? { entryIds: [] } : undefined)
+      if (statusesSuffice(call)) return code
       refuseFailedItem(results[0]?.status)
       refuseFailedItem(removal?.results[0]?.status)
       return code

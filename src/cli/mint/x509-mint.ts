@@ -55,8 +55,10 @@ export const x509Mint = defineCommand({
     }
     const told = flags.write === undefined ? undefined : await writeMinted(flags.write, minted)
     if (flags.output === 'json') {
-      const privateKey = told === undefined ? key : undefined
-      terminal.out(`${formatJson({ x509Svid: minted.svid, privateKey, rootCas: minted.bundle })}\n`)
+      // SPIRE's form: DER in base64, each certificate for itself.
+      const keyDer = told === undefined ? privateKey.export({ type: 'pkcs8', format: 'der' }) : undefined
+      const rootCas = bundle.x509Authorities.map(({ asn1 }) => asn1)
+      terminal.out(`${formatJson({ x509Svid: svid.certChain, privateKey: keyDer, rootCas })}\n`)
     } else {
       terminal.out(told ?? `X509-SVID:\n${minted.svid}\nPrivate key:\n${key}\nRoot CAs:\n${minted.bundle}\n`)
     }

@@ -25,7 +25,7 @@ export const tokenGenerate = defineCommand({
       return 0
     }
     terminal.out(`Token: ${token.value}\n`)
-    if (agentId === undefined) terminal.err('Warning: Missing SPIFFE ID.\n')
+    if (agentId === undefined) (terminal.program === 'assay' ? terminal.err : terminal.out)('Warning: Missing SPIFFE ID.\n')
     return 0
   }
 })

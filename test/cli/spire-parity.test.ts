@@ -1,0 +1,47 @@
+import t from 'tap'
+import { findCommand } from '../../src/cli/find-command.ts'
+import { isGroup } from '../../src/cli/command.ts'
+import { treeOf } from '../../src/cli/spire/spire-trees.ts'
+import { capturedLog } from '../fakes/captured-log.ts'
+import { runAssay } from '../fakes/run-assay.ts'
+import { startTestServer } from '../fakes/server.ts'
+import { serverLines } from './spire-parity/command-lines.ts'
+import { runLines } from './spire-parity/run-lines.ts'
+import { commands, readFacts, wordsOf } from './spire-parity/spire-facts.ts'
+
+const facts = await readFacts()
+
+for (const program of ['spire-server', 'spire-agent'] as const) {
+  t.test(`${program} has every command and flag of SPIRE 1.15.3 (spire-surface §5)`, async t => {
+    const tree = treeOf(program)
+    const words = wordsOf(tree)
+    t.same(commands[program].filter(command => !words.includes(command)), [])
+    for (const command of commands[program]) {
+      const { node } = findCommand(tree, command.split(' '), program)
+      if (isGroup(node)) throw new Error(`${command} is a group`)
+      const { flags } = await node.load()
+      for (const [name, { takesValue, default: initial }] of Object.entries(facts.flags[`${program} ${command}`] ?? {})) {
+        const flag = flags[name]
+        const takes = flag === undefined ? undefined : flag.placeholder !== undefined || flag.valueMayFollow === true
+        t.equal(takes, takesValue, `${program} ${command} -${name}`)
+        // Where files and sockets are looked for under SPIRE's names is proved where they are found: spire-programs.test.ts.
+        if (initial === undefined || name === 'socketPath' || name === 'config') continue
+        t.match(flag?.defaultText ?? flag?.initial, defaultOf(initial), `${program} ${command} -${name}: its default`)
+      }
+    }
+  })
+}
+
+t.test('the same command lines come to the same exit codes, JSON and rows as with SPIRE 1.15.3', async t => {
+  const { log } = capturedLog()
+  log.level = 'debug'
+  await using server = await startTestServer({ log })
+  const ours = await runLines({
+    server, socketPath: server.config.socketPath, run: (words, input) => runAssay(words, { program: 'spire-server', input })
+  }, serverLines)
+  t.equal(facts.server.length, ours.length)
+  for (const [index, line] of ours.entries()) t.strictSame(line, facts.server[index], `spire-server ${line.words}`)
+})
+
+/** Go writes `720h0m0s`, and defaults of numbers as they are. */
+function defaultOf (text: string): string { return text.replace(/(?<=h)0m0s$|(?<=m)0s$/, '') }

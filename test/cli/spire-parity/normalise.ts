@@ -1,0 +1,52 @@
+/** What a command line came to, without what differs from run to run. */
+export interface Told {
+  readonly words: string
+  readonly code: number
+  /** Rows of pretty output, or one row with JSON. */
+  readonly stdout: readonly string[]
+  /** Whether standard error says something that begins as SPIRE's refusals do. */
+  readonly refused: boolean
+}
+
+export function tell (words: string, { code, stdout, stderr }: { code: number, stdout: string, stderr: string }): Told {
+  return { words, code, stdout: rowsOf(stdout), refused: code !== 0 && stderr !== '' }
+}
+
+/** What is made anew each time, in rows for people. */
+const volatile: ReadonlyArray<readonly [RegExp, string]> = [
+  [/-----BEGIN ([A-Z ]+)-----[^-]*-----END \1-----\n?/g, 'PEM $1\n'],
+  [/\b[\w-]+\.[\w-]+\.[\w-]{20,}/g, 'JWT'],
+  [/[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}/g, 'UUID'],
+  [/\b[0-9a-f]{40}\b/g, 'HEX'],
+  [/(Serial number\s+: |Serial Number: )\S+/g, '$1SERIAL'],
+  [/(Authority ID: )[\w-]+/g, '$1AUTHORITY'],
+  [/(SERIALNUMBER=)\d+/g, '$1SERIAL'],
+  [/(Uptime:?\s+)\S+/g, '$1UPTIME'],
+  [/\b(?:19|20)\d\d-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:\.\d+)?(?: [+-]\d{4} \w+|Z)?/g, 'TIME'],
+  [/"(x|y|n|kid|sequence|spiffe_sequence)": (?:"[^"]*"|\d+)/g, '"$1": …'],
+  [/"x5c": \[[^\]]*\]/g, '"x5c": …'],
+  [/\/tmp\/[\w./-]*spire-parity-\w+/g, '$FOLDER']
+]
+
+function rowsOf (text: string): readonly string[] {
+  if (text.startsWith('{') && !text.startsWith('{\n') || text.startsWith('[')) return [JSON.stringify(shapeOf(JSON.parse(text)))]
+  const fixed = volatile.reduce((text, [pattern, by]) => text.replace(pattern, by), text)
+  return fixed.split('\n').map(row => row.trimEnd()).filter(row => row !== '')
+}
+
+/** Values that are made anew are told by their type alone. */
+const named = new Set([
+  'asn1', 'authority_id', 'created_at', 'expires_at', 'key_id', 'private_key', 'public_key', 'sequence_number', 'token', 'uptime', 'value',
+  'x509_svid', 'x509svid_expires_at', 'x509svid_serial_number', 'root_cas', 'issued_at', 'cert_chain', 'version', 'agent_version'
+])
+
+function shapeOf (value: unknown, name = '', path = ''): unknown {
+  if (Array.isArray(value)) return value.map(member => shapeOf(member, name, path))
+  if (typeof value === 'object' && value !== null) {
+    const members = Object.entries(value).toSorted(([a], [b]) => a < b ? -1 : 1)
+    return Object.fromEntries(members.map(([key, member]) => [key, shapeOf(member, key, name)]))
+  }
+  if (name === 'value' && path === 'selectors') return value
+  if (name === 'message' && value !== 'OK') return typeof value
+  return named.has(name) || (path === 'svid_chain' && name !== 'id') ? typeof value : value
+}
