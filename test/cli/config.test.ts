@@ -15,6 +15,8 @@ const serverBase = 'server:\n  trust_domain: example.org\n  data_dir: /data\n'
 const agentBase = 'agent:\n  trust_domain: example.org\n  server_address: server.test\n  server_port: 8081\n'
 
 const joinToken = [{ name: 'join_token', config: {} }]
+/** Of types of which a server needs none. */
+const none = { UpstreamAuthority: [], BundlePublisher: [], CredentialComposer: [], Notifier: [] }
 
 void t.test('a server configuration has SPIRE\'s defaults', async t => {
   t.same(server(serverBase), {
@@ -41,7 +43,7 @@ void t.test('a server configuration has SPIRE\'s defaults', async t => {
     roles: { all: [] },
     socketRequiresRole: false,
     apiPolicy: undefined,
-    plugins: { KeyManager: [{ name: 'disk', config: {} }], UpstreamAuthority: [], NodeAttestor: joinToken, BundlePublisher: [] },
+    plugins: { KeyManager: [{ name: 'disk', config: {} }], NodeAttestor: joinToken, ...none },
     caSubject: { country: ['US'], organization: ['SPIFFE'], commonName: '' },
     ratelimit: { attestation: true, signing: true },
     logLevel: 'info',
@@ -122,12 +124,12 @@ health_checks: { listener_enabled: true, bind_port: 8080, live_path: /up }
   ])
   t.same(
     server('{"server":{"trust_domain":"a","data_dir":"b"},"plugins":{"KeyManager":[{"memory":{"plugin_data":{}}}]}}').plugins,
-    { KeyManager: [{ name: 'memory', config: {} }], UpstreamAuthority: [], NodeAttestor: joinToken, BundlePublisher: [] },
+    { KeyManager: [{ name: 'memory', config: {} }], NodeAttestor: joinToken, ...none },
     'SPIRE\'s JSON form, with lists of plugins'
   )
   t.same(
     server(`${serverBase}plugins: { KeyManager: { disk: { plugin_data: { keys_path: /keys } } } }`).plugins,
-    { KeyManager: [{ name: 'disk', config: { keys_path: '/keys' } }], UpstreamAuthority: [], NodeAttestor: joinToken, BundlePublisher: [] }
+    { KeyManager: [{ name: 'disk', config: { keys_path: '/keys' } }], NodeAttestor: joinToken, ...none }
   )
   const upstream = (text: string) => server(`${serverBase}plugins: { UpstreamAuthority: ${text} }`).plugins.UpstreamAuthority
   t.same(upstream('{ disk: { plugin_data: { cert_file_path: /c, key_file_path: /k } } }'), [
@@ -180,7 +182,8 @@ void t.test('each key of an agent configuration is read', async t => {
       KeyManager: [{ name: 'disk', config: {} }],
       Sealing: [{ name: 'file', config: {} }],
       NodeAttestor: [{ name: 'join_token', config: {} }],
-      WorkloadAttestor: [{ name: 'unix', config: { discoverWorkloadPath: false, workloadSizeLimit: 0 } }]
+      WorkloadAttestor: [{ name: 'unix', config: { discoverWorkloadPath: false, workloadSizeLimit: 0 } }],
+      SVIDStore: []
     },
     logLevel: 'info',
     logFile: undefined,
