@@ -7,8 +7,8 @@ import { SpiffeError } from '../spiffe/errors.ts'
 import { parseTrustDomain } from '../spiffe/trust-domain.ts'
 import type { Scope } from './desired/desired-state.ts'
 import type { ResourceKind } from './resources/resource.ts'
-import { parseTemplate } from './template/parse-template.ts'
-import { parentFields } from './template/template-fields.ts'
+import { parseTemplate } from '../golang/template/parse-template.ts'
+import { parentFields } from './kubernetes/template-fields.ts'
 
 export interface ControllerConfig extends LogConfig {
   readonly scope: Scope

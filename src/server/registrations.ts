@@ -44,9 +44,9 @@ export class Registrations {
     return this.#shown(this.#store.entries.deleteMany(ids, guard))
   }
 
-  /** @throws {SpiffeError} `join_token_invalid`, `agent_banned` */
-  attestAgent (agent: Agent, joinToken?: string): Promise<Agent> {
-    return this.#shown(this.#store.agents.attest(agent, joinToken))
+  /** @throws {SpiffeError} `join_token_invalid`, `agent_banned`, `attestation_refused` */
+  attestAgent (agent: Agent, joinToken?: string, onlyOnce?: boolean): Promise<Agent> {
+    return this.#shown(this.#store.agents.attest(agent, joinToken, onlyOnce))
   }
 
   /** @throws {SpiffeError} `agent_not_found` */

@@ -42,6 +42,26 @@ export function agentIdOf (trustDomain: TrustDomain, attestor: string, name: str
 }
 
 /**
+ * The ID `spiffe://<trust domain>/spire/agent<path>` that an operator's template gives.
+ * @throws {SpiffeError} `agent_id_malformed`
+ */
+export function templatedAgentIdOf (trustDomain: TrustDomain, path: string): SpiffeId {
+  try {
+    return spiffeIdOf(trustDomain, `${agentPrefix.slice(0, -1)}${path}`)
+  } catch (error) {
+    const { message, requirement } = error as SpiffeError
+    const rule = `agent_path_template gives ${JSON.stringify(path)}: ${message}`
+    throw new SpiffeError('agent_id_malformed', rule, { cause: error, requirement })
+  }
+}
+
+/** Why a node may not attest that is trusted on first use only. */
+export function attestedBefore (id: SpiffeId): SpiffeError {
+  return new SpiffeError('attestation_refused',
+    `attestation data has already been used to attest an agent: ${id}; if it was this node's, \`assay agent evict\` lets it attest again`)
+}
+
+/**
  * Reads the ID of an agent of this trust domain.
  * @throws {SpiffeError} `agent_id_malformed`
  */

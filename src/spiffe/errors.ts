@@ -147,7 +147,7 @@ export const errorCatalogue = {
   volume_source_missing: { status: 'UNAVAILABLE', retry: true, next: 'start the agent of this node, or correct -workloadSocketDir' },
   volume_mount_failed: { status: 'INTERNAL', retry: true, next: 'see that the driver is privileged, with mounts both ways: docs/csi.md' },
   template_malformed: { status: 'INVALID_ARGUMENT', retry: false, next: 'correct what is named; see docs/controller.md' },
-  template_not_rendered: { status: 'INVALID_ARGUMENT', retry: false, next: 'correct the template or the pod; see docs/controller.md' },
+  template_not_rendered: { status: 'INVALID_ARGUMENT', retry: false, next: 'correct the template, the pod or the node\'s certificate' },
   resource_malformed: { status: 'INVALID_ARGUMENT', retry: false, next: 'correct the named field of the resource; see docs/controller.md' },
   attestor_unknown: { status: 'FAILED_PRECONDITION', retry: false, next: 'configure this node attestor on the server' },
   join_token_invalid: { status: 'INVALID_ARGUMENT', retry: false, next: 'make a new token: `assay token generate`' },

@@ -42,9 +42,10 @@ export interface AgentStore {
    * Takes the join token, if one is given, and writes the agent's row, in one transaction: either both happen or neither.
    * An earlier row of the same agent is replaced: selectors, serial number; a serial number not yet used is forgotten; the
    * version it last reported stays if `agent.agentVersion` is empty.
-   * @throws {SpiffeError} `join_token_invalid` (unknown, used or expired), `agent_banned`
+   * @param onlyOnce whether there must be no such agent yet
+   * @throws {SpiffeError} `join_token_invalid` (unknown, used or expired), `agent_banned`, `attestation_refused` (there is such an agent)
    */
-  attest (agent: Agent, joinToken?: string): Promise<Agent>
+  attest (agent: Agent, joinToken?: string, onlyOnce?: boolean): Promise<Agent>
   /** `undefined` when there is none. */
   get (id: SpiffeId): Promise<Agent | undefined>
   /** @throws {SpiffeError} `page_token_malformed`, `argument_invalid` (an empty set in the filter) */

@@ -35,24 +35,35 @@ type TextField = keyof typeof texts
 const readable: ReadonlySet<number> = new Set([derTag.utf8String, derTag.printableString, derTag.ia5String])
 
 /**
- * Reads a Name in DER by its meaning. Of common names and serial numbers the last counts, and attributes in encodings of old are left out
- * (RFC 5280 §4.1.2.4).
+ * The attributes of a Name in DER that are in an encoding of today (RFC 5280 §4.1.2.4), in order.
+ * @returns values by type in dots
  * @throws {DerError}
  */
-export function readDistinguishedName (der: Uint8Array): DistinguishedName {
+export function attributesOf (name: Uint8Array): ReadonlyMap<string, readonly string[]> {
   const found = new Map<string, string[]>()
-  for (const rdn of parseName(der)) {
+  for (const rdn of parseName(name)) {
     const attributes = new DerReader(rdn).enter(derTag.set)
     while (!attributes.isDone) {
       const attribute = attributes.enter(derTag.sequence)
       const type = attribute.readOid()
       const tag = attribute.nextTag
       if (tag === undefined || !readable.has(tag)) continue
-      const values = found.get(type) ?? []
-      values.push(Buffer.from(attribute.read(tag)).toString('utf8'))
-      found.set(type, values)
+      const value = Buffer.from(attribute.read(tag)).toString('utf8')
+      const values = found.get(type)
+      if (values === undefined) found.set(type, [value])
+      else values.push(value)
     }
   }
+  return found
+}
+
+/**
+ * Reads a Name in DER by its meaning. Of common names and serial numbers the last counts, and attributes in encodings of old are left out
+ * (RFC 5280 §4.1.2.4).
+ * @throws {DerError}
+ */
+export function readDistinguishedName (der: Uint8Array): DistinguishedName {
+  const found = attributesOf(der)
   const known = new Set<string>([...Object.values(lists), ...Object.values(texts)])
   const ofLists = Object.entries(lists).map(([field, type]) => [field, found.get(type) ?? []])
   const ofTexts = Object.entries(texts).map(([field, type]) => [field, found.get(type)?.at(-1) ?? ''])

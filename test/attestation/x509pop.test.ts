@@ -170,6 +170,40 @@ void t.test('SVIDs of the trust domain, exchanged for an agent\'s', async t => {
   await t.rejects(other(await machineOf('/spire-exchange/host-1')), { code: 'attestation_refused' })
 })
 
+void t.test('agents named by the operator\'s template', async t => {
+  const sans = [{ type: 'url', value: 'x509pop://example.org/rack/7/b' }, { type: 'dns', value: 'dns-1.example.org' }] as const
+  const subject = { name: 'OU=a,OU=b,O=Company,C=CH,CN=Host 1', sans }
+  const table: Record<string, string> = {
+    '/{{ .PluginName }}/{{ .Subject.CommonName | nospace | lower }}': '/x509pop/host1',
+    '/{{ .TrustDomain }}/{{ .URISanSelectors.rack }}': '/example.org/7/b',
+    '/x/{{ index .Subject.OrganizationalUnit 1 }}-{{ join "." .Subject.OrganizationalUnit }}': '/x/b-a.b',
+    '/x/{{ first .Subject.Organization }}/{{ index .Subject.Country 0 }}/{{ index .DNSNames 0 | splitList "." | join "/" }}':
+      '/x/Company/CH/dns-1/example/org',
+    '/x/{{ .Issuer.CommonName | replace " " "-" }}{{ if .SVIDPathTrimmed }}/no{{ end }}': '/x/Company-CA'
+  }
+  for (const [agent_path_template, agentPath] of Object.entries(table)) {
+    const { ca, attest } = await setUp(t, { agent_path_template })
+    const { agentPath: given, idPath } = await attest(await ca.certify(subject))
+    t.strictSame([given, idPath], [agentPath, undefined], agent_path_template)
+  }
+  const { ca, attest } = await setUp(t, { agent_path_template: '/{{ .Fingerprint }}/{{ .SerialNumberHex }}' })
+  const machine = await ca.certify()
+  const serial = new X509Certificate(machine.certificate).serialNumber.toLowerCase()
+  t.equal((await attest(machine)).agentPath, `/${sha1(machine.certificate)}/${serial}`)
+  const { ca: own, attest: byName } = await setUp(t, { agent_path_template: '/{{ .Subject.CommonName }}' })
+  const elsewhere = byName(await own.certify({ name: 'CN=sshpop/a' }))
+  const stays = { code: 'template_not_rendered', message: /\.Subject\.CommonName holds "\/"/ }
+  await t.rejects(elsewhere, stays, 'no machine names another attestor\'s agents')
+  const missing = await setUp(t, { agent_path_template: '/x/{{ .URISanSelectors.rack }}' })
+  const nothing = { code: 'template_not_rendered', message: /there is no \.URISanSelectors "rack"/ }
+  await t.rejects(missing.attest(await missing.ca.certify()), nothing)
+  const authority = await createTestAuthority('example.org')
+  const { chain, privateKey } = await authority.issue('/any/rack/host-1')
+  const svid = { certificate: chain.map(der => encodePem('CERTIFICATE', der)).join(''), key: encodePem('PRIVATE KEY', privateKey) }
+  const settings = { mode: 'spiffe', svid_prefix: '', agent_path_template: '/x509pop/by/{{ .SVIDPathTrimmed }}' }
+  t.match(await (await setUp(t, settings, authority.bundle)).attest(svid), { agentPath: '/x509pop/by/any/rack/host-1' })
+})
+
 void t.test('configurations that say too little or too much', async t => {
   const parse = (config: object) => () => popVerifierPlugin.config.parse(config)
   t.throws(parse({}), /ca_bundle_path/)
@@ -177,7 +211,11 @@ void t.test('configurations that say too little or too much', async t => {
   t.throws(parse({ mode: 'spiffe', ca_bundle_path: 'a' }), /own bundle/)
   t.throws(parse({ mode: 'other', ca_bundle_path: 'a' }))
   t.throws(parse({ ca_bundle_path: 'a', max_intermediates: 0 }))
-  t.throws(parse({ ca_bundle_path: 'a', agent_path_template: '/x' }), /agent_path_template/)
+  t.throws(parse({ mode: 'spiffe', spiffe_prefix: '/a', svid_prefix: '/b' }), /only one may be given/)
+  t.throws(parse({ mode: 'spiffe', svid_prefix: 'a' }), /must begin with \//)
+  t.throws(parse({ ca_bundle_path: 'a', agent_path_template: '/{{ .Subject.Nobody }}' }), /no field .Nobody of .Subject/)
+  t.throws(parse({ ca_bundle_path: 'a', agent_path_template: '/{{ dict "a" 1 }}' }), /the function dict is not offered/)
+  t.throws(parse({ ca_bundle_path: 'a', agent_path_template: 'cn/{{ .Subject.CommonName }}' }), /must begin with a slash/)
 })
 
 void t.test('an agent attests by its machine\'s certificate, and again', async t => {

@@ -1,7 +1,7 @@
 import t from 'tap'
-import { parseTemplate } from '../../src/controller/template/parse-template.ts'
-import { admitAny, admitInSegment, renderTemplate } from '../../src/controller/template/render-template.ts'
-import { keptOf, parentFields, podFields } from '../../src/controller/template/template-fields.ts'
+import { parseTemplate } from '../../src/golang/template/parse-template.ts'
+import { admitAny, admitInSegment, renderTemplate } from '../../src/golang/template/render-template.ts'
+import { keptOf, parentFields, podFields } from '../../src/controller/kubernetes/template-fields.ts'
 import { SpiffeError } from '../../src/spiffe/errors.ts'
 
 const data = {

@@ -2,23 +2,12 @@ import { createHash, X509Certificate } from 'node:crypto'
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
-import { openUnixChannel } from '../../src/rpc/channel.ts'
-import { agentService } from '../../src/wire/generated/server-agent.ts'
+import { agentOf } from '../fakes/known-agent.ts'
 import { MachineCa } from '../fakes/machine-ca.ts'
 import { startAgent, startServer } from '../fakes/processes.ts'
 import { startSpireAgent, startSpireServer, withoutSpireAgent, withoutSpireServer } from '../fakes/spire.ts'
 
 t.setTimeout(180_000)
-
-async function agentOf (adminSocket: string, path: string): Promise<unknown> {
-  await using channel = openUnixChannel(adminSocket)
-  const { agents } = await channel.client(agentService).listAgents({})
-  const found = agents.find(({ id }) => id?.path === path)
-  return found && {
-    type: found.attestationType, reattests: found.canReattest,
-    selectors: found.selectors.map(({ type, value }) => `${type}:${value}`).toSorted()
-  }
-}
 
 void t.test('x509pop: an agent of each with a server of the other', { skip: withoutSpireServer || withoutSpireAgent }, async t => {
   const folder = t.testdir()
@@ -45,4 +34,32 @@ void t.test('x509pop: an agent of each with a server of the other', { skip: with
     t.match(known, { type: 'x509pop', reattests: true, selectors: Array }, `${key}: SPIRE's server knows our agent`)
     t.strictSame(await agentOf(ours.adminSocket, `/spire/agent${path}`), known, `${key}: ours knows SPIRE's by the same selectors`)
   }
+})
+
+void t.test('x509pop: agents named by a template', { skip: withoutSpireServer || withoutSpireAgent }, async t => {
+  const folder = t.testdir()
+  const ca = await MachineCa.create('CN=Company CA')
+  const machine = await ca.certify({
+    name: 'OU=rack-7,O=Company,CN=host-1.example.org', sans: [{ type: 'url', value: 'x509pop://example.org/rack/7/b' }]
+  })
+  const put = async (name: string, text: string) => {
+    await writeFile(join(folder, name), text)
+    return join(folder, name)
+  }
+  const server = {
+    ca_bundle_path: await put('roots.pem', ca.pem),
+    agent_path_template: '/{{ .PluginName }}/{{ index .Subject.OrganizationalUnit 0 | upper }}' +
+      '/{{ .Subject.CommonName | splitList "." | first }}/{{ .URISanSelectors.rack }}/{{ .SerialNumberHex | trunc 4 }}' +
+      '{{ if hasPrefix "host" .Subject.CommonName }}/h{{ end }}'
+  }
+  const agent = { certificate_path: await put('a.pem', machine.certificate), private_key_path: await put('a.key', machine.key) }
+  const serial = new X509Certificate(machine.certificate).serialNumber.toLowerCase()
+  const path = `/x509pop/RACK-7/host-1/7/b/${serial.slice(0, 4)}/h`
+  await using ours = await startServer({ blocks: { plugins: { NodeAttestor: { x509pop: { plugin_data: server } } } } })
+  await using theirs = await startSpireServer({ nodeAttestors: { x509pop: server } })
+  await using ourAgent = await startAgent({ server: theirs, plugins: { NodeAttestor: { x509pop: { plugin_data: agent } } } })
+  await using theirAgent = await startSpireAgent(ours, { name: 'x509pop', data: agent, path })
+  t.ok(ourAgent && theirAgent)
+  t.match(await agentOf(theirs.adminSocket, `/spire/agent${path}`), { type: 'x509pop' }, 'by SPIRE\'s server')
+  t.match(await agentOf(ours.adminSocket, `/spire/agent${path}`), { type: 'x509pop' }, 'and by ours')
 })

@@ -23,6 +23,19 @@ export async function agentContract (t: Test, database: DatabaseKind): Promise<v
     t.strictSame(seen, [again])
   })
 
+  await t.test('who is trusted on first use attests once, until it is evicted', async t => {
+    const { store } = await openFresh(t, database)
+    const once = (serialNumber: string) => store.agents.attest(agent('n', { serialNumber }), undefined, true)
+    const attempts = await Promise.allSettled(Array.from({ length: 10 }, (_, n) => once(`a${n}`)))
+    const refusals = attempts.flatMap(attempt => attempt.status === 'rejected' ? [codeOf(attempt.reason)] : [])
+    t.strictSame(refusals, Array.from({ length: 9 }, () => 'attestation_refused'), 'of 10 at once exactly one succeeds')
+    await t.rejects(once('b1'), { code: 'attestation_refused', message: /already been used to attest an agent/ })
+    await store.agents.delete(agent('n').id)
+    t.match(await once('b2'), { serialNumber: 'b2' })
+    await store.agents.ban(agent('n').id)
+    await t.rejects(once('b3'), { code: 'agent_banned' })
+  })
+
   await t.test('what is changed at the same time is written together, and refused one by one', async t => {
     const { store } = await openFresh(t, database)
     const ids = Array.from({ length: 20 }, (_, n) => agent(`n${n}`).id)

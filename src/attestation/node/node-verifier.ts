@@ -18,13 +18,20 @@ export interface NodeExchange {
   challenge (challenge: Uint8Array): Promise<Uint8Array>
 }
 
-export interface VerifiedNode {
+/** How the agent is called. */
+export type VerifiedName =
   /** What comes after `/spire/agent/<name>/` in the agent's ID. */
-  readonly idPath: string
+  | { readonly idPath: string, readonly agentPath?: undefined }
+  /** What comes after `/spire/agent`, where the operator's template says so; begins with a slash. */
+  | { readonly agentPath: string, readonly idPath?: undefined }
+
+export type VerifiedNode = VerifiedName & {
   /** Values of selectors. */
   readonly selectors: readonly string[]
   /** Whether it can show the same again, so that it attests instead of renewing. */
   readonly canReattest: boolean
+  /** Whether nobody may attest by this ID while there is an agent of it (trust on first use). */
+  readonly onlyOnce?: boolean | undefined
   /** To be used up in the transaction that records the agent. Secret until then, and in `idPath`. */
   readonly joinToken?: string | undefined
 }

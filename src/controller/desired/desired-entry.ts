@@ -7,8 +7,8 @@ import type { TrustDomain } from '../../spiffe/trust-domain.ts'
 import type { NodeFacts, PodFacts } from '../kubernetes/cluster-facts.ts'
 import type { ClusterSpiffeIdSpec } from '../resources/cluster-spiffe-id.ts'
 import type { ClusterStaticEntrySpec } from '../resources/cluster-static-entry.ts'
-import type { Template } from '../template/parse-template.ts'
-import { admitAny, admitInSegment, renderTemplate, type TemplateData } from '../template/render-template.ts'
+import type { Template } from '../../golang/template/parse-template.ts'
+import { admitAny, admitInSegment, renderTemplate, type TemplateData } from '../../golang/template/render-template.ts'
 import { entryKeyOf } from './entry-key.ts'
 
 /** What a controller says about its domain and cluster. */

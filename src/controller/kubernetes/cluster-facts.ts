@@ -1,4 +1,4 @@
-import { keptOf } from '../template/template-fields.ts'
+import { keptOf } from './template-fields.ts'
 import { isRecord, type KubeObject } from './kube-object.ts'
 
 type Labels = Readonly<Record<string, string>>

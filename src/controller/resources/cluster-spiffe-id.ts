@@ -2,8 +2,8 @@ import { z } from 'zod'
 import { parseTrustDomain, type TrustDomain } from '../../spiffe/trust-domain.ts'
 import type { KubeObject } from '../kubernetes/kube-object.ts'
 import { type LabelSelector, labelSelectorSchema } from '../kubernetes/label-selector.ts'
-import { parseTemplate, type Template } from '../template/parse-template.ts'
-import { podFields } from '../template/template-fields.ts'
+import { parseTemplate, type Template } from '../../golang/template/parse-template.ts'
+import { podFields } from '../kubernetes/template-fields.ts'
 import { field, optionalFlag, optionalText, optionalTexts, readSpec, type Resource, resourceOf, ttlSeconds } from './resource.ts'
 
 /** What a ClusterSPIFFEID says (spire-surface §8.2). */

@@ -1,6 +1,6 @@
 import type { NodeVerifier, VerifiedNode } from '../../attestation/node/node-verifier.ts'
 import { Mailbox } from '../../runtime/mailbox.ts'
-import { type Agent, agentIdOf } from '../../spiffe/agent.ts'
+import { type Agent, agentIdOf, attestedBefore, templatedAgentIdOf } from '../../spiffe/agent.ts'
 import type { IssuedX509Svid, X509SvidOrder } from '../../ca/certificate-authority.ts'
 import { SpiffeError } from '../../spiffe/errors.ts'
 import { checkSelector } from '../../spiffe/selector.ts'
@@ -39,10 +39,13 @@ async function * attest (
 
   const { publicKey } = parseCertificateRequest(csr)
   log.debug('certificate request is well formed and signed by its key')
-  const { idPath, selectors, canReattest, joinToken } = yield * verify(verifier, payload, requests, context)
-  const id = agentIdOf(deps.trustDomain, type, idPath)
+  const node = yield * verify(verifier, payload, requests, context)
+  const { selectors, canReattest, joinToken, onlyOnce } = node
+  const { trustDomain } = deps
+  const id = node.agentPath === undefined ? agentIdOf(trustDomain, type, node.idPath) : templatedAgentIdOf(trustDomain, node.agentPath)
   const known = deps.directory.get(id)
   if (known?.banned === true) throw new SpiffeError('agent_banned', 'failed to attest: agent is banned')
+  if (known !== undefined && onlyOnce === true) throw attestedBefore(id)
   if (joinToken === undefined) log.debug({ agent: id, selectors }, 'node is known')
   else log.debug({ agent: withoutToken(id) }, 'join token is valid')
 
@@ -58,7 +61,7 @@ async function * attest (
     agentVersion: ''
   }
   await deps.recorder.recordOne(svid, id)
-  await deps.registrations.attestAgent(agent, joinToken)
+  await deps.registrations.attestAgent(agent, joinToken, onlyOnce)
   log.info({ agent: id, expires: svid.notAfter.toISOString() }, 'agent attested')
   yield { result: { svid: encodeX509Svid(svid), reattestable: canReattest } }
 }

@@ -1,6 +1,6 @@
 import { sql, type ExpressionBuilder, type ExpressionWrapper, type Kysely, type SqlBool } from 'kysely'
 import type { Clock } from '../../runtime/clock.ts'
-import type { Agent } from '../../spiffe/agent.ts'
+import { type Agent, attestedBefore } from '../../spiffe/agent.ts'
 import { SpiffeError } from '../../spiffe/errors.ts'
 import { normalizeSelectors } from '../../spiffe/selector.ts'
 import type { SpiffeId } from '../../spiffe/spiffe-id.ts'
@@ -34,12 +34,13 @@ export class SqlAgentStore implements AgentStore {
     this.#changes = new GroupedAgentChanges(database, clock, notFound)
   }
 
-  async attest (agent: Agent, joinToken?: string): Promise<Agent> {
+  async attest (agent: Agent, joinToken?: string, onlyOnce = false): Promise<Agent> {
     const now = this.#clock.now()
     return this.#database.change(now, async (trx, changes) => {
       if (joinToken !== undefined) await takeJoinToken(trx, joinToken, now)
       const before = await this.#lock(trx, agent.id)
       if (before?.banned === 1) throw banned(agent.id)
+      if (before !== undefined && onlyOnce) throw attestedBefore(agent.id)
       const after: Agent = {
         ...agent,
         selectors: normalizeSelectors(agent.selectors),

@@ -5,22 +5,29 @@ import type { Bundle } from '../../../spiffe/bundle.ts'
 import { SpiffeError } from '../../../spiffe/errors.ts'
 import type { TrustDomain } from '../../../spiffe/trust-domain.ts'
 import type { NodeVerifier } from '../node-verifier.ts'
+import { popAgentPathTemplate } from './pop-agent-path.ts'
 import { createPopVerifier, type PopVerifierConfig } from './pop-verifier.ts'
 import { readCertificateFiles } from './certificate-file.ts'
 
 const path = z.string().min(1, 'must not be empty')
 const count = z.number().int().min(1, 'must be greater than 0')
 
+const prefix = z.string().regex(/^(?:\/.*)?$/, 'must begin with /, or be empty for any SVID')
+
 const schema = z.strictObject({
   mode: z.enum(['external_pki', 'spiffe']).default('external_pki'),
   ca_bundle_path: path.optional(),
   ca_bundle_paths: z.array(path).default([]),
-  spiffe_prefix: z.string().startsWith('/', 'must begin with /').default('/spire-exchange/'),
+  spiffe_prefix: prefix.optional(),
+  // What SPIRE's documentation calls the same.
+  svid_prefix: prefix.optional(),
+  agent_path_template: popAgentPathTemplate,
   max_intermediates: count.default(4),
   max_rsa_key_size: count.default(8192),
   verify_client_ip: z.boolean().default(false)
-}).superRefine(({ mode, ca_bundle_path: one, ca_bundle_paths: several }, context) => {
+}).superRefine(({ mode, ca_bundle_path: one, ca_bundle_paths: several, spiffe_prefix: prefix, svid_prefix: alias }, context) => {
   const wrong = (message: string) => { context.addIssue({ code: 'custom', message }) }
+  if (prefix !== undefined && alias !== undefined) wrong('spiffe_prefix and svid_prefix are the same: only one may be given')
   const files = several.length + (one === undefined ? 0 : 1)
   if (one !== undefined && several.length > 0) wrong('only one of ca_bundle_path and ca_bundle_paths may be given')
   else if (mode === 'external_pki' && files === 0) wrong('one of ca_bundle_path and ca_bundle_paths must be given')
@@ -45,12 +52,15 @@ export const popVerifierPlugin: Plugin<NodeVerifier & AsyncDisposable, Config, H
     if (config.mode === 'external_pki') await trust()
     const verifier: PopVerifierConfig = {
       trustDomain: host.trustDomain, trust, now: () => host.clock.now(), checksAddress: config.verify_client_ip,
-      svidPrefix: config.mode === 'spiffe' ? config.spiffe_prefix.replace(/\/*$/, '/') : undefined,
+      svidPrefix: config.mode === 'spiffe' ? prefixOf(config).replace(/\/*$/, '/') : undefined,
+      agentPath: config.agent_path_template,
       mostIntermediates: config.max_intermediates, mostRsaBits: config.max_rsa_key_size
     }
     return { ...createPopVerifier(verifier), [Symbol.asyncDispose]: async () => {} }
   }
 }
+
+function prefixOf ({ spiffe_prefix: prefix, svid_prefix: alias }: Config): string { return prefix ?? alias ?? '/spire-exchange' }
 
 /** Files are read at each attestation, so that new CAs count from then on. */
 function trustOf (config: Config, { trustDomain, ownBundle }: Host): () => Promise<Bundle> {

@@ -8,7 +8,9 @@ import { findPath } from '../../../x509/certification-path.ts'
 import { commonNameOf } from '../../../x509/common-name.ts'
 import { checkLeaf } from '../../../x509/leaf-profile.ts'
 import { parsePublicKey } from '../../../x509/public-key.ts'
-import type { NodeExchange, NodeVerifier } from '../node-verifier.ts'
+import type { Template } from '../../../golang/template/parse-template.ts'
+import type { NodeExchange, NodeVerifier, VerifiedName } from '../node-verifier.ts'
+import { renderPopAgentPath } from './pop-agent-path.ts'
 import { encodeChallenge, parseAnswer, parsePayload } from './pop-payload.ts'
 import { challengeFor, isProven } from './proof-of-possession.ts'
 import { isOneOfIts } from './same-address.ts'
@@ -19,6 +21,8 @@ export interface PopVerifierConfig {
   readonly trust: () => Promise<Bundle>
   /** In whose certificates are X509-SVIDs of the trust domain, their path from here on; `undefined`: any certificates. */
   readonly svidPrefix: string | undefined
+  /** What names agents; `undefined`: the fingerprint, or the rest of the SVID's path. */
+  readonly agentPath: Template | undefined
   /** Beside the leaf. */
   readonly mostIntermediates: number
   readonly mostRsaBits: number
@@ -42,7 +46,7 @@ export function createPopVerifier (config: PopVerifierConfig): NodeVerifier {
       if (leaf.keyUsage?.has('digitalSignature') !== true) throw refused('certificate not intended for digital signature use')
       const name = nameOf(leaf, config)
       await challenge(leaf, exchange, config)
-      return { idPath: name, selectors: selectorsOf(leaf, path.slice(1), config.trustDomain), canReattest: true }
+      return { ...name, selectors: selectorsOf(leaf, path.slice(1), config.trustDomain), canReattest: true }
     }
   }
 }
@@ -96,8 +100,17 @@ async function challenge ({ publicKey }: Certificate, exchange: NodeExchange, { 
   throw refused('challenge response verification failed: it was not signed by the certificate\'s key')
 }
 
-function nameOf (leaf: Certificate, { svidPrefix, trustDomain }: PopVerifierConfig): string {
-  if (svidPrefix === undefined) return fingerprintOf(leaf)
+function nameOf (leaf: Certificate, config: PopVerifierConfig): VerifiedName {
+  const { svidPrefix, trustDomain, agentPath } = config
+  const fingerprint = fingerprintOf(leaf)
+  const svidPathTrimmed = svidPrefix === undefined ? '' : trimmedPathOf(leaf, svidPrefix, trustDomain)
+  if (agentPath === undefined) return { idPath: svidPrefix === undefined ? fingerprint : svidPathTrimmed }
+  return { agentPath: renderPopAgentPath(agentPath, leaf, {
+    fingerprint, trustDomain, svidPathTrimmed, serialNumberHex: serialNumberOf(leaf), uriSans: sansOf(leaf, trustDomain)
+  }) }
+}
+
+function trimmedPathOf (leaf: Certificate, svidPrefix: string, trustDomain: TrustDomain): string {
   let id
   try {
     id = checkLeaf(leaf)
@@ -111,11 +124,10 @@ function nameOf (leaf: Certificate, { svidPrefix, trustDomain }: PopVerifierConf
 
 function selectorsOf (leaf: Certificate, issuers: readonly Certificate[], trustDomain: TrustDomain): string[] {
   const name = commonNameOf(leaf.subjectDer)
-  const serial = leaf.serialNumber
   return [
     ...name === undefined || name === '' ? [] : [`subject:cn:${name}`],
     ...new Set(issuers.map(issuer => `ca:fingerprint:${fingerprintOf(issuer)}`)),
-    `serialnumber:${serial.length % 2 === 1 ? '0' : ''}${serial}`,
+    `serialnumber:${serialNumberOf(leaf)}`,
     ...[...sansOf(leaf, trustDomain)].map(([key, value]) => `san:${key}:${value}`)
   ]
 }
@@ -127,6 +139,11 @@ function sansOf ({ uriSans }: Certificate, trustDomain: TrustDomain): Map<string
     const [, key, value] = /^\/*([^/?#]+)\/([^?#]+?)\/*$/.exec(uri.slice(prefix.length)) ?? []
     return key === undefined || value === undefined ? [] : [[key, value] as const]
   }))
+}
+
+/** Of whole octets. */
+function serialNumberOf ({ serialNumber }: Certificate): string {
+  return serialNumber.length % 2 === 1 ? `0${serialNumber}` : serialNumber
 }
 
 /** SHA-1, as SPIRE has it in IDs and selectors; what counts is who signed, and that the key is there. */

@@ -1,35 +1,34 @@
-import { compileGoRegexp, matchesOf } from './go-regexp.ts'
+import { compileGoRegexp, expandReplacement, GoRegexpError, matchesOf } from '../../../golang/go-regexp.ts'
 import { NoValue, numberOf, textOf, type Builtin } from './operand.ts'
 
 export const regexBuiltins: Readonly<Record<string, Builtin>> = {
-  'regex.split': ([pattern, text]) => split(compileGoRegexp(textOf(pattern)), textOf(text)),
+  'regex.split': ([pattern, text]) => split(compile(textOf(pattern)), textOf(text)),
   'regex.find_n': ([pattern, text, count]) => {
     const most = numberOf(count)
-    return matchesOf(compileGoRegexp(textOf(pattern)), textOf(text)).take(most < 0 ? Infinity : most).map(([match]) => match).toArray()
+    return matchesOf(compile(textOf(pattern)), textOf(text)).take(most < 0 ? Infinity : most).map(([match]) => match).toArray()
   },
   'regex.replace': ([text, pattern, replacement]) => {
     const [from, to] = [textOf(text), textOf(replacement)]
     let at = 0
     let replaced = ''
-    for (const match of matchesOf(compileGoRegexp(textOf(pattern)), from)) {
-      replaced += from.slice(at, match.index) + expand(to, match)
+    for (const match of matchesOf(compile(textOf(pattern)), from)) {
+      replaced += from.slice(at, match.index) + expandReplacement(to, match)
       at = match.index + match[0].length
     }
     return replaced + from.slice(at)
   },
   'regex.template_match': ([template, text, start, end]) => {
-    const regexp = compileGoRegexp(`^${fromTemplate(textOf(template), textOf(start), textOf(end))}$`)
+    const regexp = compile(`^${fromTemplate(textOf(template), textOf(start), textOf(end))}$`)
     return matchesOf(regexp, textOf(text)).next().done === false
   }
 }
 
-/** `$1`, `${1}`, `$name`, `${name}` and `$$`, as Go expands them. */
-function expand (template: string, match: RegExpExecArray): string {
-  return template.replaceAll(/\$(?:\$|(\w+)|\{(\w+)\})/g, (whole, bare?: string, braced?: string) => {
-    if (whole === '$$') return '$'
-    const name = bare ?? braced ?? ''
-    return (/^\d+$/.test(name) ? match[Number(name)] : match.groups?.[name]) ?? ''
-  })
+function compile (pattern: string): RegExp {
+  try {
+    return compileGoRegexp(pattern)
+  } catch (error) {
+    throw error instanceof GoRegexpError ? new NoValue() : error
+  }
 }
 
 function split (regexp: RegExp, text: string): string[] {

@@ -1,20 +1,6 @@
-/** What a template can read: a tree of the fields of Kubernetes objects by their names in Go, and where each is in JSON. */
-export type FieldType =
-  | { readonly kind: 'text' }
-  | { readonly kind: 'flag' }
-  | { readonly kind: 'number' }
-  /** Of texts, by keys that anybody may choose. */
-  | { readonly kind: 'map' }
-  | { readonly kind: 'list', readonly of: FieldType }
-  | { readonly kind: 'record', readonly fields: Readonly<Record<string, Field>> }
+import type { Field, FieldType } from '../../golang/template/field-type.ts'
 
-export interface Field {
-  /** Its name in JSON. */
-  readonly json: string
-  readonly type: FieldType
-  /** Chosen by whoever configures the controller, and no part of a foreign object. */
-  readonly trusted?: boolean
-}
+/** Of Kubernetes objects. */
 
 const text = { kind: 'text' } as const
 const flag = { kind: 'flag' } as const

@@ -1,12 +1,23 @@
-import { ForeignText, isTrue, lengthOf, memberOf, Missing, notRendered, Tree, type Value } from './template-values.ts'
+import { ForeignText, isList, isTrue, lengthOf, memberOf, Missing, notRendered, Tree, type Value } from './template-values.ts'
 
 /** Puts foreign text where it is allowed. @throws {SpiffeError} `template_not_rendered` */
 export type Admit = (text: ForeignText) => string
 
-type Apply = (values: readonly Value[], admit: Admit) => Value
+/** How many arguments it takes, and what it makes of them; none of them is missing. */
+export interface TemplateFunction {
+  readonly least: number
+  readonly most: number
+  readonly apply: (values: readonly Value[], admit: Admit) => Value
+}
+
+export interface TemplateFunctions {
+  readonly offered: ReadonlyMap<string, TemplateFunction>
+  /** Functions that whoever wrote a template may know from elsewhere. */
+  readonly refused: ReadonlySet<string>
+}
 
 /** Go's functions of text/template that IDs can need; `and` and `or` have their own way in the renderer. */
-const functions: Readonly<Record<string, { readonly least: number, readonly most: number, readonly apply: Apply }>> = {
+const functions: Readonly<Record<string, TemplateFunction>> = {
   and: { least: 1, most: 32, apply: values => values.find(value => !isTrue(value)) ?? values.at(-1) as Value },
   or: { least: 1, most: 32, apply: values => values.find(value => isTrue(value)) ?? values.at(-1) as Value },
   not: { least: 1, most: 1, apply: ([value]) => !isTrue(value as Value) },
@@ -24,11 +35,14 @@ const functions: Readonly<Record<string, { readonly least: number, readonly most
   printf: { least: 1, most: 32, apply: formatted }
 }
 
-export const functionNames: ReadonlySet<string> = new Set(Object.keys(functions))
+/** Those of text/template alone. */
+export const goFunctions: TemplateFunctions = {
+  offered: new Map(Object.entries(functions)), refused: new Set(['call', 'html', 'js', 'urlquery'])
+}
 
 /** @throws {SpiffeError} `template_not_rendered` */
-export function applyFunction (name: string, values: readonly Value[], admit: Admit): Value {
-  const { least, most, apply } = functions[name] as (typeof functions)[string]
+export function applyFunction ({ offered }: TemplateFunctions, name: string, values: readonly Value[], admit: Admit): Value {
+  const { least, most, apply } = offered.get(name) as TemplateFunction
   if (values.length < least || values.length > most) {
     throw notRendered(`${name} takes ${least === most ? least : `${least} to ${most}`} arguments, and has ${values.length}`)
   }
@@ -43,6 +57,7 @@ export function plainText (value: Value, admit: Admit): string {
   if (value instanceof Missing) throw nothingThere(value)
   if (value instanceof Tree) throw notRendered(`${value.path || '.'} is no text`)
   if (value === null) throw notRendered('nil is no text')
+  if (isList(value)) throw notRendered('a list is no text: join it')
   return String(value)
 }
 
@@ -60,6 +75,10 @@ function compare (name: string, a: Value | undefined, b: Value | undefined): num
 
 function indexed (value: Value, key: Value): Value {
   const plain = key instanceof ForeignText ? key.text : key
+  if (isList(value) && typeof plain === 'number') {
+    if (plain >= 0 && plain < value.length) return value[plain] as Value
+    throw notRendered(`a list of ${value.length} items has none with the number ${plain}`)
+  }
   if (!(value instanceof Tree) || (typeof plain !== 'string' && typeof plain !== 'number')) {
     throw notRendered('index needs a map or a list, and a key')
   }
@@ -69,6 +88,7 @@ function indexed (value: Value, key: Value): Value {
 
 function length (value: Value): number {
   if (value instanceof Tree) return lengthOf(value)
+  if (isList(value)) return value.length
   const text = value instanceof ForeignText ? value.text : value
   if (typeof text !== 'string') throw notRendered('len needs a text, a map or a list')
   return Buffer.byteLength(text)

@@ -1,10 +1,10 @@
 import { SpiffeError } from '../../spiffe/errors.ts'
-import type { FieldType } from './template-fields.ts'
+import type { FieldType } from './field-type.ts'
 
-/** What a template works with. Plain texts are the template's own, or the controller's. */
-export type Value = string | number | boolean | null | ForeignText | Missing | Tree
+/** What a template works with. Plain texts are the template's own, or its program's; lists are made by functions. */
+export type Value = string | number | boolean | null | ForeignText | Missing | Tree | readonly Value[]
 
-/** A text that a pod or a node brings: somebody else chose it. */
+/** A text that somebody else chose, such as a pod's label. */
 export class ForeignText {
   readonly text: string
   /** e.g. `.PodMeta.Labels "app"` */
@@ -22,7 +22,7 @@ export class Missing {
   constructor (from: string) { this.from = from }
 }
 
-/** A record, map or list of Kubernetes. */
+/** A record, map or list of the data. */
 export class Tree {
   readonly type: FieldType
   readonly raw: unknown
@@ -58,9 +58,12 @@ export function valueOf (type: FieldType, raw: unknown, path: string, trusted = 
 export function isTrue (value: Value): boolean {
   if (value instanceof ForeignText) return value.text !== ''
   if (value instanceof Missing || value === null) return false
+  if (isList(value)) return value.length > 0
   if (value instanceof Tree) return value.type.kind === 'record' || lengthOf(value) > 0
   return Boolean(value)
 }
+
+export function isList (value: Value | undefined): value is readonly Value[] { return Array.isArray(value) }
 
 export function lengthOf ({ type, raw, path }: Tree): number {
   if (type.kind === 'list') return Array.isArray(raw) ? raw.length : 0

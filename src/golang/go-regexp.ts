@@ -1,4 +1,5 @@
-import { NoValue } from './operand.ts'
+/** Why a text is no regular expression that is taken. */
+export class GoRegexpError extends Error {}
 
 const compiled = new Map<string, RegExp>()
 const maxCompiled = 200
@@ -17,7 +18,7 @@ const controls: Readonly<Record<string, number>> = { a: 7, f: 12, t: 9, n: 10, r
  * Compiles a regular expression of RE2's syntax (https://github.com/google/re2/wiki/Syntax) into one of ECMAScript that finds the same,
  * for whole texts. What RE2 does not have (look-around, back-references) is refused; matching may take exponential time, unlike RE2's: only
  * under a time limit.
- * @throws {NoValue} when RE2 would not take it, or it changes flags in the middle of a group, or has `(?U)` or `\C`
+ * @throws {GoRegexpError} when RE2 would not take it, or it changes flags in the middle of a group, or has `(?U)` or `\C`
  */
 export function compileGoRegexp (pattern: string): RegExp {
   const known = compiled.get(pattern)
@@ -26,7 +27,7 @@ export function compileGoRegexp (pattern: string): RegExp {
   try {
     made = new RegExp(new Translator(pattern).translate(), 'gu')
   } catch (error) {
-    throw error instanceof NoValue ? error : new NoValue()
+    throw error instanceof GoRegexpError ? error : new GoRegexpError((error as Error).message, { cause: error })
   }
   if (compiled.size >= maxCompiled) compiled.clear()
   compiled.set(pattern, made)
@@ -41,6 +42,15 @@ export function * matchesOf (regexp: RegExp, text: string): Generator<RegExpExec
     end = match.index + match[0].length
     yield match
   }
+}
+
+/** `$1`, `${1}`, `$name`, `${name}` and `$$`, as Go expands them. */
+export function expandReplacement (template: string, match: RegExpExecArray): string {
+  return template.replaceAll(/\$(?:\$|(\w+)|\{(\w+)\})/g, (whole, bare?: string, braced?: string) => {
+    if (whole === '$$') return '$'
+    const name = bare ?? braced ?? ''
+    return (/^\d+$/.test(name) ? match[Number(name)] : match.groups?.[name]) ?? ''
+  })
 }
 
 interface Flags { readonly s: boolean, readonly m: boolean }
@@ -62,7 +72,7 @@ class Translator {
 
   translate (): string {
     while (this.#at < this.#pattern.length) this.#next()
-    if (this.#groups.length > 0) throw new NoValue()
+    if (this.#groups.length > 0) throw new GoRegexpError('a group is not closed')
     return this.#out + this.#extra
   }
 
@@ -95,7 +105,7 @@ class Translator {
 
   #repeat (operator: string): void {
     const bounds = /\d+/g[Symbol.match](operator) ?? []
-    if (!this.#repeatable || bounds.some(bound => Number(bound) > 1000)) throw new NoValue()
+    if (!this.#repeatable || bounds.some(bound => Number(bound) > 1000)) throw new GoRegexpError(`nothing that ${operator} can repeat`)
     this.#out += operator
     if (this.#pattern[this.#at] === '?') this.#out += this.#take()
     this.#repeatable = false
@@ -115,14 +125,14 @@ class Translator {
     const name = this.#match(/P?<[A-Za-z_]\w*>/y)
     if (name !== undefined) return enter(`(?${name.replace('P', name.startsWith('P') ? '' : 'P')}`)
     const change = /^([ims]*)(?:-([ims]+))?([:)])$/.exec(this.#match(/[a-zA-Z-]*[:)]/y) ?? '')
-    if (change === null) throw new NoValue()
+    if (change === null) throw new GoRegexpError('a group of a kind that is not offered')
     const [, on = '', off = '', end] = change
     const set = { s: (flags.s || on.includes('s')) && !off.includes('s'), m: (flags.m || on.includes('m')) && !off.includes('m') }
     const fold = on.includes('i') ? '(?i:' : off.includes('i') ? '(?-i:' : '(?:'
     if (end === ':') {
       enter(fold)
     } else {
-      if (!this.#fresh) throw new NoValue()
+      if (!this.#fresh) throw new GoRegexpError('flags change in the middle of a group')
       this.#out += fold
       this.#extra += ')'
     }
@@ -131,7 +141,7 @@ class Translator {
 
   #close (): void {
     const group = this.#groups.pop()
-    if (group === undefined) throw new NoValue()
+    if (group === undefined) throw new GoRegexpError('a group is closed that was not opened')
     this.#out += `${this.#extra})`
     this.#extra = group.close.slice(0, -1)
     this.#flags = group.flags
@@ -176,7 +186,7 @@ class Translator {
     const character = this.#take()
     const control = controls[character]
     if (control !== undefined) return control
-    if (/^[\w]$/.test(character) || (character.codePointAt(0) ?? 0x80) >= 0x80) throw new NoValue()
+    if (/^[\w]$/.test(character) || (character.codePointAt(0) ?? 0x80) >= 0x80) throw new GoRegexpError(`\\${character} is not offered`)
     return character.codePointAt(0) as number
   }
 
@@ -189,7 +199,7 @@ class Translator {
       const named = this.#match(/\[:\^?[a-z]+:\]/y)
       if (named !== undefined) {
         const text = asciiClasses[named.replaceAll(/[^a-z]/g, '')]
-        if (text === undefined) throw new NoValue()
+        if (text === undefined) throw new GoRegexpError(`there is no class ${named}`)
         if (named.includes('^')) negated.push(text)
         else parts.push(text)
         continue
@@ -213,7 +223,7 @@ class Translator {
     if (this.#pattern[this.#at] !== '-' || this.#pattern[this.#at + 1] === ']') return hex(from)
     this.#at++
     const to = this.#classCharacter()
-    if (to < from) throw new NoValue()
+    if (to < from) throw new GoRegexpError('a range ends before it begins')
     return `${hex(from)}-${hex(to)}`
   }
 
@@ -224,7 +234,7 @@ class Translator {
 
   #take (): string {
     const code = this.#pattern.codePointAt(this.#at)
-    if (code === undefined) throw new NoValue()
+    if (code === undefined) throw new GoRegexpError('ends in the middle')
     const character = String.fromCodePoint(code)
     this.#at += character.length
     return character

@@ -1,9 +1,9 @@
 import type { Command, Operand, Pipe, Template, TemplateNode } from './parse-template.ts'
 import { noField } from './parse-template.ts'
-import { applyFunction, plainText, type Admit } from './template-functions.ts'
+import { applyFunction, plainText, type Admit, type TemplateFunctions } from './template-functions.ts'
 import { ForeignText, isTrue, memberOf, Missing, notRendered, Tree, type Value, valueOf } from './template-values.ts'
 
-/** By JSON name: `trustDomain`, `clusterName`, `clusterDomain`, `nodeMeta`, `nodeSpec`, `podMeta`, `podSpec`. */
+/** By the names that the template's fields have in data. */
 export type TemplateData = Readonly<Record<string, unknown>>
 
 /** Bytes; four times what an ID may have. */
@@ -22,18 +22,25 @@ export const admitInSegment: Admit = ({ text, from }) => {
   throw notRendered(`${from} holds ${JSON.stringify(wrong)}, which no path segment of a SPIFFE ID may (ID-07)`)
 }
 
+/** Foreign text that may be several path segments, for values that are made to be such. @throws {SpiffeError} `template_not_rendered` */
+export const admitPath: Admit = ({ text, from }) => {
+  const [wrong] = /[^A-Za-z0-9._/-]/.exec(text) ?? []
+  if (wrong === undefined) return text
+  throw notRendered(`${from} holds ${JSON.stringify(wrong)}, which no path of a SPIFFE ID may (ID-07)`)
+}
+
 /** @throws {SpiffeError} `template_not_rendered`, naming the value at fault */
-export function renderTemplate ({ nodes, fields }: Template, data: TemplateData, admit: Admit): string {
+export function renderTemplate ({ nodes, fields, functions }: Template, data: TemplateData, admit: Admit): string {
   const root = new Tree(fields, data, '')
   let text = ''
-  for (const part of renderNodes(nodes, { root, dot: root, admit })) {
+  for (const part of renderNodes(nodes, { root, dot: root, functions, admit })) {
     text += part
     if (text.length > maxBytes) throw notRendered(`is longer than ${maxBytes} bytes`)
   }
   return text
 }
 
-interface Scope { readonly root: Tree, readonly dot: Value, readonly admit: Admit }
+interface Scope { readonly root: Tree, readonly dot: Value, readonly functions: TemplateFunctions, readonly admit: Admit }
 
 function * renderNodes (nodes: readonly TemplateNode[], scope: Scope): Generator<string, void, undefined> {
   for (const node of nodes) {
@@ -64,7 +71,7 @@ function valueOfCommand ({ name, operands }: Command, piped: Value | undefined, 
     if ((name === 'and' && !isTrue(value)) || (name === 'or' && isTrue(value))) return value
     values.push(value)
   }
-  return applyFunction(name, piped === undefined ? values : [...values, piped], scope.admit)
+  return applyFunction(scope.functions, name, piped === undefined ? values : [...values, piped], scope.admit)
 }
 
 function valueOfOperand (operand: Operand, scope: Scope): Value {

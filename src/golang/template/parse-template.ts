@@ -1,6 +1,6 @@
 import { lexTemplate, templateMalformed, type Token, type TokenKind } from './lex-template.ts'
-import { functionNames } from './template-functions.ts'
-import type { FieldType } from './template-fields.ts'
+import { goFunctions, type TemplateFunctions } from './template-functions.ts'
+import type { FieldType } from './field-type.ts'
 
 export type TemplateNode =
   | { readonly kind: 'text', readonly text: string }
@@ -32,35 +32,38 @@ export interface Template {
   readonly source: string
   readonly nodes: readonly TemplateNode[]
   readonly fields: FieldType
+  readonly functions: TemplateFunctions
 }
 
 const maxDepth = 32
 /** Keywords of text/template that no template of IDs needs. */
 const refusedKeywords = new Set(['range', 'define', 'template', 'block', 'break', 'continue'])
-const refusedFunctions = new Set(['call', 'html', 'js', 'urlquery'])
 
 /**
- * Reads a template: text, fields, pipes, constants, `if`, `else`, `with`, comments, trimming, and the functions in `functionNames`.
+ * Reads a template: text, fields, pipes, constants, `if`, `else`, `with`, comments, trimming, and functions.
  * @param fields what it may read
+ * @param functions those of text/template unless told
  * @throws {SpiffeError} `template_malformed`, naming what is not offered and where it stands
  */
-export function parseTemplate (source: string, fields: FieldType): Template {
-  const parser = new Parser(lexTemplate(source), fields, source.length)
-  return { source, nodes: parser.whole(), fields }
+export function parseTemplate (source: string, fields: FieldType, functions: TemplateFunctions = goFunctions): Template {
+  const parser = new Parser(lexTemplate(source), fields, functions, source.length)
+  return { source, nodes: parser.whole(), fields, functions }
 }
 
 class Parser {
   readonly #tokens: readonly Token[]
   readonly #fields: FieldType
+  readonly #functions: TemplateFunctions
   readonly #length: number
   #next = 0
   #depth = 0
   /** Inside of `with` the dot is something else, which is seen only when it is rendered. */
   #dotIsRoot = true
 
-  constructor (tokens: readonly Token[], fields: FieldType, length: number) {
+  constructor (tokens: readonly Token[], fields: FieldType, functions: TemplateFunctions, length: number) {
     this.#tokens = tokens
     this.#fields = fields
+    this.#functions = functions
     this.#length = length
   }
 
@@ -137,7 +140,7 @@ class Parser {
     const at = first?.at ?? this.#length
     let name: string | undefined
     if (first?.kind === 'word' && !constants.has(first.text)) {
-      name = checkFunction(first)
+      name = checkFunction(first, this.#functions)
       this.#take()
     }
     const operands: Operand[] = []
@@ -154,7 +157,9 @@ class Parser {
     if (kind === 'number') return { kind: 'constant', value: parseNumber(token), at }
     if (kind === 'word' && constants.has(text)) return { kind: 'constant', value: constants.get(text) as boolean | null, at }
     // A function without arguments.
-    if (kind === 'word') return { kind: 'fields', of: { commands: [{ name: checkFunction(token), operands: [], at }], at }, names: [], at }
+    if (kind === 'word') {
+      return { kind: 'fields', of: { commands: [{ name: checkFunction(token, this.#functions), operands: [], at }], at }, names: [], at }
+    }
     if (kind === 'variable' && text !== '$') throw templateMalformed(`variables (${text}) are not offered`, at)
     if (kind === 'left') {
       this.#deeper(at)
@@ -213,11 +218,11 @@ const described: Readonly<Partial<Record<TokenKind, string>>> = {
 const ends = new Set<TokenKind>(['pipe', 'close', 'right', 'comma', 'declare', 'assign'])
 const constants = new Map<string, boolean | null>([['true', true], ['false', false], ['nil', null]])
 
-function checkFunction ({ text, at }: Token): string {
-  if (functionNames.has(text)) return text
+function checkFunction ({ text, at }: Token, { offered, refused }: TemplateFunctions): string {
+  if (offered.has(text)) return text
   if (refusedKeywords.has(text)) throw templateMalformed(`{{ ${text} }} is not offered`, at)
-  if (refusedFunctions.has(text)) throw templateMalformed(`the function ${text} is not offered`, at)
-  throw templateMalformed(`there is no function ${text}; offered are ${[...functionNames].join(', ')}`, at)
+  if (refused.has(text)) throw templateMalformed(`the function ${text} is not offered`, at)
+  throw templateMalformed(`there is no function ${text}; offered are ${[...offered.keys()].join(', ')}`, at)
 }
 
 function parseNumber ({ text, at }: Token): number {
