@@ -1,7 +1,9 @@
+import { httpAttestorPlugin } from '../attestation/node/http-challenge/http-attestor-plugin.ts'
 import { joinTokenPlugin } from '../attestation/node/join-token/join-token-plugin.ts'
 import { satRefusal } from '../attestation/node/k8s-psat/cluster-name.ts'
 import { psatAttestorPlugin } from '../attestation/node/k8s-psat/psat-attestor-plugin.ts'
 import type { NodeAttestor } from '../attestation/node/node-attestor.ts'
+import { sshAttestorPlugin } from '../attestation/node/sshpop/ssh-attestor-plugin.ts'
 import { popAttestorPlugin } from '../attestation/node/x509pop/pop-attestor-plugin.ts'
 import { dockerPlugin } from '../attestation/workload/docker/docker-plugin.ts'
 import { k8sPlugin } from '../attestation/workload/k8s/k8s-plugin.ts'
@@ -44,7 +46,11 @@ const storeRefusal = 'is not offered yet: SVIDs go to no store of a cloud; progr
 export const agentCatalog: Catalog<AgentPlugins, AgentPluginHost> = {
   KeyManager: { use: 'one', plugins: [diskStatePlugin, memoryStatePlugin] },
   Sealing: { use: 'one', plugins: [fileSealingPlugin, keyringSealingPlugin] },
-  NodeAttestor: { use: 'one', plugins: [joinTokenPlugin, psatAttestorPlugin, popAttestorPlugin], refused: { k8s_sat: satRefusal } },
+  NodeAttestor: {
+    use: 'one',
+    plugins: [joinTokenPlugin, psatAttestorPlugin, popAttestorPlugin, sshAttestorPlugin, httpAttestorPlugin],
+    refused: { k8s_sat: satRefusal }
+  },
   WorkloadAttestor: { use: 'several', plugins: [unixPlugin, systemdPlugin, k8sPlugin, dockerPlugin] },
   SVIDStore: { use: 'any', plugins: [], refused: { aws_secretsmanager: storeRefusal, gcp_secretmanager: storeRefusal } }
 }

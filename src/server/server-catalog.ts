@@ -1,7 +1,9 @@
+import { httpVerifierPlugin } from '../attestation/node/http-challenge/http-verifier-plugin.ts'
 import { joinTokenVerifierPlugin } from '../attestation/node/join-token/join-token-verifier-plugin.ts'
 import { satRefusal } from '../attestation/node/k8s-psat/cluster-name.ts'
 import { psatVerifierPlugin } from '../attestation/node/k8s-psat/psat-verifier-plugin.ts'
 import type { NodeVerifier } from '../attestation/node/node-verifier.ts'
+import { sshVerifierPlugin } from '../attestation/node/sshpop/ssh-verifier-plugin.ts'
 import { popVerifierPlugin } from '../attestation/node/x509pop/pop-verifier-plugin.ts'
 import { awsKmsKeyManagerPlugin } from '../keys/aws-kms/aws-kms-plugin.ts'
 import { databaseKeyManagerPlugin } from '../keys/database/database-plugin.ts'
@@ -62,7 +64,9 @@ export const serverCatalog: Catalog<ServerPlugins, ServerPluginHost> = {
     plugins: [diskUpstreamPlugin, spireUpstreamPlugin, vaultUpstreamPlugin, awsPcaUpstreamPlugin, awsSecretUpstreamPlugin]
   },
   NodeAttestor: {
-    use: 'several', plugins: [joinTokenVerifierPlugin, psatVerifierPlugin, popVerifierPlugin], refused: { k8s_sat: satRefusal }
+    use: 'several',
+    plugins: [joinTokenVerifierPlugin, psatVerifierPlugin, popVerifierPlugin, sshVerifierPlugin, httpVerifierPlugin],
+    refused: { k8s_sat: satRefusal }
   },
   BundlePublisher: { use: 'any', plugins: [k8sConfigMapPublisherPlugin, awsS3PublisherPlugin, filePublisherPlugin] },
   CredentialComposer: { use: 'any', plugins: [uniqueIdComposerPlugin] },

@@ -284,7 +284,7 @@ void t.test('a configuration is refused with file, line, key and rule', async t 
     ],
     'unknown plugin of a kind that is only named': [
       () => server(`${serverBase}plugins: { NodeAttestor: { aws_iid: {} } }`),
-      'server.yaml:4: plugins.NodeAttestor.aws_iid: unknown key; known here: join_token, k8s_psat, x509pop'
+      'server.yaml:4: plugins.NodeAttestor.aws_iid: unknown key; known here: join_token, k8s_psat, x509pop, sshpop, http_challenge'
     ],
     'attestor that is refused by name, on a server': [
       () => server(`${serverBase}plugins: { NodeAttestor: { k8s_sat: { plugin_data: { clusters: {} } } } }`),
