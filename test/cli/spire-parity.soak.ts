@@ -1,16 +1,20 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { writeFile } from 'node:fs/promises'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { buffer } from 'node:stream/consumers'
 import t from 'tap'
 import { openUnixChannel } from '../../src/rpc/channel.ts'
-import { capturedLog } from '../fakes/captured-log.ts'
-import { runAssay, type Outcome } from '../fakes/run-assay.ts'
-import { startTestServer } from '../fakes/server.ts'
-import { startSpireServer, withoutSpireAgent, withoutSpireServer } from '../fakes/spire.ts'
+import { eventually } from '../fakes/eventually.ts'
+import type { Outcome } from '../fakes/run-assay.ts'
+import { startSpireAgent, startSpireServer, withoutSpireAgent, withoutSpireServer } from '../fakes/spire.ts'
+import { Administrator } from '../interop/administrator.ts'
 import { serverLines } from './spire-parity/command-lines.ts'
 import { readGoUsage } from './spire-parity/go-usage.ts'
-import { runLines } from './spire-parity/run-lines.ts'
+import { agentLines } from './spire-parity/agent-lines.ts'
+import { askAgent, askServer } from './spire-parity/ask-ours.ts'
+import { runAgentLines, runServerLines } from './spire-parity/run-lines.ts'
 import { commands, factsFile, readFacts, type SpireFacts } from './spire-parity/spire-facts.ts'
 
 const programs = { 'spire-server': process.env['SPIRE_SERVER_BIN'] ?? '', 'spire-agent': process.env['SPIRE_AGENT_BIN'] ?? '' } as const
@@ -26,13 +30,9 @@ t.test('the real programs and ours say the same to the same command lines, and w
   t.match(version, /^1\.15\.3/)
   t.strictSame(seen.flags, written.flags)
   t.strictSame(seen.server, written.server)
-  const { log } = capturedLog()
-  log.level = 'debug'
-  await using server = await startTestServer({ log })
-  const ours = await runLines({
-    server, socketPath: server.config.socketPath, run: (words, input) => runAssay(words, { program: 'spire-server', input })
-  }, serverLines)
-  for (const [index, line] of ours.entries()) t.strictSame(line, seen.server[index], line.words)
+  t.strictSame(seen.agent, written.agent)
+  for (const [index, line] of (await askServer()).entries()) t.strictSame(line, seen.server[index], `spire-server ${line.words}`)
+  for (const [index, line] of (await askAgent()).entries()) t.strictSame(line, seen.agent[index], `spire-agent ${line.words}`)
 })
 
 async function askReal (): Promise<SpireFacts> {
@@ -47,10 +47,24 @@ async function askReal (): Promise<SpireFacts> {
   await using spire = await startSpireServer()
   await using admin = openUnixChannel(spire.adminSocket)
   const server = { admin, ready: { port: Number(spire.address.split(':')[1]) } }
-  const told = await runLines({
+  const told = await runServerLines({
     server, socketPath: spire.adminSocket, run: (words, input) => runReal(programs['spire-server'], words, input)
   }, serverLines)
-  return { version: `${stdout}${stderr}`.trim(), flags, server: told }
+  return { version: `${stdout}${stderr}`.trim(), flags, server: told, agent: await askRealAgent() }
+}
+
+async function askRealAgent () {
+  await using scope = new AsyncDisposableStack()
+  const folder = await mkdtemp(join(tmpdir(), 'spire-admin-'))
+  scope.defer(() => rm(folder, { recursive: true, force: true }))
+  const adminSocketPath = join(folder, 'admin.sock')
+  const server = scope.use(await startSpireServer())
+  const agent = scope.use(await startSpireAgent(server, undefined, { admin_socket_path: adminSocketPath }))
+  const admin = scope.use(new Administrator(server))
+  await admin.register('spiffe://example.org/parity', agent.id)
+  const run = (words: readonly string[], input = '') => runReal(programs['spire-agent'], words, input)
+  await eventually('the identity', async () => (await run(['api', 'fetch', 'x509', '-socketPath', agent.socket])).code === 0)
+  return await runAgentLines({ socketPath: agent.socket, adminSocketPath, run }, agentLines)
 }
 
 async function runReal (file: string, words: readonly string[], input = ''): Promise<Outcome> {

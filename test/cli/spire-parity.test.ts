@@ -2,11 +2,7 @@ import t from 'tap'
 import { findCommand } from '../../src/cli/find-command.ts'
 import { isGroup } from '../../src/cli/command.ts'
 import { treeOf } from '../../src/cli/spire/spire-trees.ts'
-import { capturedLog } from '../fakes/captured-log.ts'
-import { runAssay } from '../fakes/run-assay.ts'
-import { startTestServer } from '../fakes/server.ts'
-import { serverLines } from './spire-parity/command-lines.ts'
-import { runLines } from './spire-parity/run-lines.ts'
+import { askAgent, askServer } from './spire-parity/ask-ours.ts'
 import { commands, readFacts, wordsOf } from './spire-parity/spire-facts.ts'
 
 const facts = await readFacts()
@@ -33,14 +29,10 @@ for (const program of ['spire-server', 'spire-agent'] as const) {
 }
 
 t.test('the same command lines come to the same exit codes, JSON and rows as with SPIRE 1.15.3', async t => {
-  const { log } = capturedLog()
-  log.level = 'debug'
-  await using server = await startTestServer({ log })
-  const ours = await runLines({
-    server, socketPath: server.config.socketPath, run: (words, input) => runAssay(words, { program: 'spire-server', input })
-  }, serverLines)
-  t.equal(facts.server.length, ours.length)
-  for (const [index, line] of ours.entries()) t.strictSame(line, facts.server[index], `spire-server ${line.words}`)
+  const [server, agent] = [await askServer(), await askAgent()]
+  t.same([server.length, agent.length], [facts.server.length, facts.agent.length])
+  for (const [index, line] of server.entries()) t.strictSame(line, facts.server[index], `spire-server ${line.words}`)
+  for (const [index, line] of agent.entries()) t.strictSame(line, facts.agent[index], `spire-agent ${line.words}`)
 })
 
 /** Go writes `720h0m0s`, and defaults of numbers as they are. */

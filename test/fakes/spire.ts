@@ -76,9 +76,11 @@ export interface SpireAgent extends AsyncDisposable {
 /**
  * A real spire-agent in a process of its own, which looks for changes every second.
  * @param attestor by what it joins, and the path that gives its ID after `/spire/agent`; a join token by default
+ * @param config further keys of the block `agent`
  */
 export async function startSpireAgent (
-  server: AnyServer, attestor?: { readonly name: string, readonly data: Readonly<Record<string, unknown>>, readonly path: string }
+  server: AnyServer, attestor?: { readonly name: string, readonly data: Readonly<Record<string, unknown>>, readonly path: string },
+  config: Readonly<Record<string, unknown>> = {}
 ): Promise<SpireAgent> {
   const folder = await mkdtemp(join(tmpdir(), 'spire-agent-'))
   const [socket, bundle] = [join(folder, 'agent.sock'), join(folder, 'bundle.pem')]
@@ -88,7 +90,7 @@ export async function startSpireAgent (
     agent: {
       trust_domain: server.trustDomain, server_address: host, server_port: Number(port), socket_path: socket, data_dir: folder,
       trust_bundle_path: bundle, ...attestor === undefined ? { join_token: token } : {}, log_level: 'DEBUG',
-      experimental: { sync_interval: '1s' }
+      experimental: { sync_interval: '1s' }, ...config
     },
     plugins: {
       NodeAttestor: [{ [attestor?.name ?? 'join_token']: block(attestor?.data ?? {}) }], KeyManager: [{ memory: block({}) }],

@@ -24,7 +24,7 @@ export const apiWatch = defineCommand({
         let waited = systemClock.monotonicMs()
         for await (const event of watchStream(open, { clock: systemClock, random: Math.random, signal })) {
           const now = systemClock.monotonicMs()
-          if (event.kind === 'state') terminal.out(formatX509Response(event.response, now - waited))
+          if (event.kind === 'state') terminal.out(formatX509Response(event.response, now - waited, terminal.program))
           else terminal.err(tellLost(event))
           waited = now
         }

@@ -42,7 +42,8 @@ export const fetchX509 = defineCommand({
     const afterMs = systemClock.monotonicMs() - started
     const told = flags.write === undefined ? '' : await writeResponse(flags.write, response)
     if (flags.silent) return 0
-    terminal.out(flags.output === 'json' ? `${formatJson(jsonForm(response))}\n` : formatX509Response(response, afterMs) + told)
+    const pretty = () => formatX509Response(response, afterMs, terminal.program) + told
+    terminal.out(flags.output === 'json' ? `${formatJson(jsonForm(response))}\n` : pretty())
     return 0
   }
 })

@@ -21,6 +21,8 @@ const volatile: ReadonlyArray<readonly [RegExp, string]> = [
   [/(Serial number\s+: |Serial Number: )\S+/g, '$1SERIAL'],
   [/(Authority ID: )[\w-]+/g, '$1AUTHORITY'],
   [/(SERIALNUMBER=)\d+/g, '$1SERIAL'],
+  [/"(exp|iat)":\d+/g, '"$1":…'],
+  [/(Received \d+ svids? after )\S+/g, '$1TIME'],
   [/(Uptime:?\s+)\S+/g, '$1UPTIME'],
   [/\b(?:19|20)\d\d-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:\.\d+)?(?: [+-]\d{4} \w+|Z)?/g, 'TIME'],
   [/"(x|y|n|kid|sequence|spiffe_sequence)": (?:"[^"]*"|\d+)/g, '"$1": …'],
@@ -28,16 +30,23 @@ const volatile: ReadonlyArray<readonly [RegExp, string]> = [
   [/\/tmp\/[\w./-]*spire-parity-\w+/g, '$FOLDER']
 ]
 
+/** JWK Sets are printed as they came: with or without white space, which says nothing. */
+function withPlainKeys (text: string): string {
+  return text.replace(/^\t(\{[^]*?\}\]\}|\{[^]*?^\})$/gm, (_, keys: string) => JSON.stringify(shapeOf(JSON.parse(keys))))
+}
+
 function rowsOf (text: string): readonly string[] {
   if (text.startsWith('{') && !text.startsWith('{\n') || text.startsWith('[')) return [JSON.stringify(shapeOf(JSON.parse(text)))]
-  const fixed = volatile.reduce((text, [pattern, by]) => text.replace(pattern, by), text)
+  const fixed = volatile.reduce((text, [pattern, by]) => text.replace(pattern, by), withPlainKeys(text))
   return fixed.split('\n').map(row => row.trimEnd()).filter(row => row !== '')
 }
 
 /** Values that are made anew are told by their type alone. */
 const named = new Set([
+  'x', 'y', 'n', 'kid',
   'asn1', 'authority_id', 'created_at', 'expires_at', 'key_id', 'private_key', 'public_key', 'sequence_number', 'token', 'uptime', 'value',
-  'x509_svid', 'x509svid_expires_at', 'x509svid_serial_number', 'root_cas', 'issued_at', 'cert_chain', 'version', 'agent_version'
+  'x509_svid', 'x509_svid_key', 'bundle', 'svid', 'exp', 'iat', 'last_sync_success', 'x509svid_expires_at', 'x509svid_serial_number',
+  'root_cas', 'issued_at', 'cert_chain', 'version', 'agent_version'
 ])
 
 function shapeOf (value: unknown, name = '', path = ''): unknown {
@@ -47,6 +56,11 @@ function shapeOf (value: unknown, name = '', path = ''): unknown {
     return Object.fromEntries(members.map(([key, member]) => [key, shapeOf(member, key, name)]))
   }
   if (name === 'value' && path === 'selectors') return value
+  if (name.startsWith('spiffe://') && typeof value === 'string') return shapeOf(JSON.parse(Buffer.from(value, 'base64').toString()))
   if (name === 'message' && value !== 'OK') return typeof value
-  return named.has(name) || (path === 'svid_chain' && name !== 'id') ? typeof value : value
+  return named.has(name) || (path === 'svid_chain' && name !== 'id') ? typeof value : withoutUuid(value)
+}
+
+function withoutUuid (value: unknown): unknown {
+  return typeof value === 'string' ? value.replace(/[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}/, 'UUID') : value
 }

@@ -10,23 +10,32 @@ import type { Outcome } from '../../fakes/run-assay.ts'
 import { type CommandLine, files } from './command-lines.ts'
 import { tell, type Told } from './normalise.ts'
 
-export interface Side {
-  readonly server: ServerAccess
-  readonly socketPath: string
-  readonly run: (words: readonly string[], input: string) => Promise<Outcome>
-}
+type Run = (words: readonly string[], input: string) => Promise<Outcome>
+
+export interface ServerSide { readonly server: ServerAccess, readonly socketPath: string, readonly run: Run }
 
 /** Runs all lines, one after the other, against one server that is new. */
-export async function runLines ({ server, socketPath, run }: Side, lines: readonly CommandLine[]): Promise<readonly Told[]> {
+export async function runServerLines ({ server, socketPath, run }: ServerSide, lines: readonly CommandLine[]): Promise<readonly Told[]> {
+  await attest(server, (await server.admin.client(agentService).createJoinToken({ ttl: 600, token: 'parity' })).value)
+  return await runEach(run, lines, () => socketPath)
+}
+
+export interface AgentSide { readonly socketPath: string, readonly adminSocketPath: string, readonly run: Run }
+
+/** The same against one agent at which this process has one identity, `/parity`. */
+export async function runAgentLines ({ socketPath, adminSocketPath, run }: AgentSide, lines: readonly CommandLine[]) {
+  return await runEach(run, lines, words => /^(debug|logger) /.test(words) ? adminSocketPath : socketPath)
+}
+
+async function runEach (run: Run, lines: readonly CommandLine[], socketOf: (words: string) => string): Promise<readonly Told[]> {
   const folder = await mkdtemp(join(tmpdir(), 'spire-parity-'))
   try {
     const known: Record<string, string> = { FOLDER: folder, ...await putFiles(folder) }
-    await attest(server, (await server.admin.client(agentService).createJoinToken({ ttl: 600, token: 'parity' })).value)
     const filled = (text: string) => text.replace(/\$([\w.]+\.pem|\w+)/g, (whole, name: string) => known[name] ?? whole)
     const told: Told[] = []
     for (const { words, input = '', local = false, remember } of lines) {
       const given = [...words.matchAll(/"([^"]*)"|\S+/g)].map(([whole, quoted]) => filled(quoted ?? whole))
-      const outcome = await run(local ? given : [...given, '-socketPath', socketPath], filled(input))
+      const outcome = await run(local ? given : [...given, '-socketPath', socketOf(words)], filled(input))
       if (remember !== undefined) known[remember[0]] = remember[1].exec(outcome.stdout)?.[1] ?? 'unknown'
       told.push(tell(words, outcome))
     }

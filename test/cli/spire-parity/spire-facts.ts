@@ -10,6 +10,7 @@ export interface SpireFacts {
   /** By command, e.g. `spire-server entry create`. */
   readonly flags: Readonly<Record<string, FlagFacts>>
   readonly server: readonly Told[]
+  readonly agent: readonly Told[]
 }
 
 export const factsFile = join(import.meta.dirname, 'spire-1.15.3.json')
