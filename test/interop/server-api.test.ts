@@ -1,8 +1,15 @@
 import t, { type Test } from 'tap'
 import { startServer } from '../fakes/processes.ts'
+import { spireRpcs } from '../server/contract/spire-services.ts'
 import { buildGoPrograms, runGoProgram, withoutGo, type ProgramRun } from './go-programs.ts'
 
 if (withoutGo === false) await buildGoPrograms()
+
+t.test('the RPCs of our descriptors are those of spire-api-sdk (spire-surface §1.0)', { skip: withoutGo }, async t => {
+  const { lines, done } = await runGoProgram('admin-client', ['-rpcs'])
+  t.ok(done)
+  t.same(lines.map(line => String(line['rpc'])).toSorted(), (await spireRpcs()).map(({ path }) => path).toSorted())
+})
 
 t.test('an administrator that speaks spire-api-sdk (spire-surface §1.3 to §1.6)', { skip: withoutGo }, async t => {
   await using server = await startServer()

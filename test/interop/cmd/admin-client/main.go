@@ -23,7 +23,13 @@ type admin struct {
 func main() {
 	socket := flag.String("socket", "", "path of the server's admin socket")
 	domain := flag.String("trust-domain", "example.org", "the server's trust domain")
+	rpcs := flag.Bool("rpcs", false, "only print what RPCs the SDK has")
 	flag.Parse()
+	if *rpcs {
+		listRPCs()
+		report.Done()
+		return
+	}
 
 	connection, err := grpc.NewClient("unix://"+*socket, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	report.Must("open a connection", err)
