@@ -127,6 +127,8 @@ void t.test('whoever does not show the nonce is refused', async t => {
     'an error that says it': (_request, response) => response.writeHead(500).end(nonce),
     'it behind other text': (_request, response) => response.end(`${' '.repeat(64)}${nonce}`),
     'it with more behind it': (_request, response) => response.end(`${nonce}more`),
+    'another protocol': (_request, response) =>
+      response.socket?.end('HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: other\r\n\r\n'),
     'no HTTP': (_request, response) => response.socket?.end('220 mail.example.org\r\n'),
     'a connection that ends': (_request, response) => response.socket?.destroy(),
     'half of it': (_request, response) => response.writeHead(200, { 'content-length': '44' }).end(nonce.slice(0, 20))
@@ -185,7 +187,8 @@ void t.test('names and ports that are not asked', async t => {
   for (const hostname of ['localhost', 'LocalHost']) await t.rejects((await setUp()).show({ ...place, hostname }), refused(/localhost/))
   const broken = [
     '', '[]', '{}', JSON.stringify(place).padEnd(5_000),
-    ...['', 'a/b', 'a:80', 'a@b', '[::1]', 'a..b', '.', 'a.', 'a b', 'a\n', 'ü.example.com', 'a'.repeat(64), 'a.'.repeat(127), 1]
+    ...['', 'a/b', 'a:80', 'a@b', '[::1]', 'a..b', '.', 'a.', 'a b', 'a\n', 'ü.example.com',
+      '2130706433', '127.1', '0x7f.0.0.1', 'a.0x7f', 'a'.repeat(64), 'a.'.repeat(127), 1]
       .map(hostname => ({ ...place, hostname })),
     ...['', 'a.b', '1a', 'a/../b', 'a'.repeat(33)].map(agentname => ({ ...place, agentname })),
     ...[0, -1, 65_536, 1.5, '80'].map(port => ({ ...place, port }))

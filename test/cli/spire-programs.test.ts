@@ -58,6 +58,22 @@ plugins {
     }
     KeyManager "disk" { plugin_data { keys_path = "./keys.json" } }
     NodeAttestor "join_token" { plugin_data {} }
+    NodeAttestor "sshpop" {
+        plugin_data {
+            cert_authorities = ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIEAWPAsKJ/qMYUIBeH7BLMRCE/bkUvMHX+7OZhANk45S"]
+            cert_authorities_path = "./conf/server/ssh-ca.pub"
+            canonical_domain = "example.com"
+            agent_path_template = "/static/{{ index .ValidPrincipals 0 | trimSuffix \\".example.com\\" }}"
+        }
+    }
+    NodeAttestor "http_challenge" {
+        plugin_data {
+            allowed_dns_patterns = ["^p[0-9]\\\\.example\\\\.com$"]
+            required_port = "80"
+            allow_non_root_ports = "false"
+            tofu = "false"
+        }
+    }
 }
 telemetry { Prometheus { port = "9988" } }
 health_checks { listener_enabled = true bind_port = "8080" }

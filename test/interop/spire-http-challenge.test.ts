@@ -4,7 +4,7 @@ import { agentOf } from '../fakes/known-agent.ts'
 import { startAgent, startServer } from '../fakes/processes.ts'
 import { startSpireAgent, startSpireServer, withoutSpireAgent, withoutSpireServer } from '../fakes/spire.ts'
 
-t.setTimeout(180_000)
+t.setTimeout(300_000)
 
 void t.test('http_challenge: an agent of each with a server of the other', { skip: withoutSpireServer || withoutSpireAgent }, async t => {
   const server = { allowed_dns_patterns: [String.raw`^127\.0\.0\.1$`] }

@@ -7,7 +7,7 @@ import { MachineCa } from '../fakes/machine-ca.ts'
 import { startAgent, startServer } from '../fakes/processes.ts'
 import { startSpireAgent, startSpireServer, withoutSpireAgent, withoutSpireServer } from '../fakes/spire.ts'
 
-t.setTimeout(180_000)
+t.setTimeout(300_000)
 
 void t.test('x509pop: an agent of each with a server of the other', { skip: withoutSpireServer || withoutSpireAgent }, async t => {
   const folder = t.testdir()

@@ -6,7 +6,7 @@ import { startAgent, startServer } from '../fakes/processes.ts'
 import { startSpireAgent, startSpireServer, withoutSpireAgent, withoutSpireServer } from '../fakes/spire.ts'
 import { SshCa, withoutSshKeygen } from '../fakes/ssh-keygen.ts'
 
-t.setTimeout(180_000)
+t.setTimeout(300_000)
 
 const withoutSsh = withoutSpireServer || withoutSpireAgent || withoutSshKeygen
 

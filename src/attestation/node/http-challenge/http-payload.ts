@@ -1,3 +1,4 @@
+import { isIPv4 } from 'node:net'
 import { SpiffeError } from '../../../spiffe/errors.ts'
 import { type JsonObject, parseStrictJsonObject } from '../../../spiffe/strict-json.ts'
 
@@ -19,6 +20,8 @@ const agentNamePattern = /^[a-zA-Z][a-zA-Z0-9-]{0,31}$/
 /** As DNS has names, and underscores, which some machines' names have. */
 const label = String.raw`\w(?:[\w-]{0,61}\w)?`
 const hostNamePattern = new RegExp(String.raw`^(?=.{1,253}$)${label}(?:\.${label})*$`)
+/** Such as 2130706433, which resolvers take for 127.0.0.1. */
+const numericEnd = /(?:^|\.)(?:\d+|0x[0-9a-f]*)$/i
 const noncePattern = /^[A-Za-z0-9_-]{1,86}={0,2}$/
 
 export function encodePlace ({ hostName, port, agentName }: HttpPlace): Uint8Array {
@@ -34,7 +37,8 @@ export function parsePlace (payload: Uint8Array): HttpPlace {
 
 /** @throws {SpiffeError} `attestation_malformed` */
 export function parseHostName (name: unknown): string {
-  if (typeof name === 'string' && hostNamePattern.test(name)) return name
+  const isName = typeof name === 'string' && hostNamePattern.test(name)
+  if (isName && (isIPv4(name) || !numericEnd.test(name))) return name
   throw malformed('hostname is no DNS name')
 }
 

@@ -44,6 +44,7 @@ function read (url: string, signal: AbortSignal): Promise<string> {
         if (bytes.length >= maxBytes) finish()
       }).on('end', finish).on('error', reject)
     })
-    asked.on('error', reject).end()
+    // Whatever else ends it, such as another protocol, brings no error.
+    asked.on('error', reject).on('close', () => reject(new Error('the connection ended'))).end()
   })
 }
