@@ -59,7 +59,7 @@ async function askRealAgent () {
   scope.defer(() => rm(folder, { recursive: true, force: true }))
   const adminSocketPath = join(folder, 'admin.sock')
   const server = scope.use(await startSpireServer())
-  const agent = scope.use(await startSpireAgent(server, undefined, { admin_socket_path: adminSocketPath }))
+  const agent = scope.use(await startSpireAgent(server, undefined, { config: { admin_socket_path: adminSocketPath } }))
   const admin = scope.use(new Administrator(server))
   await admin.register('spiffe://example.org/parity', agent.id)
   const run = (words: readonly string[], input = '') => runReal(programs['spire-agent'], words, input)

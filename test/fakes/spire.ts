@@ -77,10 +77,14 @@ export interface SpireAgent extends AsyncDisposable {
  * A real spire-agent in a process of its own, which looks for changes every second.
  * @param attestor by what it joins, and the path that gives its ID after `/spire/agent`; a join token by default
  * @param config further keys of the block `agent`
+ * @param workloadAttestors by name; `unix` by default
  */
 export async function startSpireAgent (
   server: AnyServer, attestor?: { readonly name: string, readonly data: Readonly<Record<string, unknown>>, readonly path: string },
-  config: Readonly<Record<string, unknown>> = {}
+  { config = {}, workloadAttestors = { unix: {} } }: {
+    readonly config?: Readonly<Record<string, unknown>>
+    readonly workloadAttestors?: Readonly<Record<string, Readonly<Record<string, unknown>>>>
+  } = {}
 ): Promise<SpireAgent> {
   const folder = await mkdtemp(join(tmpdir(), 'spire-agent-'))
   const [socket, bundle] = [join(folder, 'agent.sock'), join(folder, 'bundle.pem')]
@@ -94,7 +98,7 @@ export async function startSpireAgent (
     },
     plugins: {
       NodeAttestor: [{ [attestor?.name ?? 'join_token']: block(attestor?.data ?? {}) }], KeyManager: [{ memory: block({}) }],
-      WorkloadAttestor: [{ unix: block({}) }]
+      WorkloadAttestor: Object.entries(workloadAttestors).map(([name, data]) => ({ [name]: block(data) }))
     }
   })
   await process.ready('spire-agent', async () => process.log.includes('Starting agent APIs'))
