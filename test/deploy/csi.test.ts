@@ -42,8 +42,7 @@ void t.test('the drivers that the chart runs, called as a kubelet calls them', {
     mkdirSync(join(node.kubeletDir, 'plugins_registry'), { recursive: true })
     await node.startDriver(container.args, ['MY_NODE_NAME=worker-1'])
     const { identity, node: driver, registration } = node.services(name)
-    const told = { type: 'CSIPlugin', name, endpoint: node.csiSocketOf(name) }
-    t.match(await registration.getInfo({}), told, `${name} tells the kubelet of itself`)
+    t.match(await registration.getInfo({}), { type: 'CSIPlugin', name, endpoint: node.csiSocketOf(name) }, `${name} tells of itself`)
     t.match(await identity.getPluginInfo({}), { name })
     t.match(await identity.probe({}), { ready: { value: true } })
     t.match(await driver.nodeGetInfo({}), { nodeId: 'worker-1' })

@@ -45,8 +45,9 @@ export class FakeKubelet implements AsyncDisposable {
   /**
    * @param certificate none: the read-only port
    * @param netns path of a network namespace to listen in; this one unless given
+   * @param port there; any unless given
    */
-  static async start (certificate?: WebCertificate & { readonly clientCa?: string }, netns?: string): Promise<FakeKubelet> {
+  static async start (certificate?: WebCertificate & { readonly clientCa?: string }, netns?: string, port = 0): Promise<FakeKubelet> {
     const serve = (request: IncomingMessage, response: ServerResponse) => { void kubelet.#serve(request, response) }
     const server = certificate === undefined ? createHttpServer(serve) : createServer({
       cert: certificate.cert, key: certificate.key, requestCert: certificate.clientCa !== undefined, rejectUnauthorized: false,
@@ -54,7 +55,7 @@ export class FakeKubelet implements AsyncDisposable {
     }, serve)
     if (netns === undefined) server.listen(0, '127.0.0.1')
     // Without an address it is bound at once.
-    else inNamespace(netns, () => server.listen(0))
+    else inNamespace(netns, () => server.listen(port))
     await once(server, 'listening')
     const kubelet = new FakeKubelet(server, (server.address() as AddressInfo).port)
     return kubelet
