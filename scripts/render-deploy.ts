@@ -47,15 +47,24 @@ const parts: Readonly<Record<string, { readonly values: Values, readonly compone
 
 /** What the chart makes of values. Throws with Helm's own words when it refuses them. */
 export async function renderChart (values: Values): Promise<KubeObject[]> {
+  return objectsIn(await callHelm(['template', 'assay', chart, '--include-crds'], values))
+}
+
+/** What an operator reads after an installation with these values. */
+export async function chartNotes (values: Values): Promise<string> {
+  const said = await callHelm(['install', 'assay', chart, '--dry-run=client'], values)
+  return said.slice(said.lastIndexOf('\nNOTES:\n'))
+}
+
+async function callHelm (words: readonly string[], values: Values): Promise<string> {
   const folder = mkdtempSync(join(tmpdir(), 'assay-chart-'))
   try {
     const file = join(folder, 'values.json')
     writeFileSync(file, JSON.stringify(values))
-    const words = ['template', 'assay', chart, '--include-crds', '--namespace', 'assay', '--values', file]
-    const { stdout } = await run(await deployTool('helm'), words, {
+    const { stdout } = await run(await deployTool('helm'), [...words, '--namespace', 'assay', '--values', file], {
       maxBuffer: 1 << 24, env: { ...process.env, HELM_CONFIG_HOME: folder, HELM_CACHE_HOME: folder, HELM_DATA_HOME: folder }
     })
-    return objectsIn(stdout)
+    return stdout
   } catch (error) {
     throw new Error((error as { stderr?: string }).stderr?.trim() || (error as Error).message, { cause: error })
   } finally {

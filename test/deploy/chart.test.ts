@@ -2,7 +2,9 @@ import t from 'tap'
 import { globSync, readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { deployToolMissing } from '../../scripts/deploy-tools.ts'
-import { buildKustomization, type KubeObject, objectsIn, overlays, renderChart, renderParts } from '../../scripts/render-deploy.ts'
+import {
+  buildKustomization, chartNotes, type KubeObject, objectsIn, overlays, renderChart, renderParts
+} from '../../scripts/render-deploy.ts'
 import { fileOf, find, nameOf, podTemplateOf } from './objects.ts'
 
 t.setTimeout(280_000)
@@ -33,6 +35,8 @@ void t.test('mistakes are refused by name', { skip }, async t => {
     one_namespace: { namespaces: { server: 'assay', node: 'assay' } },
     agent_without_server: { server: { enabled: false } },
     data_beside_socket: { agent: { dataFolder: '/run/assay/agent/data' } },
+    'programFolder must not be in agent.socketFolder': { mesh: { kubernetes: { plugin: { programFolder: '/run/assay/agent/cni' } } } },
+    '/mesh/kubernetes/plugin/onFailure': { mesh: { kubernetes: { plugin: { onFailure: 'perhaps' } } } },
     'additional properties \'replica\' not allowed': { server: { replica: 2 } },
     '/server/datastore': { server: { datastore: 'mysql' } },
     '/agent/mode': { agent: { mode: 'sidecar' } },
@@ -40,6 +44,19 @@ void t.test('mistakes are refused by name', { skip }, async t => {
   })) {
     await t.rejects(renderChart(values), new RegExp(name), name)
   }
+})
+
+void t.test('what cannot be refused is warned of by name', { skip }, async t => {
+  const warnings = async (values: Readonly<Record<string, unknown>>) =>
+    [...(await chartNotes(values)).matchAll(/^WARNING (\w+):/gm)].map(([, name]) => name)
+  t.strictSame(await warnings({}), ['default_trust_domain', 'no_federation_plan'])
+  const federation = { federates_with: { 'partner.test': {} } }
+  const planned = { trustDomain: 'corp.internal', server: { config: { federation } } }
+  t.strictSame(await warnings(planned), [], 'a trust domain of one\'s own, and a partner')
+  t.strictSame(await warnings({ ...planned, agent: { kubelet: { skipVerification: true } } }), ['kubelet_unverified'])
+  t.strictSame(await warnings({ ...planned, agent: { mode: 'mesh' }, mesh: { kubernetes: { plugin: { onFailure: 'pass' } } } }), [
+    'pods_may_start_in_the_clear'
+  ])
 })
 
 void t.test('values are laid over the configurations', { skip }, async t => {
@@ -65,6 +82,15 @@ void t.test('values are laid over the configurations', { skip }, async t => {
   const before = podTemplateOf(find(await renderChart({}), 'StatefulSet', 'assay-server'))?.metadata.annotations
   t.not(podTemplateOf(find(objects, 'StatefulSet', 'assay-server'))?.metadata.annotations?.['assay.io/configuration'],
     before?.['assay.io/configuration'], 'a new configuration makes new pods')
+})
+
+void t.test('a mesh without pods leaves the cluster\'s network alone', { skip }, async t => {
+  const objects = await renderChart({ agent: { mode: 'mesh' }, mesh: { kubernetes: { enabled: false } } })
+  const { containers } = podTemplateOf(find(objects, 'DaemonSet', 'assay-agent'))?.spec ?? { containers: [] }
+  t.strictSame(containers.map(({ name }) => name), ['agent', 'envoy'])
+  for (const { securityContext } of containers) t.strictSame(securityContext.capabilities?.add, ['NET_ADMIN', 'SYS_ADMIN'])
+  t.match(objectsIn(fileOf(objects, 'assay-agent', 'agent.yaml'))[0], { mesh: { netns_dir: '/run/netns', kubernetes: undefined } })
+  t.notOk(JSON.stringify(objects).includes('keep-plugin'))
 })
 
 void t.test('what is off by default', { skip }, async t => {

@@ -127,6 +127,12 @@ await t.test('deploy/ on a real API server', { skip, timeout: 1_700_000 }, async
       [agent, { verb: 'get', resource: 'nodes', subresource: 'pods', name: 'worker-1' }, true],
       [agent, { verb: 'get', resource: 'nodes', subresource: 'proxy', name: 'worker-1' }, false],
       [agent, { verb: 'get', resource: 'pods', namespace: 'default' }, false],
+      // With the mesh: labels of namespaces that it names, and whether its plugin is still wanted.
+      [agent, { verb: 'get', resource: 'namespaces', name: 'default' }, true],
+      [agent, { verb: 'list', resource: 'namespaces' }, false],
+      [agent, { verb: 'get', group: 'apps', resource: 'daemonsets', namespace: 'assay-node', name: 'assay-agent' }, true],
+      [agent, { verb: 'get', group: 'apps', resource: 'daemonsets', namespace: 'assay-node', name: 'assay-csi' }, false],
+      [agent, { verb: 'delete', group: 'apps', resource: 'daemonsets', namespace: 'assay-node', name: 'assay-agent' }, false],
       [agent, { verb: 'get', resource: 'secrets', namespace: 'assay-node' }, false],
       [csi, { verb: 'get', resource: 'pods', namespace: 'default' }, false]
     ] as const) {

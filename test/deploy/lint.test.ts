@@ -9,6 +9,16 @@ const parts = new Map(globSync('*/objects.yaml', { cwd: root }).map(file =>
   [basename(dirname(file)), readFileSync(join(root, file), 'utf8')]))
 const codes = (text: string) => lintManifests(readManifests('objects.yaml', text)).map(({ code, about }) => `${code} ${about}`)
 
+const page = readFileSync(join(root, '../../../docs/kubernetes.md'), 'utf8')
+
+void t.test('lint of what docs/kubernetes.md has operators apply', async t => {
+  const manifests = [...page.matchAll(/```yaml\n(apiVersion: .*?)\n```/gs)].map(([, yaml = '']) => yaml)
+  t.ok(manifests.some(yaml => yaml.includes('kind: ClusterSPIFFEID')), 'there are some')
+  for (const yaml of manifests) {
+    t.same(codes(yaml), [], yaml.slice(0, 100))
+  }
+})
+
 void t.test('lint of what deploy/ has', async t => {
   t.ok(parts.has('server-sqlite') && parts.has('agent-mesh'), 'the parts are found')
   for (const [name, text] of parts) {
