@@ -98,7 +98,8 @@ void t.test(`${pods} pods come and go, ${perSecond} a second`, { skip }, async t
   const told = (values: readonly number[]) => [50, 90, 99, 100].map(p => `p${p} ${Math.round(percentile(values, p))} ms`).join(', ')
   t.comment(`pod created to SVID at the agent: ${told(times)}; of that the API server took ${told(created)}; ` +
     `${pods} pods in ${seconds.toFixed(1)} s at load ${loadavg()[0]?.toFixed(1)}`)
-  const exposed = await fetch(`http://127.0.0.1:${metricsPort}/metrics`).then(response => response.text())
+  const expose = async () => await fetch(`http://127.0.0.1:${metricsPort}/metrics`).then(response => response.text())
+  const exposed = await expose()
   const [, sum, count] = /entry_lag_seconds_sum ([\d.]+)\n[^]*?entry_lag_seconds_count (\d+)/.exec(exposed) ?? []
   // Fewer than pods where a machine was so busy that the Lease was lost meanwhile: a full round made the others.
   t.comment(`the controller says: ${count} entries, ${Math.round(Number(sum) / Number(count) * 1_000)} ms from a pod's event to its entry`)
@@ -107,11 +108,19 @@ void t.test(`${pods} pods come and go, ${perSecond} a second`, { skip }, async t
   const shown = memory.map(({ controller, server }) => `${Math.round(controller)}/${Math.round(server)}`).join(' ')
   t.comment(`resident, MiB of controller/server after each 100 pods: ${shown}`)
 
+  const looks = Number(/use_looks_total\{outcome="answered"\} (\d+)/.exec(exposed)?.[1])
+  const [, useSum, useCount] = /entry_use_lag_seconds_sum ([\d.]+)\n[^]*?entry_use_lag_seconds_count (\d+)/.exec(exposed) ?? []
+  t.comment(`${looks} questions told of ${useCount} entries that the agent serves them, ` +
+    `${Math.round(Number(useSum) / Number(useCount) * 1_000)} ms after they were written`)
+
   t.equal(times.length, pods, 'each pod has its SVID')
+  t.ok(looks > 0 && looks <= seconds + 5, 'whether entries are in use is asked once a second at most, whatever their number')
   t.ok(Number(count) > 0, 'rounds of its own events made them')
   t.ok((last?.controller ?? 0) - (atWarm?.controller ?? 0) < 96, 'the controller does not grow with the pods that were there')
   t.ok((last?.server ?? 0) - (atWarm?.server ?? 0) < 128, 'nor does the server')
   const left = async () => (await admin.entries.countEntries({})).count
   await eventually('what is gone has no entry', async () => await left() === alive, patienceMs)
+  const inUse = async () => Number(/entries_in_use\{kind="ClusterSPIFFEID",name="pods"\} (\d+)/.exec(await expose())?.[1])
+  await eventually('each that is left is in use', async () => await inUse() === alive, patienceMs)
   t.equal(await controller.stop(), 0)
 })
