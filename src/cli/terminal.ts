@@ -38,6 +38,8 @@ export function openTerminal (program: Program = 'assay'): Terminal {
       stop.abort(new Error(`stopped by ${name}`))
     })
   }
+  // By itself Node opens its inspector at the first, to every user of the machine, and ends at the second. Some commands use them.
+  for (const name of ['SIGUSR1', 'SIGUSR2'] as const) process.on(name, () => {})
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
     if (error.code === 'EPIPE') process.exit(0)
     throw error

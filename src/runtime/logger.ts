@@ -1,3 +1,4 @@
+import { closeSync, openSync } from 'node:fs'
 import { dirname, relative } from 'node:path'
 import { pino, type Logger as PinoLogger } from 'pino'
 import { formatTextLine } from './log-text.ts'
@@ -22,7 +23,9 @@ export interface LoggerOptions {
 
 /** Structured lines, written synchronously so that a crash loses nothing. */
 export function createLogger ({ level, file, format = 'json', sourceLocation = false }: LoggerOptions): Logger {
-  const lines = pino.destination(file === undefined ? { fd: 2, sync: true } : { dest: file, append: true, mkdir: true, sync: true })
+  const lines = pino.destination(file === undefined ? { fd: 2, sync: true } : {
+    dest: file, append: true, mkdir: true, sync: true, mode: logFileMode
+  })
   const family: Family = { children: new Set(), sweptAt: 0 }
   const logger = pino({
     level,
@@ -34,7 +37,29 @@ export function createLogger ({ level, file, format = 'json', sourceLocation = f
     ...sourceLocation ? { mixin: () => ({ source: sourceOf(new Error('where').stack ?? '') }) } : {}
   }, format === 'json' ? lines : { write: line => lines.write(formatTextLine(line)) })
   families.set(logger, family)
+  if (file !== undefined) {
+    reopeners.set(logger, () => {
+      // What cannot be opened fails here, while the file of before is still written to.
+      closeSync(openSync(file, 'a', logFileMode))
+      lines.reopen()
+    })
+  }
   return logger
+}
+
+/** As SPIRE's: its group may read it, as those who collect logs do. */
+const logFileMode = 0o640
+const reopeners = new WeakMap<PinoLogger, () => void>()
+
+/**
+ * Opens the log's file anew under its name, after somebody has moved it aside; until that succeeds lines go where they went.
+ * @returns whether the log is a file
+ * @throws the system's error
+ */
+export function reopenLog (logger: Logger): boolean {
+  const reopen = reopeners.get(logger)
+  reopen?.()
+  return reopen !== undefined
 }
 
 /** The loggers that came from one: each keeps a level of its own. Most live no longer than a call. */

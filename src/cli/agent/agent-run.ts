@@ -12,7 +12,7 @@ export const agentRun = defineCommand({
   ],
   async run ({ flags, terminal }) {
     const config = await readAgentConfig(flags, terminal)
-    const log = openLog(config)
+    const log = openLog(config, terminal.signal)
     const { runAgent } = await import('../../agent/agent.ts')
     await runAgent(config, terminal.signal, { log })
     return 0

@@ -15,7 +15,7 @@ export const controllerRun = defineCommand({
   ],
   async run ({ flags, terminal }) {
     const { config, socketPath } = await readControllerConfig(flags, terminal)
-    const log = openLog(config)
+    const log = openLog(config, terminal.signal)
     const [{ runController }, { createMetrics }] = await Promise.all([
       import('../../controller/controller.ts'), import('../../runtime/metrics.ts')
     ])

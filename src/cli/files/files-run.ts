@@ -23,7 +23,7 @@ export const filesRun = defineCommand({
   ],
   async run ({ flags, terminal }) {
     const config = await readFilesConfig(flags.once ? { ...flags, 'daemon-mode': false } : flags, terminal)
-    const log = openLog(config)
+    const log = openLog(config, terminal.signal)
     if (!config.daemon) {
       for (const warning of config.warnings) log.warn(warning)
       const report = await fetchFiles(config, usualTimeoutMs, terminal.signal)

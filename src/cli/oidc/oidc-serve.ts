@@ -15,7 +15,7 @@ export const oidcServe = defineCommand({
   ],
   async run ({ flags, terminal }) {
     const config = await readOidcConfig(flags, terminal)
-    const log = openLog(config)
+    const log = openLog(config, terminal.signal)
     const { runProvider } = await import('../../oidc/provider.ts')
     const { openKeySource } = await import('../../oidc/open-key-source.ts')
     const { createMetrics } = await import('../../runtime/metrics.ts')
