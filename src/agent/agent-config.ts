@@ -14,6 +14,7 @@ import { agentCatalog, type AgentPlugins } from './agent-catalog.ts'
 import { type BrokerConfig, brokerConfigOf, brokerSchema } from './broker-config.ts'
 import { type MeshConfig, meshConfigOf, meshSchema } from './mesh-config.ts'
 import { type RegoKeyFiles, regoKeysSchema } from './rego-keys.ts'
+import { spireOnlyExperiments, spireOnlyKeys } from './spire-only-keys.ts'
 
 /** What `runAgent` needs; every default is filled in. */
 export interface AgentConfig extends LogConfig {
@@ -31,10 +32,13 @@ export interface AgentConfig extends LogConfig {
   readonly dataDir: string
   /** Exactly one of this, `trustBundleUrl` and `insecureBootstrap`. */
   readonly trustBundlePath: string | undefined
-  /** `https:`. */
+  /** `https:`; `http:` too where it is asked for on a Unix socket. */
   readonly trustBundleUrl: string | undefined
+  readonly trustBundleUnixSocket: string | undefined
   readonly trustBundleFormat: 'pem' | 'spiffe'
   readonly insecureBootstrap: boolean
+  /** Whether an agent whose servers are others than it knows attests as at first contact, and after how long; `undefined`: never. */
+  readonly rebootstrap: { readonly mode: 'auto' | 'always', readonly delayMs: number } | undefined
   /** Secret. */
   readonly joinToken: string | undefined
   readonly joinTokenFile: string | undefined
@@ -47,6 +51,12 @@ export interface AgentConfig extends LogConfig {
   readonly jwtSvidCacheMaxSize: number
   /** May have a fraction: `200ms` is 0.2. */
   readonly syncIntervalSeconds: number
+  /** How a server that does not push is asked for entries. */
+  readonly syncForm: SyncForm
+  /** How long a server may take for a JWT-SVID while an older one is still good. */
+  readonly jwtCacheHitTimeoutMs: number | undefined
+  /** What X509-SVIDs have left when they are renewed, at the least, if they live long enough. */
+  readonly availabilityTargetMs: number | undefined
   /** For how long after the last word from a server a restarted agent may serve what it kept; 0: it keeps nothing but its own identity. */
   readonly offlineMaxAgeSeconds: number
   /** Whether workloads' SVIDs and keys are kept too. */
@@ -62,6 +72,9 @@ export interface AgentConfig extends LogConfig {
   readonly prometheus: ListenAddress | undefined
   readonly healthChecks: HealthChecks | undefined
 }
+
+/** By revisions and what changed (SyncAuthorizedEntries), or all of them each time (GetAuthorizedEntries). */
+export type SyncForm = 'changes' | 'whole'
 
 /** SDS: names of the resources that every proxy may ask for, and how it answers. */
 export interface SdsConfig {
@@ -89,12 +102,12 @@ const agentSchema = z.strictObject({
   authorized_delegates: z.array(parsedBy(parseSpiffeId)).default([]),
   data_dir: text.default('.'),
   trust_bundle_path: text.optional(),
-  trust_bundle_url: z.string().refine(isHttpsUrl, 'must be an https:// URL without a user in it').optional(),
+  trust_bundle_url: z.string().refine(isWebUrl, 'must be an https:// URL without a user in it').optional(),
+  trust_bundle_unix_socket: text.optional(),
   trust_bundle_format: z.enum(['pem', 'spiffe']).default('pem'),
   insecure_bootstrap: z.boolean().default(false),
-  // SPIRE's default is all there is: an agent that does not know its server's root goes on trying, and says so.
-  rebootstrap_mode: z.literal('never', { error: 'must be never: join the agent anew by hand' }).optional(),
-  rebootstrap_delay: durationSeconds(0).optional(),
+  rebootstrap_mode: z.enum(['never', 'auto', 'always']).default('never'),
+  rebootstrap_delay: durationSeconds(0).default(600),
   join_token: text.optional(),
   join_token_file: text.optional(),
   disable_sds_api: z.boolean().default(false),
@@ -120,7 +133,15 @@ const agentSchema = z.strictObject({
   log_file: text.optional(),
   log_format: logFormat.default('json'),
   log_source_location: z.boolean().default(false),
-  experimental: z.strictObject({ sync_interval: durationSeconds(10).default(5), broker: brokerSchema.nullish() }).prefault({})
+  availability_target: durationSeconds(86_400_000).optional(),
+  ...spireOnlyKeys,
+  experimental: z.strictObject({
+    sync_interval: durationSeconds(10).default(5),
+    use_sync_authorized_entries: z.boolean().default(true),
+    jwt_svid_cache_hit_timeout: durationSeconds(5000).refine(seconds => seconds <= 30, 'must be at most 30s').optional(),
+    broker: brokerSchema.nullish(),
+    ...spireOnlyExperiments
+  }).prefault({})
 })
 
 const configSchema = z.strictObject({
@@ -144,9 +165,19 @@ const configSchema = z.strictObject({
   if (given.length === 0 && !agent.insecure_bootstrap) {
     refuse(['agent', 'trust_bundle_path'], 'is required unless trust_bundle_url is set or insecure_bootstrap is true')
   }
+  const [scheme] = agent.trust_bundle_url?.split(':', 1) ?? []
+  if (agent.trust_bundle_unix_socket !== undefined && scheme !== 'http') {
+    refuse(['agent', 'trust_bundle_unix_socket'], 'needs trust_bundle_url, an http:// URL: what is asked for on the socket')
+  }
+  if (agent.trust_bundle_unix_socket === undefined && scheme === 'http') {
+    refuse(['agent', 'trust_bundle_url'], 'must be an https:// URL without a user in it')
+  }
   if (given.length > 1) refuse(['agent', 'trust_bundle_url'], 'is set beside trust_bundle_path; keep one of them')
   if (given[0] !== undefined && agent.insecure_bootstrap) {
     refuse(['agent', 'insecure_bootstrap'], `must not be true when ${given[0]} is set`)
+  }
+  if (agent.rebootstrap_mode !== 'never' && agent.insecure_bootstrap) {
+    refuse(['agent', 'rebootstrap_mode'], 'cannot be used with insecure_bootstrap: whoever takes the server\'s place would be believed')
   }
   // Who may reach workloads' socket may reach what lies beside it.
   const tooNear = (path: string | undefined) => path !== undefined && isWithin(path, dirname(resolve(agent.socket_path)))
@@ -169,8 +200,9 @@ function isWithin (path: string, folder: string): boolean {
   return resolve(path).startsWith(folder === '/' ? '/' : `${folder}/`)
 }
 
-function isHttpsUrl (text: string): boolean {
-  const url = text.startsWith('https://') && URL.canParse(text) ? new URL(text) : undefined
+/** `http:` is for Unix sockets alone, which is looked at later. */
+function isWebUrl (text: string): boolean {
+  const url = /^https?:\/\//.test(text) && URL.canParse(text) ? new URL(text) : undefined
   return url !== undefined && url.username === '' && url.password === ''
 }
 
@@ -191,8 +223,10 @@ export function parseAgentConfig (source: ConfigSource): AgentConfig {
     dataDir: agent.data_dir,
     trustBundlePath: agent.trust_bundle_path,
     trustBundleUrl: agent.trust_bundle_url,
+    trustBundleUnixSocket: agent.trust_bundle_unix_socket,
     trustBundleFormat: agent.trust_bundle_format,
     insecureBootstrap: agent.insecure_bootstrap,
+    rebootstrap: agent.rebootstrap_mode === 'never' ? undefined : { mode: agent.rebootstrap_mode, delayMs: agent.rebootstrap_delay * 1000 },
     joinToken: agent.join_token,
     joinTokenFile: agent.join_token_file,
     disableSdsApi: agent.disable_sds_api,
@@ -203,6 +237,9 @@ export function parseAgentConfig (source: ConfigSource): AgentConfig {
     x509SvidCacheMaxSize: agent.x509_svid_cache_max_size,
     jwtSvidCacheMaxSize: agent.jwt_svid_cache_max_size,
     syncIntervalSeconds: agent.experimental.sync_interval,
+    syncForm: agent.experimental.use_sync_authorized_entries ? 'changes' : 'whole',
+    jwtCacheHitTimeoutMs: inMs(agent.experimental.jwt_svid_cache_hit_timeout),
+    availabilityTargetMs: inMs(agent.availability_target),
     offlineMaxAgeSeconds: agent.offline_max_age,
     keepWorkloadKeys: agent.keep_workload_keys,
     takeOver: agent.take_over,
@@ -225,6 +262,8 @@ export function parseAgentConfig (source: ConfigSource): AgentConfig {
     healthChecks: reading.value.health_checks ?? undefined
   }
 }
+
+function inMs (seconds: number | undefined): number | undefined { return seconds === undefined ? undefined : seconds * 1000 }
 
 /** An IPv6 address needs brackets before a port. */
 function bracketed (host: string): string { return host.includes(':') && !host.startsWith('[') ? `[${host}]` : host }

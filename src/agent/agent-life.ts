@@ -20,6 +20,7 @@ import type { JwtCache } from './jwt-cache.ts'
 import type { NodeIdentities } from './node-identities.ts'
 import type { NodePolicies } from './node-policies.ts'
 import type { NodeMesh } from './node-services.ts'
+import { rebootstrap, Rebootstrapped } from './rebootstrap.ts'
 import type { Revocations } from './revocations.ts'
 import { isAway, type ServerClient } from './server-client.ts'
 import type { SvidCache } from './svid-cache.ts'
@@ -60,6 +61,8 @@ export class AgentLife {
   #svid: AgentSvid | undefined
   #cache: NodeCache | undefined
   #trouble: SpiffeError | undefined
+  /** Of the monotonic clock. */
+  #untrustedSinceMs: number | undefined
 
   /** @param stored of an earlier run */
   constructor (options: AgentLifeOptions, stored: AgentState | undefined) {
@@ -107,10 +110,15 @@ export class AgentLife {
       const svid = this.#svid ??= await this.#join(signal)
       const sinceMs = clock.monotonicMs()
       log.info({ agent: svid.id, expires: svid.notAfter.toISOString() }, 'agent has its identity')
+      this.#checkRebootstrap(svid)
       onIdentity()
       try {
         return await this.#keepInStep(svid, signal)
       } catch (error) {
+        if (error instanceof Rebootstrapped) {
+          await this.#beginAnew(error.state)
+          continue
+        }
         const ending = endingOf(error)
         if (ending === undefined) throw error
         if (!svid.canReattest || ending === 'agent_banned') throw await this.#end(error)
@@ -143,6 +151,31 @@ export class AgentLife {
     }
   }
 
+  /** @throws {SpiffeError} `config_invalid` where it must be able to attest again and is not */
+  #checkRebootstrap ({ canReattest }: AgentSvid): void {
+    const { config: { rebootstrap }, log } = this.#options
+    if (rebootstrap === undefined || canReattest) return
+    const reason = 'the node attestor, or the server\'s configuration of it, does not let this node attest again'
+    if (rebootstrap.mode === 'always') throw new SpiffeError('config_invalid', `agent.rebootstrap_mode: is always, and ${reason}`)
+    log.warn({ reason }, 'rebootstrap_mode has no effect')
+  }
+
+  /** Nothing of the servers of before is of use: not what they signed, not what they said. */
+  async #beginAnew (state: AgentState): Promise<void> {
+    const { store, cacheFile, identities, jwts, mesh, client, onRenewed, log } = this.#options
+    identities.forget()
+    jwts.forget()
+    mesh?.services.forget()
+    await cacheFile?.remove()
+    await store.write(state)
+    this.#svid = this.#svidOf(state)
+    this.#stored = this.#cache = this.#trouble = this.#untrustedSinceMs = undefined
+    identities.setBundles(state.bundle, new Map())
+    await client.reconnect()
+    onRenewed()
+    log.info({ agent: this.#svid.id }, 'the node is an agent of the servers it found')
+  }
+
   /** What a server took away is neither served nor found at the next start; callers come back once the node is an agent again. */
   async #forget (): Promise<void> {
     const { store, cacheFile, identities, mesh } = this.#options
@@ -153,15 +186,15 @@ export class AgentLife {
   }
 
   #svidOf (state: AgentState): AgentSvid {
-    const { store, clock, log, random } = this.#options
-    return new AgentSvid(state, { store, clock, log, random })
+    const { config: { availabilityTargetMs: availabilityMs }, store, clock, log, random } = this.#options
+    return new AgentSvid(state, { store, clock, log, random, availabilityMs })
   }
 
   async #keepInStep (svid: AgentSvid, signal: AbortSignal): Promise<void> {
     const { config, identities, revocations, policies, jwts, mesh, client, onRenewed, onSynced, clock, log, random } = this.#options
     const keeper = this.#keeper(svid)
     const heard = () => {
-      this.#trouble = undefined
+      this.#trouble = this.#untrustedSinceMs = undefined
       this.#cache = undefined
       keeper?.heard()
     }
@@ -194,7 +227,10 @@ export class AgentLife {
           heard()
           onSynced()
         },
-        onTrouble: trouble => { this.#trouble = trouble },
+        onTrouble: trouble => {
+          this.#trouble = trouble
+          if (trouble.code === 'server_untrusted') this.#untrustedSinceMs ??= clock.monotonicMs()
+        },
         postStatus: signal => client.postStatus(version, signal),
         clock,
         log,
@@ -208,10 +244,19 @@ export class AgentLife {
         throw error
       }),
       async signal => await keeper?.run(signal),
+      signal => this.#rebootstrap(svid, signal),
       signal => this.#forgetInTime(signal),
       signal => this.#endRevocations(signal)
     ])
     await keeper?.flush()
+  }
+
+  async #rebootstrap ({ canReattest }: AgentSvid, signal: AbortSignal): Promise<void> {
+    const { config, attestor, clock, log } = this.#options
+    if (config.rebootstrap === undefined || !canReattest) return
+    const untrustedSinceMs = () => this.#untrustedSinceMs
+    const state = await rebootstrap({ config, attestor, untrustedSinceMs, clock, log }, config.rebootstrap.delayMs, signal)
+    throw new Rebootstrapped(state)
   }
 
   /** Who can attest again is not renewed, so that what it showed is looked at anew (spire-surface §2.2). */

@@ -21,6 +21,8 @@ export interface AgentSvidDeps {
   readonly log: Logger
   /** 0 to 1. */
   readonly random: () => number
+  /** As in `renewalTimeMs`. */
+  readonly availabilityMs?: number | undefined
 }
 
 const checkEveryMs = 5000
@@ -47,7 +49,7 @@ export class AgentSvid {
     this.#deps = deps
     this.#state = state
     this.#leaf = leafOf(state)
-    this.#renewAtMs = renewalTimeMs(this.#leaf, 0.1, deps.random())
+    this.#renewAtMs = renewalTimeMs(this.#leaf, 0.1, deps.random(), undefined, deps.availabilityMs)
     this.#receivedAtMs = this.#leaf.notBefore.getTime()
   }
 
@@ -145,7 +147,8 @@ export class AgentSvid {
     this.#leaf = leafOf(this.#state)
     const now = this.#deps.clock.now()
     // Another replica may have turned to the new root later than the one that told of it.
-    this.#renewAtMs = this.#isTainted ? now.getTime() + checkEveryMs : renewalTimeMs(this.#leaf, 0.1, this.#deps.random(), now)
+    const { random, availabilityMs } = this.#deps
+    this.#renewAtMs = this.#isTainted ? now.getTime() + checkEveryMs : renewalTimeMs(this.#leaf, 0.1, random(), now, availabilityMs)
     this.#receivedAtMs = now.getTime()
     this.#changes.set(this.#changes.value + 1)
     this.#deps.log.info({ agent: this.id, expires: this.notAfter.toISOString() }, 'agent SVID renewed')

@@ -75,16 +75,19 @@ export async function runAgent (config: AgentConfig, signal: AbortSignal, option
   const store = plugins.only('KeyManager')
   const stored = await store.read()
 
-  const svids = new SvidCache({ keyType: config.workloadKeyType, maxIdle: config.x509SvidCacheMaxSize, random }, clock, log)
+  const svids = new SvidCache({
+    keyType: config.workloadKeyType, maxIdle: config.x509SvidCacheMaxSize, random, availabilityMs: config.availabilityTargetMs
+  }, clock, log)
   const stores = [...plugins.all('SVIDStore'), ...options.svidStores ?? []]
   const ownBundle = stored?.bundle ?? { trustDomain, x509Authorities: [], jwtAuthorities: [] }
   const identities = new NodeIdentities(ownBundle, svids, clock, new Set(stores.map(({ name }) => name)))
   const revocations = new Revocations()
   const regoKeys = await readRegoKeys(config.regoKeys)
   const policies = scope.use(options.policies ?? new NodePolicies({ trustDomain, foreign: foreignKinds }, log, { keys: regoKeys, clock }))
-  const jwts = new JwtCache(config.jwtSvidCacheMaxSize, clock)
+  const jwts = new JwtCache(config.jwtSvidCacheMaxSize, clock, config.jwtCacheHitTimeoutMs)
   const client = scope.use(new ServerClient({
     addresses: config.serverAddresses,
+    syncForm: config.syncForm,
     random,
     agentId: () => {
       if (life.svid === undefined) throw new SpiffeError('server_initializing', 'the agent has not joined yet')

@@ -1,11 +1,13 @@
-import { request } from 'node:https'
-import type { IncomingMessage } from 'node:http'
+import { request as requestOverTls } from 'node:https'
+import { request as requestInClear, type IncomingMessage } from 'node:http'
 import { getCACertificates } from 'node:tls'
 import { SpiffeError } from '../spiffe/errors.ts'
 
 export interface FetchTrustBundleOptions {
   /** PEM; those of the web and of this machine by default, NODE_EXTRA_CA_CERTS among them. */
   readonly authorities?: readonly string[]
+  /** Ask this Unix socket instead of the URL's host: whoever may listen there vouches for what it says. */
+  readonly socketPath?: string | undefined
   /** Of the whole fetch. */
   readonly timeoutMs?: number
 }
@@ -15,24 +17,24 @@ const maxRedirects = 5
 
 /**
  * Fetches the bundle of `trust_bundle_url`. The web's certificates vouch for it, at each redirect too; none leaves https.
- * @param url `https:`
+ * @param url `https:`, or `http:` with a socket path
  * @returns what is there, whatever it is
  * @throws {SpiffeError} `trust_bundle_unavailable`; `bootstrap_untrusted` when the certificate is not the host's
  */
 export async function fetchTrustBundle (
-  url: string, signal: AbortSignal, { authorities = webAuthorities(), timeoutMs = 30_000 }: FetchTrustBundleOptions = {}
+  url: string, signal: AbortSignal, { authorities = webAuthorities(), socketPath, timeoutMs = 30_000 }: FetchTrustBundleOptions = {}
 ): Promise<string> {
   const within = AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)])
   try {
     let at = new URL(url)
     for (let redirects = 0; redirects <= maxRedirects; redirects++) {
-      const response = await get(at, authorities, within)
+      const response = socketPath === undefined ? await get(at, authorities, within) : await getFrom(socketPath, at, within)
       const { statusCode = 0, headers: { location } } = response
       if (statusCode === 200) return await readText(response)
       response.destroy()
       if (statusCode < 300 || statusCode > 399 || location === undefined) throw new Error(`it answers with status ${statusCode}`)
       at = new URL(location, at)
-      if (at.protocol !== 'https:') throw new Error(`it redirects to ${at.protocol}`)
+      if (at.protocol !== 'https:' || socketPath !== undefined) throw new Error(`it redirects to ${at.protocol}`)
     }
     throw new Error(`it redirects more than ${maxRedirects} times`)
   } catch (error) {
@@ -57,7 +59,16 @@ function webAuthorities (): string[] {
 
 function get (url: URL, authorities: readonly string[], signal: AbortSignal): Promise<IncomingMessage> {
   return new Promise((resolve, reject) => {
-    const ask = request(url, { ca: [...authorities], signal, agent: false, minVersion: 'TLSv1.2', headers: { accept: '*/*' } }, resolve)
+    const headers = { accept: '*/*' }
+    const ask = requestOverTls(url, { ca: [...authorities], signal, agent: false, minVersion: 'TLSv1.2', headers }, resolve)
+    ask.on('error', reject).end()
+  })
+}
+
+function getFrom (socketPath: string, url: URL, signal: AbortSignal): Promise<IncomingMessage> {
+  const headers = { accept: '*/*', host: url.host }
+  return new Promise((resolve, reject) => {
+    const ask = requestInClear({ socketPath, path: `${url.pathname}${url.search}`, headers, signal, agent: false }, resolve)
     ask.on('error', reject).end()
   })
 }

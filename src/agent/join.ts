@@ -25,6 +25,8 @@ export interface JoinDeps {
   readonly log: Logger
   /** Of an agent that attests again: tried before the pinned bundle, which may have grown old. */
   readonly known?: Bundle | undefined
+  /** Whether this node was an agent of other servers before. */
+  readonly again?: boolean
 }
 
 const firstRetryMs = 1000
@@ -39,6 +41,7 @@ export async function joinTrustDomain (config: AgentConfig, deps: JoinDeps, sign
   let verifyServer = known === undefined ? undefined : verifyServerWith(() => known, clock)
   let pinned = known === undefined
   const key = newAgentKey()
+  const startedAt = clock.now()
   const attestation = {
     trustDomain: config.trustDomain,
     attestor,
@@ -48,7 +51,14 @@ export async function joinTrustDomain (config: AgentConfig, deps: JoinDeps, sign
   for (let retryMs = firstRetryMs, attempt = 0; ; retryMs = Math.min(longestRetryMs, retryMs * 2), attempt++) {
     const address = config.serverAddresses[attempt % config.serverAddresses.length] as string
     try {
-      verifyServer ??= await bootstrapVerifier(config, deps, signal)
+      verifyServer ??= await bootstrapVerifier(config, deps, {
+        'spire-attest-mode': known !== undefined || deps.again === true ? 'rebootstrap' : 'bootstrap',
+        'spire-connection-attempts': String(attempt + 1),
+        'spire-attest-start-time': `${startedAt.toISOString().slice(0, 19)}Z`,
+        'spire-server-address': address.replace(/:\d+$/, ''),
+        'spire-server-port': address.replace(/^.*:/, ''),
+        'spiffe-trust-domain': config.trustDomain
+      }, signal)
       const result = await attestNode({ ...attestation, address, verifyServer }, signal)
       log.info({ bundleSequence: String(result.bundle.sequenceNumber ?? '') }, 'node attested')
       return agentState(result.chain, key, { ...result, cacheGeneration: 0 })
@@ -75,21 +85,32 @@ export async function readJoinToken ({ joinToken, joinTokenFile }: AgentConfig):
   )
 }
 
-async function bootstrapVerifier (config: AgentConfig, { clock, log }: JoinDeps, signal: AbortSignal): Promise<VerifyServer> {
+async function bootstrapVerifier (
+  config: AgentConfig, { clock, log }: JoinDeps, about: Readonly<Record<string, string>>, signal: AbortSignal
+): Promise<VerifyServer> {
   if (config.insecureBootstrap) {
     log.warn('insecure_bootstrap: the server is not verified at first contact; whoever answers now is trusted from now on')
     return verifyServerIdOnly(config.trustDomain)
   }
-  const { text, from } = await loadTrustBundle(config, signal)
+  const { text, from } = await loadTrustBundle(config, about, signal)
   const bundle = readTrustBundle(text, from, config.trustBundleFormat, config.trustDomain)
   return verifyServerWith(() => bundle, clock)
 }
 
-/** @returns the text, and for messages where it is from */
+/**
+ * @param about what a program on this machine that hands out bundles is told (SPIRE's query)
+ * @returns the text, and for messages where it is from
+ */
 async function loadTrustBundle (
-  { trustBundlePath: path, trustBundleUrl: url }: AgentConfig, signal: AbortSignal
+  { trustBundlePath: path, trustBundleUrl: url, trustBundleUnixSocket: socketPath }: AgentConfig, about: Readonly<Record<string, string>>,
+  signal: AbortSignal
 ): Promise<{ readonly text: string, readonly from: string }> {
   if (path !== undefined) return { text: await readText(path), from: path }
+  if (url !== undefined && socketPath !== undefined) {
+    const asked = new URL(url)
+    for (const [name, value] of Object.entries(about)) asked.searchParams.set(name, value)
+    return { text: await fetchTrustBundle(asked.href, signal, { socketPath }), from: socketPath }
+  }
   if (url !== undefined) return { text: await fetchTrustBundle(url, signal), from: withoutQuery(url) }
   throw new SpiffeError('config_invalid', 'trust_bundle_path, trust_bundle_url or insecure_bootstrap must be set')
 }

@@ -14,6 +14,8 @@ export interface JwtSigner {
 /** What validators commonly allow; a token of the farther future was signed before the clock was set back, and is refused. */
 const iatLeewayMs = 60_000
 
+const signTimeoutMs = 30_000
+
 interface Cached { readonly svid: Omit<JwtSvid, 'hint'>, readonly renewAtMs: number }
 
 /**
@@ -23,12 +25,15 @@ interface Cached { readonly svid: Omit<JwtSvid, 'hint'>, readonly renewAtMs: num
 export class JwtCache {
   readonly #maxSize: number
   readonly #clock: Clock
+  readonly #hitTimeoutMs: number
   /** In the order of use, the least recent first. */
   readonly #tokens = new Map<string, Cached>()
   readonly #underWay = new Map<string, Promise<Omit<JwtSvid, 'hint'>>>()
 
-  constructor (maxSize: number, clock: Clock) {
+  /** @param hitTimeoutMs how long the signer may take while an older token is still valid */
+  constructor (maxSize: number, clock: Clock, hitTimeoutMs = signTimeoutMs) {
     this.#maxSize = maxSize
+    this.#hitTimeoutMs = hitTimeoutMs
     this.#clock = clock
   }
 
@@ -40,6 +45,9 @@ export class JwtCache {
     for (const [key, { svid: { token } }] of this.#tokens) if (keyIds.has(keyIdOf(token))) this.#tokens.delete(key)
   }
 
+  /** None of the tokens is of use any more. */
+  forget (): void { this.#tokens.clear() }
+
   /** @throws {SpiffeError} what the signer throws, when no valid token is left */
   async fetch (entry: Entry, audience: readonly string[], signer: JwtSigner, signal: AbortSignal): Promise<JwtSvid> {
     if (entry.additionalAttributes.jwtSvidIncludeJti) return { ...await sign(entry, audience, signer, signal), hint: entry.hint }
@@ -49,7 +57,8 @@ export class JwtCache {
     const isGood = cached !== undefined && cached.renewAtMs > now && cached.svid.issuedAt.getTime() < now + iatLeewayMs
     if (isGood) return this.#use(key, cached, entry)
     try {
-      const svid = await this.#signOnce(key, entry, audience, signer, signal)
+      const timeoutMs = cached !== undefined && cached.svid.expiresAt.getTime() > now ? this.#hitTimeoutMs : signTimeoutMs
+      const svid = await this.#signOnce(key, entry, audience, signer, timeoutMs, signal)
       const fresh = { svid, renewAtMs: (svid.issuedAt.getTime() + svid.expiresAt.getTime()) / 2 }
       return this.#use(key, fresh, entry)
     } catch (error) {
@@ -60,8 +69,10 @@ export class JwtCache {
   }
 
   /** Callers that want the same token at the same time share one signature; one that gives up does not take it from the others. */
-  async #signOnce (key: string, entry: Entry, audience: readonly string[], signer: JwtSigner, signal: AbortSignal) {
-    const running = this.#underWay.get(key) ?? sign(entry, audience, signer, AbortSignal.timeout(30_000))
+  async #signOnce (
+    key: string, entry: Entry, audience: readonly string[], signer: JwtSigner, timeoutMs: number, signal: AbortSignal
+  ) {
+    const running = this.#underWay.get(key) ?? sign(entry, audience, signer, AbortSignal.timeout(timeoutMs))
     if (!this.#underWay.has(key)) {
       this.#underWay.set(key, running)
       const forget = () => { this.#underWay.delete(key) }

@@ -1,3 +1,6 @@
+const graceMs = 12 * 3_600_000
+const longestJitterMs = 600_000
+
 interface Lifetime { readonly notBefore: Date, readonly notAfter: Date }
 
 /**
@@ -6,9 +9,17 @@ interface Lifetime { readonly notBefore: Date, readonly notAfter: Date }
  * short-lived SVID would be over at its birth.
  * @param random 0 to 1
  * @param issuedAt of an SVID that was issued just now
+ * @param availabilityMs for how long it is to be of use while no server is there (SPIRE's `availability_target`, spire-surface §2.2):
+ *   renewed when it has that left and up to 10 minutes more, where it lives for 12 hours beyond that
  */
-export function renewalTimeMs ({ notBefore, notAfter }: Lifetime, spread: number, random: number, issuedAt?: Date): number {
-  const halfLife = notBefore.getTime() + (notAfter.getTime() - notBefore.getTime()) * (0.5 - spread * random)
+export function renewalTimeMs (
+  { notBefore, notAfter }: Lifetime, spread: number, random: number, issuedAt?: Date, availabilityMs?: number
+): number {
+  const lifetimeMs = notAfter.getTime() - notBefore.getTime()
+  const halfLife = notBefore.getTime() + lifetimeMs * (0.5 - spread * random)
+  if (availabilityMs !== undefined && lifetimeMs - availabilityMs > graceMs) {
+    return Math.min(halfLife, notAfter.getTime() - availabilityMs - longestJitterMs * random)
+  }
   if (issuedAt === undefined) return halfLife
   return Math.max(halfLife, issuedAt.getTime() + (notAfter.getTime() - issuedAt.getTime()) / 3)
 }

@@ -13,10 +13,11 @@ import { agentService } from '../wire/generated/server-agent.ts'
 import { bundleService } from '../wire/generated/server-bundle.ts'
 import { entryService } from '../wire/generated/server-entry.ts'
 import { svidService } from '../wire/generated/server-svid.ts'
+import type { SyncForm } from './agent-config.ts'
 import { endingOf } from './ends-agent.ts'
 import type { JwtSigner } from './jwt-cache.ts'
 import { RetiringChannel } from '../rpc/retiring-channel.ts'
-import { syncEntries } from './sync-entries.ts'
+import { fetchAllEntries, syncEntries } from './sync-entries.ts'
 import type { SvidSigner } from './svid-cache.ts'
 import type { VerifyServer } from '../rpc/verify-server.ts'
 
@@ -27,6 +28,8 @@ export interface ServerClientOptions {
   readonly agentId: () => SpiffeId
   readonly identity: () => { readonly chain: readonly Uint8Array[], readonly privateKey: Uint8Array } | undefined
   readonly verifyServer: VerifyServer
+  /** How entries are asked for; by changes unless given. */
+  readonly syncForm?: SyncForm
   readonly log: Logger
   /** 0 to 1: where in `addresses` to begin, so that agents spread. */
   readonly random: () => number
@@ -98,8 +101,9 @@ export class ServerClient implements SvidSigner, JwtSigner, AsyncDisposable {
 
   /** All entries this agent may serve; objects of `known` that did not change are kept. */
   async fetchEntries (known: ReadonlyMap<string, Entry>, signal: AbortSignal): Promise<Entry[]> {
-    const { agentId, log } = this.#options
-    return await this.#call(channel => syncEntries(channel.client(entryService), known, agentId(), log, { signal, timeoutMs }))
+    const { agentId, syncForm, log } = this.#options
+    const fetch = syncForm === 'whole' ? fetchAllEntries : syncEntries
+    return await this.#call(channel => fetch(channel.client(entryService), known, agentId(), log, { signal, timeoutMs }))
   }
 
   async fetchBundle (signal: AbortSignal): Promise<Bundle> {

@@ -37,6 +37,8 @@ export interface SvidCacheOptions {
   readonly maxIdle: number
   /** 0 to 1: spreads renewals. */
   readonly random: () => number
+  /** As in `renewalTimeMs`. */
+  readonly availabilityMs?: number | undefined
 }
 
 /** SPIRE's limit for one BatchNewX509SVID. */
@@ -199,7 +201,7 @@ export class SvidCache {
     }
     this.#failed.delete(entry.id)
     const now = this.#clock.now()
-    const renewAtMs = renewalTimeMs(svid, 0.05, this.#options.random(), now)
+    const renewAtMs = renewalTimeMs(svid, 0.05, this.#options.random(), now, this.#options.availabilityMs)
     this.#put({ entry, svid, rootKeyId: rootKeyIdOf(svid.chain), receivedAtMs: now.getTime(), renewAtMs })
     this.#log.debug({ entry: entry.id, spiffeId: svid.id, expires: svid.notAfter.toISOString() }, 'X509-SVID issued')
   }

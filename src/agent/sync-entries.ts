@@ -58,14 +58,25 @@ export async function syncEntries (
     return revisions.flatMap(({ id }) => fresh.get(id) ?? (staleIds.has(id) ? [] : known.get(id) ?? []))
   }
 
-  function isCurrent ({ id, revisionNumber, createdAt }: EntryRevision): boolean {
-    const entry = known.get(id)
-    return entry !== undefined && entry.revisionNumber === Number(revisionNumber) && entry.createdAtSeconds === Number(createdAt)
-  }
+  function isCurrent (revision: EntryRevision): boolean { return current(revision, known) !== undefined }
 
-  function read (message: EntryMessage): Entry[] {
-    if (isCurrent(message)) return [known.get(message.id) as Entry]
-    const entry = readEntry(message, agentId, log)
-    return entry === undefined ? [] : [entry]
-  }
+  function read (message: EntryMessage): Entry[] { return readOrKeep(message, known, agentId, log) }
+}
+
+/** The same in SPIRE's older form: all entries in one answer, each time. */
+export async function fetchAllEntries (
+  client: ClientOf<typeof entryService.methods>, known: ReadonlyMap<string, Entry>, agentId: SpiffeId, log: Logger, options: CallOptions
+): Promise<Entry[]> {
+  const { entries } = await client.getAuthorizedEntries({ outputMask: agentEntryMask }, options)
+  return entries.flatMap(message => readOrKeep(message, known, agentId, log))
+}
+
+function readOrKeep (message: EntryMessage, known: ReadonlyMap<string, Entry>, agentId: SpiffeId, log: Logger): Entry[] {
+  const entry = current(message, known) ?? readEntry(message, agentId, log)
+  return entry === undefined ? [] : [entry]
+}
+
+function current ({ id, revisionNumber, createdAt }: EntryRevision, known: ReadonlyMap<string, Entry>): Entry | undefined {
+  const entry = known.get(id)
+  return entry?.revisionNumber === Number(revisionNumber) && entry.createdAtSeconds === Number(createdAt) ? entry : undefined
 }

@@ -11,7 +11,7 @@ import type { AnyHandler } from './bound-service.ts'
 import type { CallContext, Caller } from './call.ts'
 import type { Connections } from './connections.ts'
 import { toStatusObject } from './grpc-status.ts'
-import { RpcError } from './rpc-error.ts'
+import { RpcError, type RpcStatusName } from './rpc-error.ts'
 import { isPassedOn, toStatus } from './status.ts'
 
 /** What all calls of one server share. */
@@ -22,6 +22,8 @@ export interface ServingDeps {
   readonly before: ((context: CallContext) => Promise<void> | void) | undefined
   /** Level of the line that each call leaves. */
   readonly callLevel: 'debug' | 'info'
+  /** Told of each call when it has ended. */
+  readonly onEnded: ((call: EndedCall) => void) | undefined
   /** Aborts streams at once when the server stops. */
   readonly stopping: AbortSignal
   /** Aborts whatever is left when the time to end has passed. */
@@ -53,6 +55,7 @@ async function serveCall (served: ServedMethod, deps: ServingDeps, call: AnyCall
   const startedMs = deps.clock.monotonicMs()
   const { signal, release } = signalOf(call, deps, method.kind)
   let caller: Caller | undefined
+  let context: CallContext | undefined
   let failed = false
   let failure: unknown
   try {
@@ -62,7 +65,7 @@ async function serveCall (served: ServedMethod, deps: ServingDeps, call: AnyCall
     const request = () => hasOne
       ? decoded ??= decodeMessage(method.request, (call as ServerUnaryCall<Uint8Array, Uint8Array>).request)
       : undefined
-    const context = new ServedCall({ method: served.path, requestId, caller, signal, request }, call.metadata, deps.log)
+    context = new ServedCall({ method: served.path, requestId, caller, signal, request }, call.metadata, deps.log)
     await orAbort(Promise.resolve(deps.before?.(context)), signal)
     if (served.handler === undefined) throw new SpiffeError('not_implemented', `${served.path} is not offered here`)
     signal.throwIfAborted()
@@ -84,16 +87,35 @@ async function serveCall (served: ServedMethod, deps: ServingDeps, call: AnyCall
   } finally {
     release()
   }
-  report(deps, { method: served.path, requestId, caller, failed, error: failure, durationMs: deps.clock.monotonicMs() - startedMs })
+  const durationMs = deps.clock.monotonicMs() - startedMs
+  report(deps, { method: served.path, requestId, caller, failed, error: failure, durationMs })
+  deps.onEnded?.({ method: served.path, requestId, caller, context, durationMs, ...failed ? outcomeOf(failure) : { status: 'OK' } })
 }
 
-interface EndedCall {
+/** A call that has ended, for those who keep books of them. */
+export interface EndedCall {
+  /** `/package.Service/Method`. */
   readonly method: string
   readonly requestId: string
+  /** `undefined` for who was refused before it was known. */
   readonly caller: Caller | undefined
+  /** The one its handler had. */
+  readonly context: CallContext | undefined
+  /** `OK`, `PERMISSION_DENIED`, … */
+  readonly status: RpcStatusName | 'OK'
+  /** Of a refusal. */
+  readonly reason?: string
+  readonly durationMs: number
+}
+
+function outcomeOf (error: unknown): Pick<EndedCall, 'status' | 'reason'> {
+  if (error instanceof SpiffeError) return { status: error.row.status, reason: error.message }
+  return error instanceof RpcError && isPassedOn(error) ? { status: 'UNAVAILABLE', reason: error.message } : { status: 'INTERNAL' }
+}
+
+interface ServedOutcome extends Pick<EndedCall, 'method' | 'requestId' | 'caller' | 'durationMs'> {
   readonly failed: boolean
   readonly error: unknown
-  readonly durationMs: number
 }
 
 class ServedCall implements CallContext {
@@ -222,7 +244,7 @@ function fail (error: unknown, requestId: string, call: AnyCall, respond: sendUn
 }
 
 /** One line per call, of which one may make an audit log. */
-function report ({ log, callLevel }: ServingDeps, ended: EndedCall): void {
+function report ({ log, callLevel }: ServingDeps, ended: ServedOutcome): void {
   if (!ended.failed && !log.isLevelEnabled(callLevel)) return
   const { method, requestId, caller, durationMs } = ended
   const who = caller === undefined ? undefined : describe(caller)

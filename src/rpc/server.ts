@@ -12,7 +12,7 @@ import type { GrpcAdapter } from './grpc-adapter.ts'
 import { defaultLimits, type RpcLimits } from './limits.ts'
 import type { Listener } from './listener.ts'
 import { openPlainListener } from './plain-listener.ts'
-import type { ServingDeps } from './serve-call.ts'
+import type { EndedCall, ServingDeps } from './serve-call.ts'
 import { onTcp, onUnix, openTlsListener, type TlsListenerDeps } from './tls-listener.ts'
 import type { TlsIdentity } from './tls-identity.ts'
 import { openUnaryAdapter, type UnaryMethod } from './unary-adapter.ts'
@@ -30,6 +30,8 @@ export interface RpcServerOptions {
   readonly before?: (context: CallContext) => Promise<void> | void
   /** Level of the line that each call leaves; `info` makes it an audit log. */
   readonly callLevel?: 'debug' | 'info'
+  /** Told of each call when it has ended. */
+  readonly onEnded?: (call: EndedCall) => void
   readonly limits?: Partial<RpcLimits>
 }
 
@@ -102,6 +104,7 @@ class Server implements RpcServer {
       clock: options.clock,
       before: options.before,
       callLevel: options.callLevel ?? 'debug',
+      onEnded: options.onEnded,
       stopping: this.#stopping.signal,
       stopped: this.#stopped.signal,
       nextRequestId: () => `${prefix}-${++calls}`,

@@ -31,6 +31,19 @@ export function parsedBy<T> (parse: (text: string) => T) {
   })
 }
 
+/**
+ * A key that others have and we do not: refused by its name with the reason, never passed over.
+ * @param soAnyway values, as text, that ask for what is so without it; a list without items is the empty text
+ */
+export function notOffered (reason: string, soAnyway: readonly string[] = []) {
+  return z.unknown().transform((value, context): undefined => {
+    const written = Array.isArray(value) && value.length === 0 ? '' : value
+    if (value === undefined || soAnyway.some(so => so === written || so === JSON.stringify(written))) return undefined
+    context.addIssue(`is not offered: ${reason}`)
+    return z.NEVER
+  }).optional()
+}
+
 export const text = z.string().min(1, 'must not be empty')
 /** 0 lets the system choose. */
 export const port = z.int().min(0, 'must be 0 to 65535').max(65_535, 'must be 0 to 65535')
@@ -78,8 +91,25 @@ export interface HealthChecks extends ListenAddress {
   readonly readyPath: string
 }
 
+const notSent = 'metrics are read at Prometheus, and sent nowhere'
+const byScraper = 'have the scraper drop what it does not want (metric_relabel_configs)'
+
+/** SPIRE's keys; those of sinks that do not exist here are refused by name. */
 export const telemetrySchema = z.strictObject({
-  Prometheus: z.strictObject({ host: text.default('localhost'), port }).optional()
+  Prometheus: z.strictObject({
+    host: text.default('localhost'), port, tls: notOffered('metrics are served in plain text; listen on localhost and put a proxy in front')
+  }).optional(),
+  DogStatsd: notOffered(notSent, ['']),
+  Statsd: notOffered(notSent, ['']),
+  M3: notOffered(notSent, ['']),
+  InMem: notOffered(notSent),
+  MetricPrefix: notOffered('prefixes are assay_server and assay_agent'),
+  EnableTrustDomainLabel: notOffered('have the scraper add labels', ['false']),
+  EnableHostnameLabel: notOffered('have the scraper add labels', ['false']),
+  AllowedPrefixes: notOffered(byScraper, ['']),
+  BlockedPrefixes: notOffered(byScraper, ['']),
+  AllowedLabels: notOffered(byScraper, ['']),
+  BlockedLabels: notOffered(byScraper, [''])
 })
 
 const urlPath = z.string().regex(/^\/[\w./-]*$/, 'must be a path such as /live')

@@ -25,11 +25,18 @@ export interface AuthorizeDeps {
   readonly clock: Clock
 }
 
+/** As what a call was admitted, and by what; SPIRE's words for its audit log, `roles` apart, which it has not. */
+export interface Admission {
+  readonly as: 'local' | 'admin' | 'downstream' | 'agent'
+  readonly via: 'transport' | 'config' | 'entries' | 'roles' | 'datastore'
+}
+
 /** Decides each call before its handler runs; handlers ask it who an agent is. */
 export class Authorizer {
   readonly #deps: AuthorizeDeps
   readonly #agents = new WeakMap<CallContext, Agent>()
   readonly #access = new WeakMap<CallContext, AdminAccess>()
+  readonly #admissions = new WeakMap<CallContext, Admission>()
 
   constructor (deps: AuthorizeDeps) { this.#deps = deps }
 
@@ -56,6 +63,7 @@ export class Authorizer {
     if (caller.kind === 'unix') {
       if (!allowed.allowIfLocal) throw denied(context)
       this.#access.set(context, this.#localAccess(caller.peer.uid, context))
+      this.#admissions.set(context, { as: 'local', via: 'transport' })
       return
     }
     if (caller.svid === undefined) throw denied(context)
@@ -68,6 +76,7 @@ export class Authorizer {
     if (!allowed.allowIfAgent) throw denied(context)
     aside.requireDuty()
     this.#agents.set(context, await this.#admit(caller, context))
+    this.#admissions.set(context, { as: 'agent', via: 'datastore' })
     // What operators and agents both may ask is answered to agents without a look at roles: they have none.
     this.#access.set(context, AdminAccess.unrestricted)
   }
@@ -78,6 +87,9 @@ export class Authorizer {
     if (access === undefined) throw denied(context)
     return access
   }
+
+  /** `undefined` for what anybody may, and for whom nothing admitted. */
+  admissionOf (context: CallContext): Admission | undefined { return this.#admissions.get(context) }
 
   /** The attested agent that makes this call. */
   agentOf (context: CallContext): Agent {
@@ -98,12 +110,16 @@ export class Authorizer {
   /** `undefined`: admitted as an agent or not at all. @throws {SpiffeError} `administration_denied`, `replica_stale` */
   #remoteAccess (id: SpiffeId, allowed: ApiDecision, context: CallContext): AdminAccess | undefined {
     const { adminIds, replica, roles } = this.#deps
-    if (allowed.allowIfAdmin && adminIds.has(id)) return AdminAccess.unrestricted
+    const admit = (as: Admission['as'], via: Admission['via'], access = AdminAccess.unrestricted) => {
+      this.#admissions.set(context, { as, via })
+      return access
+    }
+    if (allowed.allowIfAdmin && adminIds.has(id)) return admit('admin', 'config')
     replica.requireFresh()
-    if (allowed.allowIfAdmin && replica.registry.someEntry(id, entry => entry.admin)) return AdminAccess.unrestricted
+    if (allowed.allowIfAdmin && replica.registry.someEntry(id, entry => entry.admin)) return admit('admin', 'entries')
     const held = allowed.allowIfAdmin ? roles.ofId(id) : []
-    if (held.length > 0) return this.#roleAccess(held, context)
-    if (allowed.allowIfDownstream && replica.registry.someEntry(id, entry => entry.downstream)) return AdminAccess.unrestricted
+    if (held.length > 0) return admit('admin', 'roles', this.#roleAccess(held, context))
+    if (allowed.allowIfDownstream && replica.registry.someEntry(id, entry => entry.downstream)) return admit('downstream', 'entries')
     return undefined
   }
 

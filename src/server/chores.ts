@@ -6,9 +6,11 @@ import type { Stores } from '../storage/datastore.ts'
 import type { Authorities } from './authorities.ts'
 import type { GoneReporters } from './gone-reporters.ts'
 import type { LeaseKeeper } from './replication/lease-keeper.ts'
+import type { ServerConfig } from './server-config.ts'
 
 export interface ChoreDeps {
   readonly caTtlSeconds: number
+  readonly pruneAgents: ServerConfig['pruneAgents']
   readonly authorities: Authorities
   readonly lease: LeaseKeeper
   readonly goneReporters: GoneReporters
@@ -32,7 +34,7 @@ const replicaKeptMs = 60_000
  * and tried again; it ends nothing.
  */
 export async function runChores (deps: ChoreDeps, signal: AbortSignal): Promise<void> {
-  const { caTtlSeconds, authorities, lease, goneReporters, clock, log } = deps
+  const { caTtlSeconds, pruneAgents, authorities, lease, goneReporters, clock, log } = deps
   const rotateEveryMs = Math.min(longestRotationMs, caTtlSeconds * 1000 / looksPerLife)
   await runTasks(signal, [
     signal => repeat(rotateEveryMs, 'authority rotation', () => authorities.rotateIfDue(), signal),
@@ -43,6 +45,11 @@ export async function runChores (deps: ChoreDeps, signal: AbortSignal): Promise<
     }, signal),
     signal => repeat(pruneEveryMs, 'pruning', async () => {
       if (lease.stores !== undefined) await prune(lease.stores, clock.now(), log)
+    }, signal),
+    signal => repeat(pruneEveryMs, 'pruning of agents', async () => {
+      if (pruneAgents === undefined) return
+      const removed = await lease.stores?.agents.deleteExpired(before(clock.now(), pruneAgents.expiredForMs), pruneAgents) ?? []
+      if (removed.length > 0) log.info({ agents: removed.map(({ agent }) => agent.id) }, 'agents removed whose SVIDs ended long ago')
     }, signal),
     signal => repeat(sweepEveryMs, 'removing endpoints', () => goneReporters.sweep(lease.stores), signal)
   ])

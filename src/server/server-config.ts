@@ -22,6 +22,7 @@ import { embeddedOidcSchema } from '../oidc/oidc-config.ts'
 import type { ProviderConfig } from '../oidc/provider.ts'
 import { federationSchema, federationWarnings, type FederationConfig } from './federation/federation-config.ts'
 import { serverCatalog, type ServerPlugins } from './server-catalog.ts'
+import { spireOnlyExperiments, spireOnlyKeys } from './spire-only-keys.ts'
 
 /** What `runServer` needs; every default is filled in. */
 export interface ServerConfig extends LogConfig {
@@ -59,6 +60,10 @@ export interface ServerConfig extends LogConfig {
   readonly apiPolicy: { readonly regoPath: string, readonly dataPath: string | undefined, readonly opaPath: string | undefined } | undefined
   readonly plugins: ConfiguredPlugins<ServerPlugins>
   readonly caSubject: { readonly country: readonly string[], readonly organization: readonly string[], readonly commonName: string }
+  /** Removes agents whose SVIDs ended so long ago; `undefined`: they stay. */
+  readonly pruneAgents: { readonly expiredForMs: number, readonly includeTofu: boolean, readonly limit: number | undefined } | undefined
+  /** Whether each call leaves a line in the log, of level `info`. */
+  readonly auditLog: boolean
   readonly ratelimit: { readonly attestation: boolean, readonly signing: boolean }
   readonly prometheus: ListenAddress | undefined
   readonly healthChecks: HealthChecks | undefined
@@ -97,7 +102,8 @@ const serverSchema = z.strictObject({
   experimental: z.strictObject({
     auth_opa_policy_engine: z.strictObject({
       local: z.strictObject({ rego_path: text, policy_data_path: text.optional(), opa_path: text.optional() })
-    }).optional()
+    }).optional(),
+    ...spireOnlyExperiments
   }).prefault({}),
   agent_ttl: wholeSeconds.optional(),
   default_x509_svid_ttl: wholeSeconds.default(3_600),
@@ -113,6 +119,11 @@ const serverSchema = z.strictObject({
   jwt_issuer: text.optional(),
   disable_jwt_svids: z.boolean().default(false),
   ratelimit: z.strictObject({ attestation: z.boolean().default(true), signing: z.boolean().default(true) }).prefault({}),
+  prune_attested_nodes_expired_for: durationSeconds(0).optional(),
+  prune_attested_nodes_batch_size: z.int().min(1, 'must be at least 1').optional(),
+  prune_tofu_nodes: z.boolean().default(false),
+  audit_log_enabled: z.boolean().default(false),
+  ...spireOnlyKeys,
   log_level: logLevel.default('info'),
   log_file: text.optional(),
   log_format: logFormat.default('json'),
@@ -135,6 +146,11 @@ const configSchema = z.strictObject({
   // Something in there was refused, and it is still as it was written.
   if (!Array.isArray(value.server.federation.partners)) return
   const refuse = (path: string[], message: string) => issues.push({ code: 'custom', path, message, input: undefined })
+  const { prune_attested_nodes_expired_for: expiredFor, prune_tofu_nodes: tofu, prune_attested_nodes_batch_size: atOnce } = value.server
+  if (expiredFor === undefined && (tofu || atOnce !== undefined)) {
+    const key = tofu ? 'prune_tofu_nodes' : 'prune_attested_nodes_batch_size'
+    refuse(['server', key], 'says nothing without prune_attested_nodes_expired_for')
+  }
   const { sql } = value.plugins.DataStore
   if (sql !== undefined && value.server.datastore_url !== undefined) {
     refuse(['server', 'datastore_url'], 'is set beside plugins.DataStore; keep one of them')
@@ -211,6 +227,12 @@ export function parseServerConfig (source: ConfigSource): ServerConfig {
     caSubject: subject === undefined
       ? { country: ['US'], organization: ['SPIFFE'], commonName: '' }
       : { country: subject.country, organization: subject.organization, commonName: subject.common_name },
+    pruneAgents: server.prune_attested_nodes_expired_for === undefined ? undefined : {
+      expiredForMs: server.prune_attested_nodes_expired_for * 1000,
+      includeTofu: server.prune_tofu_nodes,
+      limit: server.prune_attested_nodes_batch_size
+    },
+    auditLog: server.audit_log_enabled,
     ratelimit: server.ratelimit,
     logLevel: server.log_level,
     logFile: server.log_file,

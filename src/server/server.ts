@@ -44,6 +44,7 @@ import { serviceHandlers } from './api/service-handlers.ts'
 import { revocationHandlers } from './api/revocation-handlers.ts'
 import { svidHandlers } from './api/svid-handlers.ts'
 import { trustDomainHandlers } from './api/trust-domain-handlers.ts'
+import { auditLog } from './audit-log.ts'
 import { Authorities } from './authorities.ts'
 import { Authorizer } from './authorize.ts'
 import { addPublicationMetrics } from './bundle-publisher/publication-metrics.ts'
@@ -167,7 +168,8 @@ export async function runServer (
     partners, partnerBundles, webRoots, verifiers
   })
   const rpc = scope.use(openRpcServer({
-    services: [...services, ...reflectionServices(services)], log, clock, before: context => authorizer.authorize(context)
+    services: [...services, ...reflectionServices(services)], log, clock, before: context => authorizer.authorize(context),
+    ...config.auditLog ? { onEnded: auditLog(log, authorizer) } : {}
   }))
   const bundleOf = (domain: TrustDomain): Bundle | undefined => domain === trustDomain ? ca.bundle.value : replica.bundleOf(domain)
   const { path } = await rpc.listenUnix({ path: config.socketPath, mode: 0o770 })
@@ -195,7 +197,8 @@ export async function runServer (
     signal => lease.run(signal),
     signal => aside.run(signal),
     signal => runChores({
-      caTtlSeconds: config.caTtlSeconds, authorities, lease, goneReporters: new GoneReporters({ replica, clock, log }), clock, log
+      caTtlSeconds: config.caTtlSeconds, pruneAgents: config.pruneAgents, authorities, lease,
+      goneReporters: new GoneReporters({ replica, clock, log }), clock, log
     }, signal),
     signal => authorities.followUpstream(signal),
     signal => publishBundle({ ...publishing, places: plugins.all('BundlePublisher').flatMap(({ places }) => places) }, signal),

@@ -122,3 +122,23 @@ t.test('a caller gets tokens for its identities, without those the server has ta
   t.same((await fetch()).map(({ id }) => id), [idOf('/b')])
   await t.rejects(fetch('/a'), { code: 'no_identity_issued' })
 })
+
+t.test('while an older token is good, the server is not waited for long (jwt_svid_cache_hit_timeout)', async t => {
+  const clock = new ManualClock()
+  const { signer } = fakeSigner(clock)
+  const silent: JwtSigner = {
+    signJwtSvid: (_entry, _audience, signal) => new Promise((_resolve, reject) => {
+      signal.addEventListener('abort', () => reject(new SpiffeError('server_unreachable', 'no answer')), { once: true })
+    })
+  }
+  // Node does not stay up for a timeout of a signal alone.
+  const alive = setInterval(() => {}, 1000)
+  t.teardown(() => clearInterval(alive))
+  const cache = new JwtCache(10, clock, 20)
+  const entry = makeEntry({ id: 'a' })
+  await cache.fetch(entry, ['x'], signer, never)
+  await clock.advance(200_000)
+  t.equal((await cache.fetch(entry, ['x'], silent, never)).token, 'a-1', 'after 20 ms and not after 30 s')
+  cache.forget()
+  t.equal((await cache.fetch(entry, ['x'], signer, never)).token, 'a-2')
+})

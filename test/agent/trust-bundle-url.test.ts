@@ -1,7 +1,11 @@
 import { once } from 'node:events'
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { createServer as createPlainServer } from 'node:http'
 import { createServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { getCACertificates, setDefaultCACertificates } from 'node:tls'
 import t from 'tap'
 import { fetchTrustBundle } from '../../src/agent/fetch-trust-bundle.ts'
@@ -104,4 +108,32 @@ void t.test('an agent joins by a bundle that it fetches, once it is there', asyn
   await t.rejects(startTestAgent(server, { config: { trustBundlePath: undefined, trustBundleUrl: foreign } }), {
     code: 'bootstrap_untrusted'
   }, 'a bundle of somebody else does not vouch for this server')
+})
+
+void t.test('a program on this machine hands the bundle out, and is told who asks (trust_bundle_unix_socket)', async t => {
+  await using server = await startTestServer()
+  const { x509Authorities } = await fetchBundle(server)
+  const folder = await mkdtemp(join(tmpdir(), 'assay-bundle-'))
+  t.teardown(() => rm(folder, { recursive: true, force: true }))
+  const asked: URL[] = []
+  const program = createPlainServer(({ url, headers }, response) => {
+    asked.push(new URL(url ?? '', `http://${headers.host}`))
+    if (asked.length === 1) response.writeHead(302, { location: 'http://elsewhere.test/' }).end()
+    else response.end(x509Authorities.map(({ asn1 }) => encodePem('CERTIFICATE', asn1)).join(''))
+  })
+  const path = join(folder, 'bundle.sock')
+  await once(program.listen(path), 'listening')
+  t.teardown(() => { program.closeAllConnections(); program.close() })
+  await using agent = await startTestAgent(server, {
+    config: { trustBundlePath: undefined, trustBundleUrl: 'http://bundle.test/now?site=a', trustBundleUnixSocket: path }
+  })
+  t.ok(agent.path)
+  const places = asked.map(({ host, pathname }) => [host, pathname])
+  t.strictSame(places, [['bundle.test', '/now'], ['bundle.test', '/now']], 'it sends nobody elsewhere')
+  const { 'spire-attest-start-time': startedAt, ...told } = Object.fromEntries(asked[1]?.searchParams ?? [])
+  t.match(startedAt, /^\d{4}-\d\d-\d\dT[\d:]{8}Z$/)
+  t.strictSame(told, {
+    site: 'a', 'spire-attest-mode': 'bootstrap', 'spire-connection-attempts': '2', 'spire-server-address': '127.0.0.1',
+    'spire-server-port': String(server.ready.port), 'spiffe-trust-domain': 'example.org'
+  }, 'in SPIRE\'s words')
 })

@@ -95,6 +95,8 @@ export function testServerConfig (folder: string): ServerConfig {
     apiPolicy: undefined,
     plugins: testPlugins(),
     caSubject: { country: ['US'], organization: ['SPIFFE'], commonName: '' },
+    pruneAgents: undefined,
+    auditLog: false,
     ratelimit: { attestation: false, signing: false },
     logLevel: 'info',
     logFile: undefined,

@@ -18,8 +18,10 @@ export const agentConfigFlags = {
   trustBundleUrl: textFlag('https URL to fetch that bundle from, by the web\'s certificates', { placeholder: 'URL' }),
   trustBundleFormat: textFlag('pem or spiffe', { placeholder: 'FORMAT' }),
   insecureBootstrap: switchFlag('trust whoever answers at first contact', { orUnset: true }),
-  rebootstrapMode: textFlag('never is all there is', { placeholder: 'MODE', defaultText: 'never' }),
-  rebootstrapDelay: textFlag('read for SPIRE\'s sake; without effect', { placeholder: 'DURATION' }),
+  rebootstrapMode: textFlag('never, auto or always: attest as at first contact after the servers\' root was replaced', {
+    placeholder: 'MODE', defaultText: 'never'
+  }),
+  rebootstrapDelay: textFlag('for how long such servers are waited out first', { placeholder: 'DURATION', defaultText: '10m' }),
   joinToken: textFlag('token to join with; visible to other users in the process list: prefer -joinTokenFile', { placeholder: 'TOKEN' }),
   joinTokenFile: pathFlag('file that holds the token to join with'),
   dataDir: pathFlag('folder for this agent\'s key and cache', { placeholder: 'DIR' }),

@@ -1,0 +1,228 @@
+import t, { type Test } from 'tap'
+import { parseAgentConfig, type AgentConfig } from '../../src/agent/agent-config.ts'
+import { orSpire } from '../../src/cli/hcl-config.ts'
+import { codeOf } from '../../src/spiffe/errors.ts'
+import { parseServerConfig, type ServerConfig } from '../../src/server/server-config.ts'
+
+/** What a key does: a part of the configuration that is otherwise without it; or `refused`: by its name, with the reason. */
+type Walked<Config> = { readonly [key: string]: readonly [hcl: string, effect: Partial<Record<keyof Config, unknown>> | 'refused'] }
+
+/** spire-surface §6.2, each key of `server`. */
+const serverKeys: Walked<ServerConfig> = {
+  trust_domain: ['trust_domain = "other.org"', { trustDomain: 'other.org' }],
+  bind_address: ['bind_address = "127.0.0.1"', { bindAddress: '127.0.0.1' }],
+  bind_port: ['bind_port = "8443"', { bindPort: 8443 }],
+  socket_path: ['socket_path = "/walked.sock"', { socketPath: '/walked.sock' }],
+  data_dir: ['data_dir = "/other"', { dataDir: '/other' }],
+  admin_ids: ['admin_ids = ["spiffe://a/b"]', { adminIds: ['spiffe://a/b'] }],
+  agent_ttl: ['agent_ttl = "2h"', { agentTtlSeconds: 7200 }],
+  default_x509_svid_ttl: ['default_x509_svid_ttl = "2h"', { defaultX509SvidTtlSeconds: 7200 }],
+  default_jwt_svid_ttl: ['default_jwt_svid_ttl = "2m"', { defaultJwtSvidTtlSeconds: 120 }],
+  ca_ttl: ['ca_ttl = "48h"', { caTtlSeconds: 172_800 }],
+  ca_key_type: ['ca_key_type = "rsa-2048"', { caKeyType: 'rsa-2048', jwtKeyType: 'rsa-2048' }],
+  jwt_key_type: ['jwt_key_type = "ec-p384"', { jwtKeyType: 'ec-p384', caKeyType: 'ec-p256' }],
+  ca_subject: ['ca_subject { country = ["CH"] organization = ["O"] common_name = "C" }', {
+    caSubject: { country: ['CH'], organization: ['O'], commonName: 'C' }
+  }],
+  jwt_issuer: ['jwt_issuer = "https://i"', { jwtIssuer: 'https://i' }],
+  disable_jwt_svids: ['disable_jwt_svids = true', { disableJwtSvids: true }],
+  audit_log_enabled: ['audit_log_enabled = true', { auditLog: true }],
+  log_level: ['log_level = "DEBUG"', { logLevel: 'debug' }],
+  log_format: ['log_format = "json"', { logFormat: 'json' }],
+  log_file: ['log_file = "/l"', { logFile: '/l' }],
+  log_source_location: ['log_source_location = true', { logSourceLocation: true }],
+  max_attested_node_info_staleness: ['max_attested_node_info_staleness = "5s"', 'refused'],
+  proxy_protocol_trusted_cidrs: ['proxy_protocol_trusted_cidrs = ["10.0.0.0/8"]', 'refused'],
+  prune_attested_nodes_expired_for: ['prune_attested_nodes_expired_for = "720h"', {
+    pruneAgents: { expiredForMs: 2_592_000_000, includeTofu: false, limit: undefined }
+  }],
+  prune_attested_nodes_batch_size: ['prune_attested_nodes_expired_for = "1h" prune_attested_nodes_batch_size = 7', {
+    pruneAgents: { limit: 7 }
+  }],
+  prune_tofu_nodes: ['prune_attested_nodes_expired_for = "1h" prune_tofu_nodes = true', { pruneAgents: { includeTofu: true } }],
+  profiling_enabled: ['profiling_enabled = true', 'refused'],
+  profiling_port: ['profiling_port = 6060', 'refused'],
+  profiling_freq: ['profiling_freq = 5', 'refused'],
+  profiling_names: ['profiling_names = ["heap"]', 'refused'],
+  'ratelimit.attestation': ['ratelimit { attestation = false }', { ratelimit: { attestation: false } }],
+  'ratelimit.signing': ['ratelimit { signing = false }', { ratelimit: { signing: false } }],
+  'federation.bundle_endpoint': [`federation { bundle_endpoint {
+    address = "127.0.0.1" port = 8444 refresh_hint = "10m" profile "https_spiffe" {}
+  } }`, { federation: { bundleEndpoint: { port: 8444 } } }],
+  'federation.federates_with': [`federation { federates_with "p.org" {
+    bundle_endpoint_url = "https://p.org" bundle_endpoint_profile "https_spiffe" { endpoint_spiffe_id = "spiffe://p.org/s" }
+  } }`, { federation: { partners: [{ trustDomain: 'p.org' }] } }],
+  'experimental.agent_spiffe_id_as_selector': ['experimental { agent_spiffe_id_as_selector = true }', 'refused'],
+  'experimental.auth_opa_policy_engine': ['experimental { auth_opa_policy_engine { local { rego_path = "/r" policy_data_path = "/d" }}}', {
+    apiPolicy: { regoPath: '/r', dataPath: '/d' }
+  }],
+  'experimental.cache_reload_interval': ['experimental { cache_reload_interval = "1s" }', 'refused'],
+  'experimental.full_cache_reload_interval': ['experimental { full_cache_reload_interval = "1h" }', 'refused'],
+  'experimental.events_based_cache': ['experimental { events_based_cache = "maybe" }', 'refused'],
+  'experimental.prune_events_older_than': ['experimental { prune_events_older_than = "1h" }', 'refused'],
+  'experimental.event_timeout': ['experimental { event_timeout = "1h" }', 'refused'],
+  'experimental.sql_transaction_timeout': ['experimental { sql_transaction_timeout = "1h" }', 'refused'],
+  'experimental.require_pq_kem': ['experimental { require_pq_kem = true }', 'refused'],
+  'experimental.wit_key_type': ['experimental { wit_key_type = "ec-p256" }', 'refused'],
+  'experimental.wit_issuer': ['experimental { wit_issuer = "i" }', 'refused'],
+  'experimental.feature_flags': ['experimental { feature_flags = ["wit-svid"] }', 'refused'],
+  'experimental.named_pipe_name': ['experimental { named_pipe_name = "n" }', 'refused']
+}
+
+const pinned = 'trust_bundle_path = "/b"'
+
+/** §6.3, each key of `agent`. The base pins no bundle. */
+const agentKeys: Walked<AgentConfig> = {
+  trust_domain: [`${pinned} trust_domain = "other.org"`, { trustDomain: 'other.org' }],
+  server_address: [`${pinned} server_address = "other"`, { serverAddresses: ['other:8081'] }],
+  server_port: [`${pinned} server_port = 9`, { serverAddresses: ['server:9'] }],
+  data_dir: [`${pinned} data_dir = "/d"`, { dataDir: '/d' }],
+  socket_path: [`${pinned} socket_path = "/walked.sock"`, { socketPath: '/walked.sock' }],
+  admin_socket_path: [`${pinned} admin_socket_path = "/admin/s"`, { adminSocketPath: '/admin/s' }],
+  trust_bundle_path: [pinned, { trustBundlePath: '/b' }],
+  trust_bundle_url: ['trust_bundle_url = "https://b"', { trustBundleUrl: 'https://b' }],
+  trust_bundle_unix_socket: ['trust_bundle_url = "http://b" trust_bundle_unix_socket = "/s"', { trustBundleUnixSocket: '/s' }],
+  trust_bundle_format: [`${pinned} trust_bundle_format = "spiffe"`, { trustBundleFormat: 'spiffe' }],
+  trust_bundle_spiffe_workload_api: [`${pinned} trust_bundle_spiffe_workload_api = "unix:///s"`, 'refused'],
+  insecure_bootstrap: ['insecure_bootstrap = true', { insecureBootstrap: true }],
+  rebootstrap_mode: [`${pinned} rebootstrap_mode = "always"`, { rebootstrap: { mode: 'always', delayMs: 600_000 } }],
+  rebootstrap_delay: [`${pinned} rebootstrap_mode = "auto" rebootstrap_delay = "1m"`, { rebootstrap: { mode: 'auto', delayMs: 60_000 } }],
+  join_token: [`${pinned} join_token = "t"`, { joinToken: 't' }],
+  join_token_file: [`${pinned} join_token_file = "/t"`, { joinTokenFile: '/t' }],
+  allow_unauthenticated_verifiers: [`${pinned} allow_unauthenticated_verifiers = true`, { allowUnauthenticatedVerifiers: true }],
+  allowed_foreign_jwt_claims: [`${pinned} allowed_foreign_jwt_claims = ["iss"]`, { allowedForeignJwtClaims: ['iss'] }],
+  authorized_delegates: [`${pinned} authorized_delegates = ["spiffe://example.org/d"]`, {
+    authorizedDelegates: ['spiffe://example.org/d']
+  }],
+  availability_target: [`${pinned} availability_target = "24h"`, { availabilityTargetMs: 86_400_000 }],
+  disable_sds_api: [`${pinned} disable_sds_api = true`, { disableSdsApi: true }],
+  disable_workload_api: [`${pinned} disable_workload_api = true`, { disableWorkloadApi: true }],
+  x509_svid_cache_max_size: [`${pinned} x509_svid_cache_max_size = 7`, { x509SvidCacheMaxSize: 7 }],
+  jwt_svid_cache_max_size: [`${pinned} jwt_svid_cache_max_size = 7`, { jwtSvidCacheMaxSize: 7 }],
+  workload_x509_svid_key_type: [`${pinned} workload_x509_svid_key_type = "rsa-2048"`, { workloadKeyType: 'rsa-2048' }],
+  'sds.default_svid_name': [`${pinned} sds { default_svid_name = "s" }`, { sds: { defaultSvidName: 's' } }],
+  'sds.default_bundle_name': [`${pinned} sds { default_bundle_name = "s" }`, { sds: { defaultBundleName: 's' } }],
+  'sds.default_all_bundles_name': [`${pinned} sds { default_all_bundles_name = "s" }`, { sds: { defaultAllBundlesName: 's' } }],
+  'sds.disable_spiffe_cert_validation': [`${pinned} sds { disable_spiffe_cert_validation = true }`, {
+    sds: { disableSpiffeCertValidation: true }
+  }],
+  log_level: [`${pinned} log_level = "WARN"`, { logLevel: 'warn' }],
+  log_format: [`${pinned} log_format = "json"`, { logFormat: 'json' }],
+  log_file: [`${pinned} log_file = "/l"`, { logFile: '/l' }],
+  log_source_location: [`${pinned} log_source_location = true`, { logSourceLocation: true }],
+  log_selectors: [`${pinned} log_selectors = ["k8s:ns"]`, 'refused'],
+  profiling_enabled: [`${pinned} profiling_enabled = true`, 'refused'],
+  profiling_port: [`${pinned} profiling_port = 6060`, 'refused'],
+  profiling_freq: [`${pinned} profiling_freq = 5`, 'refused'],
+  profiling_names: [`${pinned} profiling_names = ["heap"]`, 'refused'],
+  'experimental.sync_interval': [`${pinned} experimental { sync_interval = "1s" }`, { syncIntervalSeconds: 1 }],
+  'experimental.use_sync_authorized_entries': [`${pinned} experimental { use_sync_authorized_entries = false }`, { syncForm: 'whole' }],
+  'experimental.jwt_svid_cache_hit_timeout': [`${pinned} experimental { jwt_svid_cache_hit_timeout = "7s" }`, {
+    jwtCacheHitTimeoutMs: 7000
+  }],
+  'experimental.require_pq_kem': [`${pinned} experimental { require_pq_kem = true }`, 'refused'],
+  'experimental.ratelimit': [`${pinned} experimental { ratelimit { fetch_x509_svid = 5 } }`, 'refused'],
+  'experimental.broker': [`${pinned} experimental { broker { socket_path = "/broker/s" brokers = [
+    { id = "spiffe://example.org/b" allowed_reference_types = [{ type_url = "*" }] }
+  ] } }`, { broker: { socketPath: '/broker/s' } }],
+  'experimental.feature_flags': [`${pinned} experimental { feature_flags = ["x"] }`, 'refused'],
+  'experimental.named_pipe_name': [`${pinned} experimental { named_pipe_name = "n" }`, 'refused'],
+  'experimental.admin_named_pipe_name': [`${pinned} experimental { admin_named_pipe_name = "n" }`, 'refused']
+}
+
+/** §6.4, of server and agent alike: whole blocks. */
+const sharedBlocks: Walked<ServerConfig & AgentConfig> = {
+  'telemetry.Prometheus': ['telemetry { Prometheus { port = 9988 } }', { prometheus: { host: 'localhost', port: 9988 } }],
+  'telemetry.Prometheus.host': ['telemetry { Prometheus { host = "h" port = 1 } }', { prometheus: { host: 'h' } }],
+  'telemetry.Prometheus.tls': ['telemetry { Prometheus { port = 1 tls { cert_file = "c" } } }', 'refused'],
+  'telemetry.DogStatsd': ['telemetry { DogStatsd = [{ address = "a:1" }] }', 'refused'],
+  'telemetry.Statsd': ['telemetry { Statsd = [{ address = "a:1" }] }', 'refused'],
+  'telemetry.M3': ['telemetry { M3 = [{ address = "a:1" env = "e" }] }', 'refused'],
+  'telemetry.InMem': ['telemetry { InMem {} }', 'refused'],
+  'telemetry.MetricPrefix': ['telemetry { MetricPrefix = "p" }', 'refused'],
+  'telemetry.EnableTrustDomainLabel': ['telemetry { EnableTrustDomainLabel = true }', 'refused'],
+  'telemetry.EnableHostnameLabel': ['telemetry { EnableHostnameLabel = true }', 'refused'],
+  'telemetry.AllowedPrefixes': ['telemetry { AllowedPrefixes = ["p"] }', 'refused'],
+  'telemetry.BlockedPrefixes': ['telemetry { BlockedPrefixes = ["p"] }', 'refused'],
+  'telemetry.AllowedLabels': ['telemetry { AllowedLabels = ["p"] }', 'refused'],
+  'telemetry.BlockedLabels': ['telemetry { BlockedLabels = ["p"] }', 'refused'],
+  'health_checks.listener_enabled': ['health_checks { listener_enabled = true }', {
+    healthChecks: { host: 'localhost', port: 80, livePath: '/live', readyPath: '/ready' }
+  }],
+  'health_checks.bind_address': ['health_checks { listener_enabled = true bind_address = "0.0.0.0" }', {
+    healthChecks: { host: '0.0.0.0' }
+  }],
+  'health_checks.bind_port': ['health_checks { listener_enabled = true bind_port = "8080" }', { healthChecks: { port: 8080 } }],
+  'health_checks.live_path': ['health_checks { listener_enabled = true live_path = "/l" }', { healthChecks: { livePath: '/l' } }],
+  'health_checks.ready_path': ['health_checks { listener_enabled = true ready_path = "/r" }', { healthChecks: { readyPath: '/r' } }]
+}
+
+/** What asks for what is so anyway, SPIRE's defaults above all. */
+const serverAsIs = `max_attested_node_info_staleness = "0s" proxy_protocol_trusted_cidrs = []
+  profiling_enabled = "false" profiling_names = []
+  experimental { agent_spiffe_id_as_selector = false events_based_cache = true require_pq_kem = false
+    feature_flags = [] named_pipe_name = "" }`
+const agentAsIs = `${pinned} log_selectors = [] profiling_enabled = false trust_bundle_spiffe_workload_api = ""
+  experimental { require_pq_kem = false feature_flags = [] }`
+
+const server = (keys: string, blocks = '') => {
+  const needed = without('trust_domain', keys, '"example.org"') + without('data_dir', keys, '"/d"')
+  const file = { name: 'server.conf', text: `server {\n${needed}${keys}\n}\n${blocks}` }
+  return parseServerConfig(orSpire({ file }, 'server', { program: 'spire-server' }))
+}
+const agent = (keys: string, blocks = '') => {
+  const needed = [['trust_domain', '"example.org"'], ['server_address', '"server"'], ['server_port', '8081']] as const
+  const before = needed.map(([key, value]) => without(key, keys, value)).join('')
+  const file = { name: 'agent.conf', text: `agent {\n${before}${keys}\n}\n${blocks}` }
+  return parseAgentConfig(orSpire({ file }, 'agent', { program: 'spire-agent' }))
+}
+
+/** What a configuration must have, unless it is what is tried. */
+function without (key: string, keys: string, value: string): string {
+  return new RegExp(`\\b${key} =`).test(keys) ? '' : `${key} = ${value}\n`
+}
+
+function walk<Config> (t: Test, walked: Walked<Config>, block: string, read: (hcl: string) => Config, plain: Config): void {
+  for (const [key, [hcl, effect]] of Object.entries(walked)) {
+    const name = block === '' ? key : `${block}.${key}`
+    if (effect !== 'refused') {
+      const config = read(hcl)
+      t.match(config, effect, name)
+      t.notMatch(plain, effect, `${name} is what makes it so`)
+      continue
+    }
+    try {
+      read(hcl)
+      t.fail(`${name} was passed over`)
+    } catch (error) {
+      t.equal(codeOf(error), 'config_invalid', name)
+      const line = (error as Error).message.split('\n')
+      t.equal(line.length, 1, `${name} alone is told`)
+      t.match(line[0], new RegExp(`^(server|agent)\\.conf:\\d+: ${name.replaceAll('.', '\\.')}: is not offered: \\w.{15}`))
+    }
+  }
+}
+
+void t.test('each key of SPIRE\'s server is read, or refused by name (spire-surface §6.2, §6.4)', async t => {
+  const plain = server('')
+  walk(t, serverKeys, 'server', keys => server(keys), plain)
+  walk<ServerConfig>(t, sharedBlocks, '', blocks => server('', blocks), plain)
+  t.same(server(serverAsIs), plain, 'what is so anyway may be said')
+  t.throws(() => server('prune_tofu_nodes = true'), { code: 'config_invalid', message: /says nothing without/ })
+  t.throws(() => server('profiling_enabld = true'), { code: 'config_invalid', message: /unknown key; did you mean profiling_enabled/ })
+})
+
+void t.test('each key of SPIRE\'s agent is read, or refused by name (§6.3, §6.4)', async t => {
+  const plain = agent('trust_bundle_url = "https://plain"')
+  walk(t, agentKeys, 'agent', keys => agent(keys), plain)
+  walk<AgentConfig>(t, sharedBlocks, '', blocks => agent(pinned, blocks), plain)
+  t.same(agent(agentAsIs), agent(pinned))
+  for (const [keys, message] of [
+    ['trust_bundle_url = "http://b"', /must be an https:/],
+    ['trust_bundle_url = "https://b" trust_bundle_unix_socket = "/s"', /http:\/\/ URL/],
+    [`${pinned} availability_target = "1h"`, /at least 24h/],
+    [`${pinned} experimental { jwt_svid_cache_hit_timeout = "1m" }`, /at most 30s/],
+    [`${pinned} experimental { jwt_svid_cache_hit_timeout = "1s" }`, /at least 5s/],
+    [`${pinned} rebootstrap_mode = "maybe"`, /never, auto, always/]
+  ] as const) t.throws(() => agent(keys), { code: 'config_invalid', message }, keys)
+})
