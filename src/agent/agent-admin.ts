@@ -1,6 +1,7 @@
 import type { DecisionLog } from '../authz/decision-log/decision-log.ts'
 import { delegatedIdentityHandlers } from '../delegatedidentity/delegated-identity-handlers.ts'
 import { logLevelHandlers } from '../rpc/log-level-handlers.ts'
+import type { EndedCall } from '../rpc/serve-call.ts'
 import { bind, openRpcServer, type RpcServer } from '../rpc/server.ts'
 import type { Clock } from '../runtime/clock.ts'
 import type { Logger } from '../runtime/logger.ts'
@@ -27,6 +28,7 @@ export interface AgentAdminDeps {
   readonly decisions: Pick<DecisionLog, 'find'> | undefined
   readonly clock: Clock
   readonly log: Logger
+  readonly onEnded: (call: EndedCall) => void
 }
 
 /**
@@ -58,7 +60,8 @@ export async function openAgentAdmin (
       ...decisions === undefined ? [] : [bind(decisionsService, decisionsHandlers(decisions))]
     ],
     log,
-    clock
+    clock,
+    onEnded: deps.onEnded
   })
   await rpc.listenUnix({ path, mode: 0o770, takeOver })
   log.info({ socket: path, delegates: authorizedDelegates }, 'admin socket is open')

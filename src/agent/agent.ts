@@ -6,6 +6,7 @@ import { startPlugins, type StartedPlugins } from '../plugins/catalog.ts'
 import type { SvidStore } from '../plugins/svid-store.ts'
 import { serveDiagnostics } from '../rpc/serve-diagnostics.ts'
 import { openRpcServer, type RpcServer } from '../rpc/server.ts'
+import { spireCallMetrics } from '../rpc/spire-call-metrics.ts'
 import type { TlsIdentity } from '../rpc/tls-identity.ts'
 import { systemClock, type Clock } from '../runtime/clock.ts'
 import type { Logger } from '../runtime/logger.ts'
@@ -142,7 +143,8 @@ export async function runAgent (config: AgentConfig, signal: AbortSignal, option
     clock,
     metrics: { sds: counters.sds }
   })
-  const rpc = scope.use(openRpcServer({ services, log, clock }))
+  const onEnded = config.prometheus === undefined ? () => {} : spireCallMetrics('spire_agent', metrics)
+  const rpc = scope.use(openRpcServer({ services, log, clock, onEnded }))
   const takeOver = predecessor !== undefined
   predecessor?.check()
   const { path } = await rpc.listenUnix({ path: config.socketPath, mode: 0o777, takeOver })
@@ -153,7 +155,7 @@ export async function runAgent (config: AgentConfig, signal: AbortSignal, option
     clock, log, metrics, labels: { node: hostname() }
   })
   const admin = config.adminSocketPath === undefined ? undefined : scope.use(await openAgentAdmin(config.adminSocketPath, config, {
-    identities, delegable, attest, attestPid, clock, log, decisions: recorder?.log,
+    identities, delegable, attest, attestPid, clock, log, onEnded, decisions: recorder?.log,
     debug: {
       chain: () => life.svid?.identity.chain, bundle: () => identities.bundle, svids, jwts,
       storable: () => identities.entries.storable.length, lastSync: () => lastSync, clock

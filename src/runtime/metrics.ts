@@ -1,5 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { Counter as PromCounter, Gauge as PromGauge, Histogram as PromHistogram, Registry } from 'prom-client'
+import { Counter as PromCounter, Gauge as PromGauge, Histogram as PromHistogram, Registry, Summary as PromSummary } from 'prom-client'
 import type { Logger } from './logger.ts'
 
 export interface MetricOptions<Label extends string> {
@@ -37,6 +37,8 @@ export interface Metrics {
   gauge<Label extends string = never> (options: MetricOptions<Label> & { readonly collect?: () => number }): Gauge<Label>
   /** @param options.buckets upper bounds, ascending; by default those for durations in seconds, 0.5 ms to 10 s */
   histogram<Label extends string = never> (options: MetricOptions<Label> & { readonly buckets?: readonly number[] }): Histogram<Label>
+  /** Quantiles 0.5, 0.9 and 0.99 of about the last minute, as SPIRE tells durations. */
+  summary<Label extends string = never> (options: MetricOptions<Label>): Histogram<Label>
   /** Asks for more whenever metrics are read: whole metrics in the Prometheus text format, with all of their names. */
   include (read: () => Promise<string>): void
   /** The Prometheus text format. */
@@ -46,8 +48,11 @@ export interface Metrics {
 export const expositionType = 'text/plain; version=0.0.4; charset=utf-8'
 const durationBuckets = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
 
-/** @param options.prefix put before each name with an underscore, e.g. `assay_agent` */
-export function createMetrics ({ prefix }: { readonly prefix: string }): Metrics {
+/**
+ * @param options.prefix put before each name with an underscore, e.g. `assay_agent`
+ * @param options.ofProcess whether those of the process are among them, as is usual
+ */
+export function createMetrics ({ prefix, ofProcess = true }: { readonly prefix: string, readonly ofProcess?: boolean }): Metrics {
   const registry = new Registry()
   const readers: Array<() => void> = []
   const included: Array<() => Promise<string>> = []
@@ -79,13 +84,17 @@ export function createMetrics ({ prefix }: { readonly prefix: string }): Metrics
       const histogram = new PromHistogram({ ...settings(options), buckets: [...options.buckets ?? durationBuckets] })
       return { observe: (...[value, labels]) => histogram.observe(labels ?? {}, value) }
     },
+    summary (options) {
+      const summary = new PromSummary({ ...settings(options), percentiles: [0.5, 0.9, 0.99], maxAgeSeconds: 60, ageBuckets: 5 })
+      return { observe: (...[value, labels]) => summary.observe(labels ?? {}, value) }
+    },
     include (read) { included.push(read) },
     async expose () {
       for (const read of readers) read()
       return (await Promise.all([registry.metrics(), ...included.map(read => read())])).join('')
     }
   }
-  addProcessMetrics(metrics)
+  if (ofProcess) addProcessMetrics(metrics)
   return metrics
 }
 
@@ -96,7 +105,8 @@ export function metricsOfPart (metrics: Metrics, word: string): Metrics {
     ...metrics,
     counter: options => metrics.counter(named(options)),
     gauge: options => metrics.gauge(named(options)),
-    histogram: options => metrics.histogram(named(options))
+    histogram: options => metrics.histogram(named(options)),
+    summary: options => metrics.summary(named(options))
   }
 }
 

@@ -9,6 +9,7 @@ import { healthService } from '../rpc/health.ts'
 import { bind, openRpcServer, type BoundService } from '../rpc/server.ts'
 import { reflectionServices } from '../rpc/reflection/reflection-service.ts'
 import { serveDiagnostics } from '../rpc/serve-diagnostics.ts'
+import { spireCallMetrics } from '../rpc/spire-call-metrics.ts'
 import { systemClock, type Clock } from '../runtime/clock.ts'
 import type { Logger } from '../runtime/logger.ts'
 import { createMetrics, metricsOfPart, type Metrics } from '../runtime/metrics.ts'
@@ -167,9 +168,13 @@ export async function runServer (
     store, authorities, identity, replica, replicaId, aside, lease, feeds, progress, reports, authorizer, signing, recorder, clock, log,
     partners, partnerBundles, webRoots, verifiers
   })
+  const books = [
+    ...config.auditLog ? [auditLog(log, authorizer)] : [],
+    ...config.prometheus === undefined ? [] : [spireCallMetrics('spire_server', metrics)]
+  ]
   const rpc = scope.use(openRpcServer({
     services: [...services, ...reflectionServices(services)], log, clock, before: context => authorizer.authorize(context),
-    ...config.auditLog ? { onEnded: auditLog(log, authorizer) } : {}
+    onEnded: call => { for (const tell of books) tell(call) }
   }))
   const bundleOf = (domain: TrustDomain): Bundle | undefined => domain === trustDomain ? ca.bundle.value : replica.bundleOf(domain)
   const { path } = await rpc.listenUnix({ path: config.socketPath, mode: 0o770 })
