@@ -21,6 +21,8 @@ export interface AuthorityProfile<Held> {
   publish (bundle: Bundle, record: AuthorityRecord): Bundle
   taint (bundle: Bundle, record: AuthorityRecord): Bundle
   withdraw (bundle: Bundle, record: AuthorityRecord): Bundle
+  /** One of the bundle that was appended there, such as another server's of this trust domain; its slot means nothing. */
+  appended (bundle: Bundle, authorityId: string): AuthorityRecord | undefined
 }
 
 export interface AuthorityDeps {
@@ -140,7 +142,7 @@ export class AuthoritySlots<Held> {
   /** @throws {SpiffeError} `authority_unknown`, `authority_in_use` */
   async taint (authorityId: string, writer: AuthorityWriter): Promise<AuthorityRecord> {
     const record = { ...this.#oldNamed(authorityId, 'taint'), state: 'tainted' as const }
-    await this.#save([record], writer, bundle => this.#profile.taint(bundle, record))
+    await this.#save(this.#ofOurs(record), writer, bundle => this.#profile.taint(bundle, record))
     this.#old = this.#old.map(old => old.authorityId === authorityId ? record : old)
     this.#report(record, 'tainted')
     return record
@@ -151,7 +153,7 @@ export class AuthoritySlots<Held> {
     const old = this.#oldNamed(authorityId, 'revoke')
     if (old.state !== 'tainted') throw new SpiffeError('authority_not_tainted', 'the authority is not tainted')
     const record = { ...old, state: 'revoked' as const }
-    await this.#save([record], writer, bundle => this.#profile.withdraw(bundle, record))
+    await this.#save(this.#ofOurs(record), writer, bundle => this.#profile.withdraw(bundle, record))
     this.#old = this.#old.filter(old => old.authorityId !== authorityId)
     this.#report(record, 'revoked')
     return record
@@ -178,9 +180,14 @@ export class AuthoritySlots<Held> {
     if (authorityId === this.#prepared?.record.authorityId) {
       throw new SpiffeError('authority_in_use', `only Old authorities can be ${verb}ed`)
     }
-    const old = this.#old.find(old => old.authorityId === authorityId)
+    const old = this.#old.find(old => old.authorityId === authorityId) ?? this.#profile.appended(this.#deps.bundle.value, authorityId)
     if (old === undefined) throw new SpiffeError('authority_unknown', 'unexpected authority ID')
     return old
+  }
+
+  /** The journal has no row of what was appended to the bundle: that is its only place. */
+  #ofOurs (record: AuthorityRecord): readonly AuthorityRecord[] {
+    return this.#old.some(({ authorityId }) => authorityId === record.authorityId) ? [record] : []
   }
 
   async #activate (writer: AuthorityWriter): Promise<void> {

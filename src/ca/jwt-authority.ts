@@ -40,6 +40,13 @@ export function jwtProfile (options: JwtAuthorityOptions): AuthorityProfile<JwtK
       jwtAuthorities: [{ keyId: record.authorityId, publicKey: record.publicKey, expiresAt: record.notAfter, tainted: false }]
     }),
     taint: (bundle, record) => taintJwtAuthority(bundle, record.authorityId),
-    withdraw: (bundle, record) => removeJwtAuthority(bundle, record.authorityId)
+    withdraw: (bundle, record) => removeJwtAuthority(bundle, record.authorityId),
+    appended (bundle, authorityId) {
+      const found = bundle.jwtAuthorities.find(({ keyId }) => keyId === authorityId)
+      return found && {
+        authorityId, kind: 'jwt', slot: 'A', state: found.tainted ? 'tainted' : 'old', publicKey: found.publicKey,
+        notBefore: new Date(0), notAfter: found.expiresAt ?? new Date(0)
+      }
+    }
   }
 }

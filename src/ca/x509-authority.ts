@@ -71,7 +71,16 @@ export function x509Profile (options: X509AuthorityOptions): AuthorityProfile<He
       ? appendAuthorities(bundle, { x509Authorities: [{ certificate: certificateOf(record), tainted: false }] })
       : upstreamRoots.publish(bundle),
     taint: (bundle, record) => taintX509Authority(bundle, certificateOf(record)),
-    withdraw: (bundle, record) => record.upstreamAuthorityId === undefined ? removeX509Authority(bundle, certificateOf(record)) : bundle
+    withdraw: (bundle, record) => record.upstreamAuthorityId === undefined ? removeX509Authority(bundle, certificateOf(record)) : bundle,
+    appended (bundle, authorityId) {
+      // An upstream's roots have commands of their own.
+      if (upstreamRoots.withKey(authorityId).length > 0) return undefined
+      const found = bundle.x509Authorities.find(({ certificate }) => subjectKeyIdOf(parseCertificate(certificate)) === authorityId)
+      if (found === undefined) return undefined
+      const { notBefore, notAfter, publicKey } = parseCertificate(found.certificate)
+      const state = found.tainted ? 'tainted' : 'old'
+      return { authorityId, kind: 'x509', slot: 'A', state, certificate: found.certificate, publicKey, notBefore, notAfter }
+    }
   }
 }
 

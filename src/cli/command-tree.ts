@@ -567,6 +567,39 @@ export const commandTree: CommandGroup = {
         }
       }
     },
+    takeover: {
+      summary: 'Move a live trust domain from SPIRE\'s server to this one, and back',
+      commands: {
+        plan: {
+          summary: 'Show what would be copied, who could move, and what is in the way; change nothing',
+          load: async () => (await import('./takeover/takeover-plan.ts')).takeoverPlan
+        },
+        start: {
+          summary: 'Publish the authorities of each side in the other\'s bundle, and copy partners',
+          load: async () => (await import('./takeover/takeover-start.ts')).takeoverStart
+        },
+        run: {
+          summary: 'Keep both sides equal while agents move, until SIGINT or SIGTERM',
+          load: async () => (await import('./takeover/takeover-run.ts')).takeoverRun
+        },
+        status: {
+          summary: 'Show what is left and what would break',
+          load: async () => (await import('./takeover/takeover-status.ts')).takeoverStatus
+        },
+        token: {
+          summary: 'Make an agent\'s join token anew, so that it keeps its SPIFFE ID',
+          load: async () => (await import('./takeover/takeover-token.ts')).takeoverToken
+        },
+        finish: {
+          summary: 'End the takeover once no agent is left at SPIRE',
+          load: async () => (await import('./takeover/takeover-finish.ts')).takeoverFinish
+        },
+        rollback: {
+          summary: 'Give the trust domain back to SPIRE',
+          load: async () => (await import('./takeover/takeover-rollback.ts')).takeoverRollback
+        }
+      }
+    },
     drill: {
       summary: 'Rehearse, on purpose, what else happens at night',
       commands: {

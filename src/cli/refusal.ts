@@ -17,6 +17,10 @@ export interface Refusal {
 const unusableInput: ReadonlySet<string> = new Set<ErrorCode>([
   'usage_invalid', 'file_unusable', 'config_invalid', 'endpoint_malformed', 'backup_malformed', 'policy_malformed', 'policy_unsupported'
 ])
+const notEverywhere: ReadonlySet<string> = new Set<ErrorCode>(['not_converged', 'servers_below', 'takeover_not_settled'])
+const breaksSomebody: ReadonlySet<string> = new Set<ErrorCode>([
+  'authority_relied_on', 'takeover_blocked', 'takeover_agents_left', 'takeover_agents_moved'
+])
 const transientStatuses: ReadonlySet<string> = new Set(['UNAVAILABLE', 'DEADLINE_EXCEEDED', 'RESOURCE_EXHAUSTED', 'ABORTED'])
 
 /** Tells a failure on standard error and gives the exit code for it. Anything that is not a refusal is a bug and shows its stack. */
@@ -35,8 +39,8 @@ export function tellFailure (terminal: Terminal, error: unknown, format: 'pretty
 
 function exitCodeOf (code: string): ExitCode {
   if (unusableInput.has(code)) return 2
-  if (code === 'not_converged' || code === 'servers_below') return 3
-  return code === 'authority_relied_on' ? 4 : 1
+  if (notEverywhere.has(code)) return 3
+  return breaksSomebody.has(code) ? 4 : 1
 }
 
 /** `undefined` for what is no refusal. Answers of foreign servers without our codes are known by their status. */

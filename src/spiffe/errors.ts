@@ -167,6 +167,14 @@ export const errorCatalogue = {
   server_unreachable: { status: 'UNAVAILABLE', retry: true, next: 'check that the server runs and the address is right' },
   server_initializing: { status: 'UNAVAILABLE', retry: true, next: 'retry in a moment: the process is starting, or waits for its server' },
   server_stopping: { status: 'UNAVAILABLE', retry: true, next: 'retry: the process is stopping or being restarted' },
+  // Taking a trust domain over from SPIRE
+  takeover_blocked: { status: 'FAILED_PRECONDITION', retry: false, next: 'see `assay takeover plan`, and settle what it marks with !' },
+  takeover_unknown: { status: 'FAILED_PRECONDITION', retry: false, next: 'name the file of `assay takeover start` with -state' },
+  takeover_over: { status: 'FAILED_PRECONDITION', retry: false, next: 'to begin another one, move the state file away' },
+  takeover_not_settled: { status: 'FAILED_PRECONDITION', retry: true, next: 'wait for the time named; see `assay takeover status`' },
+  takeover_agents_left: { status: 'FAILED_PRECONDITION', retry: true, next: 'move them, or wait until their SVIDs end; docs/takeover.md' },
+  takeover_agents_moved: { status: 'FAILED_PRECONDITION', retry: true, next: 'let SPIRE\'s agents run there again; docs/takeover.md' },
+  takeover_refused: { status: 'FAILED_PRECONDITION', retry: false, next: 'settle what is named, then repeat it: what is done stays done' },
   // OpenID Connect
   oidc_keys_unavailable: { status: 'UNAVAILABLE', retry: true, next: 'see that what it reads keys from runs; see docs/oidc.md' },
   oidc_host_unknown: { status: 'INVALID_ARGUMENT', retry: false, next: 'ask for one of the names in `domains`, or add this one' },

@@ -52,6 +52,7 @@ void t.test('the commands that must exist exist', async t => {
     'revoke svid', 'revoke id', 'revoke node', 'revoke list', 'revoke lift',
     'api fetch x509', 'api fetch jwt', 'api watch', 'api validate jwt', 'svid inspect', 'svid verify', 'drill failover', 'errors',
     'controller run', 'controller plan', 'redirect plan', 'redirect apply', 'redirect list', 'redirect remove',
+    'takeover plan', 'takeover start', 'takeover run', 'takeover status', 'takeover token', 'takeover finish', 'takeover rollback',
     'policy test', 'policy lint', 'policy diff', 'can-i', 'why-denied',
     'completion', 'demo'
   ]) t.ok(known.includes(path), path)

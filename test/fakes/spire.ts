@@ -78,16 +78,18 @@ export interface SpireAgent extends AsyncDisposable {
  * @param attestor by what it joins, and the path that gives its ID after `/spire/agent`; a join token by default
  * @param config further keys of the block `agent`
  * @param workloadAttestors by name; `unix` by default
+ * @param socketPath of the Workload API; a new one unless given
  */
 export async function startSpireAgent (
   server: AnyServer, attestor?: { readonly name: string, readonly data: Readonly<Record<string, unknown>>, readonly path: string },
-  { config = {}, workloadAttestors = { unix: {} } }: {
+  { config = {}, workloadAttestors = { unix: {} }, socketPath }: {
     readonly config?: Readonly<Record<string, unknown>>
     readonly workloadAttestors?: Readonly<Record<string, Readonly<Record<string, unknown>>>>
+    readonly socketPath?: string
   } = {}
 ): Promise<SpireAgent> {
   const folder = await mkdtemp(join(tmpdir(), 'spire-agent-'))
-  const [socket, bundle] = [join(folder, 'agent.sock'), join(folder, 'bundle.pem')]
+  const [socket, bundle] = [socketPath ?? join(folder, 'agent.sock'), join(folder, 'bundle.pem')]
   const token = await prepareJoin(server, bundle)
   const [host, port] = server.address.split(':')
   const process = await SpireProcess.start(spireAgent, folder, {

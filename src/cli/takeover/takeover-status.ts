@@ -1,0 +1,21 @@
+import { isEmpty } from '../../takeover/authorities.ts'
+import { defineCommand } from '../command.ts'
+import { takeoverFlags, withTakeover } from './takeover-flags.ts'
+import { tellTakeover } from './takeover-plan.ts'
+
+export const takeoverStatus = defineCommand({
+  flags: takeoverFlags,
+  details: 'What is left, what would break, and what the next step is. Changes nothing.\n' +
+    'Exit code 0: both sides are equal and agents may move, or the takeover is over; 3: not yet; 4: something is in the way.',
+  examples: ['assay takeover status', 'assay takeover status --output json'],
+  async run (call) {
+    const looked = await withTakeover(call, takeover => takeover.look())
+    tellTakeover(call, looked)
+    const { plan, journal } = looked
+    if (journal?.phase === 'finished' || journal?.phase === 'rolled_back') return 0
+    if (plan.findings.some(({ kind }) => kind === 'blocks')) return 4
+    const { entries: { create, update, remove }, authorities: { toThere, toHere } } = plan
+    const equal = create.length + update.length + remove.length === 0 && isEmpty(toThere) && isEmpty(toHere)
+    return journal?.phase === 'open' && equal ? 0 : 3
+  }
+})

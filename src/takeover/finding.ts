@@ -1,0 +1,15 @@
+/**
+ * `blocks`: starting would break somebody; `stays`: cannot be taken over, so that who needs it cannot move; `by-hand`: no API says or does
+ * it, and the operator has to.
+ */
+export type FindingKind = 'blocks' | 'stays' | 'by-hand'
+
+export interface Finding {
+  readonly kind: FindingKind
+  /** For programs and for people who look it up in docs/takeover.md. */
+  readonly code: string
+  /** An ID or a name. */
+  readonly about: string
+  readonly message: string
+  readonly next: string
+}
