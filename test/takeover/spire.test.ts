@@ -2,16 +2,20 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
+import { parseTrustDomain } from '../../src/spiffe/trust-domain.ts'
 import { contentOf } from '../../src/takeover/diff-entries.ts'
 import { encodeBundle } from '../../src/wire/bundle-codec.ts'
 import type { Bundle } from '../../src/wire/generated/types.ts'
+import { parseCertificate } from '../../src/x509/certificate.ts'
 import { encodePem } from '../../src/x509/pem.ts'
+import { attestOver, openServerChannel } from '../fakes/agent-client.ts'
 import { createTestAuthority } from '../fakes/authority.ts'
 import { eventually } from '../fakes/eventually.ts'
+import { freePort } from '../fakes/free-port.ts'
 import { runAssay } from '../fakes/run-assay.ts'
 import { startTestServer } from '../fakes/server.ts'
 import { startSpireServer, withoutSpireServer } from '../fakes/spire.ts'
-import { Administrator } from '../interop/administrator.ts'
+import { Administrator, idMessage } from '../interop/administrator.ts'
 
 t.setTimeout(240_000)
 if (withoutSpireServer !== false) t.comment(`takeover from a real SPIRE server: skipped: ${withoutSpireServer}`)
@@ -23,7 +27,9 @@ await t.test('from a real SPIRE server and back, by command line', { skip: witho
   const folder = await mkdtemp(join(tmpdir(), 'assay-takeover-'))
   await using scope = new AsyncDisposableStack()
   scope.defer(() => rm(folder, { recursive: true, force: true }))
-  const spire = scope.use(await startSpireServer())
+  const port = await freePort()
+  const endpoint = { address: '127.0.0.1', port, refresh_hint: '1s', profile: { https_spiffe: {} } }
+  const spire = scope.use(await startSpireServer({ config: { federation: { bundle_endpoint: endpoint } } }))
   const ours = scope.use(await startTestServer())
   const there = scope.use(new Administrator(spire))
   const here = scope.use(new Administrator({ adminSocket: ours.config.socketPath }))
@@ -94,6 +100,48 @@ await t.test('from a real SPIRE server and back, by command line', { skip: witho
     await here.authorities.revokeX509Authority({ authorityId: ownOld })
     t.match(await assay('start'), { code: 0, stdout: /authority-kept .*: revoked here, the X\.509 authority stays in SPIRE's bundle/ })
     t.equal((await here.bundles.getBundle({})).x509Authorities.length, 2, 'it does not come back from there')
+  })
+
+  await t.test('a partner that follows SPIRE\'s bundle endpoint knows our authorities before they sign', async t => {
+    await using partner = await startTestServer({ config: { trustDomain: parseTrustDomain('partner.test') } })
+    await using operator = new Administrator({ adminSocket: partner.config.socketPath })
+    const { results } = await operator.relationships.batchCreateFederationRelationship({
+      federationRelationships: [{
+        trustDomain: 'example.org', bundleEndpointUrl: `https://127.0.0.1:${port}/`, trustDomainBundle: await there.bundles.getBundle({}),
+        httpsSpiffe: { endpointSpiffeId: 'spiffe://example.org/spire/server' }
+      }]
+    })
+    t.equal(results[0]?.status?.code, 0, results[0]?.status?.message ?? 'no answer')
+    const { preparedAuthority } = await here.authorities.prepareX509Authority({})
+    t.equal((await assay('start')).code, 0)
+    await eventually('the prepared authority at the partner', async () => {
+      await operator.relationships.refreshBundle({ trustDomain: 'example.org' })
+      const { x509Authorities } = await operator.bundles.getFederatedBundle({ trustDomain: 'example.org' })
+      return x509Authorities.some(({ asn1 }) =>
+        Buffer.from(parseCertificate(asn1).subjectKeyId ?? []).toString('hex') === preparedAuthority?.authorityId)
+    }, 60_000)
+    const shown = await operator.bundles.getFederatedBundle({ trustDomain: 'example.org' })
+    t.same(authoritiesOf(shown), authoritiesOf(await there.bundles.getBundle({})), 'all that either server signs with')
+  })
+
+  await t.test('a join token made anew gives an agent the same ID at our server, and at SPIRE\'s again', async t => {
+    const { value } = await there.agents.createJoinToken({ ttl: 600 })
+    const id = `spiffe://example.org/spire/agent/join_token/${value}`
+    const join = async (port: number) => {
+      await using channel = openServerChannel({ ready: { port } })
+      const { chain: [leaf] } = await attestOver(channel, value)
+      return parseCertificate(leaf as Uint8Array).uriSans
+    }
+    const atSpire = Number(spire.address.split(':')[1])
+    t.same(await join(atSpire), [id])
+    await t.rejects(join(atSpire), 'it is used')
+    for (const [where, port] of [['ours', ours.ready.port], ['spire', atSpire]] as const) {
+      t.same(await assay('token', '-at', where, id), { code: 0, stdout: `Token: ${value}\n`, stderr: '' })
+      t.same(await join(port), [id], where)
+    }
+    t.match(await assay('token', 'spiffe://example.org/spire/agent/join_token/nobody'), { code: 1, stderr: /agent_not_found/ })
+    t.match(await assay('token', 'spiffe://example.org/web'), { code: 1, stderr: /agent_id_malformed/ })
+    await there.agents.deleteAgent({ id: idMessage(id) })
   })
 
   await t.test('by an SVID that administers SPIRE, over TCP', async t => {
