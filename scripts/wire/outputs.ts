@@ -51,6 +51,24 @@ export const groups: ReadonlyArray<readonly Output[]> = [
     api('csi', 'csi.v1', ['csi/v1/csi.proto'], { 'csi.v1.Identity': 'csiIdentity', 'csi.v1.Node': 'csiNode' }),
     api('kubelet-registration', 'pluginregistration', ['kubernetes/pluginregistration/v1/api.proto'],
       { 'pluginregistration.Registration': 'kubeletRegistration' }),
+    api('go-plugin', 'plugin', ['goplugin/plugin.proto'],
+      { 'plugin.GRPCBroker': 'goPluginBroker', 'plugin.GRPCController': 'goPluginController', 'plugin.GRPCStdio': 'goPluginStdio' }),
+    api('plugin-init', 'spire.service.private.init.v1', ['spire/service/private/init/v1/init.proto'],
+      { 'spire.service.private.init.v1.Init': 'pluginInit' }),
+    api('plugin-config', 'spire.service.common.config.v1', ['spire/service/common/config/v1/config.proto'],
+      { 'spire.service.common.config.v1.Config': 'pluginConfig' }),
+    api('plugin-types', 'spire.plugin.types', ['spire/plugin/types/bundle.proto'], {}),
+    plugin('agent', 'NodeAttestor', 'agentNodeAttestor'),
+    plugin('agent', 'WorkloadAttestor', 'workloadAttestor'),
+    plugin('agent', 'SVIDStore', 'svidStore'),
+    plugin('server', 'NodeAttestor', 'serverNodeAttestor'),
+    plugin('server', 'UpstreamAuthority', 'upstreamAuthority'),
+    plugin('server', 'KeyManager', 'keyManager'),
+    plugin('server', 'Notifier', 'notifier'),
+    plugin('server', 'BundlePublisher', 'bundlePublisher'),
+    plugin('server', 'CredentialComposer', 'credentialComposer'),
+    hostService('AgentStore', 'agentStore'),
+    hostService('IdentityProvider', 'identityProvider'),
     api('google-rpc', 'google.rpc', ['google/rpc/status.proto', 'google/rpc/error_details.proto'], {}),
     { file: 'envoy-sds', packages: ['envoy.service.discovery.v3', 'envoy.service.secret.v3'],
       protos: ['envoy/service/secret/v3/sds.proto', 'envoy/service/discovery/v3/ads.proto'], messages: [],
@@ -166,7 +184,24 @@ function extension (file: string, pack: string, proto: string, messages: readonl
 }
 
 function server (folder: string, service: string, name: string): Output {
-  const file = `server-${name.replace(/[A-Z]/g, letter => `-${letter.toLowerCase()}`)}`
+  const file = `server-${kebab(name)}`
   const pack = `spire.api.server.${folder}.v1`
   return api(file, pack, [`spire/api/server/${folder}/v1/${folder}.proto`], { [`${pack}.${service}`]: name })
 }
+
+/** A plugin's main service, of SPIRE's plugin SDK. */
+function plugin (side: 'agent' | 'server', service: string, name: string): Output {
+  const folder = service.toLowerCase()
+  const pack = `spire.plugin.${side}.${folder}.v1`
+  const file = `spire/plugin/${side}/${folder}/v1/${folder}.proto`
+  return api(`plugin-${kebab(name)}`, pack, [file], { [`${pack}.${service}`]: `${name}Plugin` })
+}
+
+/** What a server offers to its plugins. */
+function hostService (service: string, name: string): Output {
+  const folder = service.toLowerCase()
+  const pack = `spire.hostservice.server.${folder}.v1`
+  return api(`host-${kebab(name)}`, pack, [`spire/hostservice/server/${folder}/v1/${folder}.proto`], { [`${pack}.${service}`]: name })
+}
+
+function kebab (name: string): string { return name.replace(/[A-Z]/g, letter => `-${letter.toLowerCase()}`) }

@@ -10,6 +10,8 @@ import { k8sPlugin } from '../attestation/workload/k8s/k8s-plugin.ts'
 import { systemdPlugin } from '../attestation/workload/systemd/systemd-plugin.ts'
 import { unixPlugin } from '../attestation/workload/unix/unix-plugin.ts'
 import type { WorkloadAttestor } from '../attestation/workload/workload-attestor.ts'
+import { startExternalNodeAttestor } from '../pluginhost/node-attestor.ts'
+import { startExternalWorkloadAttestor } from '../pluginhost/workload-attestor.ts'
 import type { Catalog } from '../plugins/catalog.ts'
 import type { SvidStore } from '../plugins/svid-store.ts'
 import type { Clock } from '../runtime/clock.ts'
@@ -49,8 +51,11 @@ export const agentCatalog: Catalog<AgentPlugins, AgentPluginHost> = {
   NodeAttestor: {
     use: 'one',
     plugins: [joinTokenPlugin, psatAttestorPlugin, popAttestorPlugin, sshAttestorPlugin, httpAttestorPlugin],
-    refused: { k8s_sat: satRefusal }
+    refused: { k8s_sat: satRefusal },
+    external: startExternalNodeAttestor
   },
-  WorkloadAttestor: { use: 'several', plugins: [unixPlugin, systemdPlugin, k8sPlugin, dockerPlugin] },
+  WorkloadAttestor: {
+    use: 'several', plugins: [unixPlugin, systemdPlugin, k8sPlugin, dockerPlugin], external: startExternalWorkloadAttestor
+  },
   SVIDStore: { use: 'any', plugins: [], refused: { aws_secretsmanager: storeRefusal, gcp_secretmanager: storeRefusal } }
 }

@@ -1,4 +1,5 @@
 import { SpiffeError } from '../spiffe/errors.ts'
+import type { ExternalProgram } from './external-program.ts'
 import { pluginBlocks } from './plugin-blocks.ts'
 import type { Plugin } from './plugin.ts'
 
@@ -15,6 +16,11 @@ export interface PluginType<Api extends AsyncDisposable, Host> {
   readonly plugins: readonly Plugin<Api, unknown, Host>[]
   /** Names of plugins that others have, and why they are refused here: what comes after the name in the message. */
   readonly refused?: Readonly<Record<string, string>>
+  /**
+   * Starts a program that is a plugin of this type in SPIRE's protocol, under the name that the configuration has for it.
+   * Absent where there are none here.
+   */
+  readonly external?: (name: string, program: ExternalProgram, host: Host, signal: AbortSignal) => Promise<Api>
 }
 
 /** What a configuration chose per type, in the catalog's order. */
@@ -24,6 +30,8 @@ export interface ConfiguredPlugin {
   readonly name: string
   /** As the plugin's `config` has read it. */
   readonly config: unknown
+  /** Instead: the program that it is. */
+  readonly program?: ExternalProgram
 }
 
 export interface StartedPlugins<Apis> extends AsyncDisposable {
@@ -39,12 +47,16 @@ export function pluginSchemas<Apis extends PluginApis<Apis>, Host> (catalog: Cat
   return Object.fromEntries(types.map(([name, type]) => [name, typeSchema(type)])) as Schemas
 }
 
-function typeSchema<Host> ({ use, plugins, refused = {} }: PluginType<AsyncDisposable, Host>) {
-  const blocks = pluginBlocks(Object.fromEntries(plugins.map(({ name, config }) => [name, config])), refused)
+function typeSchema<Host> ({ use, plugins, refused, external }: PluginType<AsyncDisposable, Host>) {
+  const data = Object.fromEntries(plugins.map(({ name, config }) => [name, config]))
+  const blocks = pluginBlocks(data, { refused, external: external !== undefined })
   return blocks.transform((blocks, context): readonly ConfiguredPlugin[] => {
-    const chosen = plugins.filter(({ name }) => Object.hasOwn(blocks, name)).map(({ name }) => ({ name, config: blocks[name] }))
+    const own = plugins.filter(({ name }) => Object.hasOwn(blocks, name)).map(({ name }) => ({ name, config: blocks[name] }))
+    const programs = Object.entries(blocks).filter(([name]) => !Object.hasOwn(data, name))
+      .map(([name, program]) => ({ name, config: undefined, program: program as ExternalProgram }))
+    const chosen = [...own, ...programs]
     if (use !== 'several' && use !== 'any' && chosen.length > 1) {
-      context.addIssue(`must name one of ${plugins.map(({ name }) => name).join(', ')}`)
+      context.addIssue(`must name one of ${plugins.map(({ name }) => name).join(', ')}${external === undefined ? '' : ', or one program'}`)
     }
     const [first] = plugins
     if (chosen.length > 0 || first === undefined || use === 'one_or_none' || use === 'any') return chosen
@@ -64,11 +76,9 @@ export async function startPlugins<Apis extends PluginApis<Apis>, Host> (
   for (const type of Object.keys(catalog) as (keyof Apis & string)[]) {
     const apis: AsyncDisposable[] = []
     started.set(type, apis)
-    for (const { name, config } of configured[type]) {
+    for (const plugin of configured[type]) {
       signal.throwIfAborted()
-      const plugin = catalog[type].plugins.find(plugin => plugin.name === name)
-      if (plugin === undefined) throw new TypeError(`no plugin ${type} "${name}"`)
-      apis.push(scope.use(await naming(`${type} "${name}"`, plugin.start(config, host, signal))))
+      apis.push(scope.use(await naming(`${type} "${plugin.name}"`, startOne(catalog[type], plugin, host, signal))))
     }
   }
   const open = scope.move()
@@ -82,6 +92,15 @@ export async function startPlugins<Apis extends PluginApis<Apis>, Host> (
     },
     [Symbol.asyncDispose]: () => open.disposeAsync()
   }
+}
+
+async function startOne<Api extends AsyncDisposable, Host> (
+  { plugins, external }: PluginType<Api, Host>, { name, config, program }: ConfiguredPlugin, host: Host, signal: AbortSignal
+): Promise<Api> {
+  const plugin = plugins.find(plugin => plugin.name === name)
+  if (program !== undefined && external !== undefined) return await external(name, program, host, signal)
+  if (plugin === undefined) throw new TypeError(`no plugin "${name}"`)
+  return await plugin.start(config, host, signal)
 }
 
 async function naming<T> (plugin: string, start: Promise<T>): Promise<T> {

@@ -1,37 +1,77 @@
 import { z } from 'zod'
+import { nearestWord } from '../runtime/nearest-word.ts'
+import { externalProgramSchema } from './external-program.ts'
+
+export interface PluginBlocksOptions {
+  /** Per name that is known elsewhere why it is refused. */
+  readonly refused?: Readonly<Record<string, string>> | undefined
+  /** Whether other names may stand for programs: blocks with a `plugin_cmd`, of which the value has an `ExternalProgram`. */
+  readonly external?: boolean
+}
 
 /**
  * What a configuration says of one plugin type: `<name>: {plugin_data: {…}}`, or SPIRE's JSON form, a list of maps of one name each.
- * The value has the `plugin_data` of each plugin that is named.
+ * The value has the `plugin_data` of each plugin that is named. A block with `enabled: false` is as if it were not there.
  * @param pluginData per known name what reads its `plugin_data`; where there is none, it is given an empty map
- * @param refused per name that is known elsewhere why it is refused
  */
-export function pluginBlocks<Shape extends Record<string, z.ZodType>> (pluginData: Shape, refused: Readonly<Record<string, string>> = {}) {
+export function pluginBlocks<Shape extends Record<string, z.ZodType>> (
+  pluginData: Shape, { refused = {}, external = false }: PluginBlocksOptions = {}
+) {
   type Blocks = { [Name in keyof Shape]: z.ZodOptional<z.ZodType<z.output<Shape[Name]>>> }
-  const blocks = Object.entries(pluginData).map(([name, data]) => [name, pluginBlock(data).optional()])
-  const strict = z.strictObject(Object.fromEntries(blocks) as Blocks)
-  return z.preprocess((raw, context) => withoutRefused(mapFromList(raw, context), refused, context), strict).prefault({})
+  const blocks = Object.entries(pluginData).map(([name, data]) => [name, pluginBlock(data, external).optional()])
+  const shape = Object.fromEntries(blocks) as Blocks
+  const known = Object.keys(pluginData)
+  const named = (raw: unknown, context: z.RefinementCtx) => withoutRefused(withoutDisabled(mapFromList(raw, context)), refused, context)
+  const own = z.preprocess(named, z.strictObject(shape)).prefault({})
+  if (!external) return own
+  const all = z.object(shape).catchall(externalProgramSchema)
+  return z.preprocess((raw, context) => withoutUnknown(named(raw, context), known, context), all).prefault({}) as unknown as typeof own
+}
+
+function withoutDisabled (raw: unknown): unknown {
+  if (typeof raw !== 'object' || raw === null) return raw
+  return Object.fromEntries(Object.entries(raw).filter(([, block]) => (block as { enabled?: unknown } | null)?.enabled !== false))
 }
 
 function withoutRefused (raw: unknown, refused: Readonly<Record<string, string>>, context: z.RefinementCtx): unknown {
   if (typeof raw !== 'object' || raw === null) return raw
-  const named = Object.keys(raw).filter(name => Object.hasOwn(refused, name))
+  // A program of that name is no plugin of that name.
+  const named = Object.entries(raw).filter(([name, block]) => Object.hasOwn(refused, name) && !hasCommand(block)).map(([name]) => name)
   for (const name of named) context.addIssue({ code: 'custom', path: [name], message: refused[name] as string })
   return Object.fromEntries(Object.entries(raw).filter(([name]) => !named.includes(name)))
 }
 
-function pluginBlock (data: z.ZodType) {
-  const pluginData = z.preprocess(raw => raw ?? {}, data).prefault({})
-  return z.preprocess(withoutCommand, z.strictObject({ plugin_data: pluginData })).transform(block => block.plugin_data)
+/** Names that are neither ours nor a program's. */
+function withoutUnknown (raw: unknown, known: readonly string[], context: z.RefinementCtx): unknown {
+  if (typeof raw !== 'object' || raw === null) return raw
+  const unknown = Object.entries(raw).filter(([name, block]) => !known.includes(name) && !hasCommand(block)).map(([name]) => name)
+  for (const name of unknown) {
+    const nearest = nearestWord(name, known)
+    const hint = nearest === undefined ? `known here: ${known.join(', ')}; a program needs plugin_cmd` : `did you mean ${nearest}?`
+    context.addIssue({ code: 'custom', path: [name], message: `unknown key; ${hint}` })
+  }
+  const programs = Object.keys(raw).filter(name => !known.includes(name) && !unknown.includes(name))
+  const misnamed = programs.filter(name => !/^[A-Za-z0-9][\w.-]{0,63}$/.test(name))
+  for (const name of misnamed) {
+    const message = 'must be a name of 1 to 64 of A-Z a-z 0-9 . _ -: it is also the selectors\' type'
+    context.addIssue({ code: 'custom', path: [name], message })
+  }
+  return Object.fromEntries(Object.entries(raw).filter(([name]) => !unknown.includes(name) && !misnamed.includes(name)))
 }
 
-function withoutCommand (raw: unknown, context: z.RefinementCtx): unknown {
-  const block = raw ?? {}
-  if (typeof block === 'object' && 'plugin_cmd' in block) {
-    context.addIssue({ code: 'custom', path: ['plugin_cmd'], message: 'external plugins are not offered' })
+function pluginBlock (data: z.ZodType, external: boolean) {
+  const pluginData = z.preprocess(raw => raw ?? {}, data).prefault({})
+  const why = external ? 'this name is a plugin of our own: give the program another name' : 'external plugins of this type are not offered'
+  const withoutCommand = (raw: unknown, context: z.RefinementCtx) => {
+    const block = raw ?? {}
+    if (hasCommand(block)) context.addIssue({ code: 'custom', path: ['plugin_cmd'], message: why })
+    return block
   }
-  return block
+  return z.preprocess(withoutCommand, z.strictObject({ plugin_data: pluginData, enabled: z.boolean().optional() }))
+    .transform(block => block.plugin_data)
 }
+
+function hasCommand (block: unknown): boolean { return typeof block === 'object' && block !== null && 'plugin_cmd' in block }
 
 /** SPIRE's JSON form of a map: a list of maps of one name each. */
 export function mapFromList (raw: unknown, context: z.RefinementCtx): unknown {

@@ -167,6 +167,7 @@ interface SchemaParts {
   readonly element?: unknown
   readonly valueType?: unknown
   readonly shape?: Readonly<Record<string, unknown>>
+  readonly catchall?: unknown
 }
 
 /** The keys of the map a path leads to, looking through optional, default and transformed schemas. */
@@ -175,7 +176,7 @@ function keysAt (schema: unknown, path: readonly PropertyKey[]): string[] {
   if (def.innerType !== undefined) return keysAt(def.innerType, path)
   if (def.in !== undefined) return keysAt(def.in.def.type === 'transform' ? def.out : def.in, path)
   const [first, ...rest] = path
-  if (def.shape !== undefined) return first === undefined ? Object.keys(def.shape) : keysAt(def.shape[String(first)], rest)
+  if (def.shape !== undefined) return first === undefined ? Object.keys(def.shape) : keysAt(def.shape[String(first)] ?? def.catchall, rest)
   if (def.valueType !== undefined && first !== undefined) return keysAt(def.valueType, rest)
   return def.element !== undefined ? keysAt(def.element, rest) : []
 }

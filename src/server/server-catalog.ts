@@ -14,6 +14,11 @@ import type { UpstreamAuthority } from '../ca/upstream-authority.ts'
 import { memoryKeyManagerPlugin } from '../keys/memory/memory-plugin.ts'
 import { pkcs11KeyManagerPlugin } from '../keys/pkcs11/pkcs11-plugin.ts'
 import type { RemoteKeysHost } from '../keys/remote/remote-keys-host.ts'
+import { startExternalBundlePublisher } from '../pluginhost/bundle-publisher.ts'
+import { startExternalKeyManager } from '../pluginhost/key-manager.ts'
+import { startExternalNodeVerifier } from '../pluginhost/node-verifier.ts'
+import type { PluginHost } from '../pluginhost/plugin-host.ts'
+import { startExternalUpstream } from '../pluginhost/upstream-authority.ts'
 import type { Catalog } from '../plugins/catalog.ts'
 import type { CredentialComposer } from '../plugins/credential-composer.ts'
 import type { Notifier } from '../plugins/notifier.ts'
@@ -43,7 +48,7 @@ export interface ServerPlugins {
 const gcsRefusal = 'is not offered: there is no client of Google Cloud Storage here; keep the bundle in S3, in a file or in a ConfigMap ' +
   '(bundle publishers aws_s3, file, k8s_configmap)'
 
-export interface ServerPluginHost extends UpstreamHost, RemoteKeysHost {
+export interface ServerPluginHost extends UpstreamHost, RemoteKeysHost, PluginHost {
   readonly dataDir: string
   /** @throws {SpiffeError} `join_token_invalid` */
   readonly checkJoinToken: (token: string) => Promise<void>
@@ -57,18 +62,23 @@ export const serverCatalog: Catalog<ServerPlugins, ServerPluginHost> = {
     plugins: [
       diskKeyManagerPlugin, memoryKeyManagerPlugin, databaseKeyManagerPlugin, hashicorpVaultKeyManagerPlugin, awsKmsKeyManagerPlugin,
       pkcs11KeyManagerPlugin
-    ]
+    ],
+    external: startExternalKeyManager
   },
   UpstreamAuthority: {
     use: 'one_or_none',
-    plugins: [diskUpstreamPlugin, spireUpstreamPlugin, vaultUpstreamPlugin, awsPcaUpstreamPlugin, awsSecretUpstreamPlugin]
+    plugins: [diskUpstreamPlugin, spireUpstreamPlugin, vaultUpstreamPlugin, awsPcaUpstreamPlugin, awsSecretUpstreamPlugin],
+    external: startExternalUpstream
   },
   NodeAttestor: {
     use: 'several',
     plugins: [joinTokenVerifierPlugin, psatVerifierPlugin, popVerifierPlugin, sshVerifierPlugin, httpVerifierPlugin],
-    refused: { k8s_sat: satRefusal }
+    refused: { k8s_sat: satRefusal },
+    external: startExternalNodeVerifier
   },
-  BundlePublisher: { use: 'any', plugins: [k8sConfigMapPublisherPlugin, awsS3PublisherPlugin, filePublisherPlugin] },
+  BundlePublisher: {
+    use: 'any', plugins: [k8sConfigMapPublisherPlugin, awsS3PublisherPlugin, filePublisherPlugin], external: startExternalBundlePublisher
+  },
   CredentialComposer: { use: 'any', plugins: [uniqueIdComposerPlugin] },
   Notifier: { use: 'any', plugins: [k8sBundleNotifierPlugin], refused: { gcs_bundle: gcsRefusal } }
 }

@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import { z } from 'zod'
 import { guaranteedTtlSeconds } from '../ca/rotation-schedule.ts'
-import { pluginSchemas, type ConfiguredPlugins } from '../plugins/catalog.ts'
+import { pluginSchemas, type ConfiguredPlugin, type ConfiguredPlugins } from '../plugins/catalog.ts'
 import { pluginBlocks } from '../plugins/plugin-blocks.ts'
 import { AdminRoles } from '../authz/admin/role.ts'
 import { rolesSchema } from '../authz/admin/role-schema.ts'
@@ -177,7 +177,8 @@ const configSchema = z.strictObject({
   }
   // What was refused for something else is as it came, and no list.
   const publishers = Array.isArray(value.plugins.BundlePublisher) ? value.plugins.BundlePublisher : []
-  if (value.server.disable_jwt_svids && publishers.some(({ config }) => (config as { readonly format?: string }).format === 'signed')) {
+  const isSigned = ({ config }: ConfiguredPlugin) => (config as { readonly format?: string } | undefined)?.format === 'signed'
+  if (value.server.disable_jwt_svids && publishers.some(isSigned)) {
     refuse(['plugins', 'BundlePublisher'], 'has the format signed, for which it takes a JWT key, and disable_jwt_svids is set')
   }
   if (!shared && value.server.datastore_direct_url !== undefined) {

@@ -43,6 +43,11 @@ export class MachineCa {
 
   get pem (): string { return `${this.certificate.toString('pem')}\n` }
 
+  /** Its private key: PKCS#8 in PEM. */
+  async keyPem (): Promise<string> {
+    return encodePem('PRIVATE KEY', new Uint8Array(await webcrypto.subtle.exportKey('pkcs8', this.#keys.privateKey)))
+  }
+
   async intermediate (subject: string): Promise<MachineCa> {
     const keys = await makeKeys('P-256')
     return new MachineCa(await X509CertificateGenerator.create({

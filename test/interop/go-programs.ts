@@ -14,20 +14,29 @@ export type GoProgram = typeof programs[number]
 /** Why the Go programs cannot be used here; `false` when they can. */
 export const withoutGo: false | string = hasGo() ? false : 'there is no Go on PATH (1.25 or newer, https://go.dev/dl)'
 
-/**
- * Builds the programs once for each state of their sources, into a cache that outlives the test. Tests that run at the same time may both
- * build; the first to finish wins.
- * @returns the folder with the executables
- */
+/** @returns the folder with the executables */
 export async function buildGoPrograms (): Promise<string> {
-  const folder = join(cache, `interop-${sourceHash()}`)
+  const sources = ['go.mod', 'go.sum', 'report/*.go', 'cmd/**/*.go']
+  return await buildOnce('interop', import.meta.dirname, sources, programs.map(name => `./cmd/${name}`))
+}
+
+/** A plugin of SPIRE, made with SPIRE's plugin SDK. @returns the executable, whose first argument is its type */
+export async function buildGoPlugin (): Promise<string> {
+  return join(await buildOnce('go-plugin', join(import.meta.dirname, 'go-plugin'), ['go.mod', 'go.sum', '*.go'], ['.']), 'plugin')
+}
+
+/**
+ * Builds once for each state of the sources, into a cache that outlives the test. Tests that run at the same time may both build; the
+ * first to finish wins.
+ */
+async function buildOnce (name: string, cwd: string, sources: readonly string[], packages: readonly string[]): Promise<string> {
+  const folder = join(cache, `${name}-${sourceHash(cwd, sources)}`)
   if (existsSync(folder)) return folder
   await mkdir(cache, { recursive: true })
-  const fresh = await mkdtemp(join(cache, 'interop-building-'))
+  const fresh = await mkdtemp(join(cache, `${name}-building-`))
   try {
-    await promisify(execFile)('go', ['build', '-trimpath', '-o', `${fresh}/`, ...programs.map(name => `./cmd/${name}`)], {
-      cwd: import.meta.dirname, env: { ...process.env, CGO_ENABLED: '0' }
-    })
+    const env = { ...process.env, CGO_ENABLED: '0' }
+    await promisify(execFile)('go', ['build', '-trimpath', '-o', `${fresh}/`, ...packages], { cwd, env })
     await rename(fresh, folder)
   } catch (error) {
     await rm(fresh, { recursive: true, force: true })
@@ -117,10 +126,10 @@ function hasGo (): boolean {
   }
 }
 
-function sourceHash (): string {
+function sourceHash (folder: string, sources: readonly string[]): string {
   const hash = createHash('sha256')
-  for (const file of globSync(['go.mod', 'go.sum', 'report/*.go', 'cmd/**/*.go'], { cwd: import.meta.dirname }).toSorted()) {
-    hash.update(file).update('\0').update(readFileSync(join(import.meta.dirname, file))).update('\0')
+  for (const file of globSync(sources, { cwd: folder }).toSorted()) {
+    hash.update(file).update('\0').update(readFileSync(join(folder, file))).update('\0')
   }
   return hash.digest('hex').slice(0, 16)
 }

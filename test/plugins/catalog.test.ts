@@ -1,8 +1,11 @@
+import { join } from 'node:path'
 import t from 'tap'
 import { z } from 'zod'
 import { pluginSchemas, startPlugins, type Catalog, type ConfiguredPlugins } from '../../src/plugins/catalog.ts'
+import type { ExternalProgram } from '../../src/plugins/external-program.ts'
 import type { Plugin } from '../../src/plugins/plugin.ts'
 import { readConfig } from '../../src/runtime/config-file.ts'
+import { parseHcl } from '../../src/runtime/hcl-text.ts'
 import { SpiffeError } from '../../src/spiffe/errors.ts'
 
 interface Started extends AsyncDisposable { readonly config: unknown }
@@ -86,7 +89,8 @@ void t.test('refusals name the key', async t => {
     'plugins.KeyManager.memroy: unknown key; did you mean memory?': { KeyManager: { memroy: data } },
     'plugins.KeyManager.aws_kms: unknown key; known here: disk, memory': { KeyManager: { aws_kms: data } },
     'plugins.KeyManager: must name one of disk, memory': { KeyManager: { disk: data, memory: data } },
-    'plugins.KeyManager.disk.plugin_cmd: external plugins are not offered': { KeyManager: { disk: { plugin_cmd: '/bin/x', ...data } } },
+    'plugins.KeyManager.disk.plugin_cmd: external plugins of this type are not offered':
+      { KeyManager: { disk: { plugin_cmd: '/bin/x', ...data } } },
     'plugins.KeyManager.disk.plugin_dta: unknown key; did you mean plugin_data?': { KeyManager: { disk: { plugin_dta: {}, ...data } } },
     'plugins.KeyManager.disk.plugin_data.limt: unknown key; did you mean limit?': { KeyManager: { disk: { plugin_data: { limt: 1 } } } },
     'plugins.KeyManager.disk.plugin_data: must be a map': { KeyManager: { disk: { plugin_data: 'text' } } },
@@ -108,6 +112,81 @@ void t.test('refusals name the key', async t => {
     'plugins.KeyManager.__proto__: unknown key; known here: disk, memory',
     'plugins.KeyManager.constructor: unknown key; known here: disk, memory'
   ], 'names that every object has')
+})
+
+void t.test('a block that is not enabled is as if it were not there', async t => {
+  const { KeyManager: left } = configure({ KeyManager: { disk: { enabled: false, plugin_data: { no: 1 } }, memory: data } })
+  t.strictSame(left.map(({ name }) => name), ['memory'])
+  const { WorkloadAttestor: enabled } = configure({ WorkloadAttestor: { unix: { enabled: true, ...data } } })
+  t.strictSame(enabled, [{ name: 'unix', config: { path: '/x', limit: 0 } }])
+  t.strictSame(problemsOf({ KeyManager: { disk: { enabled: 'no' } } }), ['plugins.KeyManager.disk.enabled: must be a boolean'])
+})
+
+void t.test('programs that are plugins', async t => {
+  const started: unknown[] = []
+  const external = async (name: string, program: ExternalProgram): Promise<Started> => {
+    started.push(name, program)
+    return { config: program, [Symbol.asyncDispose]: async () => { started.push(`close ${name}`) } }
+  }
+  const withPrograms: Catalog<Apis, Host> = {
+    KeyManager: catalog.KeyManager, WorkloadAttestor: { ...catalog.WorkloadAttestor, refused: { old: 'is gone' }, external }
+  }
+  const schema = z.strictObject({ plugins: z.strictObject(pluginSchemas(withPrograms)) })
+  const readAs = (text: string, parse?: typeof parseHcl) =>
+    readConfig(schema, { file: { name: 'f', text, parse, looselyTyped: parse !== undefined } })
+  const hcl = `plugins {
+    WorkloadAttestor "acme" {
+      plugin_cmd = "/opt/acme"
+      plugin_args = ["-v"]
+      plugin_checksum = "${'aB'.repeat(32)}"
+      plugin_data {
+        socket = "/run/acme"
+        retries = 3
+        limits { cpu = "1" }
+      }
+    }
+    WorkloadAttestor "unix" { plugin_data {} }
+    WorkloadAttestor "off" { plugin_cmd = "/opt/off" enabled = false }
+  }`
+  const { value } = readAs(hcl, parseHcl)
+  if (value === undefined) throw new Error('the configuration is refused')
+  const program = {
+    command: '/opt/acme', args: ['-v'], checksum: 'ab'.repeat(32),
+    data: { hcl: 'socket = "/run/acme"\nretries = 3\nlimits = {\n  cpu = "1"\n}\n' }
+  }
+  t.strictSame(value.plugins.WorkloadAttestor.map(({ name }) => name), ['unix', 'acme'], 'SPIRE\'s HCL')
+  {
+    await using plugins = await startPlugins(withPrograms, value.plugins, { events: [] }, signal)
+    t.strictSame(plugins.all('WorkloadAttestor').map(({ config }) => config), [{ path: '/default', limit: 0 }, program])
+  }
+  t.strictSame(started, ['acme', program, 'close acme'])
+  const json = (block: unknown, name = 'acme') => JSON.stringify({ plugins: { WorkloadAttestor: [{ [name]: block }] } })
+  t.strictSame(readAs(json({ plugin_cmd: 'bin/x', plugin_data_file: 'd.hcl' })).value?.plugins.WorkloadAttestor[0]?.program, {
+    command: join(process.cwd(), 'bin/x'), args: [], checksum: undefined, data: { file: 'd.hcl' }
+  })
+  const refused: Record<string, string> = {
+    'plugin_cmd: must not be empty': json({ plugin_cmd: '' }),
+    'plugin_checksum: must be the file\'s SHA-256: 64 hexadecimal digits': json({ plugin_cmd: '/x', plugin_checksum: 'abc' }),
+    'plugin_data_file: is set beside plugin_data; keep one of them':
+      json({ plugin_cmd: '/x', plugin_data: { a: 1 }, plugin_data_file: 'y' }),
+    'plugin_data: a.b is no text, number, true, false, list or map': json({ plugin_cmd: '/x', plugin_data: { a: { b: null } } }),
+    'plugin_arg: unknown key; did you mean plugin_args?': json({ plugin_cmd: '/x', plugin_arg: [] })
+  }
+  for (const [problem, text] of Object.entries(refused)) {
+    t.strictSame(readAs(text).problems?.map(({ key, rule }) => `${key}: ${rule}`), [`plugins.WorkloadAttestor.acme.${problem}`])
+  }
+  const rules = (text: string) => readAs(text).problems?.map(({ key, rule }) => `${key}: ${rule}`)
+  t.strictSame(rules(json({}, 'acme')), [
+    'plugins.WorkloadAttestor.acme: unknown key; known here: unix, failing, buggy, k8s; a program needs plugin_cmd'
+  ])
+  t.strictSame(rules(json({}, 'nuix')), ['plugins.WorkloadAttestor.nuix: unknown key; did you mean unix?'])
+  t.strictSame(rules(json({}, 'old')), ['plugins.WorkloadAttestor.old: is gone'])
+  t.strictSame(rules(json({ plugin_cmd: '/x' }, 'old')), undefined, 'a program of a name that is refused')
+  t.strictSame(rules(json({ plugin_cmd: '/x' }, 'unix')), [
+    'plugins.WorkloadAttestor.unix.plugin_cmd: this name is a plugin of our own: give the program another name'
+  ])
+  t.match(rules(json({ plugin_cmd: '/x' }, 'a:b')), [/must be a name/], 'a name that can be no type of a selector')
+  t.match(rules('{"plugins":{"WorkloadAttestor":{"__proto__":{"plugin_cmd":"/x"}}}}'), [/must be a name/])
 })
 
 void t.test('a start that fails closes what was started', async t => {

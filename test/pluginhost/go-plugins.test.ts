@@ -1,0 +1,147 @@
+import { existsSync } from 'node:fs'
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import t from 'tap'
+import { startExternalBundlePublisher } from '../../src/pluginhost/bundle-publisher.ts'
+import type { ManagedKey } from '../../src/keys/key-manager.ts'
+import { startExternalKeyManager } from '../../src/pluginhost/key-manager.ts'
+import { startExternalNodeAttestor } from '../../src/pluginhost/node-attestor.ts'
+import { startExternalNotifier } from '../../src/pluginhost/notifier.ts'
+import { startExternalNodeVerifier } from '../../src/pluginhost/node-verifier.ts'
+import { startExternalWorkloadAttestor } from '../../src/pluginhost/workload-attestor.ts'
+import { codeOf } from '../../src/spiffe/errors.ts'
+import { eventually } from '../fakes/eventually.ts'
+import { pluginHost, programOf } from '../fakes/plugin-host.ts'
+import { buildGoPlugin, withoutGo } from '../interop/go-programs.ts'
+
+t.setTimeout(300_000)
+const { signal } = new AbortController()
+const binary = withoutGo === false ? await buildGoPlugin() : ''
+const caller = { pid: process.pid, uid: 0, gid: 0, check: () => {} }
+const text = (bytes: Uint8Array) => Buffer.from(bytes).toString()
+
+void t.test('a workload attestor made with SPIRE\'s plugin SDK', { skip: withoutGo }, async t => {
+  const { host, lines } = pluginHost()
+  const data = {
+    label: 'quotes " and \\ and ${braces} and\nlines', count: 7, strict: true, names: ['a', 'b'], nested: { 'a key': 'x', plain: 'ü' }
+  }
+  const attestor = await startExternalWorkloadAttestor('acme', programOf(binary, ['WorkloadAttestor'], data), host, signal)
+  t.strictSame(new Set(await attestor.attest(caller, signal)), new Set([
+    `pid:${process.pid}`, `label:${data.label}`, 'count:7', 'strict:true', 'name:a', 'name:b', 'nested:a key:x', 'nested:plain:ü'
+  ].map(value => ({ type: 'acme', value }))), 'it is configured as the configuration says, and its name is the selectors\' type')
+  t.match(lines.find(({ msg }) => msg === 'plugin: configured'), { level: 'info', plugin: 'acme', pluginType: 'WorkloadAttestor' })
+  await eventually('what it prints to be read', () => ['a line on standard output', 'a line on standard error'].every(text =>
+    lines.some(({ line }) => line === text)))
+  const { pid } = lines.find(({ msg }) => msg === 'plugin is running') as { pid: number } & typeof lines[number]
+  await attestor[Symbol.asyncDispose]()
+  t.notOk(existsSync(`/proc/${pid}`), 'it ends with us')
+  t.match(lines.find(({ msg }) => msg === 'plugin has ended'), { how: 'exit code 0' }, 'and by itself')
+})
+
+void t.test('a configuration that it refuses keeps it from starting', { skip: withoutGo }, async t => {
+  const { host, lines } = pluginHost()
+  const program = programOf(binary, ['WorkloadAttestor'], { refuse: 'the reason', label: 'secret-value' })
+  await t.rejects(startExternalWorkloadAttestor('acme', program, host, signal), {
+    code: 'plugin_config_refused', message: 'it refuses its configuration: INVALID_ARGUMENT: refuse: the reason'
+  })
+  t.notMatch(JSON.stringify(lines), 'secret-value', 'plugin_data is in no line of ours')
+  await t.rejects(startExternalNodeAttestor('acme', programOf(binary, ['WorkloadAttestor']), host, signal),
+    { code: 'plugin_not_started', message: /is it a plugin of the type NodeAttestor/ }, 'another type than it is meant for')
+  await t.rejects(startExternalNodeAttestor('acme', programOf(binary, ['ServerNodeAttestor']), host, signal),
+    { code: 'plugin_handshake_failed', message: /does not serve spire\.plugin\.agent\.nodeattestor/ }, 'the other half of its type')
+})
+
+void t.test('both halves of a node attestor', { skip: withoutGo }, async t => {
+  const { host } = pluginHost()
+  await using attestor = await startExternalNodeAttestor('tpm', programOf(binary, ['AgentNodeAttestor'], { label: 'node-7' }), host, signal)
+  await using verifier = await startExternalNodeVerifier('tpm', programOf(binary, ['ServerNodeAttestor'], { label: 'tpm' }), host, signal)
+  const proof = attestor.attest(signal)
+  const first = await proof.next(new Uint8Array())
+  const challenge = async (bytes: Uint8Array) => {
+    t.equal(text(bytes), 'who?')
+    return (await proof.next(bytes)).value as Uint8Array
+  }
+  const exchange = { signal, address: undefined, challenge }
+  t.strictSame(await verifier.verify(first.value as Uint8Array, exchange), {
+    idPath: 'node-7', selectors: ['node:node-7'], canReattest: true
+  }, 'payload, challenge, answer and attributes pass')
+  t.strictSame(await proof.next(Buffer.from('again')), { done: true, value: undefined }, 'the plugin ended its stream')
+  await t.rejects(verifier.verify(Buffer.from('stranger'), exchange), {
+    code: 'attestation_refused', message: 'tpm: nobody knows this node'
+  })
+  const wrong = { ...exchange, challenge: async () => Buffer.from('wrong') }
+  await t.rejects(verifier.verify(Buffer.from('x'), wrong), { code: 'attestation_refused' })
+  const broken = new Error('the agent went away')
+  const away = { ...exchange, challenge: async () => { throw broken } }
+  await t.rejects(verifier.verify(Buffer.from('x'), away), broken, 'what the agent did is not the plugin\'s')
+
+  await using other = await startExternalNodeVerifier('mine', programOf(binary, ['ServerNodeAttestor'], { label: 'other' }), host, signal)
+  await t.rejects(other.verify(Buffer.from('x'), { ...exchange, challenge: async () => Buffer.from('answer to who?') }), {
+    code: 'plugin_failed', message: /is not below spiffe:\/\/example\.org\/spire\/agent\/mine\// }, 'an ID that is not of this attestor')
+})
+
+void t.test('keys in a plugin', { skip: withoutGo }, async t => {
+  const { host } = pluginHost()
+  const program = programOf(binary, ['KeyManager'], { keys_path: join(t.testdir(), 'keys.json') })
+  let known: Uint8Array
+  {
+    await using keys = await startExternalKeyManager('acme', program, host, signal)
+    t.strictSame(keys.ids, [])
+    for (const type of ['ec-p256', 'ec-p384', 'rsa-2048'] as const) {
+      const key = await keys.generateKey(`k-${type}`, type)
+      t.equal(key.type, type)
+      t.ok((await key.sign(Buffer.from('x'), 'ieee-p1363')).length > 0, `${type} signs, and the signature was checked`)
+    }
+    await t.rejects(keys.generateKey('k', 'rsa-4096'), { code: 'key_service_failed' })
+    const before = keys.getKey('k-ec-p256') as ManagedKey
+    await keys.generateKey('k-ec-p256', 'ec-p256')
+    await t.rejects(before.sign(Buffer.from('x'), 'der'), { code: 'key_service_malformed' }, 'a key that was replaced signs no more')
+    known = keys.getKey('k-ec-p256')?.publicKey ?? new Uint8Array()
+  }
+  await using keys = await startExternalKeyManager('acme', program, host, signal)
+  t.strictSame(keys.ids.toSorted(), ['k-ec-p256', 'k-ec-p384', 'k-rsa-2048'], 'what the plugin has kept is there again')
+  t.strictSame(Buffer.from(keys.getKey('k-ec-p256')?.publicKey ?? ''), Buffer.from(known))
+})
+
+void t.test('a plugin that dies in a call fails the call, and is started again', { skip: withoutGo }, async t => {
+  const { host, lines } = pluginHost()
+  await using attestor = await startExternalWorkloadAttestor('acme', programOf(binary, ['WorkloadAttestor'], { die: true }), host, signal)
+  await t.rejects(attestor.attest(caller, signal), { code: 'plugin_unavailable' })
+  await eventually('its death to be seen', () => lines.some(({ how }) => how === 'exit code 7'))
+  await eventually('it to run again', () => lines.filter(({ msg }) => msg === 'plugin is running').length === 2)
+  await eventually('the new one to be asked, and to die', async () => {
+    await attestor.attest(caller, signal).catch((error: unknown) => t.equal(codeOf(error), 'plugin_unavailable'))
+    return lines.filter(({ how }) => how === 'exit code 7').length === 2
+  })
+})
+
+void t.test('answers that do not come, and answers that are too large', { skip: withoutGo }, async t => {
+  const { host, lines } = pluginHost()
+  await using slow = await startExternalWorkloadAttestor('slow', programOf(binary, ['WorkloadAttestor'], { slow: true }), host, signal)
+  const enough = new AbortController()
+  const asked = slow.attest(caller, enough.signal)
+  await eventually('it to be asked', () => lines.some(({ msg }) => msg === 'plugin: asked'))
+  const reason = new Error('the caller went away')
+  enough.abort(reason)
+  await t.rejects(asked, reason)
+  await eventually('the plugin to be told', () => lines.some(({ msg }) => msg === 'plugin: cancelled'))
+  await using giant = await startExternalWorkloadAttestor('giant', programOf(binary, ['WorkloadAttestor'], { giant: true }), host, signal)
+  await t.rejects(giant.attest(caller, signal), { code: 'plugin_failed', message: /RESOURCE_EXHAUSTED/ })
+})
+
+void t.test('who is told of the bundle', { skip: withoutGo }, async t => {
+  const { host } = pluginHost()
+  const record = join(t.testdir(), 'record')
+  const bundle = {
+    trustDomain: host.trustDomain, x509Authorities: [{ certificate: Buffer.from('der'), tainted: false }], jwtAuthorities: [],
+    sequenceNumber: 7n
+  }
+  await using publisher = await startExternalBundlePublisher('s3', programOf(binary, ['BundlePublisher'], { record }), host, signal)
+  await publisher.places[0]?.publish({ bundle }, signal)
+  await using notifier = await startExternalNotifier('mail', programOf(binary, ['Notifier'], { record }), host, signal)
+  await notifier.bundleLoaded(bundle, signal)
+  await notifier.bundleUpdated(bundle, signal)
+  t.equal(await readFile(record, 'utf8'), ['published', 'loaded', 'updated'].map(what => `${what} example.org 1 7\n`).join(''))
+  await using strict = await startExternalNotifier('strict', programOf(binary, ['Notifier'], { strict: true }), host, signal)
+  await t.rejects(strict.bundleLoaded(bundle, signal), { code: 'plugin_failed', message: /FAILED_PRECONDITION: not this bundle/ })
+})
