@@ -4,6 +4,7 @@ import type { NodeVerifier } from '../attestation/node/node-verifier.ts'
 import { foreignKinds } from '../authz/policy/foreign-kinds.ts'
 import { WebRoots } from '../federation/client/web-roots.ts'
 import { runProvider } from '../oidc/provider.ts'
+import { agentStore } from '../pluginhost/host-services.ts'
 import { startPlugins } from '../plugins/catalog.ts'
 import { healthService } from '../rpc/health.ts'
 import { bind, openRpcServer, type BoundService } from '../rpc/server.ts'
@@ -118,7 +119,8 @@ export async function runServer (
   let ownBundle: { readonly value: Bundle } | undefined
   const host = {
     log, clock, trustDomain: config.trustDomain, dataDir: config.dataDir, sharedKeys: store.keys, checkJoinToken,
-    ownBundle: () => ownBundle?.value
+    ownBundle: () => ownBundle?.value,
+    hostServices: [agentStore(async id => await store.agents.get(id) !== undefined)]
   }
   const plugins = scope.use(await startPlugins(serverCatalog, config.plugins, host, signal))
   // A SQLite file has one server: the lease of one that was killed is its successor's at once.

@@ -33,7 +33,7 @@ void t.test('a server and an agent whose plugins are all programs of SPIRE\'s SD
   t.equal(agent.id, 'spiffe://example.org/spire/agent/tpm/node-7')
   await using admin = openUnixChannel(server.adminSocket)
   t.match((await admin.client(agentService).listAgents({})).agents, [
-    { attestationType: 'tpm', canReattest: true, selectors: [{ type: 'tpm', value: 'node:node-7' }] }
+    { attestationType: 'tpm', canReattest: true, selectors: [{ type: 'tpm', value: 'known:false' }, { type: 'tpm', value: 'node:node-7' }] }
   ])
   await admin.client(entryService).batchCreateEntry({ entries: [{
     spiffeId: { trustDomain: 'example.org', path: '/blue' }, parentId: { trustDomain: 'example.org', path: '/spire/agent/tpm/node-7' },

@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
+import { agentStore } from '../../src/pluginhost/host-services.ts'
 import { startExternalBundlePublisher } from '../../src/pluginhost/bundle-publisher.ts'
 import type { ManagedKey } from '../../src/keys/key-manager.ts'
 import { startExternalKeyManager } from '../../src/pluginhost/key-manager.ts'
@@ -47,12 +48,14 @@ void t.test('a configuration that it refuses keeps it from starting', { skip: wi
   t.notMatch(JSON.stringify(lines), 'secret-value', 'plugin_data is in no line of ours')
   await t.rejects(startExternalNodeAttestor('acme', programOf(binary, ['WorkloadAttestor']), host, signal),
     { code: 'plugin_not_started', message: /is it a plugin of the type NodeAttestor/ }, 'another type than it is meant for')
-  await t.rejects(startExternalNodeAttestor('acme', programOf(binary, ['ServerNodeAttestor']), host, signal),
+  const server = pluginHost({ hostServices: [agentStore(async () => false)] }).host
+  await t.rejects(startExternalNodeAttestor('acme', programOf(binary, ['ServerNodeAttestor']), server, signal),
     { code: 'plugin_handshake_failed', message: /does not serve spire\.plugin\.agent\.nodeattestor/ }, 'the other half of its type')
 })
 
 void t.test('both halves of a node attestor', { skip: withoutGo }, async t => {
-  const { host } = pluginHost()
+  const known = 'spiffe://example.org/spire/agent/tpm/node-8'
+  const { host } = pluginHost({ hostServices: [agentStore(async id => id === known)] })
   await using attestor = await startExternalNodeAttestor('tpm', programOf(binary, ['AgentNodeAttestor'], { label: 'node-7' }), host, signal)
   await using verifier = await startExternalNodeVerifier('tpm', programOf(binary, ['ServerNodeAttestor'], { label: 'tpm' }), host, signal)
   const proof = attestor.attest(signal)
@@ -63,8 +66,13 @@ void t.test('both halves of a node attestor', { skip: withoutGo }, async t => {
   }
   const exchange = { signal, address: undefined, challenge }
   t.strictSame(await verifier.verify(first.value as Uint8Array, exchange), {
-    idPath: 'node-7', selectors: ['node:node-7'], canReattest: true
+    idPath: 'node-7', selectors: ['node:node-7', 'known:false'], canReattest: true
   }, 'payload, challenge, answer and attributes pass')
+  const right = { ...exchange, challenge: async () => Buffer.from('answer to who?') }
+  t.match(await verifier.verify(Buffer.from('node-8'), right), { selectors: ['node:node-8', 'known:true'] }, 'it may ask who has attested')
+  await t.rejects(startExternalNodeVerifier('tpm', programOf(binary, ['ServerNodeAttestor']), pluginHost().host, signal), {
+    code: 'plugin_not_started', message: /AgentStore host service is required/
+  }, 'a host that does not say it')
   t.strictSame(await proof.next(Buffer.from('again')), { done: true, value: undefined }, 'the plugin ended its stream')
   await t.rejects(verifier.verify(Buffer.from('stranger'), exchange), {
     code: 'attestation_refused', message: 'tpm: nobody knows this node'
@@ -76,7 +84,7 @@ void t.test('both halves of a node attestor', { skip: withoutGo }, async t => {
   await t.rejects(verifier.verify(Buffer.from('x'), away), broken, 'what the agent did is not the plugin\'s')
 
   await using other = await startExternalNodeVerifier('mine', programOf(binary, ['ServerNodeAttestor'], { label: 'other' }), host, signal)
-  await t.rejects(other.verify(Buffer.from('x'), { ...exchange, challenge: async () => Buffer.from('answer to who?') }), {
+  await t.rejects(other.verify(Buffer.from('x'), right), {
     code: 'plugin_failed', message: /is not below spiffe:\/\/example\.org\/spire\/agent\/mine\// }, 'an ID that is not of this attestor')
 })
 

@@ -12,6 +12,8 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/hcl"
 	"github.com/spiffe/spire-plugin-sdk/pluginmain"
+	"github.com/spiffe/spire-plugin-sdk/pluginsdk"
+	agentstorev1 "github.com/spiffe/spire-plugin-sdk/proto/spire/hostservice/server/agentstore/v1"
 	agentnodeattestorv1 "github.com/spiffe/spire-plugin-sdk/proto/spire/plugin/agent/nodeattestor/v1"
 	workloadattestorv1 "github.com/spiffe/spire-plugin-sdk/proto/spire/plugin/agent/workloadattestor/v1"
 	bundlepublisherv1 "github.com/spiffe/spire-plugin-sdk/proto/spire/plugin/server/bundlepublisher/v1"
@@ -143,6 +145,16 @@ func (p *agentNodeAttestor) AidAttestation(stream agentnodeattestorv1.NodeAttest
 type serverNodeAttestor struct {
 	base
 	nodeattestorv1.UnimplementedNodeAttestorServer
+
+	agents agentstorev1.AgentStoreServiceClient
+}
+
+// BrokerHostServices is refused by hosts that cannot say which agents have attested already.
+func (p *serverNodeAttestor) BrokerHostServices(broker pluginsdk.ServiceBroker) error {
+	if !broker.BrokerClient(&p.agents) {
+		return status.Error(codes.FailedPrecondition, "AgentStore host service is required")
+	}
+	return nil
 }
 
 func (p *serverNodeAttestor) Attest(stream nodeattestorv1.NodeAttestor_AttestServer) error {
@@ -165,10 +177,15 @@ func (p *serverNodeAttestor) Attest(stream nodeattestorv1.NodeAttestor_AttestSer
 	if string(req.GetChallengeResponse()) != "answer to who?" {
 		return status.Error(codes.PermissionDenied, "wrong answer")
 	}
+	id := fmt.Sprintf("spiffe://%s/spire/agent/%s/%s", p.trustDomain, s.Label, node)
+	_, err = p.agents.GetAgentInfo(stream.Context(), &agentstorev1.GetAgentInfoRequest{AgentId: id})
+	if err != nil && status.Code(err) != codes.NotFound {
+		return err
+	}
 	return stream.Send(&nodeattestorv1.AttestResponse{Response: &nodeattestorv1.AttestResponse_AgentAttributes{
 		AgentAttributes: &nodeattestorv1.AgentAttributes{
-			SpiffeId:       fmt.Sprintf("spiffe://%s/spire/agent/%s/%s", p.trustDomain, s.Label, node),
-			SelectorValues: []string{"node:" + node},
+			SpiffeId:       id,
+			SelectorValues: []string{"node:" + node, fmt.Sprintf("known:%t", err == nil)},
 			CanReattest:    true,
 		},
 	}})
