@@ -16,7 +16,7 @@ import { Administrator } from '../interop/administrator.ts'
 const run = promisify(execFile)
 const program = join(import.meta.dirname, '../../src/cli/main.ts')
 const patienceMs = 300_000
-/** As the chart has them, of agent and Envoy. */
+/** As the chart has them, of agent and Envoy; with pods there is one more. */
 const exactly = ['net_admin', 'sys_admin']
 
 function missing (): string | false {
@@ -28,13 +28,43 @@ function missing (): string | false {
   return false
 }
 
+void t.test('a pod that runs is found by its processes with SYS_PTRACE alone', { skip: missing(), timeout: 280_000 }, async t => {
+  await using pair = await Namespace.openPair()
+  const [first, ...enter] = pair.there.enter
+  const nobody = ['setpriv', '--reuid=10001', '--regid=10001', '--clear-groups', 'sleep', '3600']
+  const child = spawn(first, [...enter, ...nobody], { stdio: 'ignore' })
+  const pins = await mkdtemp(join(tmpdir(), 'assay-pins-'))
+  const place = join(import.meta.dirname, '../../src/mesh/pods/netns-place.ts')
+  const find = async (capabilities: readonly string[]) => {
+    const looking = `import('${place}').then(m => {
+      try {
+        m.pinPlace(m.placeOfProcess(${child.pid}), '${pins}', 'pod')
+        console.log('found')
+      } catch (error) { console.log(error.message) }
+    })`
+    const looks = confined(capabilities, [process.execPath, '-e', looking], 'pipe')
+    await once(looks, 'close')
+    return looks.said.trim()
+  }
+  try {
+    await eventually('the pod runs', async () => await find([...exactly, 'sys_ptrace']) === 'found', patienceMs)
+    t.match(await find(exactly), /^\/proc\/\d+\/ns\/net cannot be opened$/, 'else its own user alone can')
+  } finally {
+    child.kill('SIGKILL')
+    await once(child, 'exit')
+    await rm(pins, { recursive: true, force: true })
+  }
+})
+
 /** Root of a container with these capabilities and no others, now or later. */
-function confined (capabilities: readonly string[], words: readonly string[]): ChildProcess & { said: string } {
+function confined (
+  capabilities: readonly string[], words: readonly string[], output: 'ignore' | 'pipe' = 'ignore'
+): ChildProcess & { said: string } {
   const bounds = ['-all', ...capabilities.map(name => `+${name}`)].join(',')
   const child = Object.assign(spawn('setpriv', ['--no-new-privs', `--bounding-set=${bounds}`, '--inh-caps=-all', ...words], {
-    stdio: ['ignore', 'ignore', 'pipe']
+    stdio: ['ignore', output, 'pipe']
   }), { said: '' })
-  child.stderr.setEncoding('utf8').on('data', (text: string) => { child.said += text })
+  for (const stream of [child.stdout, child.stderr]) stream?.setEncoding('utf8').on('data', (text: string) => { child.said += text })
   return child
 }
 
