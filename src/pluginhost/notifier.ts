@@ -1,22 +1,14 @@
 import type { ExternalProgram } from '../plugins/external-program.ts'
-import type { Bundle } from '../spiffe/bundle.ts'
+import type { Notifier } from '../plugins/notifier.ts'
 import { encodeBundle } from '../wire/bundle-codec.ts'
 import { notifierPluginService as service } from '../wire/generated/plugin-notifier.ts'
 import { ExternalPlugin } from './external-plugin.ts'
 import type { PluginHost } from './plugin-host.ts'
 
 /** SPIRE's plugin type `Notifier`. Calls throw `plugin_unavailable` and `plugin_failed`. */
-export interface ExternalNotifier extends AsyncDisposable {
-  readonly name: string
-  /** At the start, before the server serves; what it throws must end the start. */
-  bundleLoaded (bundle: Bundle, signal: AbortSignal): Promise<void>
-  /** After each change; what it throws is for the log. */
-  bundleUpdated (bundle: Bundle, signal: AbortSignal): Promise<void>
-}
-
 export async function startExternalNotifier (
   name: string, program: ExternalProgram, host: PluginHost, signal: AbortSignal
-): Promise<ExternalNotifier> {
+): Promise<Required<Pick<Notifier, 'bundleLoaded' | 'bundleUpdated'>> & Notifier> {
   const plugin = await ExternalPlugin.start({ type: 'Notifier', name, program, service: service.name }, host, signal)
   return {
     name,

@@ -17,6 +17,7 @@ import type { RemoteKeysHost } from '../keys/remote/remote-keys-host.ts'
 import { startExternalBundlePublisher } from '../pluginhost/bundle-publisher.ts'
 import { startExternalKeyManager } from '../pluginhost/key-manager.ts'
 import { startExternalNodeVerifier } from '../pluginhost/node-verifier.ts'
+import { startExternalNotifier } from '../pluginhost/notifier.ts'
 import type { PluginHost } from '../pluginhost/plugin-host.ts'
 import { startExternalUpstream } from '../pluginhost/upstream-authority.ts'
 import type { Catalog } from '../plugins/catalog.ts'
@@ -80,5 +81,5 @@ export const serverCatalog: Catalog<ServerPlugins, ServerPluginHost> = {
     use: 'any', plugins: [k8sConfigMapPublisherPlugin, awsS3PublisherPlugin, filePublisherPlugin], external: startExternalBundlePublisher
   },
   CredentialComposer: { use: 'any', plugins: [uniqueIdComposerPlugin] },
-  Notifier: { use: 'any', plugins: [k8sBundleNotifierPlugin], refused: { gcs_bundle: gcsRefusal } }
+  Notifier: { use: 'any', plugins: [k8sBundleNotifierPlugin], refused: { gcs_bundle: gcsRefusal }, external: startExternalNotifier }
 }
