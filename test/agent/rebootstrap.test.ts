@@ -6,12 +6,15 @@ import t from 'tap'
 import { z } from 'zod'
 import { agentCatalog } from '../../src/agent/agent-catalog.ts'
 import { parseAgentConfig } from '../../src/agent/agent-config.ts'
+import { joinTrustDomain } from '../../src/agent/join.ts'
 import { pluginSchemas } from '../../src/plugins/catalog.ts'
+import { systemClock } from '../../src/runtime/clock.ts'
 import { entryService } from '../../src/wire/generated/server-entry.ts'
 import { workloadService } from '../../src/wire/generated/workload.ts'
 import { encodePem } from '../../src/x509/pem.ts'
 import { fetchBundle } from '../fakes/agent-client.ts'
 import { securityHeader, startTestAgent } from '../fakes/agent.ts'
+import { createTestAuthority } from '../fakes/authority.ts'
 import { capturedLog } from '../fakes/captured-log.ts'
 import { eventually } from '../fakes/eventually.ts'
 import { freePort } from '../fakes/free-port.ts'
@@ -95,6 +98,12 @@ void t.test('who may not come back so', async t => {
   await t.rejects(startTestAgent(server, { config: { rebootstrap: { ...rebootstrap, mode: 'always' } } }), {
     code: 'config_invalid', message: /rebootstrap_mode: is always/
   }, 'who joins by a token cannot attest again')
+  const { bundle: known } = await createTestAuthority('example.org')
+  const trusting = { ...token.config, trustBundlePath: undefined, insecureBootstrap: true }
+  const attestor = { name: 'join_token', attest: async function * () { yield Buffer.from('some token') } }
+  await t.rejects(joinTrustDomain(trusting, { attestor, clock: systemClock, log, known }, AbortSignal.timeout(60_000)), {
+    code: 'bootstrap_untrusted'
+  }, 'insecure_bootstrap is for who knows nobody yet, not for who attests again')
   const read = (keys: string) => parseAgentConfig({
     file: { name: 'a', text: `agent: { trust_domain: a, server_address: b, server_port: 1, ${keys} }` }
   })
