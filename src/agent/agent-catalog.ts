@@ -11,6 +11,7 @@ import { systemdPlugin } from '../attestation/workload/systemd/systemd-plugin.ts
 import { unixPlugin } from '../attestation/workload/unix/unix-plugin.ts'
 import type { WorkloadAttestor } from '../attestation/workload/workload-attestor.ts'
 import { startExternalNodeAttestor } from '../pluginhost/node-attestor.ts'
+import { startExternalSvidStore } from '../pluginhost/svid-store.ts'
 import { startExternalWorkloadAttestor } from '../pluginhost/workload-attestor.ts'
 import type { Catalog } from '../plugins/catalog.ts'
 import type { SvidStore } from '../plugins/svid-store.ts'
@@ -57,5 +58,10 @@ export const agentCatalog: Catalog<AgentPlugins, AgentPluginHost> = {
   WorkloadAttestor: {
     use: 'several', plugins: [unixPlugin, systemdPlugin, k8sPlugin, dockerPlugin], external: startExternalWorkloadAttestor
   },
-  SVIDStore: { use: 'any', plugins: [], refused: { aws_secretsmanager: storeRefusal, gcp_secretmanager: storeRefusal } }
+  SVIDStore: {
+    use: 'any',
+    plugins: [],
+    refused: { aws_secretsmanager: storeRefusal, gcp_secretmanager: storeRefusal },
+    external: startExternalSvidStore
+  }
 }

@@ -15,6 +15,7 @@ import { memoryKeyManagerPlugin } from '../keys/memory/memory-plugin.ts'
 import { pkcs11KeyManagerPlugin } from '../keys/pkcs11/pkcs11-plugin.ts'
 import type { RemoteKeysHost } from '../keys/remote/remote-keys-host.ts'
 import { startExternalBundlePublisher } from '../pluginhost/bundle-publisher.ts'
+import { startExternalComposer } from '../pluginhost/credential-composer.ts'
 import { startExternalKeyManager } from '../pluginhost/key-manager.ts'
 import { startExternalNodeVerifier } from '../pluginhost/node-verifier.ts'
 import { startExternalNotifier } from '../pluginhost/notifier.ts'
@@ -80,6 +81,6 @@ export const serverCatalog: Catalog<ServerPlugins, ServerPluginHost> = {
   BundlePublisher: {
     use: 'any', plugins: [k8sConfigMapPublisherPlugin, awsS3PublisherPlugin, filePublisherPlugin], external: startExternalBundlePublisher
   },
-  CredentialComposer: { use: 'any', plugins: [uniqueIdComposerPlugin] },
+  CredentialComposer: { use: 'any', plugins: [uniqueIdComposerPlugin], external: startExternalComposer },
   Notifier: { use: 'any', plugins: [k8sBundleNotifierPlugin], refused: { gcs_bundle: gcsRefusal }, external: startExternalNotifier }
 }

@@ -1,16 +1,23 @@
+import { createPublicKey } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
 import { agentStore } from '../../src/pluginhost/host-services.ts'
+import { Composition } from '../../src/ca/composition.ts'
 import { startExternalBundlePublisher } from '../../src/pluginhost/bundle-publisher.ts'
 import type { ManagedKey } from '../../src/keys/key-manager.ts'
+import { startExternalComposer } from '../../src/pluginhost/credential-composer.ts'
 import { startExternalKeyManager } from '../../src/pluginhost/key-manager.ts'
 import { startExternalNodeAttestor } from '../../src/pluginhost/node-attestor.ts'
 import { startExternalNotifier } from '../../src/pluginhost/notifier.ts'
 import { startExternalNodeVerifier } from '../../src/pluginhost/node-verifier.ts'
+import { startExternalSvidStore } from '../../src/pluginhost/svid-store.ts'
 import { startExternalWorkloadAttestor } from '../../src/pluginhost/workload-attestor.ts'
 import { codeOf } from '../../src/spiffe/errors.ts'
+import { parseSpiffeId } from '../../src/spiffe/spiffe-id.ts'
+import { readDistinguishedName } from '../../src/x509/distinguished-name.ts'
+import { createTestAuthority, makeTestKey, type TestAuthority } from '../fakes/authority.ts'
 import { eventually } from '../fakes/eventually.ts'
 import { pluginHost, programOf } from '../fakes/plugin-host.ts'
 import { buildGoPlugin, withoutGo } from '../interop/go-programs.ts'
@@ -152,4 +159,42 @@ void t.test('who is told of the bundle', { skip: withoutGo }, async t => {
   t.equal(await readFile(record, 'utf8'), ['published', 'loaded', 'updated'].map(what => `${what} example.org 1 7\n`).join(''))
   await using strict = await startExternalNotifier('strict', programOf(binary, ['Notifier'], { strict: true }), host, signal)
   await t.rejects(strict.bundleLoaded(bundle, signal), { code: 'plugin_failed', message: /FAILED_PRECONDITION: not this bundle/ })
+})
+
+void t.test('who composes credentials', { skip: withoutGo }, async t => {
+  const { host } = pluginHost()
+  const data = { label: 'made here', names: ['db.test'] }
+  await using composer = await startExternalComposer('acme', programOf(binary, ['CredentialComposer'], data), host, signal)
+  const composition = new Composition([composer])
+  const publicKey = new Uint8Array(createPublicKey(makeTestKey()).export({ format: 'der', type: 'spki' }))
+  const draft = { id: parseSpiffeId('spiffe://example.org/db'), publicKey, dnsNames: ['db'] }
+  const { subject, dnsNames, extensions } = await composition.x509Svid(draft)
+  t.match(readDistinguishedName(subject), {
+    country: ['US'], organizationalUnit: ['made here'], extraNames: [{ oid: '2.5.4.45', value: draft.id }]
+  }, 'of a workload')
+  t.strictSame(dnsNames, ['db', 'db.test'])
+  t.ok(Buffer.from(extensions).includes(Buffer.from([4, 1, 7])))
+  const agent = { ...draft, id: parseSpiffeId('spiffe://example.org/spire/agent/join_token/x') }
+  t.strictSame((await composition.x509Svid(agent)).dnsNames, ['db'], 'an answer without attributes changes nothing')
+  const ca = await composition.ca({ country: ['US'], organization: ['SPIFFE'], commonName: '' })
+  t.strictSame(readDistinguishedName(ca.subject).organization, ['SPIFFE'], 'nor does a method that it lacks')
+  const claims = { sub: draft.id, aud: ['x'], exp: 1_900_000_000, iat: 1_800_000_000, nested: { a: [1, true, null] } }
+  t.strictSame(JSON.parse(JSON.stringify(await composition.jwtSvid(draft.id, claims))), { ...claims, label: 'made here' })
+  await using strict = await startExternalComposer('strict', programOf(binary, ['CredentialComposer'], { strict: true }), host, signal)
+  await t.rejects(new Composition([strict]).x509Svid(draft), { code: 'plugin_failed', message: /PERMISSION_DENIED: not this workload/ })
+})
+
+void t.test('where SVIDs are stored', { skip: withoutGo }, async t => {
+  const { host } = pluginHost()
+  const record = join(t.testdir(), 'record')
+  await using store = await startExternalSvidStore('acme', programOf(binary, ['SVIDStore'], { record }), host, signal)
+  const [own, other] = await Promise.all(['example.org', 'other.test'].map(domain => createTestAuthority(domain)))
+  const roots = ({ bundle }: TestAuthority) => bundle.x509Authorities.map(({ certificate }) => certificate)
+  const svid = { ...await own!.issue('/db'), hint: '' }
+  const federatedBundles = new Map([[other!.trustDomain, [...roots(other!), ...roots(own!)]]])
+  await store.putX509Svid({ metadata: ['vault:a', 'path:b'], svid, bundle: roots(own!), federatedBundles }, signal)
+  await store.deleteX509Svid(['vault:a', 'path:b'], signal)
+  t.equal(await readFile(record, 'utf8'), `put vault:a,path:b ${svid.id} true 1 other.test:2\ndelete vault:a,path:b\n`)
+  await t.rejects(store.deleteX509Svid(['nowhere'], signal), { code: 'argument_invalid' }, 'what cannot be there is not asked about again')
+  await t.rejects(store.deleteX509Svid(['locked'], signal), { code: 'plugin_unavailable' })
 })

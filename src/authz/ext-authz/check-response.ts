@@ -3,7 +3,7 @@ import { CheckResponse, type CheckResponseInit } from '../../wire/generated/envo
 import { HeaderValueOption_HeaderAppendAction as AppendAction, type HeaderValueOptionInit } from '../../wire/generated/envoy-core.ts'
 import type { StructInit } from '../../wire/generated/well-known.ts'
 import type { Decided, Verdict } from '../decider.ts'
-import { jsonToStruct } from './json-to-struct.ts'
+import { jsonToStruct } from '../../wire/struct-json.ts'
 
 const ok = 0
 const permissionDenied = 7

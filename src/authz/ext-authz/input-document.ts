@@ -2,7 +2,7 @@ import type {
   AttributeContext, AttributeContext_HttpRequest, AttributeContext_Peer, CheckRequest
 } from '../../wire/generated/envoy-authorization.ts'
 import type { Address } from '../../wire/generated/envoy-core.ts'
-import { structToJson } from './struct-to-json.ts'
+import { structToJson } from '../../wire/struct-json.ts'
 
 /** Of a body that is looked into. */
 const longestBody = 1_048_576

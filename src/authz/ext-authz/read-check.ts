@@ -5,7 +5,7 @@ import { WireReader } from '../../wire/wire-reader.ts'
 import { idOfPrincipal } from '../policy/principal.ts'
 import type { AuthzRequest, HttpFacts } from '../policy/request.ts'
 import { checkMetadata, type CheckMetadata } from './check-metadata.ts'
-import { structToJson } from './struct-to-json.ts'
+import { structToJson } from '../../wire/struct-json.ts'
 import { jwtFilter, type VerifiedTokens, verifiedTokens } from './verified-tokens.ts'
 
 /** What decides, read from a `CheckRequest` (envoy.service.auth.v3) without making objects of the rest. */

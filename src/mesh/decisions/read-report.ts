@@ -1,4 +1,4 @@
-import { structToJson } from '../../authz/ext-authz/struct-to-json.ts'
+import { structToJson } from '../../wire/struct-json.ts'
 import { nobodyRefused } from '../../authz/rbac/cel.ts'
 import { idOfPrincipal } from '../../authz/policy/principal.ts'
 import type { AuthzRequest, HttpFacts } from '../../authz/policy/request.ts'

@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
-	"os"
 
 	bundlepublisherv1 "github.com/spiffe/spire-plugin-sdk/proto/spire/plugin/server/bundlepublisher/v1"
 	notifierv1 "github.com/spiffe/spire-plugin-sdk/proto/spire/plugin/server/notifier/v1"
@@ -38,11 +36,5 @@ func (p *notifier) NotifyAndAdvise(_ context.Context, req *notifierv1.NotifyAndA
 }
 
 func (b *base) record(what string, bundle *types.Bundle) error {
-	file, err := os.OpenFile(b.called().Record, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	defer file.Close()
-	_, err = fmt.Fprintf(file, "%s %s %d %d\n", what, bundle.TrustDomain, len(bundle.X509Authorities), bundle.SequenceNumber)
-	return err
+	return b.write("%s %s %d %d", what, bundle.TrustDomain, len(bundle.X509Authorities), bundle.SequenceNumber)
 }

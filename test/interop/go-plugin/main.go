@@ -15,8 +15,10 @@ import (
 	"github.com/spiffe/spire-plugin-sdk/pluginsdk"
 	agentstorev1 "github.com/spiffe/spire-plugin-sdk/proto/spire/hostservice/server/agentstore/v1"
 	agentnodeattestorv1 "github.com/spiffe/spire-plugin-sdk/proto/spire/plugin/agent/nodeattestor/v1"
+	svidstorev1 "github.com/spiffe/spire-plugin-sdk/proto/spire/plugin/agent/svidstore/v1"
 	workloadattestorv1 "github.com/spiffe/spire-plugin-sdk/proto/spire/plugin/agent/workloadattestor/v1"
 	bundlepublisherv1 "github.com/spiffe/spire-plugin-sdk/proto/spire/plugin/server/bundlepublisher/v1"
+	credentialcomposerv1 "github.com/spiffe/spire-plugin-sdk/proto/spire/plugin/server/credentialcomposer/v1"
 	keymanagerv1 "github.com/spiffe/spire-plugin-sdk/proto/spire/plugin/server/keymanager/v1"
 	nodeattestorv1 "github.com/spiffe/spire-plugin-sdk/proto/spire/plugin/server/nodeattestor/v1"
 	notifierv1 "github.com/spiffe/spire-plugin-sdk/proto/spire/plugin/server/notifier/v1"
@@ -44,7 +46,7 @@ type Settings struct {
 	CaCertificate string `hcl:"ca_certificate"`
 	// KeysPath is where the key manager keeps its keys.
 	KeysPath string `hcl:"keys_path"`
-	// Record is a file for what a bundle publisher or a notifier is told.
+	// Record is a file for what a bundle publisher, a notifier or a store is told.
 	Record string `hcl:"record"`
 	// Refuse fails a configuration.
 	Refuse string `hcl:"refuse"`
@@ -212,6 +214,12 @@ func main() {
 	case "Notifier":
 		p := new(notifier)
 		pluginmain.Serve(notifierv1.NotifierPluginServer(p), configv1.ConfigServiceServer(p))
+	case "CredentialComposer":
+		p := new(composer)
+		pluginmain.Serve(credentialcomposerv1.CredentialComposerPluginServer(p), configv1.ConfigServiceServer(p))
+	case "SVIDStore":
+		p := new(store)
+		pluginmain.Serve(svidstorev1.SVIDStorePluginServer(p), configv1.ConfigServiceServer(p))
 	case "KeyManager":
 		p := newKeyManager()
 		pluginmain.Serve(keymanagerv1.KeyManagerPluginServer(p), configv1.ConfigServiceServer(p))
