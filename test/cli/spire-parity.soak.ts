@@ -6,9 +6,11 @@ import { join } from 'node:path'
 import { buffer } from 'node:stream/consumers'
 import t from 'tap'
 import { openUnixChannel } from '../../src/rpc/channel.ts'
+import { builtProgram } from '../fakes/cached-build.ts'
 import { eventually } from '../fakes/eventually.ts'
 import type { Outcome } from '../fakes/run-assay.ts'
 import { startSpireAgent, startSpireServer, withoutSpireAgent, withoutSpireServer } from '../fakes/spire.ts'
+import { spireAgent, spireServer } from '../fakes/spire-programs.ts'
 import { Administrator } from '../interop/administrator.ts'
 import { serverLines } from './spire-parity/command-lines.ts'
 import { readGoUsage } from './spire-parity/go-usage.ts'
@@ -17,11 +19,14 @@ import { askAgent, askServer } from './spire-parity/ask-ours.ts'
 import { runAgentLines, runServerLines } from './spire-parity/run-lines.ts'
 import { commands, factsFile, readFacts, type SpireFacts } from './spire-parity/spire-facts.ts'
 
-const programs = { 'spire-server': process.env['SPIRE_SERVER_BIN'] ?? '', 'spire-agent': process.env['SPIRE_AGENT_BIN'] ?? '' } as const
+const skip = withoutSpireServer || withoutSpireAgent
+const programs = skip === false
+  ? { 'spire-server': await builtProgram(spireServer), 'spire-agent': await builtProgram(spireAgent) }
+  : { 'spire-server': '', 'spire-agent': '' }
 
 /** RECORD_SPIRE_FACTS=1 writes down anew what the real programs say. */
 t.test('the real programs and ours say the same to the same command lines, and what is written down of the real ones is true', {
-  skip: withoutSpireServer || withoutSpireAgent, timeout: 600_000
+  skip, timeout: 600_000
 }, async t => {
   const real = await askReal()
   if (process.env['RECORD_SPIRE_FACTS'] === '1') await writeFile(factsFile, `${JSON.stringify(real, undefined, 1)}\n`)
