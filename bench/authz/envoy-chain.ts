@@ -1,6 +1,6 @@
 import { compileRbac } from '../../src/authz/rbac/compile-rbac.ts'
 import { readPolicies } from '../../src/authz/policy/read-policies.ts'
-import { perRoute, placeholders } from '../../src/authz/rbac/rbac-filter.ts'
+import { nameInChain, perRoute, placeholders } from '../../src/authz/rbac/rbac-filter.ts'
 import { reportedHeaders, reportTag } from '../../src/mesh/decisions/report-form.ts'
 import { parseSpiffeId } from '../../src/spiffe/spiffe-id.ts'
 import { encodePem } from '../../src/x509/pem.ts'
@@ -57,14 +57,11 @@ export async function envoyOf (
           }
         }
       },
-      filters: [{
+      filters: [peerInState, {
         name: 'http',
         typed_config: {
           '@type': typeOf('filters.network.http_connection_manager.v3.HttpConnectionManager'), stat_prefix: 'bench', normalize_path: true,
-          route_config: { virtual_hosts: [{
-            name: 'all', domains: ['*'],
-            routes: [{ match: { prefix: '/' }, route: { cluster: 'workload', timeout: '0s' }, typed_per_filter_config: saidOf(way, id) }]
-          }] },
+          route_config: { virtual_hosts: [{ name: 'all', domains: ['*'], ...routesOf(way, id) }] },
           http_filters: [
             ...filtersOf(way),
             { name: 'router', typed_config: { '@type': typeOf('filters.http.router.v3.Router') } }
@@ -79,11 +76,17 @@ export async function envoyOf (
     return way.filters === 'none' ? [] : placeholders()
       .map(({ name, typedConfig, disabled }) => ({ name, typed_config: asJson(typedConfig), disabled }))
   }
-  const saidOf = (way: Way, id: string): Record<string, object> => {
-    if ('ask' in way || way.filters === 'none') return {}
+  const routesOf = (way: Way, id: string): object => {
+    const route = { match: { prefix: '/' }, route: { cluster: 'workload', timeout: '0s' } }
+    if ('ask' in way || way.filters === 'none') return { routes: [route] }
     const { filters, external } = compileRbac(set, parseSpiffeId(id), { kind: 'http', oneName: true })
     if (external.length > 0) throw new Error('a rule is not for Envoy')
-    return Object.fromEntries(Object.entries(perRoute(filters)).map(([name, any]) => [name, asJson(any)]))
+    const said = Object.entries(perRoute(filters)).map(([name, any]) => [name, asJson(any)] as const)
+    const part = (isFederation: boolean) => ({
+      typed_per_filter_config: Object.fromEntries(said.filter(([name]) => (name === nameInChain('federation')) === isFederation))
+    })
+    const isOwn = { key: peerKey, string_match: { prefix: 'spiffe://example.org/' } }
+    return { ...part(false), routes: [{ ...route, match: { ...route.match, filter_state: [isOwn] } }, { ...route, ...part(true) }] }
   }
   return {
     destinations,
@@ -97,6 +100,20 @@ export async function envoyOf (
         })
       ]
     } }
+  }
+}
+
+const peerKey = 'bench.peer'
+
+/** As the node's proxy keeps it for each connection, whether there are policies or not. */
+const peerInState = {
+  name: 'peer',
+  typed_config: {
+    '@type': typeOf('filters.network.set_filter_state.v3.Config'),
+    on_downstream_tls_handshake: [{
+      object_key: peerKey, factory_key: 'envoy.string',
+      format_string: { text_format_source: { inline_string: '%DOWNSTREAM_PEER_URI_SAN%' } }
+    }]
   }
 }
 

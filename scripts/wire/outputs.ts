@@ -145,6 +145,8 @@ export const newerFields: ReadonlyArray<{ message: string, name: string, number:
   { message: 'envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy', name: 'upstream_connect_mode', number: 21, type: 'uint32' },
   { message: 'envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy', name: 'max_early_data_bytes', number: 22,
     type: 'google.protobuf.UInt32Value' },
+  { message: 'envoy.config.route.v3.RouteMatch', name: 'filter_state', number: 16, type: 'envoy.type.matcher.v3.FilterStateMatcher',
+    rule: 'repeated' },
   { message: 'envoy.type.tracing.v3.CustomTag', name: 'value', number: 6, type: 'string' },
   { message: 'envoy.extensions.transport_sockets.tls.v3.CommonTlsContext', name: 'custom_tls_certificate_selector', number: 16,
     type: 'envoy.config.core.v3.TypedExtensionConfig' },

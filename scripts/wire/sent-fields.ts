@@ -46,9 +46,10 @@ export const sentFields: Readonly<Record<string, readonly string[]>> = {
   'envoy.config.core.v3.HttpProtocolOptions': ['idle_timeout', 'max_connection_duration', 'max_connection_duration_jitter'],
 
   'envoy.config.route.v3.RouteConfiguration': ['name', 'virtual_hosts'],
-  'envoy.config.route.v3.VirtualHost': ['name', 'domains', 'routes', 'request_headers_to_add', 'request_headers_to_remove', 'matcher'],
+  'envoy.config.route.v3.VirtualHost': ['name', 'domains', 'routes', 'request_headers_to_add', 'request_headers_to_remove', 'matcher',
+    'typed_per_filter_config'],
   'envoy.config.route.v3.Route': ['name', 'match', 'route', 'redirect', 'typed_per_filter_config'],
-  'envoy.config.route.v3.RouteMatch': ['prefix', 'connect_matcher', 'headers'],
+  'envoy.config.route.v3.RouteMatch': ['prefix', 'connect_matcher', 'headers', 'filter_state'],
   'envoy.config.route.v3.RouteMatch.ConnectMatcher': [],
   'envoy.config.route.v3.RouteAction': ['cluster', 'timeout', 'idle_timeout', 'upgrade_configs', 'retry_policy'],
   'envoy.config.route.v3.RouteAction.UpgradeConfig': ['upgrade_type', 'connect_config'],

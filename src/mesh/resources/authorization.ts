@@ -4,7 +4,7 @@ import { type ConnectionAccess, connectionAccess, noConnections } from '../../au
 import type { Extension } from '../../authz/rbac/extension.ts'
 import type { PeerSource } from '../../authz/rbac/peer.ts'
 import { predicate } from '../../authz/rbac/predicate.ts'
-import { perRoute, placeholders, rbacExtension, refuseEverything } from '../../authz/rbac/rbac-filter.ts'
+import { nameInChain, perRoute, placeholders, rbacExtension, refuseEverything } from '../../authz/rbac/rbac-filter.ts'
 import { TypedExtensionConfig } from '../../wire/generated/envoy-core.ts'
 import type { HttpConnectionManagerInit, HttpFilterInit } from '../../wire/generated/envoy-http-connection-manager.ts'
 import type { FilterInit } from '../../wire/generated/envoy-listener.ts'
@@ -13,6 +13,8 @@ import { NetworkExtAuthz } from '../../wire/generated/envoy-network-ext-authz.ts
 import { NetworkRBAC as NetworkRbac } from '../../wire/generated/envoy-network-rbac.ts'
 import { Config as SetFilterState } from '../../wire/generated/envoy-set-filter-state.ts'
 import { RouteConfiguration } from '../../wire/generated/envoy-route.ts'
+import type { TrustDomain } from '../../spiffe/trust-domain.ts'
+import type { AnyInit } from '../../wire/generated/well-known.ts'
 import type { MeshPolicies, MeshWorkload } from '../mesh-state.ts'
 import { extension, typeUrlOf } from './any.ts'
 import { askAboutConnection, askAboutRequest, asked, type Wire } from './ask-agent.ts'
@@ -22,7 +24,7 @@ import { reachState, streamVerdictStates, verdictStates } from './may-connect.ts
 import { connectionRules, type ConnectionPart, requestRules } from './names.ts'
 import { type Resource, resource } from './resource.ts'
 import { fromAgent } from './tls.ts'
-import { type DividedRequests, type SaidOfFilters, workloadRoutes } from './workload-routes.ts'
+import { type DividedRequests, type RequestsByDomain, type SaidOfFilters, workloadRoutes } from './workload-routes.ts'
 
 export const filterType = typeUrlOf(TypedExtensionConfig)
 export const routesType = typeUrlOf(RouteConfiguration)
@@ -141,7 +143,9 @@ function rulesOf ({ id }: MeshWorkload, policies: MeshPolicies, wire: Wire): Rec
   return { audit: filters.length > 1 ? filters[0] ?? nothing('audit') : nothing('audit'), decision }
 }
 
-function httpFilters ({ id }: MeshWorkload, policies: MeshPolicies, wire: Wire): SaidOfFilters | DividedRequests {
+function httpFilters (
+  { id }: MeshWorkload, policies: MeshPolicies, wire: Wire
+): SaidOfFilters | DividedRequests | RequestsByDomain {
   switch (policies.kind) {
     case 'none': return perRoute([])
     case 'unknown': return perRoute([rbacExtension(refuseEverything, 'http')])
@@ -151,7 +155,15 @@ function httpFilters ({ id }: MeshWorkload, policies: MeshPolicies, wire: Wire):
   const options = { kind: 'http', peer: peers[wire], apart: true, noTokens: true, oneName: true } as const
   const { filters, concerns } = compileRbac(policies.set, id, options)
   const [ofAgent, ofEnvoy] = [{ ...perRoute([]), ...asked }, perRoute(filters)]
-  if (typeof concerns === 'boolean') return concerns ? ofAgent : ofEnvoy
+  if (concerns === false) return byDomain(ofEnvoy, policies.set.trustDomain)
+  if (concerns === true) return ofAgent
   // A route is chosen by filter state and headers alone; the state is there on each wire on which there is a caller.
   return { when: predicate(concerns, { filterState: key.peer }), asked: ofAgent, others: ofEnvoy }
+}
+
+/** Federation has nothing to say of callers of the own trust domain. */
+function byDomain (said: SaidOfFilters, own: TrustDomain | undefined): SaidOfFilters | RequestsByDomain {
+  const name = nameInChain('federation')
+  const { [name]: federation, ...all } = said as Readonly<Record<string, AnyInit>>
+  return own === undefined || federation === undefined ? said : { own, all, others: { [name]: federation } }
 }

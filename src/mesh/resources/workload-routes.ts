@@ -2,6 +2,7 @@ import {
   type RetryPolicyInit, Route, type RouteConfigurationInit, type RouteInit, type VirtualHostInit
 } from '../../wire/generated/envoy-route.ts'
 import type { XdsMatcher_MatcherList_PredicateInit as PredicateInit } from '../../wire/generated/xds-matcher.ts'
+import type { TrustDomain } from '../../spiffe/trust-domain.ts'
 import { extension } from './any.ts'
 import type { Wire } from './ask-agent.ts'
 import { key } from './filter-state.ts'
@@ -11,19 +12,31 @@ import { constant } from './names.ts'
 /** What is said of filters, by their names. */
 export type SaidOfFilters = NonNullable<RouteInit['typedPerFilterConfig']>
 
+/** Two ways for requests: by one of them callers of the own trust domain, of whom a filter has nothing to say, do not pay for it. */
+export interface RequestsByDomain { readonly own: TrustDomain, readonly all: SaidOfFilters, readonly others: SaidOfFilters }
+
 /** Two ways for requests: `asked` for those that meet the condition. */
 export interface DividedRequests { readonly when: PredicateInit, readonly asked: SaidOfFilters, readonly others: SaidOfFilters }
 
 /**
  * All requests to the workload itself. Out of a tunnel it learns of its caller what the tunnel's chain kept.
  */
-export function workloadRoutes (name: string, wire: Wire, says: SaidOfFilters | DividedRequests = {}): RouteConfigurationInit {
+export function workloadRoutes (name: string, wire: Wire, says: Said = {}): RouteConfigurationInit {
   const caller = wire !== 'tunnelled' ? {}
     : { requestHeadersToAdd: [setHeader('x-forwarded-client-cert', `URI=%FILTER_STATE(${key.peer}:PLAIN)%`)] }
   return { name, virtualHosts: [{ name: 'inbound', domains: ['*'], ...caller, ...routesOf(says) }] }
 }
 
-function routesOf (says: SaidOfFilters | DividedRequests): Pick<VirtualHostInit, 'routes' | 'matcher'> {
+type Said = SaidOfFilters | DividedRequests | RequestsByDomain
+
+function routesOf (says: Said): Pick<VirtualHostInit, 'routes' | 'matcher' | 'typedPerFilterConfig'> {
+  if (isByDomain(says)) {
+    const isOwn = { key: key.peer, stringMatch: { prefix: `spiffe://${says.own}/` } }
+    return {
+      typedPerFilterConfig: says.all,
+      routes: [{ ...toWorkload({}), match: { prefix: '/', filterState: [isOwn] } }, toWorkload(says.others)]
+    }
+  }
   if (!isDivided(says)) return { routes: [toWorkload(says)] }
   const action = (said: SaidOfFilters) => ({ action: extension('route', Route, toWorkload(said)) })
   return {
@@ -32,6 +45,7 @@ function routesOf (says: SaidOfFilters | DividedRequests): Pick<VirtualHostInit,
 }
 
 function isDivided (says: SaidOfFilters | DividedRequests): says is DividedRequests { return 'asked' in says }
+function isByDomain (says: Said): says is RequestsByDomain { return 'own' in says }
 
 function toWorkload (typedPerFilterConfig: SaidOfFilters): RouteInit {
   const route = { cluster: constant.workload, timeout: { seconds: 0 }, retryPolicy: onceMore }
