@@ -14,6 +14,20 @@ export function withContent (bundle: Bundle, content: Partial<BundleContent>): B
   return { ...next, sequenceNumber: (bundle.sequenceNumber ?? 0n) + 1n }
 }
 
+/** Beyond it no number is raised: one near the end of 64 bits would leave none for what changes later, and JSON keeps 53 bits exactly. */
+export const mostRaisedSequence = 2n ** 48n
+
+/**
+ * The same content under `least` or the higher number that it has: partners tell old from new by it (TDB-06).
+ * @throws {SpiffeError} `argument_invalid` above `mostRaisedSequence`
+ */
+export function raiseSequence (bundle: Bundle, least: bigint): Bundle {
+  if (least > mostRaisedSequence) {
+    throw new SpiffeError('argument_invalid', `a sequence number can be raised to ${mostRaisedSequence} at most, not to ${least}`)
+  }
+  return least <= (bundle.sequenceNumber ?? 0n) ? bundle : { ...bundle, sequenceNumber: least }
+}
+
 /**
  * Adds the authorities that are not there yet; known ones keep their place and taint.
  * @throws {SpiffeError} `bundle_malformed` if a known key ID comes with another key

@@ -30,7 +30,9 @@ const schema = z.strictObject({
   /** What the takeover made, or was about to make, at our server. */
   entries: z.array(z.string()),
   relationships: z.array(z.string()),
-  bundles: z.array(z.string())
+  bundles: z.array(z.string()),
+  /** To what our bundle's sequence number was last raised; absent: it never was. It stays raised, whatever is rolled back. */
+  sequenceRaisedTo: z.string().regex(/^\d+$/).optional()
 })
 
 /** What a takeover has done, kept on disk before it is done: whatever kills it, the next command knows what to go on with or to undo. */

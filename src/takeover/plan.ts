@@ -3,10 +3,11 @@ import type { Bundle as BundleMessage, FederationRelationship } from '../wire/ge
 import { spiffeIdText } from '../wire/spiffe-id-codec.ts'
 import { planAgents, type AgentMove } from './agent-moves.ts'
 import { clashingKeyIds, endOf, missingIn, outdatedCopies, x509NameOf, type Authorities, type OutdatedCopies } from './authorities.ts'
+import { raisedSequence, type BundleSequences } from './bundle-sequence.ts'
 import { diffEntries, type EntryDiff } from './diff-entries.ts'
 import type { DomainState } from './domain-state.ts'
 import type { Finding } from './finding.ts'
-import type { Journal } from './journal.ts'
+import type { Journal, Phase } from './journal.ts'
 import { unservable } from './servable.ts'
 
 /** What is between two servers of one trust domain, and what stands in the way of moving from one to the other. */
@@ -30,7 +31,7 @@ export interface TakeoverPlan {
 }
 
 export interface PlanContext {
-  readonly journal: Pick<Journal, 'entries' | 'published'> | undefined
+  readonly journal: Pick<Journal, 'entries' | 'published' | 'phase'> | undefined
   /** IDs of agents that our server has heard of lately. */
   readonly here: ReadonlySet<string>
   readonly at: Date
@@ -60,7 +61,7 @@ export function planTakeover (there: DomainState, ours: DomainState, { journal, 
     outdated: outdatedCopies(there.bundle, ours.bundle, published.here, at),
     findings: [
       ...blocking(there, ours, entries), ...differingRelationships(there, ours), ...staying(there, agents),
-      ...kept(outdatedCopies(ours.bundle, there.bundle, published.there, at)), ...byHand(there, ours)
+      ...kept(outdatedCopies(ours.bundle, there.bundle, published.there, at)), ...byHand(there, ours, journal?.phase)
     ]
   }
 }
@@ -147,9 +148,21 @@ function staying (there: DomainState, agents: readonly AgentMove[]): readonly Fi
   ]
 }
 
-function byHand (there: DomainState, ours: DomainState): readonly Finding[] {
-  const { trustDomain, sequenceNumber = 0n } = there.bundle
-  const sequence = ours.bundle.sequenceNumber ?? 0n
+/** Partners that run Assay go by the number, others do not. SPIRE's API raises none: its own has to grow on the way back. */
+function sequenceFinding (trustDomain: TrustDomain, { there, here }: BundleSequences, phase: Phase | undefined): readonly Finding[] {
+  const numbers = `SPIRE's bundle has the sequence number ${there}, ours ${here}`
+  const finding = (message: string) => [{
+    kind: 'by-hand' as const, code: 'bundle-sequence', about: trustDomain, message,
+    next: 'have partners that run Assay store it anew, once they fetch it: assay bundle set'
+  }]
+  if (phase === 'rolled_back') return here <= there ? [] : finding(
+    `${numbers}: partners that fetched ours take SPIRE's for an old one until it has passed it`)
+  if (here >= there || raisedSequence({ there, here }) !== undefined) return []
+  return finding(`${numbers}, which is not raised so far: who counts takes ours for an old one`)
+}
+
+function byHand (there: DomainState, ours: DomainState, phase: Phase | undefined): readonly Finding[] {
+  const { trustDomain } = there.bundle
   return [
     ...there.entries.filter(({ downstream }) => downstream).map(({ spiffeId }) => ({
       kind: 'by-hand' as const, code: 'server-below', about: spiffeIdText(spiffeId), message: 'a server below gets its CA from SPIRE',
@@ -161,11 +174,7 @@ function byHand (there: DomainState, ours: DomainState): readonly Finding[] {
         message: 'SPIRE has its bundle and no relationship: somebody set it, or the configuration has one (federates_with)',
         next: 'in the latter case have our server follow it: assay federation create'
       })),
-    ...sequenceNumber <= sequence ? [] : [{
-      kind: 'by-hand' as const, code: 'bundle-sequence', about: trustDomain,
-      message: `SPIRE's bundle has the sequence number ${sequenceNumber}, ours ${sequence}: who counts takes ours for an old one`,
-      next: 'once they fetch ours, have partners that run Assay store it anew: assay bundle set'
-    }],
+    ...sequenceFinding(trustDomain, { there: there.bundle.sequenceNumber ?? 0n, here: ours.bundle.sequenceNumber ?? 0n }, phase),
     {
       kind: 'by-hand', code: 'configuration', about: trustDomain, message: 'no API tells what is in SPIRE\'s configuration',
       next: 'read its file: assay server validate -config server.conf names what is not there here; admin_ids are a part of it'

@@ -4,6 +4,7 @@ import { SpiffeError } from '../spiffe/errors.ts'
 import { clusterService, type ConsumerProgress } from '../wire/generated/cluster.ts'
 import { Changes } from './apply.ts'
 import { isEmpty, namesOf, type AuthorityNames } from './authorities.ts'
+import { raisedSequence, raiseSequence, readSequences } from './bundle-sequence.ts'
 import { diffEntries } from './diff-entries.ts'
 import { readDomain, type DomainState } from './domain-state.ts'
 import { newJournal, readJournal, settledAt, writeJournal, type Journal } from './journal.ts'
@@ -104,6 +105,7 @@ export class Takeover {
       await new Changes(there, 'SPIRE\'s server', signal).publish(toThere)
     }
     await this.#changesHere().retire(plan.outdated)
+    await this.#keepAhead(save)
     await this.#copyPartners(looked, journal, save)
     if (settledAt(journal) <= at) await this.#copyEntries(plan, journal, save)
     await save({ lastRoundAt: at })
@@ -173,6 +175,15 @@ export class Takeover {
   }
 
   #changesHere (): Changes { return new Changes(this.#deps.ours, 'our server', this.#deps.signal) }
+
+  /** Partners take no bundle for newer that has a lower number: once they ask us, ours must have passed what SPIRE showed them. */
+  async #keepAhead (save: (change: Partial<Journal>) => Promise<void>): Promise<void> {
+    const { there, ours, signal } = this.#deps
+    const wanted = raisedSequence(await readSequences(there, ours, { signal, timeoutMs }))
+    if (wanted === undefined) return
+    await save({ sequenceRaisedTo: `${wanted}` })
+    await raiseSequence(ours, wanted, { signal, timeoutMs })
+  }
 
   async #copyPartners ({ plan, ours, there }: Looked, journal: Journal, save: (change: Partial<Journal>) => Promise<void>): Promise<void> {
     const made = new Set(journal.bundles)

@@ -22,6 +22,8 @@ export async function openRelay (target: number) {
   return {
     port: (relay.address() as AddressInfo).port,
     open () { isOpen = true },
+    /** Where the name leads from now on: for new connections. */
+    leadTo (port: number) { target = port },
     /** The server goes away: open connections end. */
     shut () {
       isOpen = false

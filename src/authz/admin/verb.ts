@@ -45,7 +45,7 @@ const rows: ReadonlyArray<readonly [MethodVerb, string, readonly string[]]> = [
   ['federation.read', '/assay.server.federation.v1.Federation', ['GetStatus']],
   ['federation.write', '/assay.server.federation.v1.Federation', ['FetchInvited']],
   // Whoever says to others where this domain's bundle is says whose keys are its own.
-  ['bundle.append', '/assay.server.federation.v1.Federation', ['Invite', 'SignBundle']],
+  ['bundle.append', '/assay.server.federation.v1.Federation', ['Invite', 'SignBundle', 'RaiseBundleSequence']],
   ['services.read', '/assay.server.v1.ServiceRegistry', ['ListServices', 'GetService']],
   ['services.write', '/assay.server.v1.ServiceRegistry', ['BatchCreateService', 'BatchUpdateService', 'BatchDeleteService']],
   ['svids.mint', `${spire}.svid.v1.SVID`, ['MintX509SVID', 'MintJWTSVID', 'MintWITSVID']],

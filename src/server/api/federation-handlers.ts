@@ -2,6 +2,7 @@ import type { AdminAccess } from '../../authz/admin/access.ts'
 import type { SourceState } from '../../federation/client/partner-state.ts'
 import type { WebRoots } from '../../federation/client/web-roots.ts'
 import type { CallContext } from '../../rpc/call.ts'
+import { raiseSequence } from '../../spiffe/bundle-change.ts'
 import type { Datastore } from '../../storage/datastore.ts'
 import type { FederationHandlers, FollowingInit, GetStatusResponseInit, PartnerInit, SourceInit } from '../../wire/generated/federation.ts'
 import type { Authorizer } from '../authorize.ts'
@@ -40,6 +41,14 @@ export function federationHandlers (deps: FederationDeps): FederationHandlers<Ca
     signBundle (request, context) {
       context.log.info('the bundle is signed, to be kept elsewhere')
       return signBundle(request, deps)
+    },
+    async raiseBundleSequence ({ sequenceNumber: least }, context) {
+      const before = deps.authority.bundle.value.sequenceNumber
+      const { sequenceNumber } = await deps.authority.bundle.update(bundle => raiseSequence(bundle, least))
+      if (sequenceNumber !== before) {
+        context.log.warn({ before: `${before}`, now: `${sequenceNumber}` }, 'the bundle\'s sequence number was raised by an operator')
+      }
+      return { sequenceNumber }
     }
   }
 }

@@ -173,6 +173,26 @@ export const Partner: MessageType<Partner, PartnerInit> = new MessageType('assay
   repeated(10, 'consumerEntryIds', 'string')
 ])
 
+export interface RaiseBundleSequenceRequest {
+  readonly sequenceNumber: bigint
+}
+export interface RaiseBundleSequenceRequestInit {
+  readonly sequenceNumber?: bigint | number | undefined
+}
+export const RaiseBundleSequenceRequest: MessageType<RaiseBundleSequenceRequest, RaiseBundleSequenceRequestInit> = new MessageType('assay.server.federation.v1.RaiseBundleSequenceRequest', () => [
+  field(1, 'sequenceNumber', 'uint64')
+])
+
+export interface RaiseBundleSequenceResponse {
+  readonly sequenceNumber: bigint
+}
+export interface RaiseBundleSequenceResponseInit {
+  readonly sequenceNumber?: bigint | number | undefined
+}
+export const RaiseBundleSequenceResponse: MessageType<RaiseBundleSequenceResponse, RaiseBundleSequenceResponseInit> = new MessageType('assay.server.federation.v1.RaiseBundleSequenceResponse', () => [
+  field(1, 'sequenceNumber', 'uint64')
+])
+
 export interface SignBundleRequest {
   readonly ttlSeconds: bigint
 }
@@ -237,7 +257,8 @@ export const federationService = {
     getStatus: method('unary', 'GetStatus', GetStatusRequest, GetStatusResponse),
     invite: method('unary', 'Invite', InviteRequest, InviteResponse),
     fetchInvited: method('unary', 'FetchInvited', FetchInvitedRequest, FetchInvitedResponse),
-    signBundle: method('unary', 'SignBundle', SignBundleRequest, SignBundleResponse)
+    signBundle: method('unary', 'SignBundle', SignBundleRequest, SignBundleResponse),
+    raiseBundleSequence: method('unary', 'RaiseBundleSequence', RaiseBundleSequenceRequest, RaiseBundleSequenceResponse)
   }
 } as const
 export type FederationHandlers<Context> = HandlersOf<typeof federationService.methods, Context>

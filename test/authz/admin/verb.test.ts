@@ -22,6 +22,7 @@ void t.test('what the API offers that can lead to more is a grant of its own', a
   const of = (method: string) => methodVerbs.get(`/spire.api.server.${method}`)
   t.equal(of('svid.v1.SVID/MintX509SVID'), 'svids.mint')
   t.equal(of('bundle.v1.Bundle/AppendBundle'), 'bundle.append')
+  t.equal(methodVerbs.get('/assay.server.federation.v1.Federation/RaiseBundleSequence'), 'bundle.append')
   t.equal(of('trustdomain.v1.TrustDomain/RefreshBundle'), 'federation.write')
   t.equal(of('localauthority.v1.LocalAuthority/RevokeX509Authority'), 'authorities.change')
   t.equal(of('agent.v1.Agent/CreateJoinToken'), 'tokens.create')

@@ -3,6 +3,7 @@ import { encodeBundle } from '../../../src/wire/bundle-codec.ts'
 import { clusterService, serviceRegistryService } from '../../../src/wire/generated/cluster.ts'
 import { revocationService } from '../../../src/wire/generated/revocation.ts'
 import { agentService } from '../../../src/wire/generated/server-agent.ts'
+import { federationService } from '../../../src/wire/generated/federation.ts'
 import { bundleService } from '../../../src/wire/generated/server-bundle.ts'
 import { entryService } from '../../../src/wire/generated/server-entry.ts'
 import { localAuthorityService } from '../../../src/wire/generated/server-local-authority.ts'
@@ -41,6 +42,7 @@ void t.test('what no role grants is refused as a whole, whatever entries one may
     'list bundles': channel.client(bundleService).listFederatedBundles({}),
     'list relationships': channel.client(trustDomainService).listFederationRelationships({}),
     'refresh a bundle': channel.client(trustDomainService).refreshBundle({ trustDomain: 'partner.test' }),
+    'raise the bundle\'s number': channel.client(federationService).raiseBundleSequence({ sequenceNumber: 9 }),
     'list revocations': channel.client(revocationService).listRevocations({}),
     'see the cluster': channel.client(clusterService).getStatus({})
   }

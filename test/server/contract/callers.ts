@@ -82,6 +82,7 @@ export const callersOf: Readonly<Record<string, string>> = {
   '/assay.server.federation.v1.Federation/Invite': 'U A',
   '/assay.server.federation.v1.Federation/FetchInvited': 'U A',
   '/assay.server.federation.v1.Federation/SignBundle': 'U A',
+  '/assay.server.federation.v1.Federation/RaiseBundleSequence': 'U A',
   '/assay.server.revocation.v1.Revocation/Revoke': 'U A',
   '/assay.server.revocation.v1.Revocation/ListRevocations': 'U A',
   '/assay.server.revocation.v1.Revocation/LiftRevocation': 'U A',
