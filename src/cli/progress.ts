@@ -39,3 +39,23 @@ export function openProgress (terminal: Terminal, total: number | undefined, wha
     [Symbol.dispose]: () => line[Symbol.dispose]()
   }
 }
+
+/** Of work in several steps, one line after the other. */
+export interface StepProgress extends Disposable {
+  /** @param what is done with how many, such as `rows written` */
+  readonly show: (what: string, done: number, total: number | undefined) => void
+}
+
+export function openStepProgress (terminal: Terminal): StepProgress {
+  let open: { readonly what: string, readonly progress: Progress } | undefined
+  return {
+    show (what, done, total) {
+      if (open?.what !== what) {
+        open?.progress[Symbol.dispose]()
+        open = { what, progress: openProgress(terminal, total, what) }
+      }
+      open.progress.show(done)
+    },
+    [Symbol.dispose] () { open?.progress[Symbol.dispose]() }
+  }
+}

@@ -17,16 +17,26 @@ const timeoutMs = 60_000
 /** Of gRPC. */
 const [notFound, alreadyExists, inUse] = [5, 6, 9]
 
+/** After each batch of what may be many. @param what such as `entries copied` */
+export type OnProgress = (what: string, done: number, total: number) => void
+
+export interface ChangesOptions {
+  readonly signal: AbortSignal
+  readonly onProgress?: OnProgress | undefined
+}
+
 /** Each change at one server; all may be repeated. @throws {SpiffeError} `takeover_refused`, naming what the server refused */
 export class Changes {
   readonly #channel: Channel
   readonly #options: CallOptions
   readonly #where: string
+  readonly #onProgress: OnProgress | undefined
 
   /** @param where how the server is called where it refuses */
-  constructor (channel: Channel, where: string, signal: AbortSignal) {
+  constructor (channel: Channel, where: string, { signal, onProgress }: ChangesOptions) {
     this.#channel = channel
     this.#where = where
+    this.#onProgress = onProgress
     this.#options = { signal, timeoutMs }
   }
 
@@ -98,7 +108,7 @@ export class Changes {
   }
 
   async removeEntries (ids: readonly string[]): Promise<void> {
-    for (const batch of batches(ids)) {
+    for (const batch of this.#batches(ids, 'entries removed')) {
       const { results } = await this.#channel.client(entryService).batchDeleteEntry({ ids: batch }, this.#options)
       this.#requireAll(results, index => `the end of entry ${batch[index]}`, notFound)
     }
@@ -109,7 +119,7 @@ export class Changes {
   /** @returns those that a similar entry keeps out */
   async #createEntries (entries: readonly EntryInit[]): Promise<readonly EntryInit[]> {
     const blocked: EntryInit[] = []
-    for (const batch of batches(entries)) {
+    for (const batch of this.#batches(entries, 'entries copied')) {
       const { results } = await this.#channel.client(entryService).batchCreateEntry({ entries: batch, outputMask: {} }, this.#options)
       for (const [index, entry] of batch.entries()) {
         const { status, entry: existing } = results[index] ?? {}
@@ -123,9 +133,17 @@ export class Changes {
   }
 
   async #updateEntries (entries: readonly EntryInit[]): Promise<void> {
-    for (const batch of batches(entries)) {
+    for (const batch of this.#batches(entries, 'entries changed')) {
       const { results } = await this.#channel.client(entryService).batchUpdateEntry({ entries: batch, outputMask: {} }, this.#options)
       this.#requireAll(results, index => `the change of entry ${batch[index]?.id}`)
+    }
+  }
+
+  /** Each is told of when the next one is asked for: when it is done. */
+  * #batches<T> (items: readonly T[], what: string): Generator<readonly T[]> {
+    for (let start = 0; start < items.length; start += batchSize) {
+      yield items.slice(start, start + batchSize)
+      this.#onProgress?.(what, Math.min(start + batchSize, items.length), items.length)
     }
   }
 
@@ -140,8 +158,4 @@ export class Changes {
   #refusal (what: string, why: string): SpiffeError {
     return new SpiffeError('takeover_refused', `${this.#where} refused ${what}: ${why}`)
   }
-}
-
-function batches<T> (items: readonly T[]): readonly (readonly T[])[] {
-  return Array.from({ length: Math.ceil(items.length / batchSize) }, (_, index) => items.slice(index * batchSize, (index + 1) * batchSize))
 }

@@ -2,7 +2,7 @@ import type { Channel } from '../rpc/channel.ts'
 import type { Clock } from '../runtime/clock.ts'
 import { SpiffeError } from '../spiffe/errors.ts'
 import { clusterService, type ConsumerProgress } from '../wire/generated/cluster.ts'
-import { Changes } from './apply.ts'
+import { Changes, type OnProgress } from './apply.ts'
 import { isEmpty, namesOf, type AuthorityNames } from './authorities.ts'
 import { raisedSequence, raiseSequence, readSequences } from './bundle-sequence.ts'
 import { diffEntries } from './diff-entries.ts'
@@ -21,6 +21,7 @@ export interface TakeoverDeps {
   readonly lock: () => Promise<Disposable>
   readonly clock: Clock
   readonly signal: AbortSignal
+  readonly onProgress?: OnProgress | undefined
 }
 
 export interface Looked {
@@ -89,7 +90,7 @@ export class Takeover {
     let journal = looked.journal ?? newJournal(plan.trustDomain, options.settleMs ?? usualSettleMs(looked.there), at)
     requireRunning(journal)
     if (options.force !== true) requireFree(plan)
-    const { there, file, signal } = this.#deps
+    const { file } = this.#deps
     const save = async (change: Partial<Journal>) => {
       journal = { ...journal, ...change }
       await writeJournal(file, journal)
@@ -102,7 +103,7 @@ export class Takeover {
         ...journal.phase === 'publishing' ? { publishedAt: at } : {}
       })
       await this.#changesHere().publish(toHere)
-      await new Changes(there, 'SPIRE\'s server', signal).publish(toThere)
+      await this.#changesThere().publish(toThere)
     }
     await this.#changesHere().retire(plan.outdated)
     await this.#keepAhead(save)
@@ -142,7 +143,7 @@ export class Takeover {
   async rollBack ({ force = false }: { readonly force?: boolean } = {}): Promise<Looked> {
     using scope = new DisposableStack()
     scope.use(await this.#deps.lock())
-    const { file, there, signal } = this.#deps
+    const { file } = this.#deps
     let looked = await this.look()
     let { journal } = looked
     if (journal === undefined) throw this.#unknown()
@@ -154,7 +155,7 @@ export class Takeover {
         const { entry, with: other, why } = conflict
         throw new SpiffeError('takeover_refused', `entry ${entry.id} cannot go back to SPIRE: ${why} there: ${other.id}`)
       }
-      const spire = new Changes(there, 'SPIRE\'s server', signal)
+      const spire = this.#changesThere()
       await spire.publish(looked.plan.authorities.toThere)
       await spire.applyEntries(back)
       journal = { ...journal, phase: 'open', entries: [...new Set([...journal.entries, ...looked.ours.entries.map(({ id }) => id)])] }
@@ -174,7 +175,9 @@ export class Takeover {
     return await this.look()
   }
 
-  #changesHere (): Changes { return new Changes(this.#deps.ours, 'our server', this.#deps.signal) }
+  #changesHere (): Changes { return new Changes(this.#deps.ours, 'our server', this.#deps) }
+
+  #changesThere (): Changes { return new Changes(this.#deps.there, 'SPIRE\'s server', this.#deps) }
 
   /** Partners take no bundle for newer that has a lower number: once they ask us, ours must have passed what SPIRE showed them. */
   async #keepAhead (save: (change: Partial<Journal>) => Promise<void>): Promise<void> {

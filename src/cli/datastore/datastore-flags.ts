@@ -5,7 +5,7 @@ import { parseTrustDomain, type TrustDomain } from '../../spiffe/trust-domain.ts
 import { readConfigSource } from '../config-flags.ts'
 import { pathFlag, switchFlag, textFlag, type FlagValues } from '../flag.ts'
 import { usage } from '../parse-flags.ts'
-import { openProgress, type Progress } from '../progress.ts'
+import { openStepProgress } from '../progress.ts'
 import { defaultServerConfig } from '../server/server-config-flags.ts'
 import type { Terminal } from '../terminal.ts'
 
@@ -54,15 +54,9 @@ function keyPlace ({ plugins, dataDir }: ReturnType<typeof parseServerConfig>): 
 
 /** Progress by what is being done with the rows. */
 export function openRowProgress (terminal: Terminal): Disposable & { readonly onRows: OnRows } {
-  let open: { readonly what: string, readonly progress: Progress } | undefined
+  const steps = openStepProgress(terminal)
   return {
-    onRows (what, done, total) {
-      if (open?.what !== what) {
-        open?.progress[Symbol.dispose]()
-        open = { what, progress: openProgress(terminal, total, `rows ${what}`) }
-      }
-      open.progress.show(done)
-    },
-    [Symbol.dispose] () { open?.progress[Symbol.dispose]() }
+    onRows: (what, done, total) => steps.show(`rows ${what}`, done, total),
+    [Symbol.dispose]: () => steps[Symbol.dispose]()
   }
 }

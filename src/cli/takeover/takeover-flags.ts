@@ -5,6 +5,7 @@ import type { Takeover } from '../../takeover/takeover.ts'
 import { tlsFilesOf, tlsOfFiles } from '../authz/tls-files.ts'
 import { explainUnreachable } from '../channel-call.ts'
 import { pathFlag, switchFlag, textFlag, type FlagValues } from '../flag.ts'
+import { openStepProgress } from '../progress.ts'
 import { usage } from '../parse-flags.ts'
 import { outputFlag, serverFlags, serverSocketPath } from '../socket-path.ts'
 import type { Terminal } from '../terminal.ts'
@@ -44,8 +45,11 @@ export async function withTakeover<T> (
   const spire = await openSpire(flags, terminal)
   const ours = scope.use(await reachable(openUnixChannel(path), 'server', path, terminal.signal))
   const there = scope.use(await reachable(spire.channel, 'SPIRE server', spire.at, terminal.signal))
+  const progress = scope.use(openStepProgress(terminal))
   const [file, { signal }] = [flags.state ?? defaultState, terminal]
-  const takeover = new Takeover({ there, ours, file, lock: () => lockTakeover(file, signal), clock: systemClock, signal })
+  const takeover = new Takeover({
+    there, ours, file, lock: () => lockTakeover(file, signal), clock: systemClock, signal, onProgress: progress.show
+  })
   return await use(takeover, { there, ours })
 }
 
