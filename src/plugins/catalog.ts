@@ -23,7 +23,7 @@ export interface PluginType<Api extends AsyncDisposable, Host> {
   readonly external?: (name: string, program: ExternalProgram, host: Host, signal: AbortSignal) => Promise<Api>
 }
 
-/** What a configuration chose per type, in the catalog's order. */
+/** What a configuration chose per type, in its order, as in SPIRE: credential composers work on what the one before made. */
 export type ConfiguredPlugins<Apis> = { readonly [Type in keyof Apis]: readonly ConfiguredPlugin[] }
 
 export interface ConfiguredPlugin {
@@ -51,10 +51,8 @@ function typeSchema<Host> ({ use, plugins, refused, external }: PluginType<Async
   const data = Object.fromEntries(plugins.map(({ name, config }) => [name, config]))
   const blocks = pluginBlocks(data, { refused, external: external !== undefined })
   return blocks.transform((blocks, context): readonly ConfiguredPlugin[] => {
-    const own = plugins.filter(({ name }) => Object.hasOwn(blocks, name)).map(({ name }) => ({ name, config: blocks[name] }))
-    const programs = Object.entries(blocks).filter(([name]) => !Object.hasOwn(data, name))
-      .map(([name, program]) => ({ name, config: undefined, program: program as ExternalProgram }))
-    const chosen = [...own, ...programs]
+    const chosen = Object.entries(blocks).map(([name, block]) => Object.hasOwn(data, name) ? { name, config: block }
+      : { name, config: undefined, program: block as ExternalProgram })
     if (use !== 'several' && use !== 'any' && chosen.length > 1) {
       context.addIssue(`must name one of ${plugins.map(({ name }) => name).join(', ')}${external === undefined ? '' : ', or one program'}`)
     }
@@ -65,7 +63,8 @@ function typeSchema<Host> ({ use, plugins, refused, external }: PluginType<Async
 }
 
 /**
- * Starts one after the other, in the catalog's order; disposing closes them in reverse, and so does a failed start.
+ * Starts one after the other: types in the catalog's order, those of one type in the configuration's. Disposing closes them in reverse, and
+ * so does a failed start.
  * @throws {SpiffeError} what the plugin refused with, the plugin named
  */
 export async function startPlugins<Apis extends PluginApis<Apis>, Host> (

@@ -11,7 +11,8 @@ export interface PluginBlocksOptions {
 
 /**
  * What a configuration says of one plugin type: `<name>: {plugin_data: {…}}`, or SPIRE's JSON form, a list of maps of one name each.
- * The value has the `plugin_data` of each plugin that is named. A block with `enabled: false` is as if it were not there.
+ * The value has the `plugin_data` of each plugin that is named, in the order in which they are written. A block with `enabled: false` is
+ * as if it were not there.
  * @param pluginData per known name what reads its `plugin_data`; where there is none, it is given an empty map
  */
 export function pluginBlocks<Shape extends Record<string, z.ZodType>> (
@@ -22,10 +23,25 @@ export function pluginBlocks<Shape extends Record<string, z.ZodType>> (
   const shape = Object.fromEntries(blocks) as Blocks
   const known = Object.keys(pluginData)
   const named = (raw: unknown, context: z.RefinementCtx) => withoutRefused(withoutDisabled(mapFromList(raw, context)), refused, context)
-  const own = z.preprocess(named, z.strictObject(shape)).prefault({})
+  const own = asWritten(named, z.strictObject(shape)).prefault({})
   if (!external) return own
   const all = z.object(shape).catchall(externalProgramSchema)
-  return z.preprocess((raw, context) => withoutUnknown(named(raw, context), known, context), all).prefault({}) as unknown as typeof own
+  return asWritten((raw, context) => withoutUnknown(named(raw, context), known, context), all).prefault({}) as unknown as typeof own
+}
+
+/** zod's maps have the order of their schema, then that of the other names. */
+function asWritten<Map extends z.ZodObject> (prepare: (raw: unknown, context: z.RefinementCtx) => unknown, schema: Map) {
+  // Nothing in these schemas waits for anything: between the two steps no other text is read.
+  let names: readonly string[] = []
+  const prepared = z.preprocess((raw, context) => {
+    const blocks = prepare(raw, context)
+    names = Object.keys(blocks ?? {})
+    return blocks
+  }, schema)
+  return prepared.transform(blocks => {
+    const written = names.filter(name => Object.hasOwn(blocks, name)).map(name => [name, blocks[name as keyof typeof blocks]])
+    return Object.fromEntries(written) as z.output<Map>
+  })
 }
 
 function withoutDisabled (raw: unknown): unknown {

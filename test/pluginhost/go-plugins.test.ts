@@ -1,8 +1,9 @@
-import { createPublicKey } from 'node:crypto'
+import { createPublicKey, hash } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
+import { z } from 'zod'
 import { agentStore } from '../../src/pluginhost/host-services.ts'
 import { Composition } from '../../src/ca/composition.ts'
 import { startExternalBundlePublisher } from '../../src/pluginhost/bundle-publisher.ts'
@@ -14,6 +15,10 @@ import { startExternalNotifier } from '../../src/pluginhost/notifier.ts'
 import { startExternalNodeVerifier } from '../../src/pluginhost/node-verifier.ts'
 import { startExternalSvidStore } from '../../src/pluginhost/svid-store.ts'
 import { startExternalWorkloadAttestor } from '../../src/pluginhost/workload-attestor.ts'
+import { pluginSchemas, startPlugins, type Catalog } from '../../src/plugins/catalog.ts'
+import { readConfig } from '../../src/runtime/config-file.ts'
+import { parseHcl } from '../../src/runtime/hcl-text.ts'
+import { serverCatalog, type ServerPluginHost, type ServerPlugins } from '../../src/server/server-catalog.ts'
 import { codeOf } from '../../src/spiffe/errors.ts'
 import { parseSpiffeId } from '../../src/spiffe/spiffe-id.ts'
 import { readDistinguishedName } from '../../src/x509/distinguished-name.ts'
@@ -182,6 +187,28 @@ void t.test('who composes credentials', { skip: withoutGo }, async t => {
   t.strictSame(JSON.parse(JSON.stringify(await composition.jwtSvid(draft.id, claims))), { ...claims, label: 'made here' })
   await using strict = await startExternalComposer('strict', programOf(binary, ['CredentialComposer'], { strict: true }), host, signal)
   await t.rejects(new Composition([strict]).x509Svid(draft), { code: 'plugin_failed', message: /PERMISSION_DENIED: not this workload/ })
+})
+
+void t.test('composers, our own and programs, compose in the order of the configuration, as in SPIRE', { skip: withoutGo }, async t => {
+  const catalog: Catalog<Pick<ServerPlugins, 'CredentialComposer'>, ServerPluginHost> = {
+    CredentialComposer: serverCatalog.CredentialComposer
+  }
+  const schema = z.strictObject({ plugins: z.strictObject(pluginSchemas(catalog)) })
+  const publicKey = new Uint8Array(createPublicKey(makeTestKey()).export({ format: 'der', type: 'spki' }))
+  const id = parseSpiffeId('spiffe://example.org/db')
+  const namesWhen = async (...blocks: string[]) => {
+    const text = `plugins { ${blocks.join('\n')} }`
+    const { value } = readConfig(schema, { file: { name: 'server.conf', text, parse: parseHcl, looselyTyped: true } })
+    if (value === undefined) throw new Error('the configuration is refused')
+    await using plugins = await startPlugins(catalog, value.plugins, pluginHost().host as ServerPluginHost, signal)
+    const { subject } = await new Composition(plugins.all('CredentialComposer')).x509Svid({ id, publicKey, dnsNames: [] })
+    return readDistinguishedName(subject).extraNames.map(({ value }) => value)
+  }
+  const acme = `CredentialComposer "acme" { plugin_cmd = "${binary}" plugin_args = ["CredentialComposer"] plugin_data { label = "x" } }`
+  const own = 'CredentialComposer "uniqueid" {}'
+  const unique = hash('sha256', id, 'hex').slice(0, 32)
+  t.strictSame(await namesWhen(own, acme), [unique, id], 'the program adds to what uniqueid made')
+  t.strictSame(await namesWhen(acme, own), [unique], 'uniqueid takes the place of what the program made')
 })
 
 void t.test('where SVIDs are stored', { skip: withoutGo }, async t => {

@@ -49,7 +49,7 @@ function problemsOf (section: unknown): string[] {
   return reading.value === undefined ? reading.problems.map(({ key, rule }) => `${key}: ${rule}`) : []
 }
 
-void t.test('starts in the catalog\'s order and closes in reverse', async t => {
+void t.test('starts type by type in the catalog\'s order, each type in that of the configuration, and closes in reverse', async t => {
   const host = { events: [] as string[] }
   const configured = configure({
     WorkloadAttestor: { k8s: { plugin_data: { path: '/k', limit: 5 } }, unix: data },
@@ -58,15 +58,15 @@ void t.test('starts in the catalog\'s order and closes in reverse', async t => {
   t.strictSame(host.events, [], 'reading a configuration starts nothing')
   {
     await using started = await startPlugins(catalog, configured, host, signal)
-    t.strictSame(started.all('WorkloadAttestor').map(({ config }) => config), [{ path: '/x', limit: 0 }, { path: '/k', limit: 5 }])
+    t.strictSame(started.all('WorkloadAttestor').map(({ config }) => config), [{ path: '/k', limit: 5 }, { path: '/x', limit: 0 }])
     t.strictSame(started.only('KeyManager').config, { path: '/x', limit: 0 }, 'defaults are filled in')
     t.throws(() => started.only('WorkloadAttestor'), TypeError, 'several are never silently one')
   }
-  t.strictSame(host.events, ['start memory', 'start unix', 'start k8s', 'close k8s', 'close unix', 'close memory'])
+  t.strictSame(host.events, ['start memory', 'start k8s', 'start unix', 'close unix', 'close k8s', 'close memory'])
 })
 
 void t.test('a list of maps, as SPIRE\'s JSON has it', async t => {
-  t.strictSame(configure({ WorkloadAttestor: [{ k8s: data }, { unix: data }] }), configure({ WorkloadAttestor: { unix: data, k8s: data } }))
+  t.strictSame(configure({ WorkloadAttestor: [{ k8s: data }, { unix: data }] }), configure({ WorkloadAttestor: { k8s: data, unix: data } }))
   t.strictSame(problemsOf({ KeyManager: [{ disk: data }, { disk: data }] }), ['plugins.KeyManager.1: names disk again'])
   for (const item of [{ disk: data, memory: data }, {}, 1, null, ['disk']]) {
     t.strictSame(problemsOf({ KeyManager: [item] }), ['plugins.KeyManager.0: must be a map of one name'], JSON.stringify(item))
@@ -154,16 +154,25 @@ void t.test('programs that are plugins', async t => {
     command: '/opt/acme', args: ['-v'], checksum: 'ab'.repeat(32),
     data: { hcl: 'socket = "/run/acme"\nretries = 3\nlimits = {\n  cpu = "1"\n}\n' }
   }
-  t.strictSame(value.plugins.WorkloadAttestor.map(({ name }) => name), ['unix', 'acme'], 'SPIRE\'s HCL')
+  t.strictSame(value.plugins.WorkloadAttestor.map(({ name }) => name), ['acme', 'unix'], 'SPIRE\'s HCL, in its order')
   {
     await using plugins = await startPlugins(withPrograms, value.plugins, { events: [] }, signal)
-    t.strictSame(plugins.all('WorkloadAttestor').map(({ config }) => config), [{ path: '/default', limit: 0 }, program])
+    t.strictSame(plugins.all('WorkloadAttestor').map(({ config }) => config), [program, { path: '/default', limit: 0 }])
   }
   t.strictSame(started, ['acme', program, 'close acme'])
   const json = (block: unknown, name = 'acme') => JSON.stringify({ plugins: { WorkloadAttestor: [{ [name]: block }] } })
   t.strictSame(readAs(json({ plugin_cmd: 'bin/x', plugin_data_file: 'd.hcl' })).value?.plugins.WorkloadAttestor[0]?.program, {
     command: join(process.cwd(), 'bin/x'), args: [], checksum: undefined, data: { file: 'd.hcl' }
   })
+  const yaml = 'plugins:\n  WorkloadAttestor:\n    k8s: {}\n    acme: { plugin_cmd: /x }\n    unix: {}\n    other: { plugin_cmd: /y }\n'
+  const list = JSON.stringify({
+    plugins: { WorkloadAttestor: [{ k8s: {} }, { acme: { plugin_cmd: '/x' } }, { unix: {} }, { other: { plugin_cmd: '/y' } }] }
+  })
+  for (const [what, text] of Object.entries({ yaml, list })) {
+    t.strictSame(readAs(text).value?.plugins.WorkloadAttestor.map(({ name }) => name), ['k8s', 'acme', 'unix', 'other'],
+      `${what}: programs and our own as they are written`)
+  }
+  t.match(readAs(yaml.replace('acme: {', 'acme: { plugin_arg: 1,')).problems, [{ where: 'f:4', key: /acme\.plugin_arg$/ }])
   const refused: Record<string, string> = {
     'plugin_cmd: must not be empty': json({ plugin_cmd: '' }),
     'plugin_checksum: must be the file\'s SHA-256: 64 hexadecimal digits': json({ plugin_cmd: '/x', plugin_checksum: 'abc' }),
