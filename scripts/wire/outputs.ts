@@ -67,8 +67,9 @@ export const groups: ReadonlyArray<readonly Output[]> = [
     plugin('server', 'Notifier', 'notifier'),
     plugin('server', 'BundlePublisher', 'bundlePublisher'),
     plugin('server', 'CredentialComposer', 'credentialComposer'),
-    hostService('AgentStore', 'agentStore'),
-    hostService('IdentityProvider', 'identityProvider'),
+    hostService('server', 'AgentStore', 'agentStore'),
+    hostService('server', 'IdentityProvider', 'identityProvider'),
+    hostService('common', 'Metrics', 'metrics'),
     api('google-rpc', 'google.rpc', ['google/rpc/status.proto', 'google/rpc/error_details.proto'], {}),
     { file: 'envoy-sds', packages: ['envoy.service.discovery.v3', 'envoy.service.secret.v3'],
       protos: ['envoy/service/secret/v3/sds.proto', 'envoy/service/discovery/v3/ads.proto'], messages: [],
@@ -199,11 +200,12 @@ function plugin (side: 'agent' | 'server', service: string, name: string): Outpu
   return api(`plugin-${kebab(name)}`, pack, [file], { [`${pack}.${service}`]: `${name}Plugin` })
 }
 
-/** What a server offers to its plugins. */
-function hostService (service: string, name: string): Output {
+/** What a server, or both, offer to their plugins. */
+function hostService (side: 'server' | 'common', service: string, name: string): Output {
   const folder = service.toLowerCase()
-  const pack = `spire.hostservice.server.${folder}.v1`
-  return api(`host-${kebab(name)}`, pack, [`spire/hostservice/server/${folder}/v1/${folder}.proto`], { [`${pack}.${service}`]: name })
+  const pack = `spire.hostservice.${side}.${folder}.v1`
+  const file = `spire/hostservice/${side}/${folder}/v1/${folder}.proto`
+  return api(`host-${kebab(name)}`, pack, [file], { [`${pack}.${service}`]: name })
 }
 
 function kebab (name: string): string { return name.replace(/[A-Z]/g, letter => `-${letter.toLowerCase()}`) }

@@ -11,13 +11,11 @@ import { systemdPlugin } from '../attestation/workload/systemd/systemd-plugin.ts
 import { unixPlugin } from '../attestation/workload/unix/unix-plugin.ts'
 import type { WorkloadAttestor } from '../attestation/workload/workload-attestor.ts'
 import { startExternalNodeAttestor } from '../pluginhost/node-attestor.ts'
+import type { PluginHost } from '../pluginhost/plugin-host.ts'
 import { startExternalSvidStore } from '../pluginhost/svid-store.ts'
 import { startExternalWorkloadAttestor } from '../pluginhost/workload-attestor.ts'
 import type { Catalog } from '../plugins/catalog.ts'
 import type { SvidStore } from '../plugins/svid-store.ts'
-import type { Clock } from '../runtime/clock.ts'
-import type { Logger } from '../runtime/logger.ts'
-import type { TrustDomain } from '../spiffe/trust-domain.ts'
 import type { AgentStateStore } from './agent-state.ts'
 import { fileSealingPlugin } from './sealing/file-sealing-plugin.ts'
 import { keyringSealingPlugin } from './sealing/keyring-sealing-plugin.ts'
@@ -34,11 +32,8 @@ export interface AgentPlugins {
   readonly SVIDStore: SvidStore
 }
 
-export interface AgentPluginHost {
-  readonly clock: Clock
-  readonly log: Logger
+export interface AgentPluginHost extends PluginHost {
   readonly dataDir: string
-  readonly trustDomain: TrustDomain
   /** @throws {SpiffeError} `config_invalid` when the agent was given none; `file_unusable` */
   readonly readJoinToken: () => Promise<string>
 }

@@ -2,6 +2,8 @@ import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { openRecorder } from '../authz/decision-log/open-recorder.ts'
 import { attestationMetrics } from '../attestation/workload/attestation-metrics.ts'
+import type { Reconfigured } from '../pluginhost/plugin-host.ts'
+import { pluginMetrics } from '../pluginhost/plugin-metrics.ts'
 import { startPlugins, type StartedPlugins } from '../plugins/catalog.ts'
 import type { SvidStore } from '../plugins/svid-store.ts'
 import { serveDiagnostics } from '../rpc/serve-diagnostics.ts'
@@ -53,6 +55,7 @@ export interface RunAgentOptions {
   readonly policies?: NodePolicies | undefined
   /** Beside those of the configuration. */
   readonly svidStores?: readonly SvidStore[] | undefined
+  readonly onReconfigure?: Reconfigured | undefined
   /** Called once the socket accepts connections and the agent has its identity. */
   readonly onReady?: (ready: { readonly socketPath: string }) => void
 }
@@ -67,7 +70,11 @@ export async function runAgent (config: AgentConfig, signal: AbortSignal, option
   const { log, clock = systemClock, random = Math.random, onReady } = options
   await using scope = new AsyncDisposableStack()
   const { dataDir, trustDomain } = config
-  const host = { clock, log, dataDir, trustDomain, readJoinToken: () => readJoinToken(config) }
+  const metrics = createMetrics({ prefix: 'assay_agent' })
+  const host = {
+    clock, log, dataDir, trustDomain, readJoinToken: () => readJoinToken(config), onReconfigure: options.onReconfigure,
+    hostServices: [pluginMetrics('spire_agent', metrics, { clock, log })]
+  }
   const plugins = scope.use(await startPlugins(agentCatalog, config.plugins, host, signal))
   // Before anything is read: the agent that runs has written its last.
   const handover = handoverPath(config.socketPath)
@@ -98,7 +105,6 @@ export async function runAgent (config: AgentConfig, signal: AbortSignal, option
     verifyServer: verifyServerWith(() => identities.bundle, clock),
     log
   }))
-  const metrics = createMetrics({ prefix: 'assay_agent' })
   metrics.gauge({ name: 'policy_version', help: 'Version of the policies that are served; 0: none' }).collect(() => policies.report.version)
   const counters = agentMetrics(metrics, { identities, svids })
   const cacheFile = cacheFileOf(config, plugins)

@@ -27,6 +27,7 @@ export class ExternalPlugin implements AsyncDisposable {
   readonly #restarted: Array<() => Promise<void>> = []
   #session: PluginSession | undefined
   readonly #run: Promise<void>
+  #reconfigured: Promise<void> = Promise.resolve()
 
   private constructor (identity: PluginIdentity, host: PluginHost, log: Logger, session: PluginSession) {
     this.#identity = identity
@@ -34,6 +35,9 @@ export class ExternalPlugin implements AsyncDisposable {
     this.#log = log
     this.#session = session
     this.#run = this.#keepRunning(session)
+    const { data } = identity.program
+    if (data === undefined || 'hcl' in data) return
+    host.onReconfigure?.(() => { this.#reconfigured = this.#reconfigured.then(() => this.#reconfigure()) }, this.#closing.signal)
   }
 
   /** @throws {SpiffeError} what keeps it from running; it is not tried again then. When the signal aborts, its reason. */
@@ -92,7 +96,18 @@ export class ExternalPlugin implements AsyncDisposable {
 
   async [Symbol.asyncDispose] (): Promise<void> {
     this.#closing.abort(new Error('the plugin is closed'))
+    await this.#reconfigured
     await this.#run
+  }
+
+  /** One that does not run now reads its file when it is started again. */
+  async #reconfigure (): Promise<void> {
+    try {
+      const isNew = await this.#session?.reconfigure(this.#identity.program, this.#closing.signal)
+      if (isNew !== undefined) this.#log.info(isNew ? 'plugin was configured anew' : 'plugin_data_file is as it was: plugin stays as it is')
+    } catch (error) {
+      if (!this.#closing.signal.aborted) this.#log.error({ err: error }, 'plugin could not be configured anew, and stays as it is')
+    }
   }
 
   async #keepRunning (first: PluginSession): Promise<void> {

@@ -44,15 +44,19 @@ export class PluginSession {
   readonly #host: PluginHost
   readonly #log: Logger
   readonly #scope: AsyncDisposableStack
+  /** What it was configured with. Secret. */
+  #data: string
 
   private constructor (
-    channel: Channel, services: ReadonlySet<string>, process: PluginProcess, host: PluginHost, log: Logger, scope: AsyncDisposableStack
+    channel: Channel, services: ReadonlySet<string>, process: PluginProcess, host: PluginHost, log: Logger, data: string,
+    scope: AsyncDisposableStack
   ) {
     this.channel = channel
     this.services = services
     this.#process = process
     this.#host = host
     this.#log = log
+    this.#data = data
     this.#scope = scope
   }
 
@@ -78,13 +82,27 @@ export class PluginSession {
     void process.ended.then(how => died.abort(new SpiffeError('plugin_not_started', `it is over (${how}) before it was set up`)))
     const setUp = AbortSignal.any([signal, died.signal])
     const services = await initialise(channel, plugin, hostNames, log, setUp)
-    await configure(channel, services, plugin, host, setUp)
+    const data = await readData(plugin.program)
+    await configure(channel, services, data, host, setUp)
     log.info({ pid: process.pid }, 'plugin is running')
-    return new PluginSession(channel, services, process, host, log, scope.move())
+    return new PluginSession(channel, services, process, host, log, data ?? '', scope.move())
   }
 
   get pid (): number { return this.#process.pid }
   get ended (): Promise<string> { return this.#process.ended }
+
+  /**
+   * Gives it what its file says by now, if that is something else. What it refuses, it goes on without.
+   * @returns whether it was something else
+   * @throws {SpiffeError} `plugin_config_refused`, `file_unusable`
+   */
+  async reconfigure (program: ExternalProgram, signal: AbortSignal): Promise<boolean> {
+    const data = await readData(program) ?? ''
+    if (data === this.#data) return false
+    await configure(this.channel, this.services, data, this.#host, signal)
+    this.#data = data
+    return true
+  }
 
   /** Lets it end by itself; kills it when it does not. */
   async close (): Promise<void> {
@@ -163,15 +181,14 @@ async function initialise (
 }
 
 async function configure (
-  channel: Channel, services: ReadonlySet<string>, { program: { data } }: PluginIdentity, { trustDomain }: PluginHost, signal: AbortSignal
+  channel: Channel, services: ReadonlySet<string>, data: string | undefined, { trustDomain }: PluginHost, signal: AbortSignal
 ): Promise<void> {
   if (!services.has(pluginConfigService.name)) {
     if (data !== undefined) throw new SpiffeError('plugin_config_refused', 'it takes no configuration, and has plugin_data')
     return
   }
-  const hclConfiguration = data === undefined ? '' : 'hcl' in data ? data.hcl : await readData(data.file)
   try {
-    const request = { coreConfiguration: { trustDomain }, hclConfiguration }
+    const request = { coreConfiguration: { trustDomain }, hclConfiguration: data ?? '' }
     await channel.client(pluginConfigService).configure(request, { signal, timeoutMs: setUpTimeoutMs })
   } catch (cause) {
     if (!(cause instanceof RpcError)) throw cause
@@ -179,7 +196,9 @@ async function configure (
   }
 }
 
-async function readData (path: string): Promise<string> {
+async function readData ({ data }: ExternalProgram): Promise<string | undefined> {
+  if (data === undefined || 'hcl' in data) return data?.hcl
+  const { file: path } = data
   try {
     return await readFile(path, 'utf8')
   } catch (cause) {

@@ -4,7 +4,9 @@ import type { NodeVerifier } from '../attestation/node/node-verifier.ts'
 import { foreignKinds } from '../authz/policy/foreign-kinds.ts'
 import { WebRoots } from '../federation/client/web-roots.ts'
 import { runProvider } from '../oidc/provider.ts'
-import { agentStore } from '../pluginhost/host-services.ts'
+import { agentStore, identityProvider } from '../pluginhost/host-services.ts'
+import type { Reconfigured } from '../pluginhost/plugin-host.ts'
+import { pluginMetrics } from '../pluginhost/plugin-metrics.ts'
 import { startPlugins } from '../plugins/catalog.ts'
 import { healthService } from '../rpc/health.ts'
 import { bind, openRpcServer, type BoundService } from '../rpc/server.ts'
@@ -89,6 +91,7 @@ export interface RunServerOptions {
   readonly clock?: Clock
   /** Called once both listeners accept connections. */
   readonly onReady?: (ready: ServerReady) => void
+  readonly onReconfigure?: Reconfigured | undefined
   /** Called once the bundle endpoint, if one is configured, answers. */
   readonly onBundleEndpoint?: (address: { readonly host: string, readonly port: number }) => void
 }
@@ -106,7 +109,7 @@ export interface ServerReady {
  * @throws {SpiffeError} `config_invalid`, `policy_*`, `datastore_*`, `key_store_corrupt`, `file_unusable`, `address_unusable`
  */
 export async function runServer (
-  config: ServerConfig, signal: AbortSignal, { log, clock = systemClock, onReady, onBundleEndpoint }: RunServerOptions
+  config: ServerConfig, signal: AbortSignal, { log, clock = systemClock, onReady, onBundleEndpoint, onReconfigure }: RunServerOptions
 ): Promise<void> {
   await using scope = new AsyncDisposableStack()
   const policy = await loadApiPolicy(config, clock, scope)
@@ -117,10 +120,17 @@ export async function runServer (
   const checkJoinToken = (token: string) => store.joinTokens.check(token, clock.now())
   // There is none before the authorities that need the key manager.
   let ownBundle: { readonly value: Bundle } | undefined
+  let ownIdentity: ServerIdentity | undefined
+  const metrics = createMetrics({ prefix: 'assay_server' })
   const host = {
     log, clock, trustDomain: config.trustDomain, dataDir: config.dataDir, sharedKeys: store.keys, checkJoinToken,
     ownBundle: () => ownBundle?.value,
-    hostServices: [agentStore(async id => await store.agents.get(id) !== undefined)]
+    onReconfigure,
+    hostServices: [
+      agentStore(async id => await store.agents.get(id) !== undefined),
+      identityProvider(() => ownBundle && ownIdentity && { ...ownIdentity.current, bundle: ownBundle.value }),
+      pluginMetrics('spire_server', metrics, { clock, log })
+    ]
   }
   const plugins = scope.use(await startPlugins(serverCatalog, config.plugins, host, signal))
   // A SQLite file has one server: the lease of one that was killed is its successor's at once.
@@ -143,6 +153,7 @@ export async function runServer (
   })
   await authorities.bootstrap(() => replica.catchUp(), signal)
   const identity = await ServerIdentity.open({ authority: ca, trustDomain, ttlSeconds: config.defaultX509SvidTtlSeconds, clock, log })
+  ownIdentity = identity
   authorities.onReloaded(() => identity.followRoot())
   const { roles, socketRequiresRole } = config
   const adminIds = new Set(config.adminIds)
@@ -153,7 +164,6 @@ export async function runServer (
   const feeds = new AgentFeeds({ replica, aside, ownBundle: ca.bundle, trustDomain })
   const progress = new ProgressReporter(replicaId, { store: store.progress, clock, log })
   const reports = new EndpointReports({ replica, endpoints: store.endpoints, clock, log })
-  const metrics = createMetrics({ prefix: 'assay_server' })
   const signing = new SigningQueue({ clock, metrics, random: Math.random })
   const recorder = new IssuanceRecorder({ store: store.issuedSvids, replicaId, clock, log, metrics })
   const { oidc, federation: { bundleEndpoint, leastRefreshMs, webCaPath } } = config

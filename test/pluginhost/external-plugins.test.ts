@@ -1,5 +1,6 @@
 import { createHash, X509Certificate } from 'node:crypto'
-import { readFile } from 'node:fs/promises'
+import { readFile, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import t from 'tap'
 import { openUnixChannel } from '../../src/rpc/channel.ts'
 import { agentService } from '../../src/wire/generated/server-agent.ts'
@@ -7,6 +8,7 @@ import { entryService } from '../../src/wire/generated/server-entry.ts'
 import { workloadService } from '../../src/wire/generated/workload.ts'
 import { decodePem } from '../../src/x509/pem.ts'
 import { eventually } from '../fakes/eventually.ts'
+import { freePort } from '../fakes/free-port.ts'
 import { MachineCa } from '../fakes/machine-ca.ts'
 import { startAgent, startServer } from '../fakes/processes.ts'
 import { buildGoPlugin, withoutGo } from '../interop/go-programs.ts'
@@ -25,16 +27,27 @@ void t.test('a server and an agent whose plugins are all programs of SPIRE\'s SD
     NodeAttestor: { tpm: block('ServerNodeAttestor', { label: 'tpm' }) }
   } } })
   t.teardown(() => server[Symbol.asyncDispose]())
-  const agent = await startAgent({ server, config: { join_token: undefined }, plugins: {
-    NodeAttestor: { tpm: block('AgentNodeAttestor', { label: 'node-7' }) },
-    WorkloadAttestor: { acme: block('WorkloadAttestor', { label: 'blue' }), unix: {} }
-  } })
+  const plugin_data_file = join(t.testdir(), 'acme.hcl')
+  await writeFile(plugin_data_file, 'label = "green"')
+  const port = await freePort()
+  const agent = await startAgent({
+    server,
+    config: { join_token: undefined },
+    plugins: {
+      NodeAttestor: { tpm: block('AgentNodeAttestor', { label: 'node-7' }) },
+      WorkloadAttestor: { acme: { ...block('WorkloadAttestor', {}), plugin_data_file }, unix: {} }
+    },
+    blocks: { telemetry: { Prometheus: { host: '127.0.0.1', port } } }
+  })
   t.teardown(() => agent[Symbol.asyncDispose]())
   t.equal(agent.id, 'spiffe://example.org/spire/agent/tpm/node-7')
   await using admin = openUnixChannel(server.adminSocket)
   t.match((await admin.client(agentService).listAgents({})).agents, [
-    { attestationType: 'tpm', canReattest: true, selectors: [{ type: 'tpm', value: 'known:false' }, { type: 'tpm', value: 'node:node-7' }] }
-  ])
+    { attestationType: 'tpm', canReattest: true, selectors: [
+      { type: 'tpm', value: 'known:false' }, { type: 'tpm', value: 'node:node-7' },
+      { type: 'tpm', value: 'server:spiffe://example.org/spire/server' }
+    ] }
+  ], 'the server gave its plugin its identity')
   await admin.client(entryService).batchCreateEntry({ entries: [{
     spiffeId: { trustDomain: 'example.org', path: '/blue' }, parentId: { trustDomain: 'example.org', path: '/spire/agent/tpm/node-7' },
     selectors: [
@@ -42,6 +55,10 @@ void t.test('a server and an agent whose plugins are all programs of SPIRE\'s SD
       { type: 'unix', value: `uid:${process.getuid?.()}` }
     ]
   }] })
+  const lines = () => agent.process.lines().filter(({ plugin }) => plugin === 'acme')
+  await writeFile(plugin_data_file, 'label = "blue"')
+  process.kill(agent.process.pid, 'SIGUSR1')
+  await eventually('its file to be read again', () => lines().some(({ msg }) => msg === 'plugin was configured anew'))
   await using workload = openUnixChannel(agent.socket)
   let chain: Uint8Array | undefined
   let bundle: Uint8Array | undefined
@@ -57,8 +74,10 @@ void t.test('a server and an agent whose plugins are all programs of SPIRE\'s SD
   t.strictSame(Buffer.from(bundle ?? ''), Buffer.from(decodePem(root.pem, 'CERTIFICATE')[0] ?? ''), 'the upstream\'s root is the bundle')
   t.ok(new X509Certificate(chain ?? new Uint8Array()).subjectAltName?.includes('/blue'))
 
+  const shown = await fetch(`http://127.0.0.1:${port}/metrics`).then(answer => answer.text())
+  t.match(shown, /^spire_agent_acme_asked\{label="blue"\} \d+$/m, 'and what it measured is among the agent\'s metrics')
+
   // The plugin dies: no smaller identity, and it comes back.
-  const lines = () => agent.process.lines().filter(({ plugin }) => plugin === 'acme')
   const { pid } = lines().find(({ msg }) => msg === 'plugin is running') as { pid: number } & Record<string, unknown>
   process.kill(pid, 'SIGKILL')
   await eventually('its death to be seen', () => lines().some(({ how }) => how === 'ended by SIGKILL'))

@@ -1,4 +1,5 @@
 import { defineCommand } from '../command.ts'
+import { reconfigureSignal } from '../reconfigure-signal.ts'
 import { openLog } from '../open-log.ts'
 import { agentConfigFlags, readAgentConfig } from './agent-config-flags.ts'
 
@@ -14,7 +15,7 @@ export const agentRun = defineCommand({
     const config = await readAgentConfig(flags, terminal)
     const log = openLog(config, terminal.signal)
     const { runAgent } = await import('../../agent/agent.ts')
-    await runAgent(config, terminal.signal, { log })
+    await runAgent(config, terminal.signal, { log, onReconfigure: reconfigureSignal(terminal.signal) })
     return 0
   }
 })

@@ -1,5 +1,6 @@
 import { serverConfigWarnings } from '../../server/server-config.ts'
 import { defineCommand } from '../command.ts'
+import { reconfigureSignal } from '../reconfigure-signal.ts'
 import { openLog } from '../open-log.ts'
 import { readServerConfig, serverConfigFlags } from './server-config-flags.ts'
 
@@ -16,7 +17,7 @@ export const serverRun = defineCommand({
     const log = openLog(config, terminal.signal)
     for (const warning of serverConfigWarnings(config)) log.warn(warning)
     const { runServer } = await import('../../server/server.ts')
-    await runServer(config, terminal.signal, { log })
+    await runServer(config, terminal.signal, { log, onReconfigure: reconfigureSignal(terminal.signal) })
     return 0
   }
 })

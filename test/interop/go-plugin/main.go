@@ -13,7 +13,9 @@ import (
 	"github.com/hashicorp/hcl"
 	"github.com/spiffe/spire-plugin-sdk/pluginmain"
 	"github.com/spiffe/spire-plugin-sdk/pluginsdk"
+	metricsv1 "github.com/spiffe/spire-plugin-sdk/proto/spire/hostservice/common/metrics/v1"
 	agentstorev1 "github.com/spiffe/spire-plugin-sdk/proto/spire/hostservice/server/agentstore/v1"
+	identityproviderv1 "github.com/spiffe/spire-plugin-sdk/proto/spire/hostservice/server/identityprovider/v1"
 	agentnodeattestorv1 "github.com/spiffe/spire-plugin-sdk/proto/spire/plugin/agent/nodeattestor/v1"
 	svidstorev1 "github.com/spiffe/spire-plugin-sdk/proto/spire/plugin/agent/svidstore/v1"
 	workloadattestorv1 "github.com/spiffe/spire-plugin-sdk/proto/spire/plugin/agent/workloadattestor/v1"
@@ -102,6 +104,14 @@ func (b *base) called() Settings {
 type workloadAttestor struct {
 	base
 	workloadattestorv1.UnimplementedWorkloadAttestorServer
+
+	metrics metricsv1.MetricsServiceClient
+}
+
+// BrokerHostServices takes what there is: older hosts have no metrics.
+func (p *workloadAttestor) BrokerHostServices(broker pluginsdk.ServiceBroker) error {
+	broker.BrokerClient(&p.metrics)
+	return nil
 }
 
 func (p *workloadAttestor) Attest(ctx context.Context, req *workloadattestorv1.AttestRequest) (*workloadattestorv1.AttestResponse, error) {
@@ -114,6 +124,11 @@ func (p *workloadAttestor) Attest(ctx context.Context, req *workloadattestorv1.A
 	}
 	if s.Giant {
 		return &workloadattestorv1.AttestResponse{SelectorValues: []string{strings.Repeat("x", 16<<20)}}, nil
+	}
+	if p.metrics.IsInitialized() {
+		if err := measure(ctx, &p.metrics, s.Label); err != nil {
+			return nil, err
+		}
 	}
 	values := []string{fmt.Sprintf("pid:%d", req.Pid), "label:" + s.Label, fmt.Sprintf("count:%d", s.Count), fmt.Sprintf("strict:%t", s.Strict)}
 	for _, name := range s.Names {
@@ -149,6 +164,7 @@ type serverNodeAttestor struct {
 	nodeattestorv1.UnimplementedNodeAttestorServer
 
 	agents agentstorev1.AgentStoreServiceClient
+	host   identityproviderv1.IdentityProviderServiceClient
 }
 
 // BrokerHostServices is refused by hosts that cannot say which agents have attested already.
@@ -156,6 +172,7 @@ func (p *serverNodeAttestor) BrokerHostServices(broker pluginsdk.ServiceBroker) 
 	if !broker.BrokerClient(&p.agents) {
 		return status.Error(codes.FailedPrecondition, "AgentStore host service is required")
 	}
+	broker.BrokerClient(&p.host)
 	return nil
 }
 
@@ -184,10 +201,18 @@ func (p *serverNodeAttestor) Attest(stream nodeattestorv1.NodeAttestor_AttestSer
 	if err != nil && status.Code(err) != codes.NotFound {
 		return err
 	}
+	selectors := []string{"node:" + node, fmt.Sprintf("known:%t", err == nil)}
+	if p.host.IsInitialized() {
+		server, err := identify(stream.Context(), &p.host)
+		if err != nil {
+			return err
+		}
+		selectors = append(selectors, "server:"+server)
+	}
 	return stream.Send(&nodeattestorv1.AttestResponse{Response: &nodeattestorv1.AttestResponse_AgentAttributes{
 		AgentAttributes: &nodeattestorv1.AgentAttributes{
 			SpiffeId:       id,
-			SelectorValues: []string{"node:" + node, fmt.Sprintf("known:%t", err == nil)},
+			SelectorValues: selectors,
 			CanReattest:    true,
 		},
 	}})
