@@ -14,42 +14,55 @@ export interface AgentMove {
   readonly attestationType: string
   readonly place: AgentPlace
   readonly expiresAt: Date
-  /** How it keeps its ID, so that its entries stay its own; `undefined`: it cannot. */
-  readonly how: 'attests-alike' | 'same-token' | undefined
+  /** How it keeps its entries: by its ID, or, where that is another one afterwards, by aliases alone; `undefined`: it does not. */
+  readonly how: 'attests-alike' | 'same-token' | 'by-alias' | undefined
   /** Why moving it would break somebody. */
   readonly obstacles: readonly string[]
 }
 
 /** Node attestors of both that give a node the same ID and selectors. */
-const attestsAlike: ReadonlySet<string> = new Set(['x509pop', 'k8s_psat'])
+const attestsAlike: ReadonlySet<string> = new Set(['x509pop', 'k8s_psat', 'sshpop', 'http_challenge'])
 
 /**
+ * @param agents as SPIRE's server lists them
+ * @param evicted at our server and not at SPIRE's any more; shown where entries are theirs
  * @param here IDs of agents that our server has heard of lately
  * @param at by which SVIDs have ended or not
  */
 export function planAgents (
-  agents: readonly Agent[], entries: readonly Entry[], here: ReadonlySet<string>, trustDomain: TrustDomain, at: Date
+  { agents, evicted }: { readonly agents: readonly Agent[], readonly evicted: readonly Agent[] }, entries: readonly Entry[],
+  here: ReadonlySet<string>, trustDomain: TrustDomain, at: Date
 ): readonly AgentMove[] {
   const parents = Map.groupBy(entries, ({ parentId }) => spiffeIdText(parentId))
   const aliases = parents.get(serverIdOf(trustDomain)) ?? []
-  return agents.map(agent => {
+  const below = (agent: Agent) => entriesBelow([
+    spiffeIdText(agent.id), ...aliases.filter(alias => fits(alias, agent)).map(alias => spiffeIdText(alias.spiffeId))
+  ], parents)
+  return [...agents, ...evicted.filter(agent => below(agent).length > 0)].map(agent => {
     const id = spiffeIdText(agent.id)
     const expiresAt = new Date(Number(agent.x509svidExpiresAt) * 1_000)
-    const how = attestsAlike.has(agent.attestationType) ? 'attests-alike' as const
-      : agent.attestationType === 'join_token' ? 'same-token' as const : undefined
-    const served = entriesBelow([id, ...aliases.filter(alias => fits(alias, agent)).map(alias => spiffeIdText(alias.spiffeId))], parents)
+    const how = howOf(id, agent.attestationType)
+    const bound = how === 'by-alias' ? parents.get(id) ?? [] : []
     return {
       id, attestationType: agent.attestationType, expiresAt, how,
       place: agent.banned ? 'banned' : here.has(id) ? 'here' : expiresAt > at ? 'there' : 'gone',
       obstacles: [
         ...how === undefined ? [`its node attests by ${agent.attestationType}, which our agents do not: it would get another ID`] : [],
-        ...served.flatMap(entry => {
+        ...bound.map(({ id: entry }) => `entry ${entry} is below the ID of its pod, and our agent's pod has another`),
+        ...below(agent).flatMap(entry => {
           const why = unservable(entry)
           return why === undefined ? [] : [`entry ${entry.id} (${spiffeIdText(entry.spiffeId)}): ${why}`]
         })
       ]
     }
   })
+}
+
+/** A server may call agents in Kubernetes by their pods: then each pod's agent is another one, and selectors find its aliases. */
+function howOf (id: string, attestationType: string): AgentMove['how'] {
+  if (attestationType === 'k8s_psat' && /\/spire\/agent\/k8s_psat\/[^/]+\/pod\//.test(id)) return 'by-alias'
+  if (attestsAlike.has(attestationType)) return 'attests-alike'
+  return attestationType === 'join_token' ? 'same-token' : undefined
 }
 
 function fits (alias: Entry, agent: Agent): boolean {

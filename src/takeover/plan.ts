@@ -1,5 +1,5 @@
 import type { TrustDomain } from '../spiffe/trust-domain.ts'
-import type { Bundle as BundleMessage, FederationRelationship } from '../wire/generated/types.ts'
+import type { Agent, Bundle as BundleMessage, Entry, FederationRelationship } from '../wire/generated/types.ts'
 import { spiffeIdText } from '../wire/spiffe-id-codec.ts'
 import { planAgents, type AgentMove } from './agent-moves.ts'
 import { clashingKeyIds, endOf, missingIn, outdatedCopies, x509NameOf, type Authorities, type OutdatedCopies } from './authorities.ts'
@@ -45,8 +45,12 @@ export function planTakeover (there: DomainState, ours: DomainState, { journal, 
   const knownBundles = new Set(ours.federatedBundles.map(({ trustDomain }) => trustDomain))
   const bundleOf = (name: string) => there.federatedBundles.find(bundle => bundle.trustDomain === name)
   const relationships = there.relationships.filter(({ trustDomain }) => !known.has(trustDomain))
-  const entries = diffEntries(there.entries, ours.entries, new Set(journal?.entries))
-  const agents = planAgents(there.agents, there.entries, here, trustDomain, at)
+  const diff = diffEntries(there.entries, ours.entries, new Set(journal?.entries))
+  const evicted = evictedAgents(there, ours)
+  const keptAliases = aliasesOfEvicted(ours, diff, evicted)
+  const entries = { ...diff, remove: diff.remove.filter(id => !keptAliases.some(alias => alias.id === id)) }
+  const agents = planAgents({ agents: there.agents, evicted: evicted.filter(({ id }) => here.has(spiffeIdText(id))) },
+    [...there.entries, ...keptAliases], here, trustDomain, at)
   return {
     trustDomain,
     authorities: {
@@ -61,12 +65,40 @@ export function planTakeover (there: DomainState, ours: DomainState, { journal, 
     outdated: outdatedCopies(there.bundle, ours.bundle, published.here, at),
     findings: [
       ...blocking(there, ours, entries), ...differingRelationships(there, ours), ...staying(there, agents),
-      ...kept(outdatedCopies(ours.bundle, there.bundle, published.there, at)), ...byHand(there, ours, journal?.phase)
+      ...kept(outdatedCopies(ours.bundle, there.bundle, published.there, at)), ...keptAliases.map(aliasKept),
+      ...byHand(there, ours, journal?.phase)
     ]
   }
 }
 
 const noNames = { x509: [], jwt: [] }
+
+/** What our server has an agent of and SPIRE's none any more. */
+function evictedAgents (there: DomainState, ours: DomainState): readonly Agent[] {
+  const known = new Set(there.agents.map(({ id }) => spiffeIdText(id)))
+  return ours.agents.filter(({ id, banned }) => !banned && !known.has(spiffeIdText(id)))
+}
+
+/**
+ * With an agent that joined by a token SPIRE removes the alias that it made with the token. Where the agent has moved, it was evicted or
+ * pruned because it had: what it serves below that alias stays.
+ */
+function aliasesOfEvicted ({ entries }: DomainState, { remove }: EntryDiff, evicted: readonly Agent[]): readonly Entry[] {
+  const gone = new Set(remove)
+  const ids = new Set(evicted.map(({ id }) => spiffeIdText(id)))
+  return entries.filter(({ id, parentId, selectors: [selector, ...more] }) => {
+    const parent = spiffeIdText(parentId)
+    return gone.has(id) && ids.has(parent) && selector?.type === 'spiffe_id' && selector.value === parent && more.length === 0
+  })
+}
+
+function aliasKept ({ id, spiffeId, parentId }: Entry): Finding {
+  return {
+    kind: 'by-hand', code: 'alias-kept', about: id,
+    message: `SPIRE removed ${spiffeIdText(spiffeId)} with ${spiffeIdText(parentId)}, which is here: the alias stays here`,
+    next: 'before that agent goes back, make the entry at SPIRE anew; the roll-back of a finished takeover does'
+  }
+}
 
 /** SPIRE's API neither taints nor revokes what was appended. */
 function kept ({ x509, jwt }: OutdatedCopies): readonly Finding[] {

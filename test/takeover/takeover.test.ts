@@ -68,11 +68,11 @@ await t.test('a takeover with entries, partners and one agent, and back', async 
   await there.admin.client(trustDomainService).batchCreateFederationRelationship({
     federationRelationships: [{ trustDomain: 'other.test', bundleEndpointUrl: 'https://other.test/', httpsWeb: {} }]
   })
-  const docker = [{ type: 'docker', value: 'label:a' }]
+  const windows = [{ type: 'windows', value: 'user_name:a' }]
   await create(there, entry('web', {
     x509SvidTtl: 600, jwtSvidTtl: 60, federatesWith: ['partner.test'], dnsNames: ['web.test', 'www.test'], hint: 'public', admin: true,
     additionalAttributes: { disableX509SvidPrefetch: true, jwtSvidIncludeJti: true }
-  }), entry('below', { downstream: true }), entry('stored', { storeSvid: true }), entry('container', { selectors: docker }))
+  }), entry('below', { downstream: true }), entry('stored', { storeSvid: true }), entry('container', { selectors: windows }))
   const token = await createJoinToken(there)
   const agentId = `spiffe://example.org/spire/agent/join_token/${token}`
   const options = (server: TestServer) => ({ addresses: [`127.0.0.1:${server.ready.port}`], trustDomain: parseTrustDomain('example.org') })

@@ -86,6 +86,7 @@ function moveText ({ how, place, obstacles }: AgentMove): string {
   if (place === 'here') return 'done'
   if (place !== 'there') return '-'
   if (obstacles.length > 0) return `would break: ${obstacles[0]}${obstacles.length > 1 ? ` and ${obstacles.length - 1} more` : ''}`
+  if (how === 'by-alias') return 'gets its new pod\'s ID; entries by aliases'
   return how === 'same-token' ? 'with its token made anew: assay takeover token' : 'attests alike'
 }
 

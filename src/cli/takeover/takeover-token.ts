@@ -1,6 +1,7 @@
 import { SpiffeError } from '../../spiffe/errors.ts'
 import { parseSpiffeId, pathOf } from '../../spiffe/spiffe-id.ts'
 import { agentService } from '../../wire/generated/server-agent.ts'
+import { spiffeIdText } from '../../wire/spiffe-id-codec.ts'
 import { defineCommand, type ExitCode } from '../command.ts'
 import { choiceFlag, secondsFlag } from '../flag.ts'
 import { formatJson } from '../json-output.ts'
@@ -28,8 +29,10 @@ export const takeoverToken = defineCommand({
     const id = parseSpiffeId(argument)
     if (!pathOf(id).startsWith(prefix)) throw new SpiffeError('agent_id_malformed', `${id} is no ID of an agent that joined by a token`)
     return await withTakeover(call, async (takeover, { there, ours }): Promise<ExitCode> => {
-      const { plan, journal } = await takeover.look()
-      if (!plan.agents.some(agent => agent.id === id && agent.place !== 'banned')) {
+      const { plan, journal, ours: { agents } } = await takeover.look()
+      // One that moved and was evicted at SPIRE goes back there too.
+      const isHere = at === 'spire' && agents.some(agent => spiffeIdText(agent.id) === id && !agent.banned)
+      if (!isHere && !plan.agents.some(agent => agent.id === id && agent.place !== 'banned')) {
         throw new SpiffeError('agent_not_found', `SPIRE has no agent ${id} that may join`)
       }
       if (at === 'ours' && journal?.phase !== 'open') {
