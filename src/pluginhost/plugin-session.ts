@@ -33,6 +33,7 @@ const setUpTimeoutMs = 60_000
 const deinitTimeoutMs = 10_000
 /** As go-plugin has it, from the plea to end to the kill. */
 const graceMs = 2_000
+const takesNone = 'it takes no configuration, and has plugin_data'
 /** Where SPIRE's plugins look for host services. */
 const hostServiceId = 1
 
@@ -45,18 +46,16 @@ export class PluginSession {
   readonly #log: Logger
   readonly #scope: AsyncDisposableStack
   /** What it was configured with. Secret. */
-  #data: string
+  #data = ''
 
   private constructor (
-    channel: Channel, services: ReadonlySet<string>, process: PluginProcess, host: PluginHost, log: Logger, data: string,
-    scope: AsyncDisposableStack
+    channel: Channel, services: ReadonlySet<string>, process: PluginProcess, host: PluginHost, log: Logger, scope: AsyncDisposableStack
   ) {
     this.channel = channel
     this.services = services
     this.#process = process
     this.#host = host
     this.#log = log
-    this.#data = data
     this.#scope = scope
   }
 
@@ -65,6 +64,33 @@ export class PluginSession {
    * `file_unusable`; nothing is left of it then. When the signal aborts, its reason.
    */
   static async start (plugin: PluginIdentity, host: PluginHost, log: Logger, signal: AbortSignal): Promise<PluginSession> {
+    return await PluginSession.#open(plugin, host, log, signal, async (session, signal) => {
+      const data = await readData(plugin.program)
+      await configure(session.channel, session.services, data, host, signal)
+      session.#data = data ?? ''
+      log.info({ pid: session.pid }, 'plugin is running')
+      return session
+    })
+  }
+
+  /**
+   * Runs it for as long as it takes to ask it what is wrong with its configuration, with which it is not configured.
+   * @returns what it says, for people; nothing where all is well, and of one that has no such method
+   * @throws {SpiffeError} as `start`
+   */
+  static async validate (plugin: PluginIdentity, host: PluginHost, log: Logger, signal: AbortSignal): Promise<readonly string[]> {
+    const { session, notes } = await PluginSession.#open(plugin, host, log, signal, async (session, signal) => {
+      const data = await readData(plugin.program)
+      return { session, notes: await validate(session.channel, session.services, data, host, signal) }
+    })
+    await session.close()
+    return notes
+  }
+
+  static async #open<T> (
+    plugin: PluginIdentity, host: PluginHost, log: Logger, signal: AbortSignal,
+    work: (session: PluginSession, signal: AbortSignal) => Promise<T>
+  ): Promise<T> {
     await using scope = new AsyncDisposableStack()
     const folder = await mkdtemp(join(tmpdir(), 'assay-plugin-'))
     scope.defer(() => rm(folder, { recursive: true, force: true }))
@@ -82,10 +108,10 @@ export class PluginSession {
     void process.ended.then(how => died.abort(new SpiffeError('plugin_not_started', `it is over (${how}) before it was set up`)))
     const setUp = AbortSignal.any([signal, died.signal])
     const services = await initialise(channel, plugin, hostNames, log, setUp)
-    const data = await readData(plugin.program)
-    await configure(channel, services, data, host, setUp)
-    log.info({ pid: process.pid }, 'plugin is running')
-    return new PluginSession(channel, services, process, host, log, data ?? '', scope.move())
+    const owned = new AsyncDisposableStack()
+    const result = await work(new PluginSession(channel, services, process, host, log, owned), setUp)
+    owned.use(scope.move())
+    return result
   }
 
   get pid (): number { return this.#process.pid }
@@ -184,7 +210,7 @@ async function configure (
   channel: Channel, services: ReadonlySet<string>, data: string | undefined, { trustDomain }: PluginHost, signal: AbortSignal
 ): Promise<void> {
   if (!services.has(pluginConfigService.name)) {
-    if (data !== undefined) throw new SpiffeError('plugin_config_refused', 'it takes no configuration, and has plugin_data')
+    if (data !== undefined) throw new SpiffeError('plugin_config_refused', takesNone)
     return
   }
   try {
@@ -193,6 +219,20 @@ async function configure (
   } catch (cause) {
     if (!(cause instanceof RpcError)) throw cause
     throw new SpiffeError('plugin_config_refused', `it refuses its configuration: ${cause.status}: ${cause.message}`, { cause })
+  }
+}
+
+async function validate (
+  channel: Channel, services: ReadonlySet<string>, data: string | undefined, { trustDomain }: PluginHost, signal: AbortSignal
+): Promise<readonly string[]> {
+  if (!services.has(pluginConfigService.name)) return data === undefined ? [] : [takesNone]
+  try {
+    const request = { coreConfiguration: { trustDomain }, hclConfiguration: data ?? '' }
+    const { valid, notes } = await channel.client(pluginConfigService).validate(request, { signal, timeoutMs: setUpTimeoutMs })
+    return valid || notes.length > 0 ? notes : ['it refuses its configuration, and does not say why']
+  } catch (cause) {
+    if (!(cause instanceof RpcError)) throw cause
+    return cause.status === 'UNIMPLEMENTED' ? [] : [`it refuses its configuration: ${cause.status}: ${cause.message}`]
   }
 }
 

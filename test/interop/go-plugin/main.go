@@ -87,8 +87,20 @@ func (b *base) Configure(_ context.Context, req *configv1.ConfigureRequest) (*co
 	return &configv1.ConfigureResponse{}, nil
 }
 
-func (b *base) Validate(context.Context, *configv1.ValidateRequest) (*configv1.ValidateResponse, error) {
-	return &configv1.ValidateResponse{Valid: true}, nil
+func (b *base) Validate(_ context.Context, req *configv1.ValidateRequest) (*configv1.ValidateResponse, error) {
+	var settings Settings
+	if err := hcl.Decode(&settings, req.HclConfiguration); err != nil {
+		return nil, status.Errorf(codes.InvalidArgument, "unable to decode configuration: %v", err)
+	}
+	switch settings.Refuse {
+	case "":
+		return &configv1.ValidateResponse{Valid: true}, nil
+	case "wordless":
+		return &configv1.ValidateResponse{}, nil
+	case "older":
+		return nil, status.Error(codes.Unimplemented, "no such method")
+	}
+	return &configv1.ValidateResponse{Notes: []string{"refuse: " + settings.Refuse, "in " + req.CoreConfiguration.TrustDomain}}, nil
 }
 
 // called ends the process if a test wants that.
