@@ -1,8 +1,7 @@
 import type { DecisionLog } from '../authz/decision-log/decision-log.ts'
 import { delegatedIdentityHandlers } from '../delegatedidentity/delegated-identity-handlers.ts'
 import { logLevelHandlers } from '../rpc/log-level-handlers.ts'
-import type { EndedCall } from '../rpc/serve-call.ts'
-import { bind, openRpcServer, type RpcServer } from '../rpc/server.ts'
+import { bind, openRpcServer, type RpcServer, type RpcServerOptions } from '../rpc/server.ts'
 import type { Clock } from '../runtime/clock.ts'
 import type { Logger } from '../runtime/logger.ts'
 import { decisionsService } from '../wire/generated/agent-sync.ts'
@@ -28,7 +27,8 @@ export interface AgentAdminDeps {
   readonly decisions: Pick<DecisionLog, 'find'> | undefined
   readonly clock: Clock
   readonly log: Logger
-  readonly onEnded: (call: EndedCall) => void
+  /** Who is told of calls. */
+  readonly calls: Pick<RpcServerOptions, 'before' | 'onEnded'>
 }
 
 /**
@@ -61,7 +61,7 @@ export async function openAgentAdmin (
     ],
     log,
     clock,
-    onEnded: deps.onEnded
+    ...deps.calls
   })
   await rpc.listenUnix({ path, mode: 0o770, takeOver })
   log.info({ socket: path, delegates: authorizedDelegates }, 'admin socket is open')

@@ -3,7 +3,7 @@ import { z } from 'zod'
 import { pluginSchemas, type ConfiguredPlugins } from '../plugins/catalog.ts'
 import { formatProblems, readConfig, type ConfigSource } from '../runtime/config-file.ts'
 import {
-  durationSeconds, healthChecksSchema, logFormat, logLevel, parsedBy, port, telemetrySchema, text, type HealthChecks, type ListenAddress,
+  durationSeconds, healthChecksSchema, logFormat, logLevel, parsedBy, port, telemetrySchema, text, type HealthChecks, type PrometheusConfig,
   type LogConfig
 } from '../runtime/config-schema.ts'
 import { SpiffeError } from '../spiffe/errors.ts'
@@ -69,7 +69,7 @@ export interface AgentConfig extends LogConfig {
   /** `undefined`: the agent is no proxy's control plane. */
   readonly mesh: MeshConfig | undefined
   readonly plugins: ConfiguredPlugins<AgentPlugins>
-  readonly prometheus: ListenAddress | undefined
+  readonly prometheus: PrometheusConfig | undefined
   readonly healthChecks: HealthChecks | undefined
 }
 

@@ -2,10 +2,12 @@ import type { NodeAttestor } from '../attestation/node/node-attestor.ts'
 import type { Clock } from '../runtime/clock.ts'
 import type { Logger } from '../runtime/logger.ts'
 import { runTasks } from '../runtime/tasks.ts'
+import { timed, type Took } from '../runtime/took.ts'
 import { version } from '../runtime/version.ts'
 import { verifyServerWith } from '../rpc/verify-server.ts'
 import { SpiffeError, type ErrorCode } from '../spiffe/errors.ts'
 import type { AgentConfig } from './agent-config.ts'
+import type { AgentEvents } from './agent-events.ts'
 import type { AgentState, AgentStateStore } from './agent-state.ts'
 import { AgentSvid } from './agent-svid.ts'
 import type { CacheFile } from './cache/cache-file.ts'
@@ -42,6 +44,7 @@ export interface AgentLifeOptions {
   readonly onSynced: () => void
   /** There is a newer SVID of the agent's own. */
   readonly onRenewed: () => void
+  readonly events?: AgentEvents | undefined
   readonly clock: Clock
   readonly log: Logger
   readonly random: () => number
@@ -133,11 +136,12 @@ export class AgentLife {
   }
 
   async #join (signal: AbortSignal): Promise<AgentSvid> {
-    const { config, attestor, store, identities, client, clock, log } = this.#options
+    const { config, attestor, store, identities, client, events, clock, log } = this.#options
     const stored = this.#stored
     const known = identities.bundle.x509Authorities.length > 0 ? identities.bundle : stored?.bundle
     try {
-      const state = await joinTrustDomain(config, { attestor, clock, log, known }, signal)
+      const tell = events && ((took: Took) => events.attested(attestor.name, took))
+      const state = await timed(clock, tell, () => joinTrustDomain(config, { attestor, clock, log, known }, signal))
       await store.write(state)
       const svid = this.#svidOf(state)
       identities.setBundles(svid.bundle, identities.federatedBundles)
@@ -191,18 +195,20 @@ export class AgentLife {
   }
 
   async #keepInStep (svid: AgentSvid, signal: AbortSignal): Promise<void> {
-    const { config, identities, revocations, policies, jwts, mesh, client, onRenewed, onSynced, clock, log, random } = this.#options
+    const { config, identities, revocations, policies, jwts, mesh, client, onRenewed, onSynced, events, clock, log, random } = this.#options
     const keeper = this.#keeper(svid)
+    const renewed = events && ((took: Took) => events.renewed(svid.canReattest ? 'attested' : 'signed', took))
+    const renew = (csr: Uint8Array, signal: AbortSignal) => timed(clock, renewed, () => this.#renew(svid, csr, signal))
     const heard = () => {
       this.#trouble = this.#untrustedSinceMs = undefined
       this.#cache = undefined
       keeper?.heard()
     }
     await runTasks(signal, [
-      signal => svid.run((csr, signal) => this.#renew(svid, csr, signal), { onRenewed, reconnect: () => client.reconnect() }, signal),
+      signal => svid.run(renew, { onRenewed, reconnect: () => client.reconnect() }, signal),
       signal => identities.run({
         signX509Svids: async (orders, signal) => {
-          const outcomes = await client.signX509Svids(orders, signal)
+          const outcomes = await timed(clock, events?.signed, () => client.signX509Svids(orders, signal))
           keeper?.heard()
           return outcomes
         }
@@ -227,6 +233,7 @@ export class AgentLife {
           heard()
           onSynced()
         },
+        onTried: events?.synced,
         onTrouble: trouble => {
           this.#trouble = trouble
           if (trouble.code === 'server_untrusted') this.#untrustedSinceMs ??= clock.monotonicMs()

@@ -1,14 +1,14 @@
 import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { openRecorder } from '../authz/decision-log/open-recorder.ts'
-import { attestationMetrics } from '../attestation/workload/attestation-metrics.ts'
+import { allOf, attestationMetrics } from '../attestation/workload/attestation-metrics.ts'
 import type { Reconfigured } from '../pluginhost/plugin-host.ts'
 import { pluginMetrics } from '../pluginhost/plugin-metrics.ts'
 import { startPlugins, type StartedPlugins } from '../plugins/catalog.ts'
 import type { SvidStore } from '../plugins/svid-store.ts'
 import { serveDiagnostics } from '../rpc/serve-diagnostics.ts'
 import { openRpcServer, type RpcServer } from '../rpc/server.ts'
-import { spireCallMetrics } from '../rpc/spire-call-metrics.ts'
+import { isNameOf } from '../rpc/spire-metrics.ts'
 import type { TlsIdentity } from '../rpc/tls-identity.ts'
 import { systemClock, type Clock } from '../runtime/clock.ts'
 import type { Logger } from '../runtime/logger.ts'
@@ -41,6 +41,7 @@ import { readRegoKeys } from './rego-keys.ts'
 import { Revocations } from './revocations.ts'
 import { ServerClient } from './server-client.ts'
 import { SvidCache } from './svid-cache.ts'
+import { agentNames, spireAgentMetrics } from './spire-agent-metrics.ts'
 import { storeSvids } from './svid-store/store-svids.ts'
 import { untilHandedOver } from './until-handed-over.ts'
 import { verifyServerWith } from '../rpc/verify-server.ts'
@@ -71,9 +72,14 @@ export async function runAgent (config: AgentConfig, signal: AbortSignal, option
   await using scope = new AsyncDisposableStack()
   const { dataDir, trustDomain } = config
   const metrics = createMetrics({ prefix: 'assay_agent' })
+  const spire = config.prometheus === undefined ? undefined : spireAgentMetrics(metrics, {
+    trustDomain, hostLabel: config.prometheus.hostLabel, clock
+  })
   const host = {
     clock, log, dataDir, trustDomain, readJoinToken: () => readJoinToken(config), onReconfigure: options.onReconfigure,
-    hostServices: [pluginMetrics('spire_agent', metrics, { clock, log })]
+    hostServices: [pluginMetrics('spire_agent', metrics, {
+      isOurs: isNameOf(agentNames), hostLabel: config.prometheus?.hostLabel, clock, log
+    })]
   }
   const plugins = scope.use(await startPlugins(agentCatalog, config.plugins, host, signal))
   // Before anything is read: the agent that runs has written its last.
@@ -128,17 +134,20 @@ export async function runAgent (config: AgentConfig, signal: AbortSignal, option
       lastSync = clock.now()
       counters.synced()
     },
+    events: spire?.events,
     clock,
     log,
     random
   }, stored)
+  spire?.running({ identities, svids, jwts, joined: () => life.svid !== undefined })
   const cache = await keptCache(config, life, cacheFile, clock, log)
   if (cache !== undefined) await life.restore(cache)
 
   const ready = async () => {
     if (!identities.synced) throw life.trouble ?? new SpiffeError('server_initializing', 'the agent has not synchronised yet')
   }
-  const attestProcess = attestProcesses({ attestors: plugins.all('WorkloadAttestor'), clock, metrics: attestationMetrics(metrics) })
+  const attestation = allOf([attestationMetrics(metrics), ...spire === undefined ? [] : [spire.attestation]])
+  const attestProcess = attestProcesses({ attestors: plugins.all('WorkloadAttestor'), clock, metrics: attestation })
   const attest = attestCallers(attestProcess)
   const services = agentServices(config, {
     identities,
@@ -149,8 +158,8 @@ export async function runAgent (config: AgentConfig, signal: AbortSignal, option
     clock,
     metrics: { sds: counters.sds }
   })
-  const onEnded = config.prometheus === undefined ? () => {} : spireCallMetrics('spire_agent', metrics)
-  const rpc = scope.use(openRpcServer({ services, log, clock, onEnded }))
+  const calls = spire?.calls ?? {}
+  const rpc = scope.use(openRpcServer({ services, log, clock, ...calls }))
   const takeOver = predecessor !== undefined
   predecessor?.check()
   const { path } = await rpc.listenUnix({ path: config.socketPath, mode: 0o777, takeOver })
@@ -161,7 +170,7 @@ export async function runAgent (config: AgentConfig, signal: AbortSignal, option
     clock, log, metrics, labels: { node: hostname() }
   })
   const admin = config.adminSocketPath === undefined ? undefined : scope.use(await openAgentAdmin(config.adminSocketPath, config, {
-    identities, delegable, attest, attestPid, clock, log, onEnded, decisions: recorder?.log,
+    identities, delegable, attest, attestPid, clock, log, calls, decisions: recorder?.log,
     debug: {
       chain: () => life.svid?.identity.chain, bundle: () => identities.bundle, svids, jwts,
       storable: () => identities.entries.storable.length, lastSync: () => lastSync, clock

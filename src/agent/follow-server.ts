@@ -4,6 +4,7 @@ import { mostLocalEndpoints } from '../spiffe/service-endpoint.ts'
 import type { SpiffeId } from '../spiffe/spiffe-id.ts'
 import type { TrustDomain } from '../spiffe/trust-domain.ts'
 import { isStop, runTasks } from '../runtime/tasks.ts'
+import { timed } from '../runtime/took.ts'
 import { version } from '../runtime/version.ts'
 import { retryAfterMsOf, RpcError } from '../rpc/rpc-error.ts'
 import type { LogPlace } from '../wire/cursor-codec.ts'
@@ -60,6 +61,7 @@ export async function followServer (deps: FollowDeps, signal: AbortSignal): Prom
   for (let retryMs = firstRetryMs; ;) {
     signal.throwIfAborted()
     let told = false
+    const beganMs = clock.monotonicMs()
     let hintMs: number | undefined
     try {
       await followOnce(deps, place, () => { told = true }, signal)
@@ -78,6 +80,8 @@ export async function followServer (deps: FollowDeps, signal: AbortSignal): Prom
         continue
       }
       hintMs = retryAfterMsOf(error, longestRetryMs)
+      // Of what broke later, the steps before were told.
+      if (!told) deps.onTried?.({ durationMs: clock.monotonicMs() - beganMs, error })
       report(error, hintMs ?? retryMs, deps)
       await client.moveOn()
     }
@@ -120,7 +124,7 @@ function onceThen (first: () => Promise<void>, always: () => void): () => void {
 async function followOnce (
   deps: FollowDeps, place: { cursor: LogPlace | undefined }, onTold: () => void, signal: AbortSignal
 ): Promise<void> {
-  const { client, identities, agentId, mesh, policies, log } = deps
+  const { client, identities, agentId, mesh, policies, clock, log } = deps
   const requests = new Mailbox<SyncRequestInit>()
   // Without the entries, services and policies of that time, what changed since is worth nothing.
   const knows = identities.synced && mesh?.services.synced !== false && policies.synced
@@ -137,11 +141,13 @@ async function followOnce (
           onTold()
           const step = state.take(message)
           if (step === undefined) return
-          await takeOver(step, deps)
-          mesh?.services.take(step.mesh)
-          if (step.policies !== undefined) policies.take(step.policies)
-          else if (step.snapshot) policies.presumeNone()
-          await policies.settled()
+          await timed(clock, deps.onTried, async () => {
+            await takeOver(step, deps)
+            mesh?.services.take(step.mesh)
+            if (step.policies !== undefined) policies.take(step.policies)
+            else if (step.snapshot) policies.presumeNone()
+            await policies.settled()
+          })
           place.cursor = applied.cursor = step.cursor
           applied.revision = identities.revision
           deps.onSynced()

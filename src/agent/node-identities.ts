@@ -41,6 +41,7 @@ export class NodeIdentities {
   readonly #settled = new Watchable(0)
   readonly #bundles: Watchable<NodeBundles>
   #wake: () => void = () => {}
+  #tellEntries: ((before: EntryIndex, after: EntryIndex) => void) | undefined
 
   /** @param stores names of stores that SVIDs go to */
   constructor (bundle: Bundle, svids: SvidCache, clock: Clock, stores: ReadonlySet<string> = new Set()) {
@@ -78,11 +79,15 @@ export class NodeIdentities {
 
   /** The node's entries, whole. Views appear only once these are known: an empty agent must not say "no identity". */
   setEntries (entries: EntryIndex): void {
+    this.#tellEntries?.(this.#entries, entries)
     this.#entries = entries
     this.#synced = true
     this.#svids.retain(entries)
     this.#refresh()
   }
+
+  /** `listener` is told each time entries are set. */
+  onEntries (listener: (before: EntryIndex, after: EntryIndex) => void): void { this.#tellEntries = listener }
 
   /** Takes these certificates from whoever has them, at once; new ones are signed where the identity stays. */
   dropRevoked (digests: ReadonlySet<CertificateDigest>): void {

@@ -4,6 +4,7 @@ import type { TrustDomain } from '../spiffe/trust-domain.ts'
 import type { Clock } from '../runtime/clock.ts'
 import type { Logger } from '../runtime/logger.ts'
 import { isStop } from '../runtime/tasks.ts'
+import { timed, type Took } from '../runtime/took.ts'
 import { EntryIndex } from './entry-index.ts'
 import { endsAgent } from './ends-agent.ts'
 import type { NodeIdentities } from './node-identities.ts'
@@ -21,6 +22,8 @@ export interface SyncDeps {
   readonly onBundle: (bundle: Bundle) => Promise<void>
   /** After each success. */
   readonly onSynced: () => void
+  /** After each attempt. */
+  readonly onTried?: ((took: Took) => void) | undefined
   readonly clock: Clock
   readonly log: Logger
   readonly random: () => number
@@ -38,7 +41,7 @@ export async function runSync (deps: SyncDeps, signal: AbortSignal, rounds = Num
   const { clock, log, random, intervalMs } = deps
   for (let waitMs = intervalMs, round = 1; ; round++) {
     try {
-      await syncOnce(deps, signal)
+      await timed(clock, deps.onTried, () => syncOnce(deps, signal))
       waitMs = intervalMs
       deps.onSynced()
     } catch (error) {

@@ -1,10 +1,12 @@
 import type { Logger } from '../runtime/logger.ts'
 import type { Clock } from '../runtime/clock.ts'
+import { timed } from '../runtime/took.ts'
 import type { ManagedKey, KeyManager } from '../keys/key-manager.ts'
 import type { Bundle } from '../spiffe/bundle.ts'
 import { SpiffeError } from '../spiffe/errors.ts'
 import type { KeyType } from '../x509/key-type.ts'
 import type { AuthorityJournal, AuthorityKind, AuthorityRecord, AuthorityState, AuthorityWriter, Slot } from './authority-record.ts'
+import type { CaEvents } from './ca-events.ts'
 import type { OwnBundle } from './own-bundle.ts'
 import { activateAt, prepareAt } from './rotation-schedule.ts'
 
@@ -30,6 +32,7 @@ export interface AuthorityDeps {
   readonly keys: KeyManager
   readonly journal: AuthorityJournal
   readonly bundle: OwnBundle
+  readonly events?: CaEvents | undefined
   readonly clock: Clock
   readonly log: Logger
 }
@@ -116,10 +119,16 @@ export class AuthoritySlots<Held> {
 
   /** Makes and publishes the next authority, in place of one that was prepared and not used. */
   async prepare (writer: AuthorityWriter): Promise<AuthorityRecord> {
+    const { clock, events } = this.#deps
+    return await timed(clock, events && (took => events.prepared(this.#profile.kind, took)), () => this.#prepare(writer))
+  }
+
+  async #prepare (writer: AuthorityWriter): Promise<AuthorityRecord> {
     const slot: Slot = this.#active?.record.slot === 'A' ? 'B' : 'A'
     const unused = this.#prepared?.record
-    const key = await writer.keys.generateKey(this.#profile.keyId(slot), this.#profile.keyType)
-    const record = await this.#profile.create(key, slot, this.#deps.clock.now(), writer)
+    const { clock, events } = this.#deps
+    const key = await timed(clock, events?.keyMade, () => writer.keys.generateKey(this.#profile.keyId(slot), this.#profile.keyType))
+    const record = await this.#profile.create(key, slot, clock.now(), writer)
     const dropped = unused === undefined ? [] : [{ ...unused, state: 'revoked' as const }]
     await this.#save([...dropped, record], writer, bundle =>
       this.#profile.publish(unused === undefined ? bundle : this.#profile.withdraw(bundle, unused), record))
@@ -201,6 +210,7 @@ export class AuthoritySlots<Held> {
     this.#prepared = undefined
     if (retired !== undefined) this.#old = [...this.#old, retired]
     this.#report(active, 'activated')
+    this.#deps.events?.activated(this.#profile.kind)
   }
 
   /** A bundle restored or edited from outside may lack a key that still signs. */

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import type { Bundle, JwtAuthority } from '../spiffe/bundle.ts'
 import { appendAuthorities, pruneExpired } from '../spiffe/bundle-change.ts'
 import { SpiffeError } from '../spiffe/errors.ts'
+import { timed } from '../runtime/took.ts'
 import type { CredentialComposer } from '../plugins/credential-composer.ts'
 import type { SpiffeId } from '../spiffe/spiffe-id.ts'
 import type { TrustDomain } from '../spiffe/trust-domain.ts'
@@ -187,7 +188,7 @@ export class CertificateAuthority {
     const notBefore = new Date(now - backdateSeconds * 1000)
     const signHere = leafIssuer.issueSync !== undefined && orders.length <= (signHereUpTo[this.#options.caKeyType] ?? 0)
     const composition = this.#composition
-    return Promise.all(orders.map(async order => {
+    const issued = await Promise.all(orders.map(async order => {
       const { id, publicKey, dnsNames, ttlSeconds, subject } = order
       const notAfter = earlier(new Date(now + ttlSeconds * 1000), end)
       const serialNumber = randomBytes(16)
@@ -200,6 +201,8 @@ export class CertificateAuthority {
       const chain = [leaf, ...above]
       return { id, chain, notAfter: wholeSeconds(notAfter), serialNumber: serialNumber.toString('hex').replace(/^0+/, '') }
     }))
+    this.#deps.events?.signed('x509_svid', issued.length)
+    return issued
   }
 
   /** The root itself, or this replica's intermediate below it. */
@@ -228,6 +231,7 @@ export class CertificateAuthority {
       trustDomain, signer: { publicKey }, issuer: root, subject, ...await this.#composition?.ca(subject),
       notBefore: new Date(now - backdateSeconds * 1000), notAfter: earlier(new Date(now + ttlSeconds * 1000), root.notAfter)
     })
+    this.#deps.events?.signed('x509_ca_svid', 1)
     return [certificate, ...root.above]
   }
 
@@ -236,7 +240,13 @@ export class CertificateAuthority {
   }
 
   /** @throws {SpiffeError} `jwt_disabled` */
-  async issueJwtSvid ({ id, audience, ttlSeconds, jti }: JwtSvidOrder): Promise<IssuedJwtSvid> {
+  async issueJwtSvid (order: JwtSvidOrder): Promise<IssuedJwtSvid> {
+    const issued = await this.#signJwtSvid(order)
+    this.#deps.events?.signed('jwt_svid', 1)
+    return issued
+  }
+
+  async #signJwtSvid ({ id, audience, ttlSeconds, jti }: JwtSvidOrder): Promise<IssuedJwtSvid> {
     if (this.#jwt === undefined) throw new SpiffeError('jwt_disabled', 'JWT functionality is disabled')
     const key = this.#jwt.active
     const issuedAt = wholeSeconds(this.#deps.clock.now())
@@ -284,7 +294,10 @@ export class CertificateAuthority {
     }
     const expired = new Date(this.#deps.clock.now().getTime() - pruneGraceSeconds * 1000)
     const prune = (bundle: Bundle) => pruneExpired(bundle, expired, der => parseCertificate(der).notAfter)
-    if (prune(this.bundle.value) !== this.bundle.value) this.bundle.show(await writer.journal.save([], prune))
+    if (prune(this.bundle.value) !== this.bundle.value) {
+      const { clock, events } = this.#deps
+      await timed(clock, events?.pruned, async () => this.bundle.show(await writer.journal.save([], prune)))
+    }
     if (failures.length > 0) throw failures[0]
   }
 

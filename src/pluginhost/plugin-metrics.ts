@@ -1,7 +1,8 @@
 import { bind, type BoundService } from '../rpc/bound-service.ts'
 import type { Clock } from '../runtime/clock.ts'
 import type { Logger } from '../runtime/logger.ts'
-import { createMetrics, type Counter, type Gauge, type Histogram, type Metrics } from '../runtime/metrics.ts'
+import { spireRegistry } from '../rpc/spire-metrics.ts'
+import type { Counter, Gauge, Histogram, Metrics } from '../runtime/metrics.ts'
 import { metricsService } from '../wire/generated/host-metrics.ts'
 
 /** Of all plugins together: what comes from outside is not remembered without end. */
@@ -11,16 +12,24 @@ interface Label { readonly name: string, readonly value: string }
 interface Kinds { readonly counter: Counter<string>, readonly gauge: Gauge<string>, readonly sample: Histogram<string> }
 interface Kept { readonly kind: keyof Kinds, readonly of: Kinds[keyof Kinds], readonly labels: readonly string[] }
 
-export interface PluginMetricsDeps { readonly clock: Clock, readonly log: Logger }
+export interface PluginMetricsDeps {
+  /** Whether a name is shown by ourselves: two metrics of one name would spoil the whole answer. */
+  readonly isOurs: (name: string) => boolean
+  /** As in `spireRegistry`. */
+  readonly hostLabel?: boolean | undefined
+  readonly clock: Clock
+  readonly log: Logger
+}
 
 /**
  * SPIRE's host service `Metrics`: what plugins measure stands among our own under the names that it has in SPIRE's Prometheus endpoint,
  * `spire_server_` or `spire_agent_` and the key's parts. Times are in milliseconds, as there. A call is never refused for what cannot be
  * kept: plugins do not expect that. The log says so once per name.
  */
-export function pluginMetrics (prefix: 'spire_server' | 'spire_agent', beside: Metrics, { clock, log }: PluginMetricsDeps): BoundService {
-  const metrics = createMetrics({ prefix, ofProcess: false })
-  beside.include(() => metrics.expose())
+export function pluginMetrics (
+  prefix: 'spire_server' | 'spire_agent', beside: Metrics, { isOurs, hostLabel, clock, log }: PluginMetricsDeps
+): BoundService {
+  const metrics = spireRegistry(prefix, beside, hostLabel)
   const kept = new Map<string, Kept>()
   const series = new Set<string>()
   const told = new Set<string>()
@@ -36,8 +45,7 @@ export function pluginMetrics (prefix: 'spire_server' | 'spire_agent', beside: M
     const name = wordOf(key.join('_'))
     const labels = new Map(sent.map(({ name, value }) => [wordOf(name), value]))
     if (!/^[A-Za-z_]\w*$/.test(name) || name.length > most.text) return drop(name, 'it has no name, or a long one')
-    // Those of calls, which are ours.
-    if (name.startsWith('rpc_')) return drop(name, 'the name is one of our own')
+    if (isOurs(name)) return drop(name, 'the name is one of our own')
     for (const [label, value] of labels) {
       if (!/^(?!__)[A-Za-z_]\w*$/.test(label) || ['le', 'quantile'].includes(label)) return drop(name, 'a label has a name that cannot be')
       if (value.length > most.text) return drop(name, `the value of a label is longer than ${most.text} characters`)

@@ -1,16 +1,17 @@
-import { createMetrics, type Counter, type Histogram, type Metrics } from '../runtime/metrics.ts'
+import type { Counter, Histogram, Metrics } from '../runtime/metrics.ts'
+import type { Took } from '../runtime/took.ts'
 import type { EndedCall } from './serve-call.ts'
+import { spireMetrics } from './spire-metrics.ts'
 import { statusWord } from './status-word.ts'
 
 interface Kept { readonly calls: Counter<'status'>, readonly elapsed: Histogram<'status'> }
 
 /**
- * Counts the calls that a server or an agent answers under SPIRE's names too, beside our own, so that dashboards and alarms made for it
- * go on: `spire_server_rpc_agent_v1_agent_attest_agent`, and `…_elapsed_time` in milliseconds (spire-surface §10.1).
+ * Counts the calls that a server or an agent answers under SPIRE's names too: `spire_server_rpc_agent_v1_agent_attest_agent`, and
+ * `…_elapsed_time` in milliseconds (spire-surface §10.1).
+ * @param metrics as `spireRegistry` gives them
  */
-export function spireCallMetrics (prefix: 'spire_server' | 'spire_agent', beside: Metrics): (call: EndedCall) => void {
-  const metrics = createMetrics({ prefix, ofProcess: false })
-  beside.include(() => metrics.expose())
+export function spireCallMetrics (metrics: Metrics): (call: EndedCall) => void {
   const kept = new Map<string, Kept>()
   return ({ method, status, durationMs }) => {
     let { calls, elapsed } = kept.get(method) ?? {}
@@ -24,6 +25,15 @@ export function spireCallMetrics (prefix: 'spire_server' | 'spire_agent', beside
     calls.add(1, labels)
     elapsed.observe(durationMs, labels)
   }
+}
+
+/**
+ * Calls that limits of rate are for: `spire_server_rateLimit_agent_v1_agent_attest_agent`, and how long each waited.
+ * @param metrics as `spireRegistry` gives them
+ */
+export function spireLimitMetrics (metrics: Metrics): (method: string, took: Took) => void {
+  const spire = spireMetrics<Readonly<Record<string, { readonly kind: 'call' }>>>({}, metrics)
+  return (method, took) => spire.call(spireCallName(method).replace(/^rpc/, 'rateLimit'), took)
 }
 
 const shortNames: Readonly<Record<string, string>> = {

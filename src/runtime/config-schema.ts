@@ -86,6 +86,12 @@ export interface LogConfig {
 
 export interface ListenAddress { readonly host: string, readonly port: number }
 
+/** Where metrics are read. */
+export interface PrometheusConfig extends ListenAddress {
+  /** Whether those under SPIRE's names have the label `host`, as they have unless told otherwise. */
+  readonly hostLabel?: boolean
+}
+
 export interface HealthChecks extends ListenAddress {
   readonly livePath: string
   readonly readyPath: string
@@ -105,12 +111,14 @@ export const telemetrySchema = z.strictObject({
   InMem: notOffered(notSent),
   MetricPrefix: notOffered('prefixes are assay_server and assay_agent'),
   EnableTrustDomainLabel: notOffered('have the scraper add labels', ['false']),
-  EnableHostnameLabel: notOffered('have the scraper add labels', ['false']),
+  EnableHostnameLabel: z.boolean().default(true),
   AllowedPrefixes: notOffered(byScraper, ['']),
   BlockedPrefixes: notOffered(byScraper, ['']),
   AllowedLabels: notOffered(byScraper, ['']),
   BlockedLabels: notOffered(byScraper, [''])
-})
+}).transform(({ Prometheus: at, EnableHostnameLabel: hostLabel }) => ({
+  Prometheus: at && { host: at.host, port: at.port, hostLabel } satisfies PrometheusConfig
+}))
 
 const urlPath = z.string().regex(/^\/[\w./-]*$/, 'must be a path such as /live')
 

@@ -51,9 +51,13 @@ const durationBuckets = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0
 /**
  * @param options.prefix put before each name with an underscore, e.g. `assay_agent`
  * @param options.ofProcess whether those of the process are among them, as is usual
+ * @param options.labels that each of them has; none by default
  */
-export function createMetrics ({ prefix, ofProcess = true }: { readonly prefix: string, readonly ofProcess?: boolean }): Metrics {
+export function createMetrics ({ prefix, ofProcess = true, labels }: {
+  readonly prefix: string, readonly ofProcess?: boolean, readonly labels?: Readonly<Record<string, string>>
+}): Metrics {
   const registry = new Registry()
+  if (labels !== undefined) registry.setDefaultLabels(labels)
   const readers: Array<() => void> = []
   const included: Array<() => Promise<string>> = []
   const settings = <Label extends string>({ name, help, labels = [] }: MetricOptions<Label>) => (

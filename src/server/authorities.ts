@@ -1,4 +1,5 @@
 import type { AuthorityJournal, AuthorityWriter, JournalKind } from '../ca/authority-record.ts'
+import type { CaEvents } from '../ca/ca-events.ts'
 import { CertificateAuthority, type CertificateAuthorityOptions } from '../ca/certificate-authority.ts'
 import { emptyBundle } from '../ca/own-bundle.ts'
 import type { UpstreamAuthority, UpstreamTrust } from '../ca/upstream-authority.ts'
@@ -18,6 +19,7 @@ export interface AuthoritiesDeps {
   readonly lease: LeaseKeeper
   /** Owns the authorities where replicas do not share their keys. */
   readonly serverId: string
+  readonly events?: CaEvents | undefined
   readonly clock: Clock
   readonly log: Logger
 }
@@ -54,7 +56,7 @@ export class Authorities {
   }
 
   static async open (options: AuthoritiesOptions, deps: AuthoritiesDeps): Promise<Authorities> {
-    const { store, keys, upstream, composers, clock, log } = deps
+    const { store, keys, upstream, composers, events, clock, log } = deps
     const shared = isShared(keys)
     const owner = shared || store.kind === 'sqlite' ? '' : deps.serverId
     if (owner !== '') {
@@ -64,7 +66,7 @@ export class Authorities {
     const usualTtlSeconds = Math.max(options.defaultX509SvidTtlSeconds, options.agentTtlSeconds)
     const ca = await CertificateAuthority.open(
       { ...options, upstream, composers, intermediate: shared ? { usualTtlSeconds } : undefined },
-      { keys, journal: journalOn(store, owner, options.trustDomain), bundles: store.bundles, clock, log }
+      { keys, journal: journalOn(store, owner, options.trustDomain), bundles: store.bundles, events, clock, log }
     )
     const authorities = new Authorities(ca, shared, owner, deps)
     if (isShared(keys)) keys.onArrived?.(() => authorities.reload())

@@ -8,7 +8,7 @@ import { rolesSchema } from '../authz/admin/role-schema.ts'
 import { formatProblems, readConfig, type ConfigSource } from '../runtime/config-file.ts'
 import {
   durationSeconds, healthChecksSchema, logFormat, logLevel, parsedBy, port, telemetrySchema, text, wholeSeconds, type HealthChecks,
-  type ListenAddress, type LogConfig
+  type PrometheusConfig, type LogConfig
 } from '../runtime/config-schema.ts'
 import { SpiffeError } from '../spiffe/errors.ts'
 import { parseSpiffeId, type SpiffeId } from '../spiffe/spiffe-id.ts'
@@ -65,7 +65,7 @@ export interface ServerConfig extends LogConfig {
   /** Whether each call leaves a line in the log, of level `info`. */
   readonly auditLog: boolean
   readonly ratelimit: { readonly attestation: boolean, readonly signing: boolean }
-  readonly prometheus: ListenAddress | undefined
+  readonly prometheus: PrometheusConfig | undefined
   readonly healthChecks: HealthChecks | undefined
 }
 

@@ -4,6 +4,7 @@ import { serverIdOf } from '../spiffe/member-id.ts'
 import type { TrustDomain } from '../spiffe/trust-domain.ts'
 import type { Clock } from '../runtime/clock.ts'
 import type { Logger } from '../runtime/logger.ts'
+import { timed, type Took } from '../runtime/took.ts'
 import { parseCertificate } from '../x509/certificate.ts'
 
 /** What the TLS listener shows. */
@@ -81,11 +82,17 @@ export interface ServerIdentityOptions {
   readonly authority: Pick<CertificateAuthority, 'issueX509Svid' | 'x509Records'>
   readonly trustDomain: TrustDomain
   readonly ttlSeconds: number
+  /** Told of each attempt. */
+  readonly onIssued?: ((took: Took) => void) | undefined
   readonly clock: Clock
   readonly log: Logger
 }
 
-async function issue ({ authority, trustDomain, ttlSeconds, clock }: ServerIdentityOptions): Promise<IssuedIdentity> {
+function issue (options: ServerIdentityOptions): Promise<IssuedIdentity> {
+  return timed(options.clock, options.onIssued, () => issueNow(options))
+}
+
+async function issueNow ({ authority, trustDomain, ttlSeconds, clock }: ServerIdentityOptions): Promise<IssuedIdentity> {
   const { publicKey, privateKey } = generateKeyPairSync('ec', {
     namedCurve: 'P-256',
     publicKeyEncoding: { format: 'der', type: 'spki' },

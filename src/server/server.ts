@@ -12,7 +12,7 @@ import { healthService } from '../rpc/health.ts'
 import { bind, openRpcServer, type BoundService } from '../rpc/server.ts'
 import { reflectionServices } from '../rpc/reflection/reflection-service.ts'
 import { serveDiagnostics } from '../rpc/serve-diagnostics.ts'
-import { spireCallMetrics } from '../rpc/spire-call-metrics.ts'
+import { isNameOf } from '../rpc/spire-metrics.ts'
 import { systemClock, type Clock } from '../runtime/clock.ts'
 import type { Logger } from '../runtime/logger.ts'
 import { createMetrics, metricsOfPart, type Metrics } from '../runtime/metrics.ts'
@@ -22,6 +22,7 @@ import type { Bundle } from '../spiffe/bundle.ts'
 import { SpiffeError } from '../spiffe/errors.ts'
 import { trustDomainOf } from '../spiffe/spiffe-id.ts'
 import type { Datastore } from '../storage/datastore.ts'
+import { observeDatastore } from '../storage/observe-datastore.ts'
 import { openDatastore } from '../storage/open-datastore.ts'
 import { agentSyncService } from '../wire/generated/agent-sync.ts'
 import { clusterService, serviceRegistryService } from '../wire/generated/cluster.ts'
@@ -81,6 +82,8 @@ import { serverCatalog } from './server-catalog.ts'
 import type { ServerConfig } from './server-config.ts'
 import { ServerIdentity } from './server-identity.ts'
 import { SigningQueue } from './signing-queue.ts'
+import { serverNames } from './spire-server-names.ts'
+import { type SpireServerMetrics, spireServerMetrics } from './spire-server-metrics.ts'
 import { logLevelHandlers } from '../rpc/log-level-handlers.ts'
 import { debugHandlers } from './api/debug-handlers.ts'
 import { debugService } from '../wire/generated/server-debug.ts'
@@ -115,13 +118,18 @@ export async function runServer (
   const policy = await loadApiPolicy(config, clock, scope)
   for (const warning of policy.warnings) log.warn(warning)
   const { datastoreDirectUrl: directUrl, datastorePool: poolLimits } = config
-  const store = scope.use(await openDatastore(config.datastoreUrl, { clock, log, directUrl, poolLimits }))
+  const { trustDomain } = config
+  const metrics = createMetrics({ prefix: 'assay_server' })
+  const spire = config.prometheus === undefined ? undefined : spireServerMetrics(metrics, {
+    trustDomain, hostLabel: config.prometheus.hostLabel, clock
+  })
+  const opened = scope.use(await openDatastore(config.datastoreUrl, { clock, log, directUrl, poolLimits }))
+  const store = spire === undefined ? opened : observeDatastore(opened, spire.store, clock)
   for (const warning of await store.warnings()) log.warn(warning)
   const checkJoinToken = (token: string) => store.joinTokens.check(token, clock.now())
   // There is none before the authorities that need the key manager.
   let ownBundle: { readonly value: Bundle } | undefined
   let ownIdentity: ServerIdentity | undefined
-  const metrics = createMetrics({ prefix: 'assay_server' })
   const host = {
     log, clock, trustDomain: config.trustDomain, dataDir: config.dataDir, sharedKeys: store.keys, checkJoinToken,
     ownBundle: () => ownBundle?.value,
@@ -129,7 +137,7 @@ export async function runServer (
     hostServices: [
       agentStore(async id => await store.agents.get(id) !== undefined),
       identityProvider(() => ownBundle && ownIdentity && { ...ownIdentity.current, bundle: ownBundle.value }),
-      pluginMetrics('spire_server', metrics, { clock, log })
+      pluginMetrics('spire_server', metrics, { isOurs: isNameOf(serverNames), hostLabel: config.prometheus?.hostLabel, clock, log })
     ]
   }
   const plugins = scope.use(await startPlugins(serverCatalog, config.plugins, host, signal))
@@ -143,16 +151,19 @@ export async function runServer (
   const serverId = store.kind === 'sqlite' ? '' : await readServerId(config.dataDir)
   const [upstream] = plugins.all('UpstreamAuthority')
   const authorities = await Authorities.open(config, {
-    store, keys: plugins.only('KeyManager'), upstream, composers: plugins.all('CredentialComposer'), lease, serverId, clock, log
+    store, keys: plugins.only('KeyManager'), upstream, composers: plugins.all('CredentialComposer'), lease, serverId,
+    events: spire?.ca, clock, log
   })
   const { ca } = authorities
   ownBundle = ca.bundle
-  const { trustDomain } = config
   const replica = await Replica.open({
     store, trustDomain, ownBundle: ca.bundle, onAuthorities: () => authorities.reload(), maxStaleMs: config.maxStaleMs, clock, log
   })
   await authorities.bootstrap(() => replica.catchUp(), signal)
-  const identity = await ServerIdentity.open({ authority: ca, trustDomain, ttlSeconds: config.defaultX509SvidTtlSeconds, clock, log })
+  spire?.running({ ca, replica })
+  const identity = await ServerIdentity.open({
+    authority: ca, trustDomain, ttlSeconds: config.defaultX509SvidTtlSeconds, onIssued: spire?.onIssued, clock, log
+  })
   ownIdentity = identity
   authorities.onReloaded(() => identity.followRoot())
   const { roles, socketRequiresRole } = config
@@ -171,18 +182,18 @@ export async function runServer (
   const webRoots = new WebRoots({ extraCaPath: webCaPath })
   const partnerBundles = new PartnerBundles({
     trustDomain, partners, replica, ownBundle: ca.bundle, store, lease, copies: config.federation.copies, webRoots,
-    times: { leastMs: leastRefreshMs }, clock, random: Math.random, log
+    times: { leastMs: leastRefreshMs }, events: spire?.partners, clock, random: Math.random, log
   })
   const partnerReports = new PartnerReports({
     replicaId, states: () => partnerBundles.states, partners: () => partners.all.keys(), lease, clock, log
   })
   const services = bindServices(config, {
     store, authorities, identity, replica, replicaId, aside, lease, feeds, progress, reports, authorizer, signing, recorder, clock, log,
-    partners, partnerBundles, webRoots, verifiers
+    partners, partnerBundles, webRoots, verifiers, onLimited: spire?.onLimited
   })
   const books = [
     ...config.auditLog ? [auditLog(log, authorizer)] : [],
-    ...config.prometheus === undefined ? [] : [spireCallMetrics('spire_server', metrics)]
+    ...spire === undefined ? [] : [spire.onEnded]
   ]
   const rpc = scope.use(openRpcServer({
     services: [...services, ...reflectionServices(services)], log, clock, before: context => authorizer.authorize(context),
@@ -269,13 +280,14 @@ interface ServiceDeps {
   readonly partnerBundles: PartnerBundles
   readonly webRoots: WebRoots
   readonly verifiers: ReadonlyMap<string, NodeVerifier>
+  readonly onLimited: SpireServerMetrics['onLimited'] | undefined
   readonly clock: Clock
 }
 
 function bindServices (config: ServerConfig, deps: ServiceDeps): BoundService[] {
   const { store, authorities, replica, replicaId, aside, lease, feeds, progress, reports, authorizer, signing, recorder, clock } = deps
   const { partners, partnerBundles, webRoots, verifiers, identity, log } = deps
-  const limits = createLimits(config.ratelimit, clock)
+  const limits = createLimits(config.ratelimit, clock, deps.onLimited)
   const registrations = new Registrations(store, replica)
   const convergence = new Convergence({ replicaId, replica, feeds, progress: store.progress, replicas: store.replicas, clock })
   const { ca } = authorities

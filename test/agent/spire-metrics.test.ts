@@ -1,28 +1,79 @@
+import { mkdtemp, rm } from 'node:fs/promises'
+import { hostname, tmpdir } from 'node:os'
+import { join } from 'node:path'
 import t from 'tap'
-import { firstOf } from '../../src/runtime/first-of.ts'
-import { agentService } from '../../src/wire/generated/server-agent.ts'
-import { workloadService } from '../../src/wire/generated/workload.ts'
-import { securityHeader, startTestAgent } from '../fakes/agent.ts'
+import { agentNames } from '../../src/agent/spire-agent-metrics.ts'
+import type { SpireNames } from '../../src/rpc/spire-metrics.ts'
+import { serverNames } from '../../src/server/spire-server-names.ts'
+import { startTestAgent } from '../fakes/agent.ts'
 import { eventually } from '../fakes/eventually.ts'
 import { freePort } from '../fakes/free-port.ts'
 import { startTestServer } from '../fakes/server.ts'
+import { exposedMetrics, type ExposedMetric, makeTypicalCalls } from '../fakes/typical-calls.ts'
 
-void t.test('calls of server and agent are at the Prometheus endpoint under SPIRE\'s names (spire-surface §10.1)', async t => {
+/** Of what a day without trouble does not do: renewals, pruning, partners, nested servers, changes of nodes. */
+const notToday = {
+  server: [
+    'bundle_manager_fetch_federated_bundle', 'bundle_manager_update_federated_bundle', 'ca_manager_bundle_prune',
+    'ca_manager_bundle_pruned', 'server_ca_sign_x509_ca_svid', 'registration_entry_manager_prune',
+    'node_manager_prune', 'datastore_bundle_create', 'datastore_bundle_delete', 'datastore_bundle_set', 'datastore_bundle_update',
+    'datastore_ca_journal_prune', 'datastore_federation_relationship_create', 'datastore_federation_relationship_delete',
+    'datastore_federation_relationship_fetch', 'datastore_federation_relationship_update', 'datastore_join_token_prune',
+    'datastore_node_delete', 'datastore_node_prune', 'datastore_registration_entry_prune'
+  ],
+  agent: ['agent_svid_rotate', 'node_attest']
+}
+
+void t.test('server and agent tell what happens under SPIRE\'s names (spire-surface §10)', async t => {
+  const folder = await mkdtemp(join(tmpdir(), 'assay-names-'))
+  t.teardown(() => rm(folder, { recursive: true, force: true }))
   const [serverPort, agentPort] = [await freePort(), await freePort()]
   await using server = await startTestServer({ config: { prometheus: { host: '127.0.0.1', port: serverPort } } })
-  await using agent = await startTestAgent(server, {
-    config: { prometheus: { host: '127.0.0.1', port: agentPort }, allowUnauthenticatedVerifiers: true }
+  const adminSocketPath = join(folder, 'admin.sock')
+  await using agent = await startTestAgent(server, { config: { prometheus: { host: '127.0.0.1', port: agentPort }, adminSocketPath } })
+  const trustDomain = 'example.org'
+  await makeTypicalCalls({
+    trustDomain, adminSocket: server.config.socketPath, socket: agent.config.socketPath, agentAdminSocket: adminSocketPath,
+    agentId: `spiffe://${trustDomain}${agent.path}`
   })
-  const shows = (port: number, line: string) => eventually(line, async () =>
-    await fetch(`http://127.0.0.1:${port}/metrics`).then(async answer => (await answer.text()).split('\n').includes(line), () => false))
-  await server.admin.client(agentService).countAgents({})
-  await shows(serverPort, 'spire_server_rpc_agent_v1_agent_count_agents{status="OK"} 1')
-  await shows(serverPort, 'spire_server_rpc_agent_v1_agent_attest_agent{status="OK"} 1')
-  await shows(serverPort, 'spire_server_rpc_agent_v1_agent_attest_agent_elapsed_time_count{status="OK"} 1')
-  await eventually('the agent has synchronised', async () => {
-    const bundles = await firstOf(agent.workload.client(workloadService).fetchX509Bundles({}, securityHeader)).catch(() => undefined)
-    return bundles !== undefined
-  })
-  await t.rejects(firstOf(agent.workload.client(workloadService).fetchX509SVID({}, securityHeader)))
-  await shows(agentPort, 'spire_agent_rpc_workload_api_fetch_x509svid{status="PermissionDenied"} 1')
+
+  const shown = (port: number) => fetch(`http://127.0.0.1:${port}/metrics`).then(answer => answer.text())
+  const shows = (port: number, line: RegExp) => eventually(String(line), async () => line.test(await shown(port)))
+  const host = `host="${hostname()}"`
+  const has = (port: number, name: string, value: string, labels = '') =>
+    shows(port, new RegExp(`^${name}\\{${labels === '' ? '' : `${labels},`}${host}\\} ${value}$`, 'm'))
+  await has(serverPort, 'spire_server_rpc_agent_v1_agent_count_agents', '1', 'status="OK"')
+  await has(serverPort, 'spire_server_rpc_agent_v1_agent_attest_agent_elapsed_time_count', '1', 'status="OK"')
+  await has(serverPort, 'spire_server_started', '1', 'version="\\w+",trust_domain_id="example_org"')
+  await has(serverPort, 'spire_server_ca_manager_x509_ca_activate', '2')
+  await has(serverPort, 'spire_server_ca_manager_x509_ca_prepare', '2', 'status="OK"')
+  await has(serverPort, 'spire_server_datastore_registration_entry_create', '1', 'status="OK"')
+  await has(serverPort, 'spire_server_manager_x509_ca_rotate_ttl', '8\\d{4}(\\.\\d+)?', 'trust_domain_id="example_org"')
+  await has(agentPort, 'spire_agent_delegated_identity_api_connection', '1')
+  await has(agentPort, 'spire_agent_delegated_identity_api_connections', '0')
+  await has(agentPort, 'spire_agent_rpc_delegated_identity_subscribe_\\w+', '1', 'status="PermissionDenied"')
+  await has(agentPort, 'spire_agent_lru_cache_entry_add', '2')
+  await has(agentPort, 'spire_agent_lru_cache_entry_remove', '1')
+  await has(agentPort, 'spire_agent_jwt_svid_cache_size', '\\d')
+
+  for (const [side, names, port] of [['server', serverNames, serverPort], ['agent', agentNames, agentPort]] as const) {
+    const exposed = await exposedMetrics(port, `spire_${side}_`)
+    const without = new Set(notToday[side])
+    const expected = expectedOf(names).filter(([name]) => !without.has(name.replace(/_elapsed_time$/, '')))
+    t.strictSame([...exposed].filter(([name]) => !/^(rpc|rateLimit)_/.test(name)).toSorted(byName), expected.toSorted(byName), side)
+  }
 })
+
+/** What the table promises of each name. */
+function expectedOf (names: SpireNames): ReadonlyArray<readonly [string, ExposedMetric]> {
+  return Object.entries(names).flatMap(([name, { kind, labels = [] }]) => {
+    const all = (...more: string[]) => [...labels, 'host', ...more].toSorted()
+    if (kind === 'call') {
+      const called = { labels: all('status') }
+      return [[name, { kind: 'counter', ...called }], [`${name}_elapsed_time`, { kind: 'summary', ...called }]] as const
+    }
+    return [[name, { kind: kind === 'sample' ? 'summary' : kind, labels: all() }]] as const
+  })
+}
+
+function byName ([a]: readonly [string, unknown], [b]: readonly [string, unknown]): number { return a < b ? -1 : 1 }

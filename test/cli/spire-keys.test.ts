@@ -141,7 +141,9 @@ const sharedBlocks: Walked<ServerConfig & AgentConfig> = {
   'telemetry.InMem': ['telemetry { InMem {} }', 'refused'],
   'telemetry.MetricPrefix': ['telemetry { MetricPrefix = "p" }', 'refused'],
   'telemetry.EnableTrustDomainLabel': ['telemetry { EnableTrustDomainLabel = true }', 'refused'],
-  'telemetry.EnableHostnameLabel': ['telemetry { EnableHostnameLabel = true }', 'refused'],
+  'telemetry.EnableHostnameLabel': [
+    'telemetry { EnableHostnameLabel = false Prometheus { port = 1 } }', { prometheus: { hostLabel: false } }
+  ],
   'telemetry.AllowedPrefixes': ['telemetry { AllowedPrefixes = ["p"] }', 'refused'],
   'telemetry.BlockedPrefixes': ['telemetry { BlockedPrefixes = ["p"] }', 'refused'],
   'telemetry.AllowedLabels': ['telemetry { AllowedLabels = ["p"] }', 'refused'],

@@ -29,6 +29,8 @@ export interface StartSpireOptions {
   readonly nodeAttestors?: Readonly<Record<string, Readonly<Record<string, unknown>>>>
   /** Variables of its environment, such as SSL_CERT_FILE: whom `https_web` believes. */
   readonly environment?: Readonly<Record<string, string>>
+  /** Where it shows its metrics; nowhere by default. */
+  readonly prometheusPort?: number
 }
 
 export interface SpireServer extends AnyServer, AsyncDisposable {
@@ -38,7 +40,7 @@ export interface SpireServer extends AnyServer, AsyncDisposable {
 
 /** A real spire-server in a process of its own, keys in memory; returns once it serves. */
 export async function startSpireServer (
-  { trustDomain = 'example.org', upstream, config = {}, nodeAttestors = {}, environment = {} }: StartSpireOptions = {}
+  { trustDomain = 'example.org', upstream, config = {}, nodeAttestors = {}, environment = {}, prometheusPort }: StartSpireOptions = {}
 ): Promise<SpireServer> {
   const folder = await mkdtemp(join(tmpdir(), 'spire-server-'))
   const [port, adminSocket] = [await freePort(), join(folder, 'api.sock')]
@@ -52,7 +54,8 @@ export async function startSpireServer (
       KeyManager: [{ memory: block({}) }],
       NodeAttestor: [{ join_token: block({}) }, ...Object.entries(nodeAttestors).map(([name, data]) => ({ [name]: block(data) }))],
       ...upstream === undefined ? {} : { UpstreamAuthority: [{ spire: block(upstream) }] }
-    }
+    },
+    ...telemetry(prometheusPort)
   }, environment)
   await process.ready('spire-server', async () => {
     await using channel = openUnixChannel(adminSocket)
@@ -79,13 +82,15 @@ export interface SpireAgent extends AsyncDisposable {
  * @param config further keys of the block `agent`
  * @param workloadAttestors by name; `unix` by default
  * @param socketPath of the Workload API; a new one unless given
+ * @param prometheusPort as in `StartSpireOptions`
  */
 export async function startSpireAgent (
   server: AnyServer, attestor?: { readonly name: string, readonly data: Readonly<Record<string, unknown>>, readonly path: string },
-  { config = {}, workloadAttestors = { unix: {} }, socketPath }: {
+  { config = {}, workloadAttestors = { unix: {} }, socketPath, prometheusPort }: {
     readonly config?: Readonly<Record<string, unknown>>
     readonly workloadAttestors?: Readonly<Record<string, Readonly<Record<string, unknown>>>>
     readonly socketPath?: string
+    readonly prometheusPort?: number
   } = {}
 ): Promise<SpireAgent> {
   const folder = await mkdtemp(join(tmpdir(), 'spire-agent-'))
@@ -101,7 +106,8 @@ export async function startSpireAgent (
     plugins: {
       NodeAttestor: [{ [attestor?.name ?? 'join_token']: block(attestor?.data ?? {}) }], KeyManager: [{ memory: block({}) }],
       WorkloadAttestor: Object.entries(workloadAttestors).map(([name, data]) => ({ [name]: block(data) }))
-    }
+    },
+    ...telemetry(prometheusPort)
   })
   await process.ready('spire-agent', async () => process.log.includes('Starting agent APIs'))
   return {
@@ -153,6 +159,10 @@ class SpireProcess implements AsyncDisposable {
     await this.#exited
     await rm(this.#folder, { recursive: true, force: true })
   }
+}
+
+function telemetry (port: number | undefined): object {
+  return port === undefined ? {} : { telemetry: { Prometheus: { host: '127.0.0.1', port } } }
 }
 
 function block (data: Readonly<Record<string, unknown>>): object { return { plugin_data: data } }

@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import t from 'tap'
 import { agentStore, identityProvider, type OwnIdentity } from '../../src/pluginhost/host-services.ts'
 import { startExternalNodeVerifier } from '../../src/pluginhost/node-verifier.ts'
+import { isNameOf } from '../../src/rpc/spire-metrics.ts'
 import { pluginMetrics } from '../../src/pluginhost/plugin-metrics.ts'
 import { startExternalWorkloadAttestor } from '../../src/pluginhost/workload-attestor.ts'
 import { createMetrics } from '../../src/runtime/metrics.ts'
@@ -21,7 +22,7 @@ const caller = { pid: process.pid, uid: 0, gid: 0, check: () => {} }
 void t.test('what plugins measure stands beside our own metrics, under SPIRE\'s names', { skip: withoutGo }, async t => {
   const metrics = createMetrics({ prefix: 'assay_agent', ofProcess: false })
   const { host, lines } = pluginHost()
-  const hostServices = [pluginMetrics('spire_agent', metrics, host)]
+  const hostServices = [pluginMetrics('spire_agent', metrics, { ...host, isOurs: isNameOf({}), hostLabel: false })]
   const program = programOf(binary, ['WorkloadAttestor'], { label: 'blue' })
   await using attestor = await startExternalWorkloadAttestor('acme', program, { ...host, hostServices }, signal)
   for (let call = 0; call < 2; call++) await attestor.attest(caller, signal)
@@ -40,7 +41,9 @@ void t.test('what cannot be kept is dropped, and said once', async t => {
   const metrics = createMetrics({ prefix: 'assay_server', ofProcess: false })
   const { log, lines } = capturedLog()
   const clock = new ManualClock()
-  const { handlers } = pluginMetrics('spire_server', metrics, { clock, log })
+  const { handlers } = pluginMetrics('spire_server', metrics, {
+    isOurs: isNameOf({ started: { kind: 'gauge' }, svid_rotate: { kind: 'call' } }), hostLabel: false, clock, log
+  })
   // That none is refused is part of each of these.
   const call = async (method: string, key: string[], more: object) =>
     await handlers[method]!({ key, labels: [], ...more } as never, undefined as never)
@@ -49,7 +52,10 @@ void t.test('what cannot be kept is dropped, and said once', async t => {
   const dropped: ReadonlyArray<readonly [why: RegExp, method: string, key: string[], more: object]> = [
     [/only grows/, 'incrCounter', ['less'], { val: -1 }], [/only grows/, 'incrCounter', ['none'], { val: NaN }],
     [/no name/, 'setGauge', [], { val: 1 }], [/long one/, 'setGauge', ['n'.repeat(201)], { val: 1 }],
-    [/our own/, 'setGauge', ['rpc', 'x'], { val: 1 }], [/name that cannot be/, 'addSample', ['c'], { val: 1, labels: labels('quantile') }],
+    [/our own/, 'setGauge', ['rpc', 'x'], { val: 1 }], [/our own/, 'setGauge', ['started'], { val: 1 }],
+    [/our own/, 'addSample', ['svid', 'rotate', 'elapsed_time'], { val: 1 }],
+    [/our own/, 'setGauge', ['svid_rotate_elapsed_time_sum'], { val: 1 }],
+    [/name that cannot be/, 'addSample', ['c'], { val: 1, labels: labels('quantile') }],
     [/name that cannot be/, 'addSample', ['d'], { val: 1, labels: labels('__x') }],
     [/longer than 200/, 'addSample', ['e'], { val: 1, labels: [{ name: 'x', value: 'v'.repeat(201) }] }],
     [/other labels/, 'incrCounter', ['a'], { val: 1, labels: labels('c') }]

@@ -1,5 +1,7 @@
+import { hostname } from 'node:os'
 import t from 'tap'
 import { spireCallMetrics, spireCallName } from '../../src/rpc/spire-call-metrics.ts'
+import { spireRegistry } from '../../src/rpc/spire-metrics.ts'
 import { createMetrics } from '../../src/runtime/metrics.ts'
 
 void t.test('calls have SPIRE\'s names (spire-surface §10.1)', async t => {
@@ -22,7 +24,7 @@ void t.test('calls have SPIRE\'s names (spire-surface §10.1)', async t => {
 
 void t.test('they are counted and measured beside our own', async t => {
   const metrics = createMetrics({ prefix: 'assay_server' })
-  const tell = spireCallMetrics('spire_server', metrics)
+  const tell = spireCallMetrics(spireRegistry('spire_server', metrics))
   const call = { method: '/spire.api.server.agent.v1.Agent/AttestAgent', requestId: 'r', caller: undefined, context: undefined }
   tell({ ...call, status: 'OK', durationMs: 7 })
   tell({ ...call, status: 'OK', durationMs: 9 })
@@ -31,12 +33,12 @@ void t.test('they are counted and measured beside our own', async t => {
   const lines = (await metrics.expose()).split('\n')
   for (const line of [
     '# TYPE spire_server_rpc_agent_v1_agent_attest_agent counter',
-    'spire_server_rpc_agent_v1_agent_attest_agent{status="OK"} 2',
-    'spire_server_rpc_agent_v1_agent_attest_agent{status="PermissionDenied"} 1',
-    'spire_server_rpc_agent_v1_agent_attest_agent{status="Canceled"} 1',
+    `spire_server_rpc_agent_v1_agent_attest_agent{status="OK",host="${hostname()}"} 2`,
+    `spire_server_rpc_agent_v1_agent_attest_agent{status="PermissionDenied",host="${hostname()}"} 1`,
+    `spire_server_rpc_agent_v1_agent_attest_agent{status="Canceled",host="${hostname()}"} 1`,
     '# TYPE spire_server_rpc_agent_v1_agent_attest_agent_elapsed_time summary',
-    'spire_server_rpc_agent_v1_agent_attest_agent_elapsed_time_sum{status="OK"} 16',
-    'spire_server_rpc_agent_v1_agent_attest_agent_elapsed_time_count{status="OK"} 2'
+    `spire_server_rpc_agent_v1_agent_attest_agent_elapsed_time_sum{status="OK",host="${hostname()}"} 16`,
+    `spire_server_rpc_agent_v1_agent_attest_agent_elapsed_time_count{status="OK",host="${hostname()}"} 2`
   ]) t.ok(lines.includes(line), line)
   t.notOk(lines.some(line => line.startsWith('spire_server_process')), 'of the process there is one set')
   t.match(lines.find(line => line.startsWith('assay_server_process_resident')), /\d/)

@@ -39,7 +39,7 @@ export async function attestWorkload (process: PinnedProcess, deps: AttestWorklo
     log.debug({ selectors: found.map(formatSelector), durationMs }, 'workload attested')
     return found
   } catch (error) {
-    metrics?.workload('failed', 0, clock.monotonicMs() - start)
+    metrics?.workload('failed', 0, clock.monotonicMs() - start, error)
     throw error
   } finally {
     ending.abort()
@@ -55,7 +55,7 @@ export async function attestWorkload (process: PinnedProcess, deps: AttestWorklo
       log.trace({ attestor: attestor.name, selectors: found.map(formatSelector), durationMs }, 'attestor answered')
       return found
     } catch (error) {
-      metrics?.attestor(attestor.name, 'failed', clock.monotonicMs() - begun)
+      metrics?.attestor(attestor.name, 'failed', clock.monotonicMs() - begun, error)
       // Of an ended process nothing can be read: then that is the reason.
       process.check()
       if (error instanceof SpiffeError && error.code === 'caller_gone') throw error

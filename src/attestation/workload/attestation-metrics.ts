@@ -4,10 +4,18 @@ export type AttestationOutcome = 'ok' | 'failed'
 
 /** What is counted of workload attestation. */
 export interface AttestationMetrics {
-  /** One attestor has ended. */
-  attestor (name: string, outcome: AttestationOutcome, durationMs: number): void
-  /** One caller has been attested by all of them, or not. */
-  workload (outcome: AttestationOutcome, selectors: number, durationMs: number): void
+  /** One attestor has ended. @param error why it failed */
+  attestor (name: string, outcome: AttestationOutcome, durationMs: number, error?: unknown): void
+  /** One caller has been attested by all of them, or not. @param error why not */
+  workload (outcome: AttestationOutcome, selectors: number, durationMs: number, error?: unknown): void
+}
+
+/** Tells all of them. */
+export function allOf (books: readonly AttestationMetrics[]): AttestationMetrics {
+  return {
+    attestor (...facts) { for (const book of books) book.attestor(...facts) },
+    workload (...facts) { for (const book of books) book.workload(...facts) }
+  }
 }
 
 export function attestationMetrics (metrics: Metrics): AttestationMetrics {

@@ -3,11 +3,13 @@ import { SpiffeError } from '../../spiffe/errors.ts'
 import type { TrustDomain } from '../../spiffe/trust-domain.ts'
 import type { Clock } from '../../runtime/clock.ts'
 import type { Logger } from '../../runtime/logger.ts'
+import { timed, type Took } from '../../runtime/took.ts'
 import { nap } from '../../runtime/nap.ts'
 import { Watchable } from '../../runtime/watchable.ts'
 import type { BundleSink } from './bundle-sink.ts'
 import { checkAuthorities, type KnownBundles } from './foreign-authorities.ts'
 import { judgeUpdate, type Judgement } from './judge-update.ts'
+import type { PartnerEvents } from './partner-events.ts'
 import type { PartnerSource } from './partner-source.ts'
 import type { PartnerState, SourceState } from './partner-state.ts'
 import { defaultRefreshTimes, nextRefreshMs, type RefreshTimes } from './refresh-time.ts'
@@ -21,6 +23,7 @@ export interface FollowPartnerOptions {
   /** Against whose bundles an offered one is held. */
   readonly knownBundles: () => KnownBundles
   readonly times?: Partial<RefreshTimes> | undefined
+  readonly events?: PartnerEvents | undefined
   readonly clock: Clock
   /** From 0 to 1. */
   readonly random: () => number
@@ -79,7 +82,8 @@ export class FollowPartner {
     await before
     try {
       signal.throwIfAborted()
-      await this.#poll(signal)
+      const { clock, events, trustDomain } = this.#options
+      await timed(clock, events && ((took: Took) => events.polled(trustDomain, took)), () => this.#poll(signal))
       return this.#bundle
     } finally {
       resolve()
@@ -139,6 +143,7 @@ export class FollowPartner {
     }
     try {
       this.#show(await sink.update(trustDomain, decide))
+      if (judgement?.replaces === true) this.#options.events?.updated(trustDomain)
     } catch (error) {
       throw refusal !== undefined && error === refusal ? error : new StoreFailure(error)
     }

@@ -1,4 +1,5 @@
 import type { Clock } from '../../runtime/clock.ts'
+import { timed, type Took } from '../../runtime/took.ts'
 import type { CallContext } from '../../rpc/call.ts'
 import { RateLimiter } from '../rate-limit.ts'
 
@@ -14,11 +15,14 @@ export interface Limits {
 
 export interface LimitSwitches { readonly attestation: boolean, readonly signing: boolean }
 
-export function createLimits (switches: LimitSwitches, clock: Clock): Limits {
+/** @param tell of each call how long it waited, or how it was refused, also where limits are off; `method` as in `CallContext` */
+export function createLimits (switches: LimitSwitches, clock: Clock, tell?: (method: string, took: Took) => void): Limits {
   const limiter = (perSecond: number, enabled: boolean) => {
     const limiter = new RateLimiter(perSecond, clock)
-    return async ({ caller, signal }: CallContext, count: number) => {
-      if (enabled && caller.kind === 'tls') await limiter.take(hostOf(caller.address), count, signal)
+    return async ({ method, caller, signal }: CallContext, count: number) => {
+      await timed(clock, tell && ((took: Took) => tell(method, took)), async () => {
+        if (enabled && caller.kind === 'tls') await limiter.take(hostOf(caller.address), count, signal)
+      })
     }
   }
   return {

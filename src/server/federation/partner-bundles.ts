@@ -1,6 +1,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { KnownBundles } from '../../federation/client/foreign-authorities.ts'
 import { FollowPartner } from '../../federation/client/follow-partner.ts'
+import type { PartnerEvents } from '../../federation/client/partner-events.ts'
 import type { PartnerState } from '../../federation/client/partner-state.ts'
 import type { RefreshTimes } from '../../federation/client/refresh-time.ts'
 import type { WebRoots } from '../../federation/client/web-roots.ts'
@@ -31,6 +32,7 @@ export interface PartnerBundlesDeps {
   readonly copies: FederationConfig['copies']
   readonly webRoots: WebRoots
   readonly times: Partial<RefreshTimes>
+  readonly events?: PartnerEvents | undefined
   readonly clock: Clock
   readonly random: () => number
   readonly log: Logger
@@ -125,14 +127,14 @@ export class PartnerBundles implements BundleRefresher {
   }
 
   #followerOf ({ trustDomain, endpoint }: FederationRelationship, stores: () => Stores): FollowPartner {
-    const { partners, replica, copies, webRoots, times, clock, random, log } = this.#deps
+    const { partners, replica, copies, webRoots, times, events, clock, random, log } = this.#deps
     const catchUp = () => replica.catchUp()
     const sources = sourcesOf({ trustDomain, ...endpoint }, copies.get(trustDomain) ?? [], {
       webRoots, bundleOf: domain => this.#newestBundleOf(domain), clock
     })
     return new FollowPartner({
       trustDomain, sources, sink: new PartnerSink({ stores, fixed: partners.isFixed(trustDomain), catchUp }),
-      knownBundles: () => this.#known(), times, clock, random, log
+      knownBundles: () => this.#known(), times, events, clock, random, log
     })
   }
 

@@ -1,0 +1,80 @@
+import type { CaEvents } from '../ca/ca-events.ts'
+import type { CertificateAuthority } from '../ca/certificate-authority.ts'
+import type { PartnerEvents } from '../federation/client/partner-events.ts'
+import { spireCallMetrics, spireLimitMetrics } from '../rpc/spire-call-metrics.ts'
+import { spireMetrics, spireRegistry } from '../rpc/spire-metrics.ts'
+import type { EndedCall } from '../rpc/serve-call.ts'
+import type { Clock } from '../runtime/clock.ts'
+import type { Metrics } from '../runtime/metrics.ts'
+import type { Took } from '../runtime/took.ts'
+import { version } from '../runtime/version.ts'
+import type { TrustDomain } from '../spiffe/trust-domain.ts'
+import type { Observer } from '../storage/observe-datastore.ts'
+import type { Replica } from './replication/replica.ts'
+import { namesOfStores, serverNames } from './spire-server-names.ts'
+
+export interface SpireServerMetrics {
+  readonly ca: CaEvents
+  readonly store: Observer
+  readonly partners: PartnerEvents
+  readonly onIssued: (took: Took) => void
+  readonly onEnded: (call: EndedCall) => void
+  readonly onLimited: (method: string, took: Took) => void
+  /** From here on what is held is told too. */
+  running (state: { readonly ca: CertificateAuthority, readonly replica: Replica }): void
+}
+
+interface SpireMetricsOptions {
+  readonly trustDomain: TrustDomain
+  /** As in `spireRegistry`. */
+  readonly hostLabel: boolean | undefined
+  readonly clock: Clock
+}
+
+/** What a server tells under SPIRE's names; see docs/metrics.md. */
+export function spireServerMetrics (
+  beside: Metrics, { trustDomain, hostLabel, clock }: SpireMetricsOptions
+): SpireServerMetrics {
+  const registry = spireRegistry('spire_server', beside, hostLabel)
+  const spire = spireMetrics(serverNames, registry)
+  const startMs = clock.monotonicMs()
+  const labels = { trust_domain_id: trustDomain }
+  spire.gauge('started', () => 1, { version, ...labels })
+  spire.gauge('uptime_in_ms', () => Math.floor(clock.monotonicMs() - startMs))
+  return {
+    ca: {
+      signed: (what, count) => spire.count(`server_ca_sign_${what}`, count),
+      prepared: (kind, took) => spire.call(kind === 'x509' ? 'ca_manager_x509_ca_prepare' : 'ca_manager_jwt_key_prepare', took),
+      keyMade: took => spire.call('server_key_manager_generate_key', took),
+      activated: kind => spire.count(kind === 'x509' ? 'ca_manager_x509_ca_activate' : 'manager_jwt_key_activate'),
+      pruned (took) {
+        spire.call('ca_manager_bundle_prune', took)
+        if (took.error === undefined) spire.count('ca_manager_bundle_pruned')
+      }
+    },
+    store (method) {
+      const names = namesOfStores[method]
+      return names && (took => { for (const name of names) spire.call(name, took) })
+    },
+    partners: {
+      polled: (domain, took) => spire.call('bundle_manager_fetch_federated_bundle', took, { trust_domain_id: domain }),
+      updated: domain => spire.count('bundle_manager_update_federated_bundle', 1, { trust_domain_id: domain })
+    },
+    onIssued: took => spire.call('svid_rotate', took),
+    onEnded: spireCallMetrics(registry),
+    onLimited: spireLimitMetrics(registry),
+    running ({ ca, replica }) {
+      const endMs = () => ca.x509Records.active?.notAfter.getTime()
+      spire.gauge('manager_x509_ca_rotate_expiration', () => {
+        const ms = endMs()
+        return ms && Math.floor(ms / 1000)
+      }, labels)
+      spire.gauge('manager_x509_ca_rotate_ttl', () => {
+        const ms = endMs()
+        return ms && (ms - clock.now().getTime()) / 1000
+      }, labels)
+      spire.gauge('node_agents_by_id_cache_count', () => replica.agents.size)
+      spire.gauge('entry_entries_by_entryid_cache_count', () => replica.registry.size)
+    }
+  }
+}
