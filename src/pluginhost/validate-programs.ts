@@ -28,7 +28,7 @@ export async function validatePrograms (
 ): Promise<readonly string[]> {
   const lines: string[] = []
   const notRunning = async () => { throw new SpiffeError('server_initializing', 'no server runs: a configuration is looked at') }
-  const metrics = pluginMetrics('spire_server', createMetrics({ prefix: 'unread', ofProcess: false }), host)
+  const metrics = pluginMetrics('spire_server', createMetrics({ prefix: 'unread', ofProcess: false }), { ...host, isOurs: () => false })
   const hostServices = [agentStore(notRunning), identityProvider(() => undefined), metrics]
   for (const [type, service] of services) {
     for (const { name, program } of configured[type] as readonly ConfiguredPlugin[]) {
