@@ -4,6 +4,7 @@ import { satRefusal } from '../attestation/node/k8s-psat/cluster-name.ts'
 import { psatAttestorPlugin } from '../attestation/node/k8s-psat/psat-attestor-plugin.ts'
 import type { NodeAttestor } from '../attestation/node/node-attestor.ts'
 import { sshAttestorPlugin } from '../attestation/node/sshpop/ssh-attestor-plugin.ts'
+import type { FetchWorkloadSvid } from '../attestation/node/x509pop/pop-attestor.ts'
 import { popAttestorPlugin } from '../attestation/node/x509pop/pop-attestor-plugin.ts'
 import { dockerPlugin } from '../attestation/workload/docker/docker-plugin.ts'
 import { k8sPlugin } from '../attestation/workload/k8s/k8s-plugin.ts'
@@ -34,6 +35,7 @@ export interface AgentPlugins {
 
 export interface AgentPluginHost extends PluginHost {
   readonly dataDir: string
+  readonly fetchWorkloadSvid: FetchWorkloadSvid
   /** @throws {SpiffeError} `config_invalid` when the agent was given none; `file_unusable` */
   readonly readJoinToken: () => Promise<string>
 }

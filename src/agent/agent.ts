@@ -28,6 +28,7 @@ import { agentServices, attestCallers, attestProcesses } from './agent-services.
 import { CacheFile } from './cache/cache-file.ts'
 import type { NodeCache } from './cache/node-cache.ts'
 import { usableCache } from './cache/usable-cache.ts'
+import { fetchWorkloadSvid } from './fetch-workload-svid.ts'
 import { attestByPid, findByNamespace, findByPod } from './follow-workload.ts'
 import { askForHandover, handoverPath, openHandover } from './handover.ts'
 import { identitySource } from './identity-source.ts'
@@ -76,7 +77,8 @@ export async function runAgent (config: AgentConfig, signal: AbortSignal, option
     trustDomain, hostLabel: config.prometheus.hostLabel, clock
   })
   const host = {
-    clock, log, dataDir, trustDomain, readJoinToken: () => readJoinToken(config), onReconfigure: options.onReconfigure,
+    clock, log, dataDir, trustDomain, readJoinToken: () => readJoinToken(config), fetchWorkloadSvid,
+    onReconfigure: options.onReconfigure,
     hostServices: [pluginMetrics('spire_agent', metrics, {
       isOurs: isNameOf(agentNames), hostLabel: config.prometheus?.hostLabel, clock, log
     })]

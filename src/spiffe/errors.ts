@@ -110,6 +110,7 @@ export const errorCatalogue = {
   svid_not_recorded: { status: 'NOT_FOUND', retry: false, next: 'give the certificate itself: `assay revoke svid -cert FILE`' },
   // Callers
   no_identity_issued: { status: 'PERMISSION_DENIED', retry: true, next: 'register the workload: `assay entry create`' },
+  workload_api_unavailable: { status: 'UNAVAILABLE', retry: true, next: 'check that its agent runs and has an entry for this one' },
   svid_unavailable: { status: 'UNAVAILABLE', retry: true, next: 'the agent is having it signed; see its log if that lasts' },
   workload_attestation_failed: { status: 'UNAVAILABLE', retry: true, next: 'see the agent\'s log for the attestor that failed' },
   secret_not_authorized: { status: 'INVALID_ARGUMENT', retry: true, next: 'register the proxy for the IDs that its configuration names' },

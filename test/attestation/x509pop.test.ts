@@ -8,8 +8,10 @@ import { popVerifierPlugin } from '../../src/attestation/node/x509pop/pop-verifi
 import type { Bundle } from '../../src/spiffe/bundle.ts'
 import { parseTrustDomain } from '../../src/spiffe/trust-domain.ts'
 import { agentService } from '../../src/wire/generated/server-agent.ts'
+import { entryService } from '../../src/wire/generated/server-entry.ts'
 import { startTestAgent } from '../fakes/agent.ts'
 import { createTestAuthority } from '../fakes/authority.ts'
+import { capturedLog } from '../fakes/captured-log.ts'
 import { ManualClock } from '../fakes/clock.ts'
 import { eventually } from '../fakes/eventually.ts'
 import { type MachineCertificate, MachineCa } from '../fakes/machine-ca.ts'
@@ -21,6 +23,7 @@ import { z } from 'zod'
 
 const { signal } = new AbortController()
 const trustDomain = parseTrustDomain('example.org')
+const noWorkloadApi = { fetchWorkloadSvid: async () => { throw new Error('nobody has it asked') } }
 const sha1 = (pem: string) => createHash('sha1').update(new X509Certificate(pem).raw).digest('hex')
 
 async function folderOf (t: Test): Promise<string> {
@@ -54,7 +57,7 @@ async function setUp (t: Test, config: object = {}, ownBundle?: Bundle) {
     await writeFile(files.private_key_path, key)
     if (intermediates !== undefined) await writeFile(files.intermediates_path, intermediates)
     const chosen = intermediates === undefined ? { ...files, intermediates_path: '' } : files
-    return await popAttestorPlugin.start(popAttestorPlugin.config.parse(chosen), undefined, signal)
+    return await popAttestorPlugin.start(popAttestorPlugin.config.parse(chosen), noWorkloadApi, signal)
   }
   const attest = async (machine: MachineCertificate, { intermediates, swap = same => same, address = '192.0.2.7' }: Shown = {}) => {
     const proof = (await attestorOf(machine, intermediates)).attest(signal)
@@ -141,7 +144,7 @@ void t.test('whose certificate is refused', async t => {
   t.match(await attest(machine), { canReattest: true }, 'and came back')
   await rm(join(folder, 'm.key'))
   const files = { certificatePath: join(folder, 'm.pem'), keyPath: join(folder, 'm.key'), intermediatesPath: undefined }
-  const attestor = popAttestorPlugin.start(files, undefined, signal)
+  const attestor = popAttestorPlugin.start(files, noWorkloadApi, signal)
   await t.rejects(attestor, { code: 'file_unusable', message: /m\.key cannot be used: ENOENT/ })
 })
 
@@ -234,5 +237,39 @@ void t.test('an agent attests by its machine\'s certificate, and again', async t
     const known = async () => (await server.admin.client(agentService).listAgents({})).agents.filter(({ id }) => id?.path === path)
     await eventually(`the agent, ${time}`, async () => (await known()).length === 1)
     t.match((await known())[0], { attestationType: 'x509pop', canReattest: true, banned: false })
+  }
+})
+
+void t.test('an agent attests by what it is to another agent\'s Workload API', async t => {
+  await using server = await startTestServer({ config: {
+    plugins: testPlugins({ NodeAttestor: { x509pop: { plugin_data: { mode: 'spiffe' } } } })
+  } })
+  await using first = await startTestAgent(server)
+  const { log, lines } = capturedLog()
+  const plugins = z.strictObject(pluginSchemas(agentCatalog)).parse({
+    NodeAttestor: { x509pop: { plugin_data: { spiffe_endpoint_socket: `unix://${first.config.socketPath}` } } }
+  })
+  const joining = startTestAgent(server, { config: { plugins, joinToken: undefined }, log })
+  await eventually('it to be without an identity there', () => lines.some(({ msg, err }) =>
+    msg === 'joining failed for now; trying again' && (err as { code?: string }).code === 'workload_api_unavailable'), 60_000)
+  const { results } = await server.admin.client(entryService).batchCreateEntry({ entries: [{
+    spiffeId: { trustDomain, path: '/spire-exchange/node-7' }, parentId: { trustDomain, path: first.path },
+    selectors: [{ type: 'unix', value: `uid:${process.getuid?.()}` }]
+  }] })
+  t.equal(results[0]?.status?.code, 0)
+  await using _ = await joining
+  const { agents } = await server.admin.client(agentService).listAgents({ filter: { byAttestationType: 'x509pop' } })
+  t.match(agents, [{ id: { path: '/spire/agent/x509pop/node-7' }, canReattest: true }], 'named by its SVID there')
+})
+
+void t.test('where an agent gets its certificate is said once', async t => {
+  const parse = (data: object) => () => popAttestorPlugin.config.parse(data)
+  t.strictSame(parse({ spiffe_endpoint_socket: 'unix:///run/a.sock' })(), { socketPath: '/run/a.sock' })
+  t.throws(parse({ spiffe_endpoint_socket: 'unix:///run/a.sock', certificate_path: 'a' }), /says nothing beside spiffe_endpoint_socket/)
+  t.throws(parse({ spiffe_endpoint_socket: 'tcp://127.0.0.1:80' }), /must be a Unix socket/)
+  t.throws(parse({ spiffe_endpoint_socket: '/run/a.sock' }), /scheme is neither/)
+  t.throws(parse({ spiffe_endpoint_socket: '' }), /scheme is neither/)
+  for (const [key, other] of [['certificate_path', 'private_key_path'], ['private_key_path', 'certificate_path']] as const) {
+    t.match(popAttestorPlugin.config.safeParse({ [other]: 'a' }).error?.issues, [{ path: [key], message: 'is required' }])
   }
 })

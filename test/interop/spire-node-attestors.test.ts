@@ -2,6 +2,11 @@ import { createHash, X509Certificate } from 'node:crypto'
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
+import { openUnixChannel } from '../../src/rpc/channel.ts'
+import { firstOf } from '../../src/runtime/first-of.ts'
+import { entryService } from '../../src/wire/generated/server-entry.ts'
+import { workloadService } from '../../src/wire/generated/workload.ts'
+import { eventually } from '../fakes/eventually.ts'
 import { agentOf } from '../fakes/known-agent.ts'
 import { MachineCa } from '../fakes/machine-ca.ts'
 import { startAgent, startServer } from '../fakes/processes.ts'
@@ -62,4 +67,32 @@ void t.test('x509pop: agents named by a template', { skip: withoutSpireServer ||
   t.ok(ourAgent && theirAgent)
   t.match(await agentOf(theirs.adminSocket, `/spire/agent${path}`), { type: 'x509pop' }, 'by SPIRE\'s server')
   t.match(await agentOf(ours.adminSocket, `/spire/agent${path}`), { type: 'x509pop' }, 'and by ours')
+})
+
+void t.test('x509pop: by a workload\'s SVID, of agent and server each', { skip: withoutSpireServer || withoutSpireAgent }, async t => {
+  const server = { mode: 'spiffe' }
+  await using ours = await startServer({ blocks: { plugins: { NodeAttestor: { x509pop: { plugin_data: server } } } } })
+  await using theirs = await startSpireServer({ nodeAttestors: { x509pop: server } })
+  await using ourFirst = await startAgent({ server: ours })
+  await using theirFirst = await startSpireAgent(theirs)
+  const exchange = async (at: { readonly adminSocket: string }, first: { readonly id: string, readonly socket: string }) => {
+    await using admin = openUnixChannel(at.adminSocket)
+    await admin.client(entryService).batchCreateEntry({ entries: [{
+      spiffeId: { trustDomain: 'example.org', path: '/spire-exchange/node-7' },
+      parentId: { trustDomain: 'example.org', path: first.id.slice('spiffe://example.org'.length) },
+      selectors: [{ type: 'unix', value: `uid:${process.getuid?.()}` }]
+    }] })
+    await using workload = openUnixChannel(first.socket)
+    const svids = () => firstOf(workload.client(workloadService).fetchX509SVID({}, { metadata: { 'workload.spiffe.io': 'true' } }))
+    await eventually('the entry to arrive', async () => (await svids().catch(() => undefined)) !== undefined, 60_000)
+    return { spiffe_endpoint_socket: `unix://${first.socket}` }
+  }
+  const path = '/x509pop/node-7'
+  const ourData = await exchange(theirs, theirFirst)
+  await using ourAgent = await startAgent({ server: theirs, plugins: { NodeAttestor: { x509pop: { plugin_data: ourData } } } })
+  await using theirAgent = await startSpireAgent(ours, { name: 'x509pop', data: await exchange(ours, ourFirst), path })
+  t.ok(ourAgent && theirAgent)
+  const known = { type: 'x509pop', reattests: true }
+  t.match(await agentOf(theirs.adminSocket, `/spire/agent${path}`), known, 'ours, by SPIRE\'s agent, at SPIRE\'s server')
+  t.match(await agentOf(ours.adminSocket, `/spire/agent${path}`), known, 'and SPIRE\'s, by ours, at ours')
 })

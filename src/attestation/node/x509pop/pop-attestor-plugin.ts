@@ -1,21 +1,53 @@
 import { z } from 'zod'
 import type { Plugin } from '../../../plugins/plugin.ts'
+import { parseEndpointAddress } from '../../../spiffe/endpoint-address.ts'
 import type { NodeAttestor } from '../node-attestor.ts'
-import { createPopAttestor, type PopAttestorConfig, readCredentials } from './pop-attestor.ts'
+import { createPopAttestor, type FetchWorkloadSvid, type PopAttestorConfig, readCredentials } from './pop-attestor.ts'
 
 const path = z.string().min(1, 'must not be empty')
 
-export const popAttestorPlugin: Plugin<NodeAttestor & AsyncDisposable, PopAttestorConfig, unknown> = {
+const endpointSocket = z.string().transform((text, context) => {
+  try {
+    const address = parseEndpointAddress(text)
+    if (address.kind === 'unix') return address.path
+    context.addIssue('must be a Unix socket, such as unix:///run/other-agent/api.sock: anybody could answer at a port')
+  } catch (error) {
+    context.addIssue((error as Error).message)
+  }
+  return z.NEVER
+})
+
+const schema = z.strictObject({
+  private_key_path: path.optional(),
+  certificate_path: path.optional(),
+  intermediates_path: z.string().optional(),
+  spiffe_endpoint_socket: endpointSocket.optional()
+}).transform(({
+  private_key_path: keyPath, certificate_path: certificatePath, intermediates_path: intermediates, spiffe_endpoint_socket: socketPath
+}, context): PopAttestorConfig => {
+  const refuse = (key: string, message: string) => context.addIssue({ code: 'custom', path: [key], message, input: undefined })
+  if (socketPath !== undefined) {
+    const files = { private_key_path: keyPath, certificate_path: certificatePath, intermediates_path: intermediates }
+    for (const [key, value] of Object.entries(files)) if (value !== undefined) refuse(key, 'says nothing beside spiffe_endpoint_socket')
+    return { socketPath }
+  }
+  if (keyPath === undefined) refuse('private_key_path', 'is required')
+  if (certificatePath === undefined) refuse('certificate_path', 'is required')
+  if (keyPath === undefined || certificatePath === undefined) return z.NEVER
+  return { keyPath, certificatePath, intermediatesPath: intermediates?.trim() === '' ? undefined : intermediates }
+})
+
+interface Host {
+  /** What this agent is to another's Workload API. */
+  readonly fetchWorkloadSvid: FetchWorkloadSvid
+}
+
+export const popAttestorPlugin: Plugin<NodeAttestor & AsyncDisposable, PopAttestorConfig, Host> = {
   name: 'x509pop',
-  config: z.strictObject({
-    private_key_path: path,
-    certificate_path: path,
-    intermediates_path: z.string().optional()
-  }).transform(({ private_key_path: keyPath, certificate_path: certificatePath, intermediates_path: intermediates }) =>
-    ({ keyPath, certificatePath, intermediatesPath: intermediates?.trim() === '' ? undefined : intermediates })),
-  async start (config) {
-    // As in SPIRE: what is not there keeps the agent from starting.
-    await readCredentials(config)
-    return { ...createPopAttestor(config), [Symbol.asyncDispose]: async () => {} }
+  config: schema,
+  async start (config, { fetchWorkloadSvid }) {
+    // As in SPIRE: files that are not there keep the agent from starting; another agent is asked when it is time.
+    if (!('socketPath' in config)) await readCredentials(config)
+    return { ...createPopAttestor(config, fetchWorkloadSvid), [Symbol.asyncDispose]: async () => {} }
   }
 }

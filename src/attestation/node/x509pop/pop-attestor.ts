@@ -6,12 +6,24 @@ import { readCertificateFiles } from './certificate-file.ts'
 import { encodeAnswer, encodePayload, parseChallenge } from './pop-payload.ts'
 import { answerChallenge } from './proof-of-possession.ts'
 
-export interface PopAttestorConfig {
+export type PopAttestorConfig = PopFiles | { readonly socketPath: string }
+
+export interface PopFiles {
   readonly keyPath: string
   /** The leaf first; intermediates may follow. */
   readonly certificatePath: string
   readonly intermediatesPath: string | undefined
 }
+
+export interface WorkloadSvid {
+  /** DER, leaf first. */
+  readonly chain: readonly Uint8Array[]
+  /** PKCS#8, DER. Secret. */
+  readonly privateKey: Uint8Array
+}
+
+/** @param socketPath of a Workload API */
+export type FetchWorkloadSvid = (socketPath: string, signal: AbortSignal) => Promise<WorkloadSvid>
 
 interface Credentials {
   /** DER, leaf first. */
@@ -19,12 +31,16 @@ interface Credentials {
   readonly key: KeyObject
 }
 
-/** SPIRE's `x509pop`, the agent's half. Files are read at each attestation: whoever renews them need not tell the agent. */
-export function createPopAttestor (config: PopAttestorConfig): NodeAttestor {
+/**
+ * SPIRE's `x509pop`, the agent's half. Files are read, and a Workload API is asked, at each attestation: whoever renews what they give need
+ * not tell the agent.
+ */
+export function createPopAttestor (config: PopAttestorConfig, fetchWorkloadSvid: FetchWorkloadSvid): NodeAttestor {
   return {
     name: 'x509pop',
-    async * attest () {
-      const { chain, key } = await readCredentials(config)
+    async * attest (signal) {
+      const { chain, key } = 'socketPath' in config ? svidOf(await fetchWorkloadSvid(config.socketPath, signal))
+        : await readCredentials(config)
       const challenge = yield encodePayload(chain)
       yield encodeAnswer(answerChallenge(parseChallenge(challenge), key))
       throw new SpiffeError('attestation_malformed', 'the server challenged a certificate twice')
@@ -33,7 +49,7 @@ export function createPopAttestor (config: PopAttestorConfig): NodeAttestor {
 }
 
 /** @throws {SpiffeError} `file_unusable`; content is never quoted */
-export async function readCredentials ({ keyPath, certificatePath, intermediatesPath }: PopAttestorConfig): Promise<Credentials> {
+export async function readCredentials ({ keyPath, certificatePath, intermediatesPath }: PopFiles): Promise<Credentials> {
   const chain = await readCertificateFiles([certificatePath])
   const intermediates = intermediatesPath === undefined ? [] : await readCertificateFiles([intermediatesPath])
   const unusable = (why: string, cause?: unknown) => new SpiffeError('file_unusable', `x509pop: ${keyPath} ${why}`, { cause })
@@ -45,6 +61,10 @@ export async function readCredentials ({ keyPath, certificatePath, intermediates
   }
   if (!isKeyOf(chain[0] as Uint8Array, key)) throw unusable(`is not the key of the first certificate in ${certificatePath}`)
   return { chain: [...chain, ...intermediates], key }
+}
+
+function svidOf ({ chain, privateKey }: WorkloadSvid): Credentials {
+  return { chain, key: createPrivateKey({ key: Buffer.from(privateKey), format: 'der', type: 'pkcs8' }) }
 }
 
 function isKeyOf (certificate: Uint8Array, key: KeyObject): boolean {
