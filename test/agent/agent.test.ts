@@ -14,6 +14,7 @@ import { parseCertificate, splitCertificates } from '../../src/x509/certificate.
 import { securityHeader, startTestAgent, type TestAgent } from '../fakes/agent.ts'
 import { openRelay } from '../fakes/relay.ts'
 import { eventually } from '../fakes/eventually.ts'
+import { freePort } from '../fakes/free-port.ts'
 import { startTestServer, type TestServer } from '../fakes/server.ts'
 
 const uid = process.getuid?.() ?? 0
@@ -229,7 +230,8 @@ void t.test('the pinned bundle decides whether a server is believed', async t =>
 
 void t.test('the agent\'s own SVID is renewed before half of its life', async t => {
   await using server = await startTestServer({ config: { agentTtlSeconds: 3 } })
-  await using agent = await startTestAgent(server)
+  const port = await freePort()
+  await using agent = await startTestAgent(server, { config: { prometheus: { host: '127.0.0.1', port } } })
   const agents = server.admin.client(agentService)
   const first = (await agents.listAgents({})).agents[0]?.x509svidSerialNumber
   for (let current = first; current === first;) {
@@ -238,6 +240,9 @@ void t.test('the agent\'s own SVID is renewed before half of its life', async t 
   }
   await register(server, agent, '/web')
   t.same(idsOf(await stateWith(agent, () => true)), ['spiffe://example.org/web'], 'and it goes on serving')
+  const shown = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text()
+  t.match(shown, /^spire_agent_agent_svid_rotate\{status="OK",host=".*"\} [1-9]/m, 'it is counted')
+  t.match(shown, /^spire_agent_node_attestor_new_svid\{attestor="join_token",status="OK",host=".*"\} 1$/m, 'as the first one is')
 })
 
 void t.test('an API that is switched off is not offered', async t => {

@@ -1,11 +1,13 @@
 import t from 'tap'
 import { CertificateAuthority, type CertificateAuthorityOptions } from '../../src/ca/certificate-authority.ts'
+import type { CaEvents } from '../../src/ca/ca-events.ts'
 import type { AuthorityJournal, AuthorityRecord } from '../../src/ca/authority-record.ts'
 import { emptyBundle, OwnBundle, type BundleJournal } from '../../src/ca/own-bundle.ts'
 import { createMemoryKeyManager } from '../../src/keys/memory/memory-key-manager.ts'
 import type { KeyManager } from '../../src/keys/key-manager.ts'
 import { RemoteKeyManager } from '../../src/keys/remote/remote-key-manager.ts'
 import { silentLogger } from '../../src/runtime/logger.ts'
+import type { Took } from '../../src/runtime/took.ts'
 import { withContent } from '../../src/spiffe/bundle-change.ts'
 import type { Bundle } from '../../src/spiffe/bundle.ts'
 import { parseTrustDomain, type TrustDomain } from '../../src/spiffe/trust-domain.ts'
@@ -65,9 +67,10 @@ function memoryJournals () {
 
 type Journals = ReturnType<typeof memoryJournals>
 
-async function open (journals: Journals, keys: KeyManager, clock: ManualClock, more: Partial<CertificateAuthorityOptions> = {}) {
+async function open (journals: Journals, keys: KeyManager, clock: ManualClock, more: Partial<CertificateAuthorityOptions> = {},
+  events?: CaEvents) {
   const { journal, bundles } = journals
-  const authority = await CertificateAuthority.open({ ...options, ...more }, { keys, journal, bundles, clock, log: silentLogger })
+  const authority = await CertificateAuthority.open({ ...options, ...more }, { keys, journal, bundles, events, clock, log: silentLogger })
   const writer = { journal, keys }
   await authority.rotateIfDue(writer)
   return Object.assign(authority, { writer, rotate: () => authority.rotateIfDue(writer) })
@@ -199,6 +202,36 @@ await t.test('an expired authority signs nothing', async t => {
   await t.rejects(authority.issueX509Svid(order()), { code: 'server_initializing' })
   await authority.rotate()
   t.ok(await authority.issueX509Svid(order()), 'until the next look at the clock')
+})
+
+await t.test('what it signs, prepares, activates and prunes is told of, failures too', async t => {
+  const told: string[] = []
+  const outcome = ({ error }: Took) => error instanceof Error ? error.message : 'ok'
+  const clock = new ManualClock()
+  const journals = memoryJournals()
+  const authority = await open(journals, createMemoryKeyManager(), clock, {}, {
+    signed: (what, count) => { told.push(`signed ${what} ${count}`) },
+    keyMade: took => { told.push(`key ${outcome(took)}`) },
+    prepared: (kind, took) => { told.push(`prepared ${kind} ${outcome(took)}`) },
+    activated: kind => { told.push(`activated ${kind}`) },
+    pruned: took => { told.push(`pruned ${outcome(took)}`) }
+  })
+  const first = ['key ok', 'prepared x509 ok', 'activated x509', 'key ok', 'prepared jwt ok', 'activated jwt']
+  t.strictSame(told.splice(0), first)
+  await authority.issueX509Svids([order(), order()])
+  await authority.issueDownstreamCa({ publicKey: order().publicKey, ttlSeconds: 3600 })
+  await authority.issueJwtSvid({ id: idOf('/web'), audience: ['db'], ttlSeconds: 300 })
+  t.strictSame(told.splice(0), ['signed x509_svid 2', 'signed x509_ca_svid 1', 'signed jwt_svid 1'])
+  const save = journals.journal.save.bind(journals.journal)
+  journals.journal.save = async () => { throw new Error('no room') }
+  await t.rejects(authority.slots('x509').prepare(authority.writer), { message: 'no room' })
+  t.strictSame(told.splice(0), ['key ok', 'prepared x509 no room'])
+  journals.journal.save = save
+  await clock.advance(day + 700_000)
+  await authority.rotate()
+  t.strictSame(told.splice(0), [...first, 'pruned ok'])
+  await authority.rotate()
+  t.strictSame(told, [], 'a look that finds nothing to do')
 })
 
 await t.test('answers of the store that arrive out of order do not bring an older bundle back', async t => {

@@ -11,7 +11,7 @@ import { contextOptions } from '../../src/rpc/tls-identity.ts'
 import { formatBundleDocument } from '../../src/spiffe/bundle-document.ts'
 import { parseBundleEndpoint } from '../../src/spiffe/bundle-endpoint.ts'
 import type { Bundle } from '../../src/spiffe/bundle.ts'
-import { SpiffeError } from '../../src/spiffe/errors.ts'
+import { codeOf, SpiffeError } from '../../src/spiffe/errors.ts'
 import { createTestAuthority } from '../fakes/authority.ts'
 import { capturedLog } from '../fakes/captured-log.ts'
 import { ManualClock } from '../fakes/clock.ts'
@@ -79,6 +79,24 @@ t.test('a partner is followed by its hint', async t => {
   await clock.advance(300_000)
   t.equal(sink.written.length, 2, 'the same is not written again')
   t.equal(lines.filter(({ msg }) => /bundle fetched/.test(String(msg))).length, 3, 'FED-33 each fetch is logged')
+})
+
+t.test('each poll is told of with its outcome, and that it brought another bundle', async t => {
+  const told: string[] = []
+  const endpoint = new FakeSource('endpoint', 'endpoint', numbered(1n))
+  await using followed = follow([endpoint], new FakeSink(), {
+    events: {
+      polled: (domain, { error }) => { told.push(`polled ${domain} ${codeOf(error) ?? 'ok'}`) },
+      updated: domain => { told.push(`updated ${domain}`) }
+    }
+  })
+  await followed.clock.advance(0)
+  await followed.clock.advance(300_000)
+  endpoint.offers = unreachable
+  await followed.clock.advance(300_000)
+  t.strictSame(told, [
+    `updated ${trustDomain}`, `polled ${trustDomain} ok`, `polled ${trustDomain} ok`, `polled ${trustDomain} bundle_endpoint_unreachable`
+  ])
 })
 
 t.test('TDB-13 an empty bundle is taken: nothing of that domain is trusted any more', async t => {
