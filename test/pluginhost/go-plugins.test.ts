@@ -51,6 +51,13 @@ void t.test('a workload attestor made with SPIRE\'s plugin SDK', { skip: without
   t.match(lines.find(({ msg }) => msg === 'plugin has ended'), { how: 'exit code 0' }, 'and by itself')
 })
 
+void t.test('a workload attestor that knows references alone is asked by one', { skip: withoutGo }, async t => {
+  const { host } = pluginHost()
+  const program = programOf(binary, ['ReferenceWorkloadAttestor'])
+  await using attestor = await startExternalWorkloadAttestor('acme', program, host, signal)
+  t.strictSame(await attestor.attest(caller, signal), [{ type: 'acme', value: `by-reference:${process.pid}` }], 'a PID, as in SPIRE')
+})
+
 void t.test('a configuration that it refuses keeps it from starting', { skip: withoutGo }, async t => {
   const { host, lines } = pluginHost()
   const program = programOf(binary, ['WorkloadAttestor'], { refuse: 'the reason', label: 'secret-value' })

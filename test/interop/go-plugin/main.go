@@ -239,6 +239,9 @@ func main() {
 	case "WorkloadAttestor":
 		p := new(workloadAttestor)
 		pluginmain.Serve(workloadattestorv1.WorkloadAttestorPluginServer(p), configv1.ConfigServiceServer(p))
+	case "ReferenceWorkloadAttestor":
+		p := new(referenceAttestor)
+		pluginmain.Serve(workloadattestorv1.WorkloadAttestorPluginServer(p), configv1.ConfigServiceServer(p))
 	case "AgentNodeAttestor":
 		p := new(agentNodeAttestor)
 		pluginmain.Serve(agentnodeattestorv1.NodeAttestorPluginServer(p), configv1.ConfigServiceServer(p))
