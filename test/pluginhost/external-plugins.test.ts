@@ -75,7 +75,7 @@ void t.test('a server and an agent whose plugins are all programs of SPIRE\'s SD
   t.ok(new X509Certificate(chain ?? new Uint8Array()).subjectAltName?.includes('/blue'))
 
   const shown = await fetch(`http://127.0.0.1:${port}/metrics`).then(answer => answer.text())
-  t.match(shown, /^spire_agent_acme_asked\{label="blue"\} \d+$/m, 'and what it measured is among the agent\'s metrics')
+  t.match(shown, /^spire_agent_acme_asked\{label="blue",host="[^"]+"\} \d+$/m, 'and what it measured is among the agent\'s metrics')
 
   // The plugin dies: no smaller identity, and it comes back.
   const { pid } = lines().find(({ msg }) => msg === 'plugin is running') as { pid: number } & Record<string, unknown>
