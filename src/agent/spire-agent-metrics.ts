@@ -1,11 +1,9 @@
 import type { AttestationMetrics } from '../attestation/workload/attestation-metrics.ts'
 import { spireCallMetrics } from '../rpc/spire-call-metrics.ts'
-import { spireMetrics, spireRegistry, type SpireMetrics, type SpireNames } from '../rpc/spire-metrics.ts'
+import { spireMetrics, spireRegistry, type SpireMetrics, type SpireMetricsOptions, type SpireNames } from '../rpc/spire-metrics.ts'
 import type { RpcServerOptions } from '../rpc/server.ts'
-import type { Clock } from '../runtime/clock.ts'
 import type { Metrics } from '../runtime/metrics.ts'
 import { version } from '../runtime/version.ts'
-import type { TrustDomain } from '../spiffe/trust-domain.ts'
 import type { AgentEvents } from './agent-events.ts'
 import type { EntryIndex } from './entry-index.ts'
 import type { NodeIdentities } from './node-identities.ts'
@@ -62,13 +60,6 @@ export interface AgentHoldings {
   readonly svids: { readonly size: number }
   readonly jwts: { readonly size: number }
   readonly joined: () => boolean
-}
-
-interface SpireMetricsOptions {
-  readonly trustDomain: TrustDomain
-  /** As in `spireRegistry`. */
-  readonly hostLabel: boolean | undefined
-  readonly clock: Clock
 }
 
 /** What an agent tells under SPIRE's names; see docs/metrics.md. */

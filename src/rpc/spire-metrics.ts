@@ -1,7 +1,9 @@
 import { hostname } from 'node:os'
+import type { Clock } from '../runtime/clock.ts'
 import { createMetrics, type Counter, type Histogram, type Metrics } from '../runtime/metrics.ts'
 import type { Took } from '../runtime/took.ts'
 import { SpiffeError } from '../spiffe/errors.ts'
+import type { TrustDomain } from '../spiffe/trust-domain.ts'
 import { RpcError } from './rpc-error.ts'
 import { statusWord } from './status-word.ts'
 
@@ -28,6 +30,14 @@ export interface SpireMetrics<Names extends SpireNames> {
   sample (name: NamesOf<Names, 'sample'>, value: number): void
   /** Asks whenever metrics are read, from now on. @param read `undefined`: of one with labels there is no value now */
   gauge (name: NamesOf<Names, 'gauge'>, read: () => number | undefined, labels?: Labels): void
+}
+
+/** Whose they are. */
+export interface SpireMetricsOptions {
+  readonly trustDomain: TrustDomain
+  /** As in `spireRegistry`. */
+  readonly hostLabel: boolean | undefined
+  readonly clock: Clock
 }
 
 /**

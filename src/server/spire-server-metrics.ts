@@ -2,13 +2,11 @@ import type { CaEvents } from '../ca/ca-events.ts'
 import type { CertificateAuthority } from '../ca/certificate-authority.ts'
 import type { PartnerEvents } from '../federation/client/partner-events.ts'
 import { spireCallMetrics, spireLimitMetrics } from '../rpc/spire-call-metrics.ts'
-import { spireMetrics, spireRegistry } from '../rpc/spire-metrics.ts'
+import { spireMetrics, spireRegistry, type SpireMetricsOptions } from '../rpc/spire-metrics.ts'
 import type { EndedCall } from '../rpc/serve-call.ts'
-import type { Clock } from '../runtime/clock.ts'
 import type { Metrics } from '../runtime/metrics.ts'
 import type { Took } from '../runtime/took.ts'
 import { version } from '../runtime/version.ts'
-import type { TrustDomain } from '../spiffe/trust-domain.ts'
 import type { Observer } from '../storage/observe-datastore.ts'
 import type { Replica } from './replication/replica.ts'
 import { namesOfStores, serverNames } from './spire-server-names.ts'
@@ -22,13 +20,6 @@ export interface SpireServerMetrics {
   readonly onLimited: (method: string, took: Took) => void
   /** From here on what is held is told too. */
   running (state: { readonly ca: CertificateAuthority, readonly replica: Replica }): void
-}
-
-interface SpireMetricsOptions {
-  readonly trustDomain: TrustDomain
-  /** As in `spireRegistry`. */
-  readonly hostLabel: boolean | undefined
-  readonly clock: Clock
 }
 
 /** What a server tells under SPIRE's names; see docs/metrics.md. */

@@ -1,7 +1,7 @@
 import { spawnSync } from 'node:child_process'
 import { cp, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { buildMissing, type CachedBuild, runGo } from './cached-build.ts'
+import { buildMissing, type CachedBuild, runGo } from '../../scripts/cached-build.ts'
 
 const source = join(import.meta.dirname, '../interop/spire')
 const common = { version: '1.15.3', buildVariable: 'SPIRE_BUILD', inputs: ['go.mod', 'go.sum'].map(name => join(source, name)) } as const

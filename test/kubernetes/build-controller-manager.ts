@@ -1,5 +1,5 @@
 import { join } from 'node:path'
-import { buildMissing, builtProgram, type CachedBuild, runGo, withoutC } from '../fakes/cached-build.ts'
+import { buildMissing, builtProgram, type CachedBuild, runGo, withoutC } from '../../scripts/cached-build.ts'
 
 const source = join(import.meta.dirname, 'spire-controller-manager')
 

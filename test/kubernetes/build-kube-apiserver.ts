@@ -1,6 +1,6 @@
 import { spawnSync } from 'node:child_process'
 import { join } from 'node:path'
-import { buildMissing, builtProgram, type CachedBuild, runGo, withoutC } from '../fakes/cached-build.ts'
+import { buildMissing, builtProgram, type CachedBuild, runGo, withoutC } from '../../scripts/cached-build.ts'
 
 const source = join(import.meta.dirname, 'kube-apiserver')
 const version = '1.36.3'
