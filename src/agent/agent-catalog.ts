@@ -8,6 +8,7 @@ import type { FetchWorkloadSvid } from '../attestation/node/x509pop/pop-attestor
 import { popAttestorPlugin } from '../attestation/node/x509pop/pop-attestor-plugin.ts'
 import { dockerPlugin } from '../attestation/workload/docker/docker-plugin.ts'
 import { k8sPlugin } from '../attestation/workload/k8s/k8s-plugin.ts'
+import { slurmPlugin } from '../attestation/workload/slurm/slurm-plugin.ts'
 import { systemdPlugin } from '../attestation/workload/systemd/systemd-plugin.ts'
 import { unixPlugin } from '../attestation/workload/unix/unix-plugin.ts'
 import type { WorkloadAttestor } from '../attestation/workload/workload-attestor.ts'
@@ -53,7 +54,7 @@ export const agentCatalog: Catalog<AgentPlugins, AgentPluginHost> = {
     external: startExternalNodeAttestor
   },
   WorkloadAttestor: {
-    use: 'several', plugins: [unixPlugin, systemdPlugin, k8sPlugin, dockerPlugin], external: startExternalWorkloadAttestor
+    use: 'several', plugins: [unixPlugin, systemdPlugin, k8sPlugin, dockerPlugin, slurmPlugin], external: startExternalWorkloadAttestor
   },
   SVIDStore: {
     use: 'any',

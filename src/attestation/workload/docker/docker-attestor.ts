@@ -1,9 +1,10 @@
 import type { Clock } from '../../../runtime/clock.ts'
 import type { Logger } from '../../../runtime/logger.ts'
 import { SpiffeError } from '../../../spiffe/errors.ts'
+import { type ProcessGroups, readGroups } from '../process-groups.ts'
 import type { WorkloadAttestor } from '../workload-attestor.ts'
 import type { ContainerIdMatcher } from './cgroup-matchers.ts'
-import { containerIdsOf, isSameGroup, type ProcessGroups, readGroups } from './container-group.ts'
+import { containerIdsOf, isSameGroup } from './container-group.ts'
 import { type Container, DockerEngine, type DockerEngineConfig } from './docker-engine.ts'
 import { type EngineSockets, socketOf } from './engine-sockets.ts'
 

@@ -1,5 +1,5 @@
 import { SpiffeError } from '../../../spiffe/errors.ts'
-import type { ProcessGroups } from './container-group.ts'
+import type { ProcessGroups } from '../process-groups.ts'
 
 /** Paths of Unix sockets. */
 export interface EngineSockets {
