@@ -55,11 +55,11 @@ export class FederatedSide implements AsyncDisposable {
   }
 
   /** A server and an agent of ours; partners are asked as often as they wish, up to once a second. */
-  static async startOurs (trustDomain: string, profile: Profile, web: WebFiles): Promise<FederatedSide> {
+  static async startOurs (trustDomain: string, profile: Profile = 'https_spiffe', web?: WebFiles): Promise<FederatedSide> {
     await using scope = new AsyncDisposableStack()
     const federation = {
       bundle_endpoint: { address: '127.0.0.1', port: 0, refresh_hint: '1s', profile: profileBlock(profile, web) },
-      web_ca_path: web.ca, least_refresh_interval: '1s'
+      ...web && { web_ca_path: web.ca }, least_refresh_interval: '1s'
     }
     const server = scope.use(await startServer({ trustDomain, config: { federation } }))
     const agent = scope.use(await startAgent({ server }))
@@ -165,8 +165,8 @@ export class FederatedSide implements AsyncDisposable {
   }
 }
 
-function profileBlock (profile: Profile, { cert, key }: WebFiles): object {
-  const files = { cert_file_path: cert, key_file_path: key, file_sync_interval: '1s' }
+function profileBlock (profile: Profile, web?: WebFiles): object {
+  const files = { cert_file_path: web?.cert, key_file_path: web?.key, file_sync_interval: '1s' }
   return profile === 'https_spiffe' ? { https_spiffe: {} } : { https_web: { serving_cert_file: files } }
 }
 
