@@ -26,6 +26,7 @@ import type { CredentialComposer } from '../plugins/credential-composer.ts'
 import type { Notifier } from '../plugins/notifier.ts'
 import { awsPcaUpstreamPlugin } from '../upstream/aws-pca/aws-pca-plugin.ts'
 import { awsSecretUpstreamPlugin } from '../upstream/awssecret/awssecret-plugin.ts'
+import { certManagerUpstreamPlugin } from '../upstream/cert-manager/cert-manager-plugin.ts'
 import { diskUpstreamPlugin } from '../upstream/disk/disk-upstream-plugin.ts'
 import type { Bundle } from '../spiffe/bundle.ts'
 import { spireUpstreamPlugin } from '../upstream/spire/spire-upstream-plugin.ts'
@@ -69,7 +70,10 @@ export const serverCatalog: Catalog<ServerPlugins, ServerPluginHost> = {
   },
   UpstreamAuthority: {
     use: 'one_or_none',
-    plugins: [diskUpstreamPlugin, spireUpstreamPlugin, vaultUpstreamPlugin, awsPcaUpstreamPlugin, awsSecretUpstreamPlugin],
+    plugins: [
+      diskUpstreamPlugin, spireUpstreamPlugin, vaultUpstreamPlugin, awsPcaUpstreamPlugin, awsSecretUpstreamPlugin,
+      certManagerUpstreamPlugin
+    ],
     external: startExternalUpstream
   },
   NodeAttestor: {

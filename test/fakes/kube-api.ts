@@ -52,6 +52,8 @@ export class KubeApi implements AsyncDisposable {
   readonly labelled = new Map<string, LabelledObject>()
   /** Labels by name. */
   readonly namespaces = new Map<string, Readonly<Record<string, string>>>()
+  /** What it answers to whoever may ask, before all that it knows itself. */
+  besides: ((method: string, path: string, body: string) => [number, object] | undefined) | undefined
   /** Whether it says nothing of namespaces. */
   failing = false
   readonly #pods = new Map<string, FakePod>()
@@ -127,6 +129,8 @@ export class KubeApi implements AsyncDisposable {
     this.calls.push(`${method} ${path}`)
     if (this.fails) return refuse(503, 'etcd is away')
     if (right !== `Bearer ${this.#right}`) return refuse(401, 'Unauthorized')
+    const other = this.besides?.(method, path, body)
+    if (other !== undefined) return other
     if (method === 'POST' && path === '/apis/authentication.k8s.io/v1/tokenreviews') {
       const { spec } = JSON.parse(body) as { spec: { token: string, audiences: string[] } }
       return [201, { kind: 'TokenReview', apiVersion: 'authentication.k8s.io/v1', spec, status: this.review ?? this.#reviewed(spec) }]

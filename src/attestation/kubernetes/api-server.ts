@@ -17,7 +17,7 @@ const jsonPatchType = 'application/json-patch+json'
 export type JsonPatch = readonly { readonly op: 'add' | 'test', readonly path: string, readonly value: JsonValue }[]
 
 interface Call {
-  readonly method: 'GET' | 'POST' | 'PATCH'
+  readonly method: 'GET' | 'POST' | 'PATCH' | 'DELETE'
   readonly path: string
   /** Of the body; JSON unless given. */
   readonly type?: string | undefined
@@ -53,7 +53,7 @@ export class ApiServer implements AsyncDisposable {
   /** @throws {SpiffeError} `kubernetes_unreachable` */
   async create (path: string, body: object, signal: AbortSignal): Promise<JsonObject> {
     const created = await this.#ask({ method: 'POST', path, body: JSON.stringify(body) }, signal)
-    if (created === undefined) throw unreachable(`answers POST ${path} with status 404`)
+    if (created === undefined) throw unreachable(`answers POST ${path} with status 404`, 404)
     return created
   }
 
@@ -72,6 +72,9 @@ export class ApiServer implements AsyncDisposable {
   async patch (path: string, patch: JsonPatch, signal: AbortSignal): Promise<void> {
     await this.#ask({ method: 'PATCH', path, type: jsonPatchType, body: JSON.stringify(patch) }, signal)
   }
+
+  /** Of an object that is gone already, nothing. @throws {SpiffeError} `kubernetes_unreachable` */
+  async delete (path: string, signal: AbortSignal): Promise<void> { await this.#ask({ method: 'DELETE', path }, signal) }
 
   async [Symbol.asyncDispose] (): Promise<void> { await this.#connection[Symbol.asyncDispose]() }
 
