@@ -29,6 +29,7 @@ import { awsSecretUpstreamPlugin } from '../upstream/awssecret/awssecret-plugin.
 import { certManagerUpstreamPlugin } from '../upstream/cert-manager/cert-manager-plugin.ts'
 import { diskUpstreamPlugin } from '../upstream/disk/disk-upstream-plugin.ts'
 import type { Bundle } from '../spiffe/bundle.ts'
+import { ejbcaUpstreamPlugin } from '../upstream/ejbca/ejbca-plugin.ts'
 import { spireUpstreamPlugin } from '../upstream/spire/spire-upstream-plugin.ts'
 import type { UpstreamHost } from '../upstream/upstream-plugin.ts'
 import { vaultUpstreamPlugin } from '../upstream/vault/vault-upstream-plugin.ts'
@@ -72,7 +73,7 @@ export const serverCatalog: Catalog<ServerPlugins, ServerPluginHost> = {
     use: 'one_or_none',
     plugins: [
       diskUpstreamPlugin, spireUpstreamPlugin, vaultUpstreamPlugin, awsPcaUpstreamPlugin, awsSecretUpstreamPlugin,
-      certManagerUpstreamPlugin
+      certManagerUpstreamPlugin, ejbcaUpstreamPlugin
     ],
     external: startExternalUpstream
   },
