@@ -1,17 +1,17 @@
 import fc from 'fast-check'
 import t from 'tap'
-import { structMap } from '../../src/cli/api/struct-map.ts'
 import { parseStrictJsonObject } from '../../src/spiffe/strict-json.ts'
 import { decodeMessage } from '../../src/wire/decode-message.ts'
 import { encodeMessage } from '../../src/wire/encode-message.ts'
 import { Struct } from '../../src/wire/generated/well-known.ts'
+import { structToMap } from '../../src/wire/struct-json.ts'
 import { encodeStruct } from '../../src/workloadapi/struct-codec.ts'
 import { jsonObject } from '../fakes/arbitraries.ts'
 import { holds, unlessRefused } from '../fakes/holds.ts'
 
 /** What a client that reads the bytes makes of them. */
 function overTheWire (object: Readonly<Record<string, unknown>>): unknown {
-  return plain(structMap(decodeMessage(Struct, encodeMessage(Struct, encodeStruct(object)))))
+  return plain(structToMap(decodeMessage(Struct, encodeMessage(Struct, encodeStruct(object)))))
 }
 
 /** Maps as lists of sorted pairs: comparable, also with a name such as `__proto__`. */

@@ -1,4 +1,5 @@
 import { workloadService } from '../../wire/generated/workload.ts'
+import { structToMap } from '../../wire/struct-json.ts'
 import { withAgent } from '../channel-call.ts'
 import { defineCommand } from '../command.ts'
 import { durationFlag, textFlag } from '../flag.ts'
@@ -7,7 +8,6 @@ import { usage } from '../parse-flags.ts'
 import { printable } from '../pretty.ts'
 import { readInputText } from '../read-input.ts'
 import { agentFlags, outputFlag } from '../socket-path.ts'
-import { structMap } from './struct-map.ts'
 import { workloadCallOptions } from './workload-call.ts'
 
 export const validateJwt = defineCommand({
@@ -27,7 +27,7 @@ export const validateJwt = defineCommand({
     const request = { audience: flags.audience, svid }
     const { spiffeId, claims } = await withAgent(call, channel =>
       channel.client(workloadService).validateJWTSVID(request, workloadCallOptions(terminal, flags.timeout)))
-    const map = structMap(claims)
+    const map = structToMap(claims)
     terminal.out(flags.output === 'json'
       ? `${formatJson({ spiffeId, claims: map })}\n`
       : `SVID is valid.\nSPIFFE ID : ${printable(spiffeId)}\nClaims    : ${printable(formatJson(map))}\n`)
