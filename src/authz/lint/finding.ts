@@ -1,8 +1,6 @@
-/** The worst first. */
-export const severities = ['error', 'warning', 'info'] as const
-export type Severity = typeof severities[number]
+import type { LintCatalogue, LintFinding } from '../../spiffe/lint-finding.ts'
 
-/** What is found, how bad it is, and what to do about it. Codes are stable: pipelines silence them by name. */
+/** What is found in policies. */
 export const findingCatalogue = {
   'never-matches': { severity: 'error', next: 'correct the tests named, or remove the rule' },
   'window-past': { severity: 'warning', next: 'remove the rule, or give it a new time' },
@@ -24,20 +22,12 @@ export const findingCatalogue = {
   'federation-accepts-nobody': { severity: 'info', next: 'accept IDs, or leave it: they are authenticated, and refused' },
   'not-all-compared': { severity: 'info', next: 'nothing: the other findings hold; split the policies to have all rules compared' },
   'too-many-alternatives': { severity: 'info', next: 'split the rule: with so many alternatives it is not looked at' }
-} as const satisfies Record<string, { readonly severity: Severity, readonly next: string }>
+} as const satisfies LintCatalogue
 
 export type FindingCode = keyof typeof findingCatalogue
 
-export interface Finding {
-  readonly code: FindingCode
-  readonly severity: Severity
-  /** The rule, `<policy>/<rule>`, or `federation/<trust domain>`; absent: all of the policies. */
-  readonly about?: string | undefined
-  /** `file:line`, where it is known. */
-  readonly where?: string | undefined
-  readonly message: string
-  readonly next: string
-}
+/** About a rule, `<policy>/<rule>`, about `federation/<trust domain>`, or about all of the policies. */
+export type Finding = LintFinding<FindingCode>
 
 export function finding (code: FindingCode, about: string | undefined, message: string): Finding {
   return { code, ...findingCatalogue[code], about, message }

@@ -1,8 +1,9 @@
+import { worstFirst } from '../../spiffe/lint-finding.ts'
 import type { PolicySet } from '../policy/policy-set.ts'
 import { deadRules } from './dead-rules.ts'
 import { exposure } from './exposure.ts'
 import { federation } from './federation.ts'
-import { severities, type Finding } from './finding.ts'
+import type { Finding } from './finding.ts'
 import { oddValues } from './odd-values.ts'
 import { registered } from './registered.ts'
 import type { RegisteredEntry } from './registered-entries.ts'
@@ -31,6 +32,5 @@ export function lintPolicies (set: PolicySet, { now, entries, places }: LintOpti
   ]
   // What one document says of several operations becomes several rules of one name.
   const unique = new Map(found.map(one => [`${one.code} ${one.about} ${one.message}`, one]))
-  return [...unique.values()].map(one => ({ ...one, where: one.about === undefined ? undefined : places?.get(one.about) }))
-    .toSorted((a, b) => severities.indexOf(a.severity) - severities.indexOf(b.severity))
+  return worstFirst([...unique.values()].map(one => ({ ...one, where: one.about === undefined ? undefined : places?.get(one.about) })))
 }

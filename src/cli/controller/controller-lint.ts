@@ -1,13 +1,13 @@
 import { ApiServer } from '../../attestation/kubernetes/api-server.ts'
-import { severities, type Finding } from '../../controller/lint/finding.ts'
 import { lintManifests } from '../../controller/lint/lint-manifests.ts'
 import { readManifests, type Manifest } from '../../controller/lint/manifest.ts'
 import { readCluster } from '../../controller/lint/read-cluster.ts'
 import { defineCommand } from '../command.ts'
-import { choiceFlag, commaListFlag, pathFlag, pathListFlag, trustDomainFlag } from '../flag.ts'
+import { pathFlag, pathListFlag, trustDomainFlag } from '../flag.ts'
 import { formatJson } from '../json-output.ts'
+import { formatFindings, lintExitCode, lintFlags, unignored } from '../lint-findings.ts'
 import { usage } from '../parse-flags.ts'
-import { counted, printable } from '../pretty.ts'
+import { counted } from '../pretty.ts'
 import { readInputText } from '../read-input.ts'
 import { outputFlag } from '../socket-path.ts'
 
@@ -16,8 +16,7 @@ export const controllerLint = defineCommand({
     f: pathListFlag('Kubernetes manifests, YAML or JSON; - is standard input'),
     kubeconfig: pathFlag('of a cluster whose custom resources are looked at too'),
     trustDomain: trustDomainFlag('the controller\'s: resources for another one are told of'),
-    failOn: choiceFlag('the least severity that ends with exit code 5', [...severities, 'never'], 'error'),
-    ignore: commaListFlag('codes of findings that are meant to be so', 'CODE'),
+    ...lintFlags,
     output: outputFlag
   },
   argument: { name: 'FILE...', optional: true, most: 10_000 },
@@ -39,12 +38,11 @@ export const controllerLint = defineCommand({
       manifests.push(...readManifests(file === '-' ? 'standard input' : file, await readInputText(file, terminal)))
     }
     if (flags.kubeconfig !== undefined) manifests.push(...await manifestsOf(flags.kubeconfig))
-    const findings = lintManifests(manifests, { trustDomain: flags.trustDomain }).filter(({ code }) => !flags.ignore.includes(code))
+    const findings = unignored(lintManifests(manifests, { trustDomain: flags.trustDomain }), flags)
     terminal.out(flags.output === 'json' ? `${formatJson({ objects: manifests.length, findings })}\n`
-      : `${findings.map(formatFinding).join('')}${counted(manifests.length, 'object', 'objects')}, ` +
+      : `${formatFindings(findings, 'manifests')}${counted(manifests.length, 'object', 'objects')}, ` +
         `${counted(findings.length, 'finding', 'findings')}\n`)
-    const { failOn } = flags
-    return failOn !== 'never' && findings.some(({ severity }) => severities.indexOf(severity) <= severities.indexOf(failOn)) ? 5 : 0
+    return lintExitCode(findings, flags)
   }
 })
 
@@ -52,12 +50,4 @@ async function manifestsOf (kubeconfig: string): Promise<readonly Manifest[]> {
   await using api = ApiServer.of(kubeconfig)
   const { signal } = new AbortController()
   return await readCluster(path => api.get(path, signal))
-}
-
-function formatFinding ({ code, severity, about, where, message, next }: Finding): string {
-  const place = [where, about].filter(part => part !== undefined).join(': ')
-  return [
-    `${printable(place)}: ${severity}: ${printable(message)}\n`,
-    `  code: ${code}; next: ${next}\n`
-  ].join('')
 }

@@ -1,8 +1,6 @@
-/** The worst first. */
-export const severities = ['error', 'warning', 'info'] as const
-export type Severity = typeof severities[number]
+import type { LintCatalogue, LintFinding } from '../../spiffe/lint-finding.ts'
 
-/** What is found, how bad it is, and what to do about it. Codes are stable: pipelines silence them by name. */
+/** What is found in manifests. */
 export const findingCatalogue = {
   // Manifests
   'unknown-field': { severity: 'error', next: 'correct its name: the API server drops it without a word' },
@@ -46,17 +44,9 @@ export const findingCatalogue = {
   'sqlite-with-replicas': { severity: 'error', next: 'set server.datastore_url to PostgreSQL, or run one replica' },
   'agent-not-per-node': { severity: 'error', next: 'run the agent as a DaemonSet, and give pods its socket by the CSI driver or hostPath' },
   'not-all-compared': { severity: 'info', next: 'nothing: the other findings hold; lint fewer resources at once to have all compared' }
-} as const satisfies Record<string, { readonly severity: Severity, readonly next: string }>
+} as const satisfies LintCatalogue
 
 export type FindingCode = keyof typeof findingCatalogue
 
-export interface Finding {
-  readonly code: FindingCode
-  readonly severity: Severity
-  /** `Kind/name`, or `Kind/namespace/name`. */
-  readonly about: string
-  /** `file:line`, where it is known. */
-  readonly where?: string | undefined
-  readonly message: string
-  readonly next: string
-}
+/** About `Kind/name` or `Kind/namespace/name`. */
+export type Finding = LintFinding<FindingCode>

@@ -1,7 +1,8 @@
+import { worstFirst } from '../../spiffe/lint-finding.ts'
 import { deployment } from './deployment.ts'
 import { duplicates } from './duplicates.ts'
 import { federationPlan } from './federation-plan.ts'
-import { severities, type Finding } from './finding.ts'
+import type { Finding } from './finding.ts'
 import { identity } from './identities.ts'
 import { unknownFields } from './known-fields.ts'
 import type { Manifest } from './manifest.ts'
@@ -24,12 +25,12 @@ export interface LintOptions {
 export function lintManifests (manifests: readonly Manifest[], { trustDomain }: LintOptions = {}): readonly Finding[] {
   const resources = manifests.filter(({ apiVersion }) => apiVersion.startsWith('spire.spiffe.io/'))
   const configs = manifests.map(serverConfigMap).filter(config => config !== undefined)
-  return [
+  return worstFirst([
     ...resources.flatMap(manifest => ofOne(manifest, trustDomain)),
     ...duplicates(resources),
     ...federationPlan(resources, configs),
     ...deployment(manifests, configs)
-  ].toSorted((a, b) => severities.indexOf(a.severity) - severities.indexOf(b.severity))
+  ])
 }
 
 function ofOne (manifest: Manifest, trustDomain: string | undefined): readonly Finding[] {
