@@ -17,7 +17,7 @@ import type { Section, Suite } from './suite.ts'
 
 const usage = `usage: npm run bench -- [SUITE …] [--quick] [--record] [--profile FOLDER]; suites:
 
-  sign      X509-SVIDs, JWT-SVIDs and attestations: CPU each and rate, beside SPIRE (SPIRE_SERVER_BIN) in turns; also called issue
+  sign      X509-SVIDs, JWT-SVIDs and attestations: CPU each and rate, beside SPIRE (SPIRE_SERVER_BIN, SPIRE_BUILD=1); also called issue
   entries   entries created and read at 1,000, 10,000 and 100,000 stored, on SQLite and, if there is one, PostgreSQL
   sds       1,000 SDS and 1,000 Workload API streams on one agent: time, CPU and memory to open and to update them all
   propagate entry created, changed, removed → open workload stream and Envoy, with 1, 100 and 1,000 agents on 2 replicas
@@ -26,7 +26,7 @@ const usage = `usage: npm run bench -- [SUITE …] [--quick] [--record] [--profi
   mesh      plaintext, the node's Envoy and sidecars: latency, requests/s, first connections, memory of 200 workloads; needs root
   authz     checks by ext_authz at 20, 1,000 and 10,000 rules: CPU, checks/s, latency, memory; beside OPA's plugin (OPA_ENVOY_BIN)
             also with what was decided written down or reported, and through an Envoy to a workload, ruled by RBAC or by who is asked
-  federation 100 partners: CPU per fetch beside SPIRE (SPIRE_SERVER_BIN), fetches/hour, memory; a partner's rotation → Envoys
+  federation 100 partners: CPU per fetch beside SPIRE, fetches/hour, memory; a partner's rotation → Envoys
   all       one after the other (the default)
 
   --quick           small sizes and two rounds: shows that the programs work, measures nothing

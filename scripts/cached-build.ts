@@ -35,9 +35,11 @@ export function buildMissing (build: CachedBuild): string | false {
   return spawnSync('go', ['version']).error === undefined ? false : `there is no Go to build ${name} with`
 }
 
-/** The program's path; built if that was asked for. */
+/** The program's path: one that was named, whatever it is, or ours; built if that was asked for. */
 export async function builtProgram (build: CachedBuild): Promise<string> {
-  const program = given(build) ?? built(build)
+  const named = given(build)
+  if (named !== undefined) return named
+  const program = built(build)
   if (existsSync(program)) return program
   await mkdir(cache, { recursive: true })
   const folder = await mkdtemp(join(cache, `${build.name}-building-`))

@@ -16,16 +16,16 @@ interface Floors {
  */
 export async function runSign ({ quick, progress }: SuiteOptions): Promise<readonly Section[]> {
   const [warmUps, rounds, eachMs] = quick ? [1, 2, 20] : [2, 7, 300]
-  const program = findSpireServer()
-  if (program === undefined) progress(withoutSpire)
+  const spire = await findSpireServer()
+  if (spire === undefined) progress(withoutSpire)
   progress('building the Go program')
   const go = await openGoFloor()
   const floors: Floors = { node: [], go: [] }
   const sections: Section[] = []
   for (const one of stores()) {
     const { name } = one
-    progress(`${name}: starting ${program === undefined ? 'a server' : `servers, SPIRE ${program.version} among them`}`)
-    await using store = await one.open(program)
+    progress(`${name}: starting ${spire === undefined ? 'a server' : `servers, SPIRE ${spire} among them`}`)
+    await using store = await one.open(spire !== undefined)
     const turns = new Turns(store, quick ? 0.01 : 1)
     for (let round = -warmUps; round < rounds; round++) {
       progress(`${name}: ${round < 0 ? `warm-up ${round + warmUps + 1} of ${warmUps}` : `round ${round + 1} of ${rounds}`}`)
@@ -36,9 +36,9 @@ export async function runSign ({ quick, progress }: SuiteOptions): Promise<reado
     }
     sections.push(...turns.sections(name))
   }
-  const about = program === undefined
+  const about = spire === undefined
     ? withoutSpire
-    : `SPIRE ${program.version} in its default configuration, rate limits off on both sides. Ratios are round by round: median (min–max).`
+    : `SPIRE ${spire} in its default configuration, rate limits off on both sides. Ratios are round by round: median (min–max).`
   return [
     ...sections.map((section, index) => index > 0 ? section : { ...section, notes: [about] }),
     { title: 'Floors in the same run', rows: floorRows(floors), notes: go === undefined ? ['Go is not on PATH: no floor of Go.'] : [] }

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { executeSql, postgresMissing, startPostgres } from '../../test/fakes/postgres.ts'
-import { startSpireServer, type SpireProgram } from '../measure/spire-server.ts'
+import { startMeasuredSpire } from '../measure/spire-server.ts'
 import { TestBed } from '../measure/test-bed.ts'
 import { openSubject, type Subject } from './subject.ts'
 
@@ -9,7 +9,7 @@ import { openSubject, type Subject } from './subject.ts'
 export interface Store {
   readonly name: string
   /** On return both are ready to be asked. */
-  open (spire: SpireProgram | undefined): Promise<OpenStore>
+  open (withSpire: boolean): Promise<OpenStore>
 }
 
 export interface OpenStore extends AsyncDisposable {
@@ -26,12 +26,10 @@ export function stores (): Store[] {
 
 const sqlite: Store = {
   name: 'SQLite',
-  async open (program) {
+  async open (withSpire) {
     await using scope = new AsyncDisposableStack()
     const assay = scope.use(await openSubject('Assay', await TestBed.open()))
-    const spire = program === undefined
-      ? undefined
-      : scope.use(await openSubject('SPIRE', new TestBed(await startSpireServer(program, { database_type: 'sqlite3' }))))
+    const spire = withSpire ? scope.use(await openSubject('SPIRE', new TestBed(await startMeasuredSpire()))) : undefined
     const owned = scope.move()
     return { assay, spire, [Symbol.asyncDispose]: () => owned.disposeAsync() }
   }
@@ -39,15 +37,15 @@ const sqlite: Store = {
 
 const postgresql: Store = {
   name: 'PostgreSQL',
-  async open (program) {
+  async open (withSpire) {
     await using scope = new AsyncDisposableStack()
     const { url, folder } = scope.use(await startPostgres())
     const assay = scope.use(await openSubject('Assay', await TestBed.open({ datastore_url: url })))
     let spire: Subject | undefined
-    if (program !== undefined) {
+    if (withSpire) {
       await executeSql(url, 'create database spire')
       const connection = `dbname=spire user=assay host=${folder} sslmode=disable`
-      const server = await startSpireServer(program, { database_type: 'postgres', connection_string: connection })
+      const server = await startMeasuredSpire({ database_type: 'postgres', connection_string: connection })
       spire = scope.use(await openSubject('SPIRE', new TestBed(server)))
     }
     const databasePid = Number(readFileSync(join(folder, 'data', 'postmaster.pid'), 'utf8').split('\n')[0])

@@ -6,6 +6,8 @@ import { findSpireServer, withoutSpire } from '../../bench/measure/spire-server.
 import { formatSection, verdictOf } from '../../bench/report/table.ts'
 import { noNamespaces } from '../fakes/pods.ts'
 import { postgresMissing } from '../fakes/postgres.ts'
+import { withoutSpireServer } from '../fakes/spire.ts'
+import { spireServer } from '../fakes/spire-programs.ts'
 import { replaceRun } from '../../bench/report/record.ts'
 
 const main = join(import.meta.dirname, '../../bench/main.ts')
@@ -25,7 +27,7 @@ await t.test('each bench still runs', { timeout: 900_000 }, async t => {
     issue: [
       '### Server CPU per operation, SQLite', 'X509-SVID, 50 per call, 8 callers', 'JWT-SVID, 1 caller', 'attestation by join token',
       ...postgresMissing() === false ? ['### CPU of the database per operation, PostgreSQL'] : [],
-      ...process.env['SPIRE_SERVER_BIN'] === undefined ? [] : ['SPIRE, same run', 'Assay / SPIRE'], 'node:crypto, P-256 verify'
+      ...withoutSpireServer === false ? ['SPIRE, same run', 'Assay / SPIRE'] : [], 'node:crypto, P-256 verify'
     ],
     entries: ['### Entries on SQLite', 'created at 600', 'ListEntries, all pages of 500, at 600', 'poll of an agent at 600: server CPU'],
     scale: ['load from the datastore', 'heap per entry', 'heap per stream', 'an entry below the alias of 100 agents changed: CPU'],
@@ -49,16 +51,16 @@ await t.test('each bench still runs', { timeout: 900_000 }, async t => {
 })
 
 await t.test('without SPIRE\'s program a run says how to get it', async t => {
-  const { file, version } = { file: process.execPath, version: process.version }
+  const absent = { ...spireServer, version: '0.0.0', buildVariable: 'NOBODY_SETS_THIS' }
   const before = process.env['SPIRE_SERVER_BIN']
   t.teardown(() => setVariable(before))
   setVariable(undefined)
-  t.equal(findSpireServer(), undefined)
+  t.equal(await findSpireServer(absent), undefined)
   t.match(withoutSpire, /SPIRE_SERVER_BIN name the program spire-server/)
-  setVariable(file)
-  t.strictSame(findSpireServer(), { file, version })
+  setVariable(process.execPath)
+  t.equal(await findSpireServer(absent), process.version)
   setVariable('/nowhere/spire-server')
-  t.throws(findSpireServer, { message: /SPIRE_SERVER_BIN: \/nowhere\/spire-server does not tell its version/ })
+  await t.rejects(findSpireServer(absent), { message: /SPIRE_SERVER_BIN: \/nowhere\/spire-server does not tell its version/ })
 })
 
 function setVariable (value: string | undefined): void {

@@ -18,6 +18,12 @@ export const withoutSpireAgent = spireMissing(spireAgent)
 
 const patienceMs = 60_000
 
+/** Where SPIRE's server stores, in its own names. */
+export interface SpireDatastore {
+  readonly database_type: 'sqlite3' | 'postgres'
+  readonly connection_string: string
+}
+
 export interface StartSpireOptions {
   /** `example.org` by default. */
   readonly trustDomain?: string
@@ -25,6 +31,10 @@ export interface StartSpireOptions {
   readonly upstream?: Readonly<Record<string, unknown>>
   /** Further keys of the block `server`. */
   readonly config?: Readonly<Record<string, unknown>>
+  /** SQLite in its own folder by default. */
+  readonly datastore?: SpireDatastore
+  /** Its keys are in memory by default. */
+  readonly keysOnDisk?: boolean
   /** Its `NodeAttestor`s beside `join_token`, by name. */
   readonly nodeAttestors?: Readonly<Record<string, Readonly<Record<string, unknown>>>>
   /** Variables of its environment, such as SSL_CERT_FILE: whom `https_web` believes. */
@@ -36,11 +46,15 @@ export interface StartSpireOptions {
 export interface SpireServer extends AnyServer, AsyncDisposable {
   readonly pid: number
   log (): string
+  /** As an operator stops it. */
+  stop (): Promise<unknown>
 }
 
-/** A real spire-server in a process of its own, keys in memory; returns once it serves. */
+/** A real spire-server in a process of its own; returns once it serves. */
 export async function startSpireServer (
-  { trustDomain = 'example.org', upstream, config = {}, nodeAttestors = {}, environment = {}, prometheusPort }: StartSpireOptions = {}
+  {
+    trustDomain = 'example.org', upstream, config = {}, datastore, keysOnDisk = false, nodeAttestors = {}, environment = {}, prometheusPort
+  }: StartSpireOptions = {}
 ): Promise<SpireServer> {
   const folder = await mkdtemp(join(tmpdir(), 'spire-server-'))
   const [port, adminSocket] = [await freePort(), join(folder, 'api.sock')]
@@ -50,8 +64,8 @@ export async function startSpireServer (
       log_level: 'DEBUG', ...config
     },
     plugins: {
-      DataStore: [{ sql: block({ database_type: 'sqlite3', connection_string: join(folder, 'db.sqlite3') }) }],
-      KeyManager: [{ memory: block({}) }],
+      DataStore: [{ sql: block({ ...datastore ?? { database_type: 'sqlite3', connection_string: join(folder, 'db.sqlite3') } }) }],
+      KeyManager: [keysOnDisk ? { disk: block({ keys_path: join(folder, 'keys.json') }) } : { memory: block({}) }],
       NodeAttestor: [{ join_token: block({}) }, ...Object.entries(nodeAttestors).map(([name, data]) => ({ [name]: block(data) }))],
       ...upstream === undefined ? {} : { UpstreamAuthority: [{ spire: block(upstream) }] }
     },
@@ -64,7 +78,7 @@ export async function startSpireServer (
   })
   return {
     trustDomain, address: `127.0.0.1:${port}`, adminSocket, pid: process.pid, log: () => process.log,
-    [Symbol.asyncDispose]: () => process[Symbol.asyncDispose]()
+    stop: () => process.end('SIGTERM'), [Symbol.asyncDispose]: () => process[Symbol.asyncDispose]()
   }
 }
 
@@ -154,9 +168,13 @@ class SpireProcess implements AsyncDisposable {
     }
   }
 
-  async [Symbol.asyncDispose] (): Promise<void> {
-    if (this.#child.exitCode === null && this.#child.signalCode === null) this.#child.kill('SIGKILL')
+  async end (signal: NodeJS.Signals): Promise<void> {
+    if (this.#child.exitCode === null && this.#child.signalCode === null) this.#child.kill(signal)
     await this.#exited
+  }
+
+  async [Symbol.asyncDispose] (): Promise<void> {
+    await this.end('SIGKILL')
     await rm(this.#folder, { recursive: true, force: true })
   }
 }
