@@ -27,7 +27,7 @@ import { parseCertificateRequest } from '../../src/x509/certificate-request.ts'
 import { prepareLeafIssuer } from '../../src/x509/leaf-issuer.ts'
 import { createTestAuthority } from '../fakes/authority.ts'
 import { capturedLog } from '../fakes/captured-log.ts'
-import { ManualClock, settle } from '../fakes/clock.ts'
+import { ManualClock, settle, until } from '../fakes/clock.ts'
 import { idOf, makeEntry } from '../fakes/entries.ts'
 import { makeEndpoint, makeLocalEndpoint, makeService } from '../fakes/services.ts'
 
@@ -112,13 +112,6 @@ async function setUp (options: { unimplemented?: boolean, mesh?: NodeMesh, ownSv
       stop.abort(new Error('over'))
       await Promise.all(running)
     } }
-}
-
-async function until (test: () => boolean) {
-  for (let turns = 0; !test(); turns++) {
-    if (turns > 5000) throw new Error('did not happen')
-    await settle()
-  }
 }
 
 const entry = (id: string, rest: Parameters<typeof makeEntry>[0] = {}): Entry =>

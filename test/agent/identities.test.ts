@@ -13,7 +13,7 @@ import { prepareLeafIssuer } from '../../src/x509/leaf-issuer.ts'
 import { parseCertificateRequest } from '../../src/x509/certificate-request.ts'
 import { createTestAuthority } from '../fakes/authority.ts'
 import { capturedLog } from '../fakes/captured-log.ts'
-import { ManualClock, settle } from '../fakes/clock.ts'
+import { ManualClock, settle, until } from '../fakes/clock.ts'
 import { makeEntry } from '../fakes/entries.ts'
 
 const domain = parseTrustDomain('example.org')
@@ -67,14 +67,6 @@ function follow (identities: NodeIdentities, selectors = web) {
   return { seen, ids: () => seen.map(({ svids }) => svids.map(
     svid => svid.id.replace('spiffe://example.org', '')
   ).join(' ')), async [Symbol.asyncDispose] () { stop.abort(); await done } }
-}
-
-/** Key generation runs on the thread pool: lets it finish. */
-async function until (test: () => boolean) {
-  for (let turns = 0; !test(); turns++) {
-    if (turns > 5000) throw new Error('did not happen')
-    await settle()
-  }
 }
 
 await t.test('nothing is said before the entries are known; then the whole state', async t => {

@@ -1,10 +1,10 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { accessSync, constants, copyFileSync, readlinkSync } from 'node:fs'
-import { setTimeout as sleep } from 'node:timers/promises'
 import type { PinnedProcess } from '../../src/attestation/workload/pinned-process.ts'
 import { readExecutable, readStartTime, sameExecutable, type Executable } from '../../src/runtime/process-facts.ts'
 import { SpiffeError } from '../../src/spiffe/errors.ts'
+import { eventually } from '../fakes/eventually.ts'
 
 export const isRoot = process.getuid?.() === 0
 
@@ -64,13 +64,11 @@ export function pin (pid: number, uid = process.getuid?.() ?? 0, gid = process.g
 
 /** Waits for a condition about another process; one that throws is not met. */
 export async function until (isMet: () => boolean): Promise<void> {
-  for (const deadline = performance.now() + 10_000; ;) {
+  await eventually(() => String(isMet), () => {
     try {
-      if (isMet()) return
+      return isMet()
     } catch {
-      // Not yet.
+      return false
     }
-    if (performance.now() > deadline) throw new Error('waited 10 s in vain')
-    await sleep(5)
-  }
+  }, 10_000)
 }

@@ -53,3 +53,11 @@ export class ManualClock implements Clock {
 export async function settle (): Promise<void> {
   for (let turn = 0; turn < 5; turn++) await new Promise(resolve => setImmediate(resolve))
 }
+
+/** Settles until it is so, with the clock at rest: keys, for one, are made on the thread pool. */
+export async function until (isSo: () => boolean): Promise<void> {
+  for (let turns = 0; !isSo(); turns++) {
+    if (turns > 5000) throw new Error('did not happen')
+    await settle()
+  }
+}

@@ -5,6 +5,9 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { request } from 'node:http'
 import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
+import { eventually as until } from './eventually.ts'
+
+export { until }
 
 /** The Envoy that set-up brought, or the one on PATH; `undefined` when there is none. */
 export function findEnvoy (): string | undefined {
@@ -121,13 +124,4 @@ export function get (port: number, path = '/'): Promise<HttpAnswer> {
     })
     sent.on('timeout', () => sent.destroy(new Error(`no answer from port ${port}`))).on('error', reject).end()
   })
-}
-
-/** Polls a real process until it does what it should. */
-export async function until (what: string, condition: () => Promise<boolean> | boolean, timeoutMs = 30_000): Promise<void> {
-  const end = Date.now() + timeoutMs
-  while (!await condition()) {
-    if (Date.now() > end) throw new Error(`waited ${timeoutMs} ms for ${what}`)
-    await new Promise(resolve => setTimeout(resolve, 20))
-  }
 }

@@ -8,6 +8,7 @@ import { connect as connectHttp2 } from 'node:http2'
 import { createConnection, Socket } from 'node:net'
 import { decodeMessage } from '../../src/wire/decode-message.ts'
 import { X509SVIDResponse } from '../../src/wire/generated/workload.ts'
+import { eventually } from '../fakes/eventually.ts'
 
 const [first = '', mode = '', program = ''] = process.argv.slice(2)
 if (first === 'heir') await inherit(mode)
@@ -107,10 +108,4 @@ function exists (pid: number): boolean {
   }
 }
 
-async function until (condition: () => boolean): Promise<void> {
-  const end = Date.now() + 20_000
-  while (!condition()) {
-    if (Date.now() > end) throw new Error('waited in vain')
-    await new Promise(resolve => setTimeout(resolve, 5))
-  }
-}
+async function until (condition: () => boolean): Promise<void> { await eventually(mode, condition, 20_000) }
