@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import type { ExpressionBuilder, ExpressionWrapper, SqlBool, Transaction } from 'kysely'
+import type { ExpressionBuilder, ExpressionWrapper, SqlBool } from 'kysely'
 import type { Clock } from '../../runtime/clock.ts'
 import type { Entry, EntryDraft } from '../../spiffe/entry.ts'
 import { SpiffeError } from '../../spiffe/errors.ts'
@@ -7,6 +7,7 @@ import type { CreateOutcome, EntryFilter, EntryGuard, EntryPage, EntryStore, Ent
 import type { PageRequest } from '../page.ts'
 import { chunks, idsPerStatement } from './chunks.ts'
 import { createEntries } from './create-entries.ts'
+import { deleteGuarded, isDone } from './delete-guarded.ts'
 import { canonicalEntry, decodeEntry, entryColumns, entryNotFound } from './entry-rows.ts'
 import { countKept, readChunks, readPage, type ReadRows } from './read-pages.ts'
 import type { EntryRow, Schema } from './schema.ts'
@@ -40,29 +41,21 @@ export class SqlEntryStore implements EntryStore {
     if (updates.length === 0) return []
     return this.#database.change(this.#clock.now(), async (trx, changes) => {
       const outcomes = await updateEntries(trx, updates, this.#database, guard)
-      changes.entries(outcomes.filter(outcome => !(outcome instanceof SpiffeError)) as Entry[])
+      changes.entries(outcomes.filter(isDone))
       return outcomes
     })
   }
 
-  async deleteMany (ids: readonly string[], guard?: EntryGuard): Promise<ReadonlyArray<Entry | SpiffeError>> {
-    const deleted = new Map<string, Entry>()
-    const refused = new Map<string, SpiffeError>()
-    await this.#database.change(this.#clock.now(), async (trx, changes) => {
-      deleted.clear()
-      refused.clear()
-      for (const chunk of chunks(ids, idsPerStatement)) {
-        const allowed = guard === undefined ? chunk : await this.#allowed(trx, chunk, guard, refused)
-        if (allowed.length === 0) continue
-        const rows = await trx.deleteFrom('entries').where('id', 'in', allowed).returningAll().execute()
-        for (const row of rows) deleted.set(row.id, decodeEntry(row))
-      }
-      changes.entries(deleted.values())
-    })
-    return ids.map(id => {
-      const entry = deleted.get(id)
-      deleted.delete(id)
-      return entry ?? refused.get(id) ?? entryNotFound(id)
+  deleteMany (ids: readonly string[], guard?: EntryGuard): Promise<ReadonlyArray<Entry | SpiffeError>> {
+    return this.#database.change(this.#clock.now(), async (trx, changes) => {
+      const outcomes = await deleteGuarded(ids, guard, {
+        read: async some => (await this.#database.locked(
+          trx.selectFrom('entries').selectAll().where('id', 'in', some).orderBy('row_id')).execute()).map(decodeEntry),
+        remove: async some => (await trx.deleteFrom('entries').where('id', 'in', some).returningAll().execute()).map(decodeEntry),
+        notFound: entryNotFound
+      })
+      changes.entries(outcomes.filter(isDone))
+      return outcomes
     })
   }
 
@@ -104,17 +97,6 @@ export class SqlEntryStore implements EntryStore {
       return rows
     })
     return rows.toSorted((a, b) => a.row_id - b.row_id).map(decodeEntry)
-  }
-
-  /** Those that may be deleted; nobody else changes them before this transaction ends. */
-  async #allowed (trx: Transaction<Schema>, ids: readonly string[], guard: EntryGuard, refused: Map<string, SpiffeError>) {
-    const rows = await this.#database.locked(trx.selectFrom('entries').selectAll().where('id', 'in', ids).orderBy('row_id')).execute()
-    return rows.flatMap(row => {
-      const refusal = guard(decodeEntry(row), undefined)
-      if (refusal === undefined) return [row.id]
-      refused.set(row.id, refusal)
-      return []
-    })
   }
 
   #reader (filter: EntryFilter): ReadRows<Parameters<typeof decodeEntry>[0]> {

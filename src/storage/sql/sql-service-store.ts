@@ -5,7 +5,7 @@ import { SpiffeError } from '../../spiffe/errors.ts'
 import type { Service, ServiceDraft } from '../../spiffe/service.ts'
 import type { PageRequest } from '../page.ts'
 import type { ServiceGuard, ServicePage, ServiceStore } from '../service-store.ts'
-import { chunks, idsPerStatement } from './chunks.ts'
+import { deleteGuarded, isDone } from './delete-guarded.ts'
 import { differs } from './differs.ts'
 import { readChunks, readPage, type ReadRows } from './read-pages.ts'
 import type { Schema, ServiceRow } from './schema.ts'
@@ -31,24 +31,16 @@ export class SqlServiceStore implements ServiceStore {
     return this.#eachInTurn(drafts, (trx, draft) => updateService(trx, draft, this.#database, guard))
   }
 
-  async deleteMany (ids: readonly string[], guard?: ServiceGuard): Promise<ReadonlyArray<Service | SpiffeError>> {
-    const deleted = new Map<string, Service>()
-    const refused = new Map<string, SpiffeError>()
-    await this.#database.change(this.#clock.now(), async (trx, changes) => {
-      deleted.clear()
-      refused.clear()
-      for (const chunk of chunks(ids, idsPerStatement)) {
-        const allowed = guard === undefined ? chunk : await this.#allowed(trx, chunk, guard, refused)
-        if (allowed.length === 0) continue
-        const rows = await trx.deleteFrom('services').where('id', 'in', allowed).returningAll().execute()
-        for (const row of rows) deleted.set(row.id, decodeService(row))
-      }
-      changes.services(deleted.values())
-    })
-    return ids.map(id => {
-      const service = deleted.get(id)
-      deleted.delete(id)
-      return service ?? refused.get(id) ?? notFound(id)
+  deleteMany (ids: readonly string[], guard?: ServiceGuard): Promise<ReadonlyArray<Service | SpiffeError>> {
+    return this.#database.change(this.#clock.now(), async (trx, changes) => {
+      const outcomes = await deleteGuarded(ids, guard, {
+        read: async some => (await this.#database.locked(
+          trx.selectFrom('services').selectAll().where('id', 'in', some).orderBy('row_id')).execute()).map(decodeService),
+        remove: async some => (await trx.deleteFrom('services').where('id', 'in', some).returningAll().execute()).map(decodeService),
+        notFound
+      })
+      changes.services(outcomes.filter(isDone))
+      return outcomes
     })
   }
 
@@ -80,17 +72,6 @@ export class SqlServiceStore implements ServiceStore {
 
   readonly #readRows: ReadRows<ServiceRow> = (after, limit) => this.#database.read(db =>
     db.selectFrom('services').selectAll().where('row_id', '>', after).orderBy('row_id').limit(limit).execute())
-
-  /** Those that may be deleted; nobody else changes them before this transaction ends. */
-  async #allowed (trx: Transaction<Schema>, ids: readonly string[], guard: ServiceGuard, refused: Map<string, SpiffeError>) {
-    const rows = await this.#database.locked(trx.selectFrom('services').selectAll().where('id', 'in', ids).orderBy('row_id')).execute()
-    return rows.flatMap(row => {
-      const refusal = guard(decodeService(row), undefined)
-      if (refusal === undefined) return [row.id]
-      refused.set(row.id, refusal)
-      return []
-    })
-  }
 
   /** One transaction. `write` gives what it left alone, or throws a refusal before it wrote anything. */
   async #eachInTurn<T> (
