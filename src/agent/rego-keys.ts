@@ -1,8 +1,7 @@
-import { readFile } from 'node:fs/promises'
 import { z } from 'zod'
 import { signatureAlgorithms, type VerificationKey } from '../authz/rego/bundle-signature.ts'
 import { text } from '../runtime/config-schema.ts'
-import { SpiffeError } from '../spiffe/errors.ts'
+import { readTextFile } from '../plugins/text-file.ts'
 
 /** By the ID that signatures and RegoBundle documents call a key by. */
 export type RegoKeyFiles = z.output<typeof regoKeysSchema>
@@ -16,11 +15,6 @@ export const regoKeysSchema = z.record(text, z.strictObject({
 
 /** Keys by which bundles of Rego must be signed; none: they need not be. @throws {SpiffeError} `file_unusable` */
 export async function readRegoKeys (files: RegoKeyFiles): Promise<Readonly<Record<string, VerificationKey>>> {
-  return Object.fromEntries(await Promise.all(Object.entries(files).map(async ([id, { algorithm, path, scope }]) => {
-    try {
-      return [id, { algorithm, key: await readFile(path, 'utf8'), scope }]
-    } catch (error) {
-      throw new SpiffeError('file_unusable', `cannot read ${path}: ${(error as Error).message}`, { cause: error })
-    }
-  })))
+  return Object.fromEntries(await Promise.all(Object.entries(files).map(async ([id, { algorithm, path, scope }]) =>
+    [id, { algorithm, key: await readTextFile(path), scope }])))
 }

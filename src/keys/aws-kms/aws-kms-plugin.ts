@@ -1,9 +1,8 @@
-import { readFile } from 'node:fs/promises'
 import { z } from 'zod'
 import { awsClientOptions, awsEndpoint, awsRegion } from '../../aws/aws-client.ts'
 import type { Plugin } from '../../plugins/plugin.ts'
 import { text } from '../../runtime/config-schema.ts'
-import { SpiffeError } from '../../spiffe/errors.ts'
+import { readTextFile } from '../../plugins/text-file.ts'
 import type { KeyManager } from '../key-manager.ts'
 import { checkIdentifierConfig, keyIdentifier, keyIdentifierKeys } from '../remote/key-identifier.ts'
 import { RemoteKeyManager } from '../remote/remote-key-manager.ts'
@@ -33,7 +32,7 @@ export const awsKmsKeyManagerPlugin: Plugin<KeyManager, z.output<typeof schema>,
   name: 'aws_kms',
   config: schema,
   async start (config, { sharedKeys, trustDomain, clock, log }) {
-    const policy = config.key_policy_file === undefined ? undefined : await readText(config.key_policy_file)
+    const policy = config.key_policy_file === undefined ? undefined : await readTextFile(config.key_policy_file)
     const identifier = await keyIdentifier(config, trustDomain)
     // Loaded by those who use it: a quarter of a second.
     const kms = await import('@aws-sdk/client-kms')
@@ -41,13 +40,5 @@ export const awsKmsKeyManagerPlugin: Plugin<KeyManager, z.output<typeof schema>,
     const client = new kms.KMSClient(await awsClientOptions({ region, endpoint, accessKeyId, secretAccessKey }))
     const service = new AwsKmsKeyService(client, kms, { trustDomain, identifier, tags: config.key_tags, policy })
     return await RemoteKeyManager.open(service, sharedKeys, { identifier, clock, log })
-  }
-}
-
-async function readText (path: string): Promise<string> {
-  try {
-    return await readFile(path, 'utf8')
-  } catch (error) {
-    throw new SpiffeError('file_unusable', `cannot read ${path}: ${(error as Error).message}`, { cause: error })
   }
 }

@@ -1,13 +1,13 @@
 import { awsFailureOf } from '../../aws/aws-failure.ts'
 import type { AwsJsonService } from '../../aws/aws-json-service.ts'
 import type { MintedX509Ca, UpstreamAuthority, UpstreamTrust, X509CaOrder } from '../../ca/upstream-authority.ts'
+import { readTextFile } from '../../plugins/text-file.ts'
 import { SpiffeError } from '../../spiffe/errors.ts'
 import { isJsonObject, type JsonObject } from '../../spiffe/strict-json.ts'
 import type { Certificate } from '../../x509/certificate.ts'
 import { encodePem } from '../../x509/pem.ts'
 import { parseCertificates } from '../held-ca.ts'
 import { chainAndRoots, trusted } from '../issued-chain.ts'
-import { readPemFile } from '../pem-file.ts'
 import { refusalOfAws } from '../refusal-of-aws.ts'
 import type { UpstreamHost } from '../upstream-plugin.ts'
 import { watchRoots } from '../watch-roots.ts'
@@ -108,7 +108,9 @@ export class AwsPcaUpstream implements UpstreamAuthority {
 }
 
 /** @throws {SpiffeError} `file_unusable`, `upstream_invalid` */
-export async function readRoots (path: string): Promise<readonly Certificate[]> { return parseCertificates(await readPemFile(path)) }
+export async function readRoots (path: string): Promise<readonly Certificate[]> {
+  return parseCertificates({ name: path, text: await readTextFile(path) })
+}
 
 function readIssued (certificate: unknown, chain: unknown): MintedX509Ca {
   if (typeof certificate !== 'string' || typeof chain !== 'string') throw invalid('a certificate and those above it')

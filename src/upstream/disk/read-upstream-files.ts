@@ -1,5 +1,5 @@
-import { parseHeldCa, type HeldCa } from '../held-ca.ts'
-import { readPemFile } from '../pem-file.ts'
+import { readTextFile } from '../../plugins/text-file.ts'
+import { parseHeldCa, type HeldCa, type NamedPem } from '../held-ca.ts'
 
 export interface UpstreamFiles {
   readonly certificate: string
@@ -14,7 +14,9 @@ export interface UpstreamFiles {
  */
 export async function readUpstreamFiles (files: UpstreamFiles): Promise<HeldCa> {
   const [certificate, key, bundle] = await Promise.all([
-    readPemFile(files.certificate), readPemFile(files.key), files.bundle === undefined ? undefined : readPemFile(files.bundle)
+    readNamed(files.certificate), readNamed(files.key), files.bundle === undefined ? undefined : readNamed(files.bundle)
   ])
   return parseHeldCa({ certificate, key, bundle, bundleSetting: 'bundle_file_path' })
 }
+
+async function readNamed (path: string): Promise<NamedPem> { return { name: path, text: await readTextFile(path) } }
