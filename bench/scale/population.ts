@@ -1,5 +1,5 @@
 import type { Agent } from '../../src/spiffe/agent.ts'
-import type { EntryDraft } from '../../src/spiffe/entry.ts'
+import { plainEntry, type EntryDraft } from '../../src/spiffe/entry.ts'
 import { spiffeIdOf, type SpiffeId } from '../../src/spiffe/spiffe-id.ts'
 import { parseTrustDomain } from '../../src/spiffe/trust-domain.ts'
 
@@ -66,20 +66,5 @@ function workloadSelectors (namespace: string, account: string): EntryDraft['sel
 }
 
 function draft (id: string, spiffeId: SpiffeId, parentId: SpiffeId, selectors: EntryDraft['selectors']): EntryDraft {
-  return {
-    id,
-    spiffeId,
-    parentId,
-    selectors,
-    x509SvidTtlSeconds: 0,
-    jwtSvidTtlSeconds: 0,
-    federatesWith: [],
-    dnsNames: [],
-    admin: false,
-    downstream: false,
-    storeSvid: false,
-    hint: '',
-    expiresAtSeconds: 0,
-    additionalAttributes: { disableX509SvidPrefetch: false, jwtSvidIncludeJti: false }
-  }
+  return { ...plainEntry, id, spiffeId, parentId, selectors }
 }

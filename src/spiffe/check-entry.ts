@@ -1,3 +1,4 @@
+import { checkField } from './check-field.ts'
 import { checkDnsName } from './dns-name.ts'
 import type { EntryDraft } from './entry.ts'
 import { checkEntryId } from './entry-id.ts'
@@ -78,16 +79,7 @@ function checkTtl (name: 'X509SvidTtl' | 'JwtSvidTtl', seconds: number): void {
   }
 }
 
-/** Runs one check and puts the prefix, if any, before its refusal. */
-function field<T> (prefix: string, check: () => T): T {
-  try {
-    return check()
-  } catch (error) {
-    if (!(error instanceof SpiffeError)) throw error
-    const message = prefix === '' ? error.message : `${prefix}: ${error.message}`
-    throw new SpiffeError('entry_malformed', message, { cause: error, requirement: error.requirement })
-  }
-}
+function field<T> (prefix: string, check: () => T): T { return checkField('entry_malformed', prefix, check) }
 
 function malformed (message: string): SpiffeError {
   return new SpiffeError('entry_malformed', message)

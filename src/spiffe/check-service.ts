@@ -1,5 +1,6 @@
 import { isIP } from 'node:net'
 import { callersDomain, parseCallerPattern, type CallerPattern } from './caller-pattern.ts'
+import { checkField } from './check-field.ts'
 import { checkDnsName } from './dns-name.ts'
 import { checkEntryId } from './entry-id.ts'
 import { SpiffeError } from './errors.ts'
@@ -112,14 +113,6 @@ function refuseRepeats (name: string, values: readonly (string | number)[]): voi
   if (repeated !== undefined) throw malformed(`invalid ports: ${name} ${repeated} is repeated`)
 }
 
-function field<T> (prefix: string, check: () => T): T {
-  try {
-    return check()
-  } catch (error) {
-    if (!(error instanceof SpiffeError)) throw error
-    const message = prefix === '' ? error.message : `${prefix}: ${error.message}`
-    throw new SpiffeError('service_malformed', message, { cause: error, requirement: error.requirement })
-  }
-}
+function field<T> (prefix: string, check: () => T): T { return checkField('service_malformed', prefix, check) }
 
 function malformed (message: string): SpiffeError { return new SpiffeError('service_malformed', message) }

@@ -34,3 +34,18 @@ export interface EntryAttributes {
 
 /** What a caller decides about a new entry; the store adds id (if empty), revision and creation time. */
 export type EntryDraft = Omit<Entry, 'revisionNumber' | 'createdAtSeconds'>
+
+/** What an entry says that says no more than who is who: the server's lifetimes, and nothing besides. */
+export const plainEntry: Omit<EntryDraft, 'spiffeId' | 'parentId' | 'selectors'> = {
+  id: '',
+  x509SvidTtlSeconds: 0,
+  jwtSvidTtlSeconds: 0,
+  federatesWith: [],
+  dnsNames: [],
+  admin: false,
+  downstream: false,
+  storeSvid: false,
+  hint: '',
+  expiresAtSeconds: 0,
+  additionalAttributes: { disableX509SvidPrefetch: false, jwtSvidIncludeJti: false }
+}

@@ -1,4 +1,4 @@
-import type { Entry, EntryDraft } from '../../src/spiffe/entry.ts'
+import { plainEntry, type Entry, type EntryDraft } from '../../src/spiffe/entry.ts'
 import { normalizeSelectors, parseSelector } from '../../src/spiffe/selector.ts'
 import { parseSpiffeId } from '../../src/spiffe/spiffe-id.ts'
 
@@ -15,17 +15,8 @@ export const testDomain = 'example.org'
 /** An entry with sensible defaults; IDs may be given as paths of `example.org`. */
 export function makeEntry (options: EntryOptions = {}): Entry {
   return {
+    ...plainEntry,
     id: 'entry',
-    x509SvidTtlSeconds: 0,
-    jwtSvidTtlSeconds: 0,
-    federatesWith: [],
-    dnsNames: [],
-    admin: false,
-    downstream: false,
-    storeSvid: false,
-    hint: '',
-    expiresAtSeconds: 0,
-    additionalAttributes: { disableX509SvidPrefetch: false, jwtSvidIncludeJti: false },
     revisionNumber: 0,
     createdAtSeconds: 0,
     ...options,

@@ -3,7 +3,7 @@ import { silentLogger } from '../../src/runtime/logger.ts'
 import type { Agent } from '../../src/spiffe/agent.ts'
 import type { Bundle } from '../../src/spiffe/bundle.ts'
 import { parseFederationRelationship, type FederationRelationship } from '../../src/spiffe/federation-relationship.ts'
-import type { EntryDraft } from '../../src/spiffe/entry.ts'
+import { plainEntry, type EntryDraft } from '../../src/spiffe/entry.ts'
 import { parseSelector, type Selector } from '../../src/spiffe/selector.ts'
 import { parseSpiffeId, type SpiffeId } from '../../src/spiffe/spiffe-id.ts'
 import { parseTrustDomain, type TrustDomain } from '../../src/spiffe/trust-domain.ts'
@@ -42,20 +42,10 @@ export const everyPage = { size: 0, token: '' }
 /** An entry `/name` below the node `/node`, unless told otherwise. */
 export function draft (name: string, rest: Partial<EntryDraft> = {}): EntryDraft {
   return {
-    id: '',
+    ...plainEntry,
     spiffeId: id(`/${name}`),
     parentId: id('/spire/agent/join_token/node'),
     selectors: selectors('unix:uid:1000'),
-    x509SvidTtlSeconds: 0,
-    jwtSvidTtlSeconds: 0,
-    federatesWith: [],
-    dnsNames: [],
-    admin: false,
-    downstream: false,
-    storeSvid: false,
-    hint: '',
-    expiresAtSeconds: 0,
-    additionalAttributes: { disableX509SvidPrefetch: false, jwtSvidIncludeJti: false },
     ...rest
   }
 }

@@ -1,4 +1,5 @@
 import { checkEntry } from '../../spiffe/check-entry.ts'
+import { plainEntry } from '../../spiffe/entry.ts'
 import { SpiffeError } from '../../spiffe/errors.ts'
 import { parseSelector } from '../../spiffe/selector.ts'
 import { parseSpiffeId, trustDomainOf } from '../../spiffe/spiffe-id.ts'
@@ -21,20 +22,16 @@ function refusal (manifest: Manifest, trustDomain: string | undefined): readonly
       return [findingAt(manifest, ['spec', 'spiffeID'], 'foreign-trust-domain', `spiffeID is in ${own}, not in ${trustDomain}`)]
     }
     checkEntry({
-      id: '',
+      ...plainEntry,
       spiffeId: textOf(spec['spiffeID']),
       parentId: textOf(spec['parentID']),
       selectors: textsOf(spec['selectors']).map(parseSelector),
       federatesWith: textsOf(spec['federatesWith']),
       dnsNames: textsOf(spec['dnsNames']),
-      x509SvidTtlSeconds: 0,
-      jwtSvidTtlSeconds: 0,
       admin: spec['admin'] === true,
       downstream: spec['downstream'] === true,
       storeSvid: spec['storeSVID'] === true,
-      hint: textOf(spec['hint']),
-      expiresAtSeconds: 0,
-      additionalAttributes: { disableX509SvidPrefetch: false, jwtSvidIncludeJti: false }
+      hint: textOf(spec['hint'])
     }, own)
     return []
   } catch (error) {

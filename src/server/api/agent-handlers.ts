@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto'
 import type { NodeVerifier } from '../../attestation/node/node-verifier.ts'
 import type { CertificateAuthority, IssuedX509Svid } from '../../ca/certificate-authority.ts'
 import { parseAgentId } from '../../spiffe/agent.ts'
-import type { EntryDraft } from '../../spiffe/entry.ts'
+import { plainEntry, type EntryDraft } from '../../spiffe/entry.ts'
 import { SpiffeError } from '../../spiffe/errors.ts'
 import { checkMemberId, isReservedId } from '../../spiffe/member-id.ts'
 import type { SpiffeId } from '../../spiffe/spiffe-id.ts'
@@ -144,21 +144,5 @@ function checkAliasId (message: SPIFFEID, trustDomain: TrustDomain): SpiffeId {
 }
 
 function aliasDraft (nodeId: SpiffeId, alias: SpiffeId): EntryDraft {
-  return {
-    id: '',
-    spiffeId: alias,
-    parentId: nodeId,
-    selectors: [{ type: 'spiffe_id', value: nodeId }],
-    x509SvidTtlSeconds: 0,
-    jwtSvidTtlSeconds: 0,
-    federatesWith: [],
-    dnsNames: [],
-    admin: false,
-    downstream: false,
-    storeSvid: false,
-    hint: '',
-    expiresAtSeconds: 0,
-    additionalAttributes: { disableX509SvidPrefetch: false, jwtSvidIncludeJti: false }
-  }
+  return { ...plainEntry, spiffeId: alias, parentId: nodeId, selectors: [{ type: 'spiffe_id', value: nodeId }] }
 }
-
