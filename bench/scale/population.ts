@@ -38,10 +38,10 @@ export function nodeAliasOf (node: number): EntryDraft { return draft(`node-${no
 
 function nodeIdOf (node: number): SpiffeId { return spiffeIdOf(trustDomain, `/node/${node}`) }
 
-export function fleetAliasEntry (): EntryDraft { return draft(fleetAlias, fleetId, serverId, [cluster]) }
+function fleetAliasEntry (): EntryDraft { return draft(fleetAlias, fleetId, serverId, [cluster]) }
 
 /** Runs on every node. */
-export function sharedEntry (index: number, id = `shared-${index}`): EntryDraft {
+function sharedEntry (index: number, id = `shared-${index}`): EntryDraft {
   return draft(id, spiffeIdOf(trustDomain, `/ns/system/sa/daemon-${index}`), fleetId, workloadSelectors('system', `daemon-${index}`))
 }
 

@@ -3,7 +3,7 @@ import { SpiffeError } from '../spiffe/errors.ts'
 /** Names one stream may ask for. Many more than one Envoy needs, few enough that a hostile caller cannot cost much. */
 export const maxNames = 1000
 /** No SPIFFE ID is longer (ID-10, AMB-26). */
-export const maxNameLength = 2048
+const maxNameLength = 2048
 
 /** @throws {SpiffeError} `argument_invalid` */
 export function checkNames (names: Iterable<string>, most = maxNames): void {

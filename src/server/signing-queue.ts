@@ -6,7 +6,7 @@ import type { KeyType } from '../x509/key-type.ts'
 import { SigningOrder, type Queued } from './signing-order.ts'
 
 /** What is signed, first things first: an agent that cannot renew loses its node; an SVID that is signed ahead of need can wait. */
-export const signingKinds = ['agent', 'attestation', 'svid'] as const
+const signingKinds = ['agent', 'attestation', 'svid'] as const
 export type SigningKind = typeof signingKinds[number]
 
 export interface SigningWork {
@@ -36,7 +36,7 @@ export interface SigningLimits {
   readonly maxWaitMs: number
 }
 
-export const defaultSigningLimits: SigningLimits = { maxUnits: 20_000, maxUnitsPerCaller: 4_000, maxWaitMs: 10_000 }
+const defaultSigningLimits: SigningLimits = { maxUnits: 20_000, maxUnitsPerCaller: 4_000, maxWaitMs: 10_000 }
 
 /** CPU of one signature and the check of a request, relative to P-256 (docs/adr/0014-signing-in-slices.md). */
 const unitsOf: Readonly<Record<KeyType, number>> = { 'ec-p256': 1, 'ec-p384': 10, 'rsa-2048': 6, 'rsa-4096': 40 }

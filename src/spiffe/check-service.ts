@@ -59,7 +59,7 @@ export function checkService (raw: RawServiceDraft): ServiceDraft {
 }
 
 /** A DNS name without wildcards that is no IP address. @throws {SpiffeError} `service_malformed` */
-export function checkServiceName (name: string): string {
+function checkServiceName (name: string): string {
   field('invalid name', () => checkDnsName(name))
   if (name.includes('*')) throw malformed(`invalid name: has a wildcard: ${JSON.stringify(name)}`)
   if (isIP(name) !== 0) throw malformed(`invalid name: is an IP address: ${JSON.stringify(name)}`)

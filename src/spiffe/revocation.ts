@@ -21,6 +21,3 @@ export interface Revocation {
   /** When the last of the certificates expires; for a SPIFFE ID, until when nothing is signed for it. */
   readonly expiresAt: Date
 }
-
-/** Whether it still says something at that time. */
-export function isStanding ({ expiresAt }: Revocation, at: Date): boolean { return expiresAt > at }

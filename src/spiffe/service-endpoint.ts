@@ -5,7 +5,7 @@ import { parseSpiffeId, type SpiffeId } from './spiffe-id.ts'
 
 /** How a workload's node takes connections for it: `hbone` in an HTTP CONNECT tunnel at the node, `mtls` at the workload's own ports. */
 export type EndpointTransport = 'hbone' | 'mtls'
-export const endpointTransports: readonly EndpointTransport[] = ['hbone', 'mtls']
+const endpointTransports: readonly EndpointTransport[] = ['hbone', 'mtls']
 
 /** A workload with an identity that lives on a node, as its agent reports it. */
 export interface LocalEndpoint {

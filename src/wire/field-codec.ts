@@ -18,7 +18,7 @@ export interface FieldCodec {
 }
 
 /** One codec per field, in field order, made on first use. */
-export function codecsOf (type: AnyMessageType): readonly FieldCodec[] {
+function codecsOf (type: AnyMessageType): readonly FieldCodec[] {
   return type.codecs ??= type.fields.map(field => {
     if (field.presence === 'repeated') return repeatedCodec(field)
     if (field.presence === 'map') return mapCodec(field)

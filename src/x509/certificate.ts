@@ -44,7 +44,7 @@ export interface Certificate {
   readonly unknownCritical: readonly string[]
 }
 
-export const maxCertificateBytes = 64 * 1024
+const maxCertificateBytes = 64 * 1024
 
 /**
  * Reads exactly one certificate; trailing bytes are refused (TS-06).

@@ -115,7 +115,7 @@ export class CsiNode implements AsyncDisposable {
 }
 
 /** Processes that see the volume in their pod's namespace. */
-export class CsiPod implements AsyncDisposable {
+class CsiPod implements AsyncDisposable {
   readonly shell: Shell
   readonly folder: string
   readonly #children: ChildProcess[] = []

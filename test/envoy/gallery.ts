@@ -25,7 +25,7 @@ export interface Moves {
 interface Bootstrap { admin?: object, static_resources: { listeners: { address?: object }[] } }
 
 /** A file of `envoy-configs/` as it stands, but that its listeners take free ports and what it connects to is elsewhere. */
-export async function readGalleryFile (file: string, { agentSocket, ports = {}, paths = {} }: Moves): Promise<object> {
+async function readGalleryFile (file: string, { agentSocket, ports = {}, paths = {} }: Moves): Promise<object> {
   const yaml = await readFile(join(folderOfConfigs, file), 'utf8')
   const moved = Object.entries({ ...paths, '/tmp/assay-agent/public/api.sock': agentSocket })
     .reduce((text, [from, to]) => text.replaceAll(from, to), yaml)
@@ -150,7 +150,7 @@ export function getFrom (localAddress: string, port: number): Promise<HttpAnswer
   })
 }
 
-export function keyPair (identity: Identity): { readonly cert: string, readonly key: string } {
+function keyPair (identity: Identity): { readonly cert: string, readonly key: string } {
   return { cert: pemOf(identity), key: encodePem('PRIVATE KEY', identity.privateKey) }
 }
 

@@ -14,8 +14,3 @@ export function pluginHost (more: Partial<PluginHost> = {}): { readonly host: Pl
 export function programOf (command: string, args: readonly string[], data: Readonly<Record<string, unknown>> = {}): ExternalProgram {
   return { command, args, checksum: undefined, data: Object.keys(data).length === 0 ? undefined : { hcl: formatHcl(data) } }
 }
-
-/** A program of Node's. */
-export function nodeProgram (file: string, args: readonly string[]): ExternalProgram {
-  return programOf(process.execPath, [file, ...args])
-}

@@ -68,7 +68,7 @@ export function testPlugins (section: Record<string, unknown> = {}): ServerConfi
   return z.strictObject(pluginSchemas(serverCatalog)).parse(section)
 }
 
-export function testServerConfig (folder: string): ServerConfig {
+function testServerConfig (folder: string): ServerConfig {
   return {
     trustDomain: parseTrustDomain('example.org'),
     bindAddress: '127.0.0.1',

@@ -63,7 +63,7 @@ export class FilesFolder {
   }
 }
 
-export class FilesProcess extends RunningProcess {
+class FilesProcess extends RunningProcess {
   /** Once it has said so of this serial. */
   async said (message: string, serial: string): Promise<void> {
     await eventually(() => `"${message}" of ${serial} in:\n${this.log}`, () => {

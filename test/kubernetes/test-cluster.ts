@@ -86,7 +86,7 @@ export interface PodIdentity {
 type Told = Record<'ids' | 'chain' | 'bundle', string[]> & { readonly federated: Record<string, string[]> }
 
 /** A process in the control group of a container. */
-export class ClusterPod implements AsyncDisposable {
+class ClusterPod implements AsyncDisposable {
   readonly #group: ContainerGroup
   readonly #child: ChildProcessByStdio<Writable, Readable, null>
   readonly #lines: AsyncIterator<string>

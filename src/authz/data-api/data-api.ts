@@ -36,7 +36,7 @@ export interface DataApiDeps {
 }
 
 /** Where what a candidate would answer otherwise is told. */
-export const flipsPath = '/v1/flips'
+const flipsPath = '/v1/flips'
 /** Where the rules' own decision is, as a document. */
 const rulesPath = ['assay', 'authz']
 

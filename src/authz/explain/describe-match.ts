@@ -3,7 +3,7 @@ import type { Match } from '../policy/match.ts'
 import type { Test } from '../policy/rule.ts'
 
 /** `header x-env`, `claim realm.roles`, else the fact's own name. */
-export function describeFact (fact: Fact): string {
+function describeFact (fact: Fact): string {
   if (fact.name === 'header') return `header ${fact.header}`
   return fact.name === 'claim' ? `claim ${fact.path.join('.')}` : fact.name
 }

@@ -7,7 +7,7 @@ const port = String.raw`(:[^\]]*)?`
 const beforeTail = String.raw`(.*\])?[^:\]]*`
 
 /** What is asked of a regular host (`regularHost`), asked of `:authority` as it came. */
-export function hostFormula (match: Match): Formula {
+function hostFormula (match: Match): Formula {
   const regex = regexOf(match)
   return regex === undefined ? { unsayable: `a host that is ${match.kind}` } : regex === false ? false
     : { subject: { header: ':authority' }, text: { regex } }

@@ -9,7 +9,7 @@ import type { Decider } from './decider.ts'
 import { extension, type Extension } from './extension.ts'
 
 /** In the order in which they stand in a chain. */
-export const filterNames = ['federation', 'audit', 'deny', 'allow'] as const
+const filterNames = ['federation', 'audit', 'deny', 'allow'] as const
 export type FilterName = typeof filterNames[number]
 
 export interface RbacFilter {

@@ -33,7 +33,7 @@ export function mergeData (parts: ReadonlyArray<{ readonly name: string, readonl
   return merged
 }
 
-export function parseDocument (path: string, bytes: Buffer): JsonValue {
+function parseDocument (path: string, bytes: Buffer): JsonValue {
   try {
     if (path.endsWith('.json')) return parseStrictJson(bytes, { maxLength: bytes.length, maxDepth: 100 })
     const documents = parseYaml(path, new TextDecoder('utf-8', { fatal: true }).decode(bytes))

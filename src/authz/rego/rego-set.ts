@@ -14,7 +14,7 @@ type Targets = ReadonlyMap<string, { readonly module: number, readonly entrypoin
 export interface EvaluationOptions { readonly time: Date, readonly signal?: AbortSignal | undefined }
 
 /** Of the input document, as JSON text. */
-export const maxInputLength = 1024 * 1024
+const maxInputLength = 1024 * 1024
 
 /** Bundles that stand side by side, at one revision each: whoever evaluates twice in one set is answered by the same policies and data. */
 export class RegoSet implements AsyncDisposable {

@@ -83,7 +83,7 @@ export function encodeWaited ({ cursor, consumers, tookMs, failure }: Waited): o
 }
 
 /** How many have it, then a line for each. */
-export function formatWaited ({ consumers, tookMs }: Waited, mustServe: MustServe): string {
+function formatWaited ({ consumers, tookMs }: Waited, mustServe: MustServe): string {
   return `${countsOf(consumers, mustServe)} after ${formatDuration(tookMs)}\n${formatConsumers(consumers, mustServe)}`
 }
 

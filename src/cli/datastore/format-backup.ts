@@ -16,7 +16,7 @@ export function formatBackup (file: string, header: BackupHeader): string {
   ], width)
 }
 
-export function formatHolding ({ counts }: BackupHeader): string {
+function formatHolding ({ counts }: BackupHeader): string {
   const count = (table: string) => counts[table] ?? 0
   return [
     counted(count('entries'), 'entry', 'entries'),

@@ -58,7 +58,7 @@ export async function reconcileFederation (
 }
 
 /** A note that nobody can read says that nothing is owned, so that nothing is removed. */
-export function readOwned (note: string): ReadonlySet<TrustDomain> {
+function readOwned (note: string): ReadonlySet<TrustDomain> {
   try {
     const { federation } = JSON.parse(note) as { federation?: unknown }
     return new Set(Array.isArray(federation) ? federation.map(name => parseTrustDomain(String(name))) : [])

@@ -19,7 +19,7 @@ export type Wire =
   | 'plaintext'
 
 /** Of the filter that asks about requests. */
-export const askName = 'envoy.filters.http.ext_authz'
+const askName = 'envoy.filters.http.ext_authz'
 
 /** Who waits longer is refused: the agent answers from memory. */
 const patienceSeconds = 1

@@ -7,7 +7,7 @@ import { encodePem } from '../../x509/pem.ts'
 import type { OwnBundleNow } from './bundle-publisher.ts'
 
 /** `signed` is ours (ADR 0027), the others are SPIRE's. */
-export const bundleFormats = ['spiffe', 'jwks', 'pem', 'signed'] as const
+const bundleFormats = ['spiffe', 'jwks', 'pem', 'signed'] as const
 
 export interface BundleFormat {
   readonly format: typeof bundleFormats[number]

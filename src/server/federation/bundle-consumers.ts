@@ -7,7 +7,7 @@ export interface BundleConsumers {
   readonly entryIds: readonly string[]
 }
 
-export const shownConsumers = 5
+const shownConsumers = 5
 
 /**
  * Who is given partners' bundles as they are, and checks by them whatever it likes: a partner's scope is enforced at the node's proxy and

@@ -24,7 +24,7 @@ export function encodeIssuedSvids (svids: readonly IssuedSvid[]): IssuedSvidRow[
   })
 }
 
-export function decodeIssuedSvids (row: IssuedSvidRow): IssuedSvid[] {
+function decodeIssuedSvids (row: IssuedSvidRow): IssuedSvid[] {
   return (JSON.parse(row.svids) as WrittenSvid[]).map(([digest, serialNumber, spiffeId, notAfterMs]) => ({
     digest,
     serialNumber,

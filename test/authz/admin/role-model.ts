@@ -40,7 +40,7 @@ function randomPath (random: Random): string {
   return Array.from({ length: 1 + random.below(3) }, () => random.pick(segments)).join('/')
 }
 
-export function randomId (random: Random): string {
+function randomId (random: Random): string {
   return `spiffe://${random.chance(0.8) ? domains[0] : random.pick(domains)}/${randomPath(random)}`
 }
 

@@ -38,7 +38,7 @@ export function envoyInputs (keys: TokenKeys, nowSeconds: number, certificate: s
   }
 }
 
-export function signToken (alg: 'ES256' | 'RS256', key: KeyObject, claims: unknown, kid: string = alg): string {
+function signToken (alg: 'ES256' | 'RS256', key: KeyObject, claims: unknown, kid: string = alg): string {
   const signed = `${base64({ alg, kid, typ: 'JWT' })}.${base64(claims)}`
   return `${signed}.${sign('sha256', Buffer.from(signed), { key, dsaEncoding: 'ieee-p1363' }).toString('base64url')}`
 }

@@ -7,7 +7,7 @@ import type { AnyMethod, Methods, Service } from '../../../src/wire/service.ts'
 const generated = join(import.meta.dirname, '../../../src/wire/generated')
 
 /** Every service of SPIRE's API that is described under `protos/`: what is added there is found here; SPIRE's plugins have others. */
-export async function spireServices (): Promise<ReadonlyArray<Service<Methods>>> {
+async function spireServices (): Promise<ReadonlyArray<Service<Methods>>> {
   const modules = await Promise.all((await readdir(generated)).map(file => import(join(generated, file)) as Promise<object>))
   const services = modules.flatMap(module => Object.values(module)).filter(isService)
   return services.filter(({ name }) => /^spire\.(?!plugin|hostservice|service)/.test(name)).toSorted((a, b) => a.name < b.name ? -1 : 1)

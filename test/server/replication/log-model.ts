@@ -45,7 +45,7 @@ interface Statement { readonly run: () => void, readonly fail: () => void }
  * One interleaving of writers, readers and misfortunes over a database in memory. Readers are real replicas on the real decisions of the
  * change log; each statement of theirs is a step, and so is each of a writer.
  */
-export class Interleaving {
+class Interleaving {
   readonly #database = new ModelDatabase()
   readonly #random: Random
   readonly #faults: Faults

@@ -25,7 +25,7 @@ export interface SshCertificate {
 }
 
 const suffix = '-cert-v01@openssh.com'
-export const maxSshCertificateBytes = 64 * 1024
+const maxSshCertificateBytes = 64 * 1024
 const maxPrincipals = 256
 
 /** Of `raw`, and of the type in front of it in a file. */

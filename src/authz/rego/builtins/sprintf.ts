@@ -25,7 +25,7 @@ export function sprintf (format: string, values: readonly RegoValue[]): string {
 }
 
 /** As OPA prints a term. @param bare whether a text stands without quotes */
-export function printTerm (value: RegoValue, bare = false): string {
+function printTerm (value: RegoValue, bare = false): string {
   if (typeof value === 'string') return bare ? value : JSON.stringify(value)
   if (value === null || typeof value !== 'object') return String(value)
   if (isArray(value)) return `[${value.map(item => printTerm(item)).join(', ')}]`
