@@ -3,6 +3,7 @@ import { createSecureContext } from 'node:tls'
 import { Agent, request } from 'undici'
 import { printable } from '../../attestation/kubernetes/api-server.ts'
 import type { MintedX509Ca, UpstreamAuthority, X509CaOrder } from '../../ca/upstream-authority.ts'
+import { readTextFile } from '../../plugins/text-file.ts'
 import { SpiffeError } from '../../spiffe/errors.ts'
 import { trustDomainId } from '../../spiffe/spiffe-id.ts'
 import { type JsonObject, type JsonValue, parseStrictJsonObject } from '../../spiffe/strict-json.ts'
@@ -13,7 +14,6 @@ import { commonNameOf } from '../../x509/common-name.ts'
 import { encodePem } from '../../x509/pem.ts'
 import { parseCertificates } from '../held-ca.ts'
 import { chainAndRoots } from '../issued-chain.ts'
-import { readPemFile } from '../pem-file.ts'
 
 export interface EjbcaOptions {
   /** With a port, unless it is 443. */
@@ -72,9 +72,9 @@ export class EjbcaUpstream implements UpstreamAuthority {
   async readFiles (): Promise<{ readonly ca: string | undefined, readonly cert: string, readonly key: string }> {
     const { caPath, certificatePath, keyPath } = this.#options
     const [ca, cert, key] = await Promise.all([
-      caPath === undefined ? undefined : readPemFile(caPath), readPemFile(certificatePath), readPemFile(keyPath)
+      caPath === undefined ? undefined : readTextFile(caPath), readTextFile(certificatePath), readTextFile(keyPath)
     ])
-    const files = { ca: ca?.text, cert: cert.text, key: key.text }
+    const files = { ca, cert, key }
     try {
       createSecureContext(files)
     } catch (error) {
