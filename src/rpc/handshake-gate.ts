@@ -2,6 +2,7 @@ import type { Socket } from 'node:net'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { Clock } from '../runtime/clock.ts'
 import { noNetwork, peerNetwork } from './peer-network.ts'
+import { endsOf, type Ends } from './socket-ends.ts'
 import { Tally } from './tally.ts'
 import { Turns } from './turns.ts'
 
@@ -21,12 +22,6 @@ export interface HandshakeGateOptions {
 const mostBytes = 64 * 1024
 /** The longer a turn of the event loop takes, the fewer begin: who is in already is served first. */
 const mostPerTurn = 8
-/**
- * Wrapped in TLS a socket is another object: what is the same are the ends of its connection. Those of Unix sockets have no names; nobody
- * comes there in crowds, and they are not held up.
- */
-type Ends = Pick<Socket, 'remoteAddress' | 'remotePort' | 'localAddress'>
-
 /** A connection that has spoken. */
 interface Waiting {
   readonly socket: Socket
@@ -63,15 +58,19 @@ export class HandshakeGate {
   /** Connections that have spoken and wait. */
   get waiting (): number { return this.#waiting.size }
 
-  /** A connection that was just accepted. */
-  enter (socket: Socket): void {
+  /**
+   * A connection that was just accepted.
+   * @param from whom it counts for, where that is not the address it comes from
+   * @param said what was read of it already
+   */
+  enter (socket: Socket, from = socket.remoteAddress, said: Buffer = Buffer.alloc(0)): void {
     if (this.#closed) {
       socket.destroy()
       return
     }
-    const network = peerNetwork(socket.remoteAddress)
-    const words: Buffer[] = []
-    let size = 0
+    const network = peerNetwork(from)
+    const words = [said]
+    let size = said.length
     let spoke = false
     const read = () => {
       for (let bytes = socket.read() as Buffer | null; bytes !== null; bytes = socket.read() as Buffer | null) {
@@ -91,14 +90,15 @@ export class HandshakeGate {
       socket.off('readable', read).off('close', leave)
     }
     const waiting: Waiting = { socket, network, words, leave }
-    const ends = keyOf(socket)
+    const ends = endsOf(socket)
     socket.on('readable', read).on('close', leave).on('error', () => undefined).once('close', () => this.#leave(ends))
     socket.setTimeout(this.#options.firstWordMs, () => { if (this.#silent.has(socket)) socket.destroy() })
     this.#silent.add(socket)
+    if (size > 0) read()
   }
 
   /** The handshake of this connection, by now a TLS socket, is over. */
-  done (socket: Ends): void { this.#leave(keyOf(socket)) }
+  done (socket: Ends): void { this.#leave(endsOf(socket)) }
 
   /** Sends away whoever has not had its turn; handshakes under way go on. */
   close (): void {
@@ -147,7 +147,7 @@ export class HandshakeGate {
     leave()
     socket.setTimeout(0).removeAllListeners('timeout')
     socket.unshift(Buffer.concat(words))
-    const key = keyOf(socket)
+    const key = endsOf(socket)
     this.#end(key)
     this.#running.set(key, { beganMs: clock.monotonicMs(), network })
     this.#runningOf.add(network)
@@ -174,8 +174,4 @@ export class HandshakeGate {
       this.#admit()
     })
   }
-}
-
-function keyOf ({ remoteAddress, remotePort, localAddress }: Ends): string {
-  return `${remoteAddress} ${remotePort} ${localAddress}`
 }

@@ -52,6 +52,8 @@ export interface TlsOptions {
   readonly acceptClient?: (svid: VerifiedX509Svid) => void
   /** Refuse clients that show no certificate. */
   readonly clientRequired?: boolean
+  /** Over the network: whose word is taken for whom a connection is passed on, in the PROXY protocol. Without it nobody's is looked for. */
+  readonly isTrustedProxy?: ((address: string) => boolean) | undefined
 }
 
 export interface TlsListenOptions extends TlsOptions {

@@ -14,7 +14,10 @@ import { HandshakeGate } from './handshake-gate.ts'
 import type { RpcLimits } from './limits.ts'
 import type { Listener } from './listener.ts'
 import { noNetwork, peerNetwork } from './peer-network.ts'
+import { ProxiedPeers } from './proxied-peers.ts'
+import type { PeerAddress } from './proxy-header.ts'
 import type { TlsListenOptions, TlsOptions, UnixListenOptions } from './server.ts'
+import type { Ends } from './socket-ends.ts'
 import { Tally } from './tally.ts'
 import { contextOptions, peerChain, tlsPolicy } from './tls-identity.ts'
 
@@ -78,13 +81,16 @@ export async function openTlsListener (options: TlsOptions, listen: Listen, deps
     most: limits.maxHandshakes, mostPerNetwork: limits.maxHandshakesPerNetwork, slotMs: limits.handshakeSlotMs,
     firstWordMs: limits.handshakeTimeoutMs, clock
   }, socket => tls.emit('connection', socket))
+  const proxied = options.isTrustedProxy && new ProxiedPeers({
+    isTrusted: options.isTrustedProxy, headerMs: limits.handshakeTimeoutMs, clock, log
+  })
   // Accepts for the other one, which listens nowhere.
   const server = createServer(enter)
   acceptAll(server, enter)
   let open = 0
   const openOf = new Tally()
   tls.on('tlsClientError', (error, socket) => {
-    log.debug({ address: addressOf(socket), reason: error.message }, 'TLS handshake failed')
+    log.debug({ address: addressOf(socket, proxied?.clientOf(socket)), reason: error.message }, 'TLS handshake failed')
     socket.destroy()
   })
   tls.on('secureConnection', accept)
@@ -93,29 +99,43 @@ export async function openTlsListener (options: TlsOptions, listen: Listen, deps
   const isUnix = typeof server.address() === 'string'
 
   function enter (socket: Socket): void {
-    const network = peerNetwork(socket.remoteAddress)
     if (open >= limits.maxConnections) {
       log.warn({ limit: limits.maxConnections }, 'connection refused: too many are open')
       socket.destroy()
       return
     }
+    open++
+    socket.once('close', () => { open-- })
+    if (proxied === undefined) {
+      if (counts(socket, socket.remoteAddress)) gate.enter(socket)
+      return
+    }
+    // A proxy's connections count for its clients, who are not known yet.
+    const trusted = proxied.trusts(socket)
+    if (!trusted && !counts(socket, socket.remoteAddress)) return
+    proxied.meet(socket, said => {
+      const address = proxied.clientOf(socket)?.address ?? socket.remoteAddress
+      if (!trusted || counts(socket, address)) gate.enter(socket, address, said)
+    })
+  }
+
+  /** @returns false when whoever comes from there has too many, and the socket is gone */
+  function counts (socket: Socket, address: string | undefined): boolean {
+    const network = peerNetwork(address)
     if (network !== noNetwork && openOf.of(network) >= limits.maxConnectionsPerNetwork) {
       log.warn({ network, limit: limits.maxConnectionsPerNetwork }, 'connection refused: its address has too many')
       socket.destroy()
-      return
+      return false
     }
-    open++
     openOf.add(network)
-    socket.once('close', () => {
-      open--
-      openOf.remove(network)
-    })
-    gate.enter(socket)
+    socket.once('close', () => openOf.remove(network))
+    return true
   }
 
   function accept (socket: TLSSocket): void {
     gate.done(socket)
-    const address = addressOf(socket)
+    const client = proxied?.clientOf(socket)
+    const address = addressOf(socket, client)
     socket.on('error', error => log.debug({ address, reason: error.message }, 'connection failed'))
     if (socket.alpnProtocol !== 'h2') {
       log.debug({ address }, 'connection refused: the client does not speak HTTP/2')
@@ -124,7 +144,7 @@ export async function openTlsListener (options: TlsOptions, listen: Listen, deps
     }
     const key = connections.nextKey('tls')
     log.debug({ address, connection: key, tls: socket.getProtocol() }, 'connection accepted')
-    const identified = identify(socket, key, address)
+    const identified = identify(socket, key, address, client !== undefined)
     if (!connections.add(key, socket, identified)) return
     socket.once('close', () => log.debug({ address, connection: key }, 'connection closed'))
     if ('refusal' in identified) {
@@ -137,12 +157,12 @@ export async function openTlsListener (options: TlsOptions, listen: Listen, deps
     adapter.inject(socket)
   }
 
-  function identify (socket: TLSSocket, key: string, address: string): Identified {
+  function identify (socket: TLSSocket, key: string, address: string, passedOn: boolean): Identified {
     try {
       const svid = verify(socket)
       if (svid === undefined) log.debug({ address, connection: key }, 'client shows no certificate')
       else log.debug({ address, connection: key, ...factsOf(svid) }, 'client verified')
-      const scope = isUnix ? 'unix' : isLoopback(socket.remoteAddress) ? 'loopback' : 'network'
+      const scope = isUnix ? 'unix' : !passedOn && isLoopback(socket.remoteAddress) ? 'loopback' : 'network'
       const caller: TlsCaller = { kind: 'tls', connection: key, address, scope, svid, drop: () => { socket.destroy() } }
       return { caller }
     } catch (error) {
@@ -172,6 +192,7 @@ export async function openTlsListener (options: TlsOptions, listen: Listen, deps
   return {
     stopAccepting () {
       stopAccepting()
+      proxied?.close()
       gate.close()
     },
     refreshIdentity: () => tls.setSecureContext(contextOptions(options.identity())),
@@ -191,7 +212,7 @@ function isLoopback (address: string | undefined): boolean {
   return address !== undefined && /^(::ffff:)?127\.|^::1$/.test(address)
 }
 
-function addressOf ({ remoteAddress, remotePort }: { remoteAddress?: string | undefined, remotePort?: number | undefined }): string {
-  if (remoteAddress === undefined) return 'unix'
-  return hostAndPort(remoteAddress, String(remotePort))
+function addressOf ({ remoteAddress, remotePort }: Ends, client?: PeerAddress): string {
+  if (client !== undefined) return hostAndPort(client.address, client.port)
+  return remoteAddress === undefined ? 'unix' : hostAndPort(remoteAddress, String(remotePort))
 }

@@ -5,6 +5,8 @@ import { pluginSchemas, type ConfiguredPlugin, type ConfiguredPlugins } from '..
 import { pluginBlocks } from '../plugins/plugin-blocks.ts'
 import { AdminRoles } from '../authz/admin/role.ts'
 import { rolesSchema } from '../authz/admin/role-schema.ts'
+import type { Network } from '../authz/policy/match.ts'
+import { parseNetwork } from '../authz/policy/network.ts'
 import { formatProblems, readConfig, type ConfigSource } from '../runtime/config-file.ts'
 import {
   durationSeconds, healthChecksSchema, logFormat, logLevel, parsedBy, port, telemetrySchema, text, wholeSeconds, type HealthChecks,
@@ -29,6 +31,8 @@ export interface ServerConfig extends LogConfig {
   readonly trustDomain: TrustDomain
   readonly bindAddress: string
   readonly bindPort: number
+  /** Who may say in the PROXY protocol whose connection it passes on; none: nobody, and nothing of it is read. */
+  readonly trustedProxies: readonly Network[]
   /** The admin socket. */
   readonly socketPath: string
   readonly dataDir: string
@@ -77,12 +81,19 @@ function databaseAddress (parse: (text: string) => unknown) {
   })
 }
 
+function parseTrustedNetwork (text: string): Network {
+  const network = parseNetwork(text)
+  if (network === undefined) throw new Error('must be a network such as 10.0.0.0/8 with no bits below its mask, or an IP address')
+  return network
+}
+
 const keyTypes = z.enum(['ec-p256', 'ec-p384', 'rsa-2048', 'rsa-4096'] satisfies KeyType[])
 
 const serverSchema = z.strictObject({
   trust_domain: parsedBy(parseTrustDomain),
   bind_address: text.default('0.0.0.0'),
   bind_port: port.default(8081),
+  proxy_protocol_trusted_cidrs: z.array(parsedBy(parseTrustedNetwork)).default([]),
   socket_path: text.default('/tmp/assay-server/private/api.sock'),
   data_dir: text,
   datastore_url: databaseAddress(parseDatastoreUrl).optional(),
@@ -199,6 +210,7 @@ export function parseServerConfig (source: ConfigSource): ServerConfig {
     trustDomain: server.trust_domain,
     bindAddress: server.bind_address,
     bindPort: server.bind_port,
+    trustedProxies: server.proxy_protocol_trusted_cidrs,
     socketPath: server.socket_path,
     dataDir: server.data_dir,
     datastoreUrl: server.datastore_url ?? sql?.connection_string ?? join(server.data_dir, 'datastore.sqlite3'),

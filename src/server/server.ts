@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { createJoinTokenVerifier } from '../attestation/node/join-token/join-token-verifier.ts'
 import type { NodeVerifier } from '../attestation/node/node-verifier.ts'
 import { foreignKinds } from '../authz/policy/foreign-kinds.ts'
+import { isIn } from '../authz/policy/match.ts'
 import { WebRoots } from '../federation/client/web-roots.ts'
 import { runProvider } from '../oidc/provider.ts'
 import { agentStore, identityProvider } from '../pluginhost/host-services.ts'
@@ -166,7 +167,7 @@ export async function runServer (
   })
   ownIdentity = identity
   authorities.onReloaded(() => identity.followRoot())
-  const { roles, socketRequiresRole } = config
+  const { roles, socketRequiresRole, trustedProxies } = config
   const adminIds = new Set(config.adminIds)
   const privileges = new KnownPrivileges({ adminIds, roles, registry: replica.registry })
   const authorizer = new Authorizer({
@@ -206,7 +207,8 @@ export async function runServer (
     port: config.bindPort,
     identity: () => identity.current,
     bundleOf,
-    acceptClient: svid => refuseStrangers(svid, config)
+    acceptClient: svid => refuseStrangers(svid, config),
+    isTrustedProxy: trustedProxies.length === 0 ? undefined : address => trustedProxies.some(network => isIn(network, address))
   })
   log.info({ trustDomain, address: `${address}:${port}`, socket: path, datastore: store.kind }, 'server is running')
   onReady?.({ host: address, port, socketPath: path })

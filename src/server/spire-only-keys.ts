@@ -3,7 +3,6 @@ import { notOffered } from '../runtime/config-schema.ts'
 /** Keys that SPIRE's server has, and why a configuration with them is refused (spire-surface §6.2). */
 export const spireOnlyKeys = {
   max_attested_node_info_staleness: notOffered('what is known of agents is never older than max_staleness; leave the key out', ['0s', '0']),
-  proxy_protocol_trusted_cidrs: notOffered('PROXY headers are not read; let the load balancer pass connections on as they are', ['']),
   profiling_enabled: notOffered('run the server under Node\'s --cpu-prof instead', ['false']),
   profiling_port: notOffered('there is no profiler'),
   profiling_freq: notOffered('there is no profiler'),

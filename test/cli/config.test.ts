@@ -23,6 +23,7 @@ void t.test('a server configuration has SPIRE\'s defaults', async t => {
     trustDomain: 'example.org',
     bindAddress: '0.0.0.0',
     bindPort: 8081,
+    trustedProxies: [],
     socketPath: '/tmp/assay-server/private/api.sock',
     dataDir: '/data',
     datastoreUrl: '/data/datastore.sqlite3',

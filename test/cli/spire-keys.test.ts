@@ -32,7 +32,9 @@ const serverKeys: Walked<ServerConfig> = {
   log_file: ['log_file = "/l"', { logFile: '/l' }],
   log_source_location: ['log_source_location = true', { logSourceLocation: true }],
   max_attested_node_info_staleness: ['max_attested_node_info_staleness = "5s"', 'refused'],
-  proxy_protocol_trusted_cidrs: ['proxy_protocol_trusted_cidrs = ["10.0.0.0/8"]', 'refused'],
+  proxy_protocol_trusted_cidrs: ['proxy_protocol_trusted_cidrs = ["10.0.0.0/8", "2001:db8::/32"]', {
+    trustedProxies: [{ text: '10.0.0.0/8' }, { text: '2001:db8::/32' }]
+  }],
   prune_attested_nodes_expired_for: ['prune_attested_nodes_expired_for = "720h"', {
     pruneAgents: { expiredForMs: 2_592_000_000, includeTofu: false, limit: undefined }
   }],
@@ -211,6 +213,7 @@ void t.test('each key of SPIRE\'s server is read, or refused by name (spire-surf
   walk<ServerConfig>(t, sharedBlocks, '', blocks => server('', blocks), plain)
   t.same(server(serverAsIs), plain, 'what is so anyway may be said')
   t.throws(() => server('prune_tofu_nodes = true'), { code: 'config_invalid', message: /says nothing without/ })
+  t.throws(() => server('proxy_protocol_trusted_cidrs = ["10.0.0.1/8"]'), { code: 'config_invalid', message: /no bits below its mask/ })
   t.throws(() => server('profiling_enabld = true'), { code: 'config_invalid', message: /unknown key; did you mean profiling_enabled/ })
 })
 

@@ -73,6 +73,7 @@ function testServerConfig (folder: string): ServerConfig {
     trustDomain: parseTrustDomain('example.org'),
     bindAddress: '127.0.0.1',
     bindPort: 0,
+    trustedProxies: [],
     socketPath: join(folder, 'admin.sock'),
     dataDir: folder,
     datastoreUrl: join(folder, 'datastore.sqlite3'),

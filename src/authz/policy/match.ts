@@ -54,7 +54,8 @@ function isWorkload ({ domains, namespace, serviceAccount }: KubernetesWorkload,
     (namespace === undefined || matches(namespace, ns ?? '')) && (serviceAccount === undefined || matches(serviceAccount, sa ?? ''))
 }
 
-function isIn ({ text, addresses }: Network, address: string): boolean {
+/** @param address IPv4 mapped into IPv6 is of IPv4's networks */
+export function isIn ({ text, addresses }: Network, address: string): boolean {
   const family = isIP(address)
   // A list takes an IPv4 address for one of ::ffff:0:0/96: ::/0 would be everybody.
   if (family === 4 && text.includes(':')) return false
