@@ -50,6 +50,8 @@ export interface ServerConfig extends LogConfig {
   readonly defaultX509SvidTtlSeconds: number
   readonly defaultJwtSvidTtlSeconds: number
   readonly agentTtlSeconds: number
+  /** Whether an agent's own ID is one of its selectors, for node aliases. */
+  readonly agentIdAsSelector: boolean
   /** The `iss` claim; absent by default. */
   readonly jwtIssuer: string | undefined
   readonly disableJwtSvids: boolean
@@ -114,6 +116,7 @@ const serverSchema = z.strictObject({
     auth_opa_policy_engine: z.strictObject({
       local: z.strictObject({ rego_path: text, policy_data_path: text.optional(), opa_path: text.optional() })
     }).optional(),
+    agent_spiffe_id_as_selector: z.boolean().default(false),
     ...spireOnlyExperiments
   }).prefault({}),
   agent_ttl: wholeSeconds.optional(),
@@ -228,6 +231,7 @@ export function parseServerConfig (source: ConfigSource): ServerConfig {
     defaultX509SvidTtlSeconds: server.default_x509_svid_ttl,
     defaultJwtSvidTtlSeconds: server.default_jwt_svid_ttl,
     agentTtlSeconds: server.agent_ttl ?? server.default_x509_svid_ttl,
+    agentIdAsSelector: server.experimental.agent_spiffe_id_as_selector,
     jwtIssuer: server.jwt_issuer,
     disableJwtSvids: server.disable_jwt_svids,
     adminIds: server.admin_ids,

@@ -298,7 +298,8 @@ function bindServices (config: ServerConfig, deps: ServiceDeps): BoundService[] 
   const catchUp = () => replica.catchUp()
   return [
     bind(agentService, agentHandlers({
-      trustDomain, agentTtlSeconds: config.agentTtlSeconds, authority: ca, agents: store.agents, joinTokens: store.joinTokens,
+      trustDomain, agentTtlSeconds: config.agentTtlSeconds, agentIdAsSelector: config.agentIdAsSelector, authority: ca,
+      agents: store.agents, joinTokens: store.joinTokens,
       verifiers, registrations, directory: replica.agents, authorizer, catchUp, limits, signing, recorder, clock
     })),
     bind(bundleService, bundleHandlers({

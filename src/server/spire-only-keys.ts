@@ -14,7 +14,6 @@ const noEvents = 'there is no table of events: changes are followed by a log of 
 
 /** The same of `experimental`, of which SPIRE itself checks nothing. */
 export const spireOnlyExperiments = {
-  agent_spiffe_id_as_selector: notOffered('make a node alias with the agent\'s own selectors instead', ['false']),
   cache_reload_interval: notOffered(followsLog),
   full_cache_reload_interval: notOffered(followsLog),
   events_based_cache: notOffered(followsLog, ['true', 'false']),

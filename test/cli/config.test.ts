@@ -36,6 +36,7 @@ void t.test('a server configuration has SPIRE\'s defaults', async t => {
     defaultX509SvidTtlSeconds: 3_600,
     defaultJwtSvidTtlSeconds: 300,
     agentTtlSeconds: 3_600,
+    agentIdAsSelector: false,
     jwtIssuer: undefined,
     disableJwtSvids: false,
     adminIds: [],

@@ -54,7 +54,9 @@ const serverKeys: Walked<ServerConfig> = {
   'federation.federates_with': [`federation { federates_with "p.org" {
     bundle_endpoint_url = "https://p.org" bundle_endpoint_profile "https_spiffe" { endpoint_spiffe_id = "spiffe://p.org/s" }
   } }`, { federation: { partners: [{ trustDomain: 'p.org' }] } }],
-  'experimental.agent_spiffe_id_as_selector': ['experimental { agent_spiffe_id_as_selector = true }', 'refused'],
+  'experimental.agent_spiffe_id_as_selector': ['experimental { agent_spiffe_id_as_selector = "true" }', {
+    agentIdAsSelector: true
+  }],
   'experimental.auth_opa_policy_engine': ['experimental { auth_opa_policy_engine { local { rego_path = "/r" policy_data_path = "/d" }}}', {
     apiPolicy: { regoPath: '/r', dataPath: '/d' }
   }],

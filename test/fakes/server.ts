@@ -86,6 +86,7 @@ function testServerConfig (folder: string): ServerConfig {
     defaultX509SvidTtlSeconds: 3600,
     defaultJwtSvidTtlSeconds: 300,
     agentTtlSeconds: 3600,
+    agentIdAsSelector: false,
     jwtIssuer: undefined,
     disableJwtSvids: false,
     adminIds: [],

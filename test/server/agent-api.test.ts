@@ -180,6 +180,28 @@ void t.test('CreateJoinToken checks what it is given, and makes the alias', asyn
   t.match(entries[0], { spiffeId: { path: '/node/one' }, selectors: [{ type: 'spiffe_id', value: nodeId }] })
 })
 
+void t.test('agent_spiffe_id_as_selector: a node alias may name one agent, whatever it attests by', async t => {
+  for (const agentIdAsSelector of [true, false]) {
+    await using server = await startTestServer({ config: { agentIdAsSelector } })
+    const [token, other] = [await createJoinToken(server), await createJoinToken(server)]
+    const path = `/spire/agent/join_token/${token}`
+    const id = (path: string) => ({ trustDomain: 'example.org', path })
+    const { results } = await server.admin.client(entryService).batchCreateEntry({ entries: [
+      { spiffeId: id('/node/one'), parentId: id('/spire/server'), selectors: [{ type: 'spiffe_id', value: `spiffe://example.org${path}` }] },
+      { spiffeId: id('/web'), parentId: id('/node/one'), selectors: [{ type: 'unix', value: 'uid:1' }] }
+    ] })
+    t.same(results.map(({ status }) => status?.code), [0, 0])
+    const served = async (token: string) => {
+      await using agent = openServerChannel(server, await attest(server, token))
+      return (await agent.client(entryService).getAuthorizedEntries({})).entries.map(({ spiffeId }) => spiffeId?.path)
+    }
+    t.same(await served(token), agentIdAsSelector ? ['/web'] : [], `${agentIdAsSelector}`)
+    t.same(await served(other), [], 'no other agent is meant')
+    const { selectors } = await server.admin.client(agentService).getAgent({ id: id(path) })
+    t.same(selectors, agentIdAsSelector ? [{ type: 'spiffe_id', value: `spiffe://example.org${path}` }] : [], 'operators see it')
+  }
+})
+
 void t.test('an operator can follow an attestation in the log, and see why one failed; the token is in none of it', async t => {
   const { log, lines } = capturedLog()
   await using server = await startTestServer({ log })

@@ -30,6 +30,8 @@ import type { Limits } from './limits.ts'
 export interface AgentDeps {
   readonly trustDomain: TrustDomain
   readonly agentTtlSeconds: number
+  /** Whether an agent's own ID is one of the selectors that attestation finds. */
+  readonly agentIdAsSelector: boolean
   readonly authority: CertificateAuthority
   readonly signing: SigningQueue
   readonly recorder: IssuanceRecorder

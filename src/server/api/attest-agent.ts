@@ -56,7 +56,10 @@ async function * attest (
     serialNumber: svid.serialNumber,
     expiresAt: svid.notAfter,
     canReattest,
-    selectors: selectors.map(value => checkSelector({ type, value })),
+    selectors: [
+      ...selectors.map(value => checkSelector({ type, value })),
+      ...deps.agentIdAsSelector ? [{ type: 'spiffe_id', value: id }] : []
+    ],
     banned: false,
     agentVersion: ''
   }
