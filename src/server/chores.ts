@@ -11,6 +11,7 @@ import type { ServerConfig } from './server-config.ts'
 export interface ChoreDeps {
   readonly caTtlSeconds: number
   readonly pruneAgents: ServerConfig['pruneAgents']
+  readonly changesKeptMs: number
   readonly authorities: Authorities
   readonly lease: LeaseKeeper
   readonly goneReporters: GoneReporters
@@ -25,8 +26,6 @@ const pruneEveryMs = 300_000
 const sweepEveryMs = 30_000
 /** A SPIFFE ID whose revocation has expired is signed for again so soon after. */
 const endRevocationsEveryMs = 10_000
-/** A replica that was away for longer reads everything anew. */
-const logKeptMs = 3_600_000
 const replicaKeptMs = 60_000
 
 /**
@@ -34,7 +33,7 @@ const replicaKeptMs = 60_000
  * and tried again; it ends nothing.
  */
 export async function runChores (deps: ChoreDeps, signal: AbortSignal): Promise<void> {
-  const { caTtlSeconds, pruneAgents, authorities, lease, goneReporters, clock, log } = deps
+  const { caTtlSeconds, pruneAgents, changesKeptMs, authorities, lease, goneReporters, clock, log } = deps
   const rotateEveryMs = Math.min(longestRotationMs, caTtlSeconds * 1000 / looksPerLife)
   await runTasks(signal, [
     signal => repeat(rotateEveryMs, 'authority rotation', () => authorities.rotateIfDue(), signal),
@@ -44,7 +43,7 @@ export async function runChores (deps: ChoreDeps, signal: AbortSignal): Promise<
       if (ended.length > 0) log.info({ ended: facts }, 'revocations have expired')
     }, signal),
     signal => repeat(pruneEveryMs, 'pruning', async () => {
-      if (lease.stores !== undefined) await prune(lease.stores, clock.now(), log)
+      if (lease.stores !== undefined) await prune(lease.stores, changesKeptMs, clock.now(), log)
     }, signal),
     signal => repeat(pruneEveryMs, 'pruning of agents', async () => {
       if (pruneAgents === undefined) return
@@ -68,7 +67,7 @@ export async function runChores (deps: ChoreDeps, signal: AbortSignal): Promise<
   }
 }
 
-async function prune (stores: Stores, now: Date, log: Logger): Promise<void> {
+async function prune (stores: Stores, changesKeptMs: number, now: Date, log: Logger): Promise<void> {
   const { entries, joinTokens, issuedSvids, authorities, replicas, log: changes } = stores
   const removed = await entries.deleteExpired(now)
   if (removed.length > 0) log.info({ entries: removed.map(entry => entry.id) }, 'expired entries removed')
@@ -76,7 +75,7 @@ async function prune (stores: Stores, now: Date, log: Logger): Promise<void> {
   await issuedSvids.prune(now)
   await authorities.prune(now)
   await replicas.prune(before(now, replicaKeptMs))
-  await changes.prune(before(now, logKeptMs))
+  await changes.prune(before(now, changesKeptMs))
 }
 
 function before (now: Date, ms: number): Date { return new Date(now.getTime() - ms) }

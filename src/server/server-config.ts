@@ -24,6 +24,7 @@ import { embeddedOidcSchema } from '../oidc/oidc-config.ts'
 import type { ProviderConfig } from '../oidc/provider.ts'
 import { federationSchema, federationWarnings, type FederationConfig } from './federation/federation-config.ts'
 import { serverCatalog, type ServerPlugins } from './server-catalog.ts'
+import { cacheNotes, leastStaleSeconds, orEmpty, spireCacheKeys, stalenessOf } from './spire-cache-keys.ts'
 import { spireOnlyExperiments, spireOnlyKeys } from './spire-only-keys.ts'
 
 /** What `runServer` needs; every default is filled in. */
@@ -44,6 +45,8 @@ export interface ServerConfig extends LogConfig {
   readonly datastorePool: PoolLimits
   /** How old this replica's view of the database may be before it answers agents no more; infinite by explicit choice. */
   readonly maxStaleMs: number
+  /** How long changes are kept for replicas that are away. */
+  readonly changesKeptMs: number
   readonly caTtlSeconds: number
   readonly caKeyType: KeyType
   readonly jwtKeyType: KeyType
@@ -73,6 +76,8 @@ export interface ServerConfig extends LogConfig {
   readonly ratelimit: { readonly attestation: boolean, readonly signing: boolean }
   readonly prometheus: PrometheusConfig | undefined
   readonly healthChecks: HealthChecks | undefined
+  /** Of keys of SPIRE's, what is so anyway, or what they come to here; a sentence each. */
+  readonly notes: readonly string[]
 }
 
 /** Stays text, since it may hold a password; checked all the same. */
@@ -88,6 +93,9 @@ function parseTrustedNetwork (text: string): Network {
   if (network === undefined) throw new Error('must be a network such as 10.0.0.0/8 with no bits below its mask, or an IP address')
   return network
 }
+
+/** A replica that was away for longer reads everything anew. */
+const usualChangesKeptSeconds = 3_600
 
 const keyTypes = z.enum(['ec-p256', 'ec-p384', 'rsa-2048', 'rsa-4096'] satisfies KeyType[])
 
@@ -105,7 +113,8 @@ const serverSchema = z.strictObject({
     connect_timeout: durationSeconds(100).default(usualPoolLimits.connectTimeoutMs / 1000),
     statement_timeout: durationSeconds(100).default(usualPoolLimits.statementTimeoutMs / 1000)
   }).prefault({}),
-  max_staleness: durationSeconds(3_000).default(10),
+  max_staleness: durationSeconds(leastStaleSeconds * 1000).default(10),
+  max_attested_node_info_staleness: orEmpty(durationSeconds(0)),
   signing_during_database_outage: z.boolean().default(false),
   admin_ids: z.array(parsedBy(parseSpiffeId)).default([]),
   roles: rolesSchema.default([]),
@@ -117,6 +126,8 @@ const serverSchema = z.strictObject({
       local: z.strictObject({ rego_path: text, policy_data_path: text.optional(), opa_path: text.optional() })
     }).optional(),
     agent_spiffe_id_as_selector: z.boolean().default(false),
+    ...spireCacheKeys,
+    prune_events_older_than: orEmpty(durationSeconds(1_000)),
     ...spireOnlyExperiments
   }).prefault({}),
   agent_ttl: wholeSeconds.optional(),
@@ -175,11 +186,21 @@ const configSchema = z.strictObject({
     ], 'must be a postgres:// URL for postgres, a path for sqlite3')
   }
   const address = value.server.datastore_url ?? sql?.connection_string
-  const shared = address !== undefined && parseDatastoreUrl(address).kind === 'postgres'
+  const shared = address !== undefined && isShared(address)
   if (shared && value.plugins.KeyManager.some(({ name }) => name === 'memory')) {
     refuse(['plugins', 'KeyManager', 'memory'],
       'cannot be used with PostgreSQL: each server that restarts or takes over would leave another root in the bundle; use database, ' +
       'whose keys all servers share, or disk')
+  }
+  const { max_attested_node_info_staleness: ofAgents = 0, signing_during_database_outage: whileAway, experimental } = value.server
+  if (shared && ofAgents > 0 && ofAgents < leastStaleSeconds) {
+    refuse(['server', 'max_attested_node_info_staleness'], `must be at least ${leastStaleSeconds}s with PostgreSQL, or 0s`)
+  }
+  if (ofAgents > 0 && whileAway) {
+    refuse(['server', 'max_attested_node_info_staleness'], 'says the opposite of signing_during_database_outage; keep one of them')
+  }
+  if (experimental.event_timeout !== undefined && experimental.sql_transaction_timeout !== undefined) {
+    refuse(['server', 'experimental', 'sql_transaction_timeout'], 'is the old name of event_timeout, which is there too; keep one of them')
   }
   for (const { trustDomain } of value.server.federation.partners) {
     if (trustDomain === value.server.trust_domain) {
@@ -208,7 +229,14 @@ export function parseServerConfig (source: ConfigSource): ServerConfig {
     throw new SpiffeError('config_invalid', formatProblems(reading.problems), { details: { problems: reading.problems } })
   }
   const { server, plugins: { DataStore: { sql }, ...plugins } } = reading.value
-  const { ca_subject: subject, datastore_pool: pool, experimental: { auth_opa_policy_engine: engine } } = server
+  const { ca_subject: subject, datastore_pool: pool, experimental } = server
+  const { auth_opa_policy_engine: engine } = experimental
+  const datastoreUrl = server.datastore_url ?? sql?.connection_string ?? join(server.data_dir, 'datastore.sqlite3')
+  const stale = stalenessOf({
+    ofAgents: server.max_attested_node_info_staleness,
+    ofAll: server.signing_during_database_outage ? Number.POSITIVE_INFINITY : server.max_staleness,
+    shared: isShared(datastoreUrl)
+  })
   return {
     trustDomain: server.trust_domain,
     bindAddress: server.bind_address,
@@ -216,7 +244,7 @@ export function parseServerConfig (source: ConfigSource): ServerConfig {
     trustedProxies: server.proxy_protocol_trusted_cidrs,
     socketPath: server.socket_path,
     dataDir: server.data_dir,
-    datastoreUrl: server.datastore_url ?? sql?.connection_string ?? join(server.data_dir, 'datastore.sqlite3'),
+    datastoreUrl,
     datastoreDirectUrl: server.datastore_direct_url,
     datastorePool: {
       connections: pool.max_connections,
@@ -224,14 +252,15 @@ export function parseServerConfig (source: ConfigSource): ServerConfig {
       statementTimeoutMs: pool.statement_timeout * 1000,
       answerTimeoutMs: pool.statement_timeout * 1000 + answerGraceMs
     },
-    maxStaleMs: server.signing_during_database_outage ? Number.POSITIVE_INFINITY : server.max_staleness * 1000,
+    maxStaleMs: stale.seconds * 1000,
+    changesKeptMs: (experimental.prune_events_older_than ?? usualChangesKeptSeconds) * 1000,
     caTtlSeconds: server.ca_ttl,
     caKeyType: server.ca_key_type,
     jwtKeyType: server.jwt_key_type ?? server.ca_key_type,
     defaultX509SvidTtlSeconds: server.default_x509_svid_ttl,
     defaultJwtSvidTtlSeconds: server.default_jwt_svid_ttl,
     agentTtlSeconds: server.agent_ttl ?? server.default_x509_svid_ttl,
-    agentIdAsSelector: server.experimental.agent_spiffe_id_as_selector,
+    agentIdAsSelector: experimental.agent_spiffe_id_as_selector,
     jwtIssuer: server.jwt_issuer,
     disableJwtSvids: server.disable_jwt_svids,
     adminIds: server.admin_ids,
@@ -256,9 +285,12 @@ export function parseServerConfig (source: ConfigSource): ServerConfig {
     logFormat: server.log_format,
     logSourceLocation: server.log_source_location,
     prometheus: reading.value.telemetry?.Prometheus,
-    healthChecks: reading.value.health_checks ?? undefined
+    healthChecks: reading.value.health_checks ?? undefined,
+    notes: [...stale.note === undefined ? [] : [stale.note], ...cacheNotes(experimental)]
   }
 }
+
+function isShared (url: string): boolean { return parseDatastoreUrl(url).kind === 'postgres' }
 
 /** What is allowed but likely unwanted, a sentence each. */
 export function serverConfigWarnings (config: ServerConfig): string[] {

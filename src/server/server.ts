@@ -227,7 +227,7 @@ export async function runServer (
     signal => lease.run(signal),
     signal => aside.run(signal),
     signal => runChores({
-      caTtlSeconds: config.caTtlSeconds, pruneAgents: config.pruneAgents, authorities, lease,
+      caTtlSeconds: config.caTtlSeconds, pruneAgents: config.pruneAgents, changesKeptMs: config.changesKeptMs, authorities, lease,
       goneReporters: new GoneReporters({ replica, clock, log }), clock, log
     }, signal),
     signal => authorities.followUpstream(signal),

@@ -30,6 +30,7 @@ void t.test('a server configuration has SPIRE\'s defaults', async t => {
     datastoreDirectUrl: undefined,
     datastorePool: { connections: 10, connectTimeoutMs: 5_000, statementTimeoutMs: 15_000, answerTimeoutMs: 20_000 },
     maxStaleMs: 10_000,
+    changesKeptMs: 3_600_000,
     caTtlSeconds: 86_400,
     caKeyType: 'ec-p256',
     jwtKeyType: 'ec-p256',
@@ -55,10 +56,23 @@ void t.test('a server configuration has SPIRE\'s defaults', async t => {
     logFormat: 'json',
     logSourceLocation: false,
     prometheus: undefined,
-    healthChecks: undefined
+    healthChecks: undefined,
+    notes: []
   })
   t.same(serverConfigWarnings(server(serverBase)), [])
   t.ok(server(serverBase).defaultJwtSvidTtlSeconds <= 300, 'JWT-12: a JWT-SVID lives for minutes unless an operator wants otherwise')
+})
+
+void t.test('what a key comes to is said, and is no warning', async t => {
+  const folder = await mkdtemp(join(tmpdir(), 'assay-notes-'))
+  t.teardown(() => rm(folder, { recursive: true, force: true }))
+  const file = join(folder, 'server.yaml')
+  await writeFile(file, `${serverBase}  experimental: { cache_reload_interval: 5s, event_timeout: 1m }\n`)
+  const { code, stdout, stderr } = await runAssay(['server', 'validate', '-config', file])
+  t.match({ code, stdout, stderr }, {
+    code: 0, stdout: /is valid/,
+    stderr: /^Note: experimental: cache_reload_interval, event_timeout: met anyway: changes are followed in the order of .*\n$/
+  })
 })
 
 void t.test('each key of a server configuration is read', async t => {

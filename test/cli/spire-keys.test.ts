@@ -31,7 +31,9 @@ const serverKeys: Walked<ServerConfig> = {
   log_format: ['log_format = "json"', { logFormat: 'json' }],
   log_file: ['log_file = "/l"', { logFile: '/l' }],
   log_source_location: ['log_source_location = true', { logSourceLocation: true }],
-  max_attested_node_info_staleness: ['max_attested_node_info_staleness = "5s"', 'refused'],
+  max_attested_node_info_staleness: ['max_attested_node_info_staleness = "5s"', {
+    notes: [/^max_attested_node_info_staleness is met anyway: /]
+  }],
   proxy_protocol_trusted_cidrs: ['proxy_protocol_trusted_cidrs = ["10.0.0.0/8", "2001:db8::/32"]', {
     trustedProxies: [{ text: '10.0.0.0/8' }, { text: '2001:db8::/32' }]
   }],
@@ -60,12 +62,16 @@ const serverKeys: Walked<ServerConfig> = {
   'experimental.auth_opa_policy_engine': ['experimental { auth_opa_policy_engine { local { rego_path = "/r" policy_data_path = "/d" }}}', {
     apiPolicy: { regoPath: '/r', dataPath: '/d' }
   }],
-  'experimental.cache_reload_interval': ['experimental { cache_reload_interval = "1s" }', 'refused'],
-  'experimental.full_cache_reload_interval': ['experimental { full_cache_reload_interval = "1h" }', 'refused'],
-  'experimental.events_based_cache': ['experimental { events_based_cache = "maybe" }', 'refused'],
-  'experimental.prune_events_older_than': ['experimental { prune_events_older_than = "1h" }', 'refused'],
-  'experimental.event_timeout': ['experimental { event_timeout = "1h" }', 'refused'],
-  'experimental.sql_transaction_timeout': ['experimental { sql_transaction_timeout = "1h" }', 'refused'],
+  'experimental.cache_reload_interval': ['experimental { cache_reload_interval = "1s" }', { notes: [/cache_reload_interval: met anyway/] }],
+  'experimental.full_cache_reload_interval': ['experimental { full_cache_reload_interval = "1h" }', {
+    notes: [/full_cache_reload_interval: met anyway/]
+  }],
+  'experimental.events_based_cache': ['experimental { events_based_cache = "true" }', { notes: [/events_based_cache: met anyway/] }],
+  'experimental.prune_events_older_than': ['experimental { prune_events_older_than = "2h" }', { changesKeptMs: 7_200_000 }],
+  'experimental.event_timeout': ['experimental { event_timeout = "1h" }', { notes: [/event_timeout: met anyway/] }],
+  'experimental.sql_transaction_timeout': ['experimental { sql_transaction_timeout = "1h" }', {
+    notes: [/sql_transaction_timeout: met anyway/]
+  }],
   'experimental.require_pq_kem': ['experimental { require_pq_kem = true }', 'refused'],
   'experimental.wit_key_type': ['experimental { wit_key_type = "ec-p256" }', 'refused'],
   'experimental.wit_issuer': ['experimental { wit_issuer = "i" }', 'refused'],
@@ -164,9 +170,9 @@ const sharedBlocks: Walked<ServerConfig & AgentConfig> = {
 }
 
 /** What asks for what is so anyway, SPIRE's defaults above all. */
-const serverAsIs = `max_attested_node_info_staleness = "0s" proxy_protocol_trusted_cidrs = []
+const serverAsIs = `max_attested_node_info_staleness = "" proxy_protocol_trusted_cidrs = []
   profiling_enabled = "false" profiling_names = []
-  experimental { agent_spiffe_id_as_selector = false events_based_cache = true require_pq_kem = false
+  experimental { agent_spiffe_id_as_selector = false cache_reload_interval = "" require_pq_kem = false
     feature_flags = [] named_pipe_name = "" }`
 const agentAsIs = `${pinned} log_selectors = [] profiling_enabled = false trust_bundle_spiffe_workload_api = ""
   experimental { require_pq_kem = false feature_flags = [] }`
@@ -214,6 +220,22 @@ void t.test('each key of SPIRE\'s server is read, or refused by name (spire-surf
   walk(t, serverKeys, 'server', keys => server(keys), plain)
   walk<ServerConfig>(t, sharedBlocks, '', blocks => server('', blocks), plain)
   t.same(server(serverAsIs), plain, 'what is so anyway may be said')
+  for (const [asked, ms, note] of [
+    ['5s', 5_000, undefined], ['30s', 10_000, /is met anyway: what is known of agents is at most 10s old/],
+    ['0s', 10_000, /of 0s: agents are judged by a view that follows each commit, and is at most 10s old/]
+  ] as const) {
+    const config = server(`datastore_url = "postgres://u@db/x" max_attested_node_info_staleness = "${asked}"`)
+    t.match(config, { maxStaleMs: ms, notes: note === undefined ? [] : [note] }, `${asked} with PostgreSQL`)
+    t.equal(config.notes.length, note === undefined ? 0 : 1)
+  }
+  const staleness = 'max_attested_node_info_staleness'
+  for (const [keys, message] of [
+    [`datastore_url = "postgres://u@db/x" ${staleness} = "2s"`, /staleness: must be at least 3s with PostgreSQL, or 0s$/],
+    [`signing_during_database_outage = true ${staleness} = "5s"`, /staleness: says the opposite of signing_during_database_outage/],
+    ['experimental { event_timeout = "1m" sql_transaction_timeout = "1m" }', /sql_transaction_timeout: is the old name of event_timeout/],
+    ['experimental { cache_reload_interval = "fast" }', /cache_reload_interval: must be a duration/],
+    ['experimental { prune_events_older_than = "0s" }', /prune_events_older_than: must be at least 1s$/]
+  ] as const) t.throws(() => server(keys), { code: 'config_invalid', message }, keys)
   t.throws(() => server('prune_tofu_nodes = true'), { code: 'config_invalid', message: /says nothing without/ })
   t.throws(() => server('proxy_protocol_trusted_cidrs = ["10.0.0.1/8"]'), { code: 'config_invalid', message: /no bits below its mask/ })
   t.throws(() => server('profiling_enabld = true'), { code: 'config_invalid', message: /unknown key; did you mean profiling_enabled/ })

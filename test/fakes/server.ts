@@ -80,6 +80,7 @@ function testServerConfig (folder: string): ServerConfig {
     datastoreDirectUrl: undefined,
     datastorePool: usualPoolLimits,
     maxStaleMs: 10_000,
+    changesKeptMs: 3_600_000,
     caTtlSeconds: 86_400,
     caKeyType: 'ec-p256',
     jwtKeyType: 'ec-p256',
@@ -105,6 +106,7 @@ function testServerConfig (folder: string): ServerConfig {
     logFormat: 'json',
     logSourceLocation: false,
     prometheus: undefined,
-    healthChecks: undefined
+    healthChecks: undefined,
+    notes: []
   }
 }

@@ -15,6 +15,7 @@ export const serverRun = defineCommand({
   async run ({ flags, terminal }) {
     const config = await readServerConfig(flags, terminal)
     const log = openLog(config, terminal.signal)
+    for (const note of config.notes) log.info(note)
     for (const warning of serverConfigWarnings(config)) log.warn(warning)
     const { runServer } = await import('../../server/server.ts')
     await runServer(config, terminal.signal, { log, onReconfigure: reconfigureSignal(terminal.signal) })

@@ -19,6 +19,7 @@ export const serverValidate = defineCommand({
     const host = { trustDomain: config.trustDomain, clock: systemClock, log }
     const problems = await validatePrograms(config.plugins, host, terminal.signal)
     if (problems.length > 0) throw new SpiffeError('config_invalid', problems.join('\n'))
+    for (const note of config.notes) terminal.err(`Note: ${note}\n`)
     for (const warning of [...serverConfigWarnings(config), ...warnings]) terminal.err(`Warning: ${warning}\n`)
     terminal.out(`${terminal.program === 'assay' ? 'Assay' : 'SPIRE'} server configuration file is valid.\n`)
     return 0
