@@ -2,7 +2,6 @@ import { join } from 'node:path'
 import { z } from 'zod'
 import { guaranteedTtlSeconds } from '../ca/rotation-schedule.ts'
 import { pluginSchemas, type ConfiguredPlugin, type ConfiguredPlugins } from '../plugins/catalog.ts'
-import { pluginBlocks } from '../plugins/plugin-blocks.ts'
 import { AdminRoles } from '../authz/admin/role.ts'
 import { rolesSchema } from '../authz/admin/role-schema.ts'
 import type { Network } from '../authz/policy/match.ts'
@@ -17,11 +16,12 @@ import { parseSpiffeId, type SpiffeId } from '../spiffe/spiffe-id.ts'
 import { parseTrustDomain, type TrustDomain } from '../spiffe/trust-domain.ts'
 import { parseDatastoreUrl } from '../storage/datastore-url.ts'
 import { parsePostgresAddress } from '../storage/postgres/postgres-address.ts'
-import { answerGraceMs, usualPoolLimits, type PoolLimits } from '../storage/postgres/postgres-pool.ts'
+import type { PoolLimits } from '../storage/postgres/postgres-pool.ts'
 import type { KeyType } from '../x509/key-type.ts'
 import { issuersOf } from '../oidc/issuers.ts'
 import { embeddedOidcSchema } from '../oidc/oidc-config.ts'
 import type { ProviderConfig } from '../oidc/provider.ts'
+import { databaseAddress, datastorePlugin, poolLimitsOf, poolSchema, sqlNotes } from './datastore-config.ts'
 import { federationSchema, federationWarnings, type FederationConfig } from './federation/federation-config.ts'
 import { serverCatalog, type ServerPlugins } from './server-catalog.ts'
 import { cacheNotes, leastStaleSeconds, orEmpty, spireCacheKeys, stalenessOf } from './spire-cache-keys.ts'
@@ -43,6 +43,8 @@ export interface ServerConfig extends LogConfig {
   readonly datastoreDirectUrl: string | undefined
   /** PostgreSQL. */
   readonly datastorePool: PoolLimits
+  /** Whether a database of an older version is brought up to date at the start. */
+  readonly migrateDatastore: boolean
   /** How old this replica's view of the database may be before it answers agents no more; infinite by explicit choice. */
   readonly maxStaleMs: number
   /** How long changes are kept for replicas that are away. */
@@ -80,14 +82,6 @@ export interface ServerConfig extends LogConfig {
   readonly notes: readonly string[]
 }
 
-/** Stays text, since it may hold a password; checked all the same. */
-function databaseAddress (parse: (text: string) => unknown) {
-  return parsedBy(text => {
-    parse(text)
-    return text
-  })
-}
-
 function parseTrustedNetwork (text: string): Network {
   const network = parseNetwork(text)
   if (network === undefined) throw new Error('must be a network such as 10.0.0.0/8 with no bits below its mask, or an IP address')
@@ -108,11 +102,7 @@ const serverSchema = z.strictObject({
   data_dir: text,
   datastore_url: databaseAddress(parseDatastoreUrl).optional(),
   datastore_direct_url: databaseAddress(parsePostgresAddress).optional(),
-  datastore_pool: z.strictObject({
-    max_connections: z.int().min(1, 'must be 1 to 1000').max(1_000, 'must be 1 to 1000').default(usualPoolLimits.connections),
-    connect_timeout: durationSeconds(100).default(usualPoolLimits.connectTimeoutMs / 1000),
-    statement_timeout: durationSeconds(100).default(usualPoolLimits.statementTimeoutMs / 1000)
-  }).prefault({}),
+  datastore_pool: poolSchema.prefault({}),
   max_staleness: durationSeconds(leastStaleSeconds * 1000).default(10),
   max_attested_node_info_staleness: orEmpty(durationSeconds(0)),
   signing_during_database_outage: z.boolean().default(false),
@@ -157,9 +147,7 @@ const serverSchema = z.strictObject({
 
 const pluginsSchema = z.strictObject({
   ...pluginSchemas(serverCatalog),
-  DataStore: pluginBlocks({
-    sql: z.strictObject({ database_type: z.enum(['sqlite3', 'postgres']), connection_string: databaseAddress(parseDatastoreUrl) })
-  })
+  DataStore: datastorePlugin
 })
 
 const configSchema = z.strictObject({
@@ -179,6 +167,9 @@ const configSchema = z.strictObject({
   const { sql } = value.plugins.DataStore
   if (sql !== undefined && value.server.datastore_url !== undefined) {
     refuse(['server', 'datastore_url'], 'is set beside plugins.DataStore; keep one of them')
+  }
+  if (sql?.max_open_conns !== undefined && value.server.datastore_pool.max_connections !== undefined) {
+    refuse(['server', 'datastore_pool', 'max_connections'], 'is set beside max_open_conns of plugins.DataStore; keep one of them')
   }
   if (sql !== undefined && (sql.database_type === 'postgres') !== /^postgres(ql)?:\/\//.test(sql.connection_string)) {
     refuse([
@@ -246,12 +237,8 @@ export function parseServerConfig (source: ConfigSource): ServerConfig {
     dataDir: server.data_dir,
     datastoreUrl,
     datastoreDirectUrl: server.datastore_direct_url,
-    datastorePool: {
-      connections: pool.max_connections,
-      connectTimeoutMs: pool.connect_timeout * 1000,
-      statementTimeoutMs: pool.statement_timeout * 1000,
-      answerTimeoutMs: pool.statement_timeout * 1000 + answerGraceMs
-    },
+    datastorePool: poolLimitsOf(pool, sql),
+    migrateDatastore: sql?.disable_migration !== true,
     maxStaleMs: stale.seconds * 1000,
     changesKeptMs: (experimental.prune_events_older_than ?? usualChangesKeptSeconds) * 1000,
     caTtlSeconds: server.ca_ttl,
@@ -286,7 +273,7 @@ export function parseServerConfig (source: ConfigSource): ServerConfig {
     logSourceLocation: server.log_source_location,
     prometheus: reading.value.telemetry?.Prometheus,
     healthChecks: reading.value.health_checks ?? undefined,
-    notes: [...stale.note === undefined ? [] : [stale.note], ...cacheNotes(experimental)]
+    notes: [...stale.note === undefined ? [] : [stale.note], ...cacheNotes(experimental), ...sqlNotes(sql)]
   }
 }
 

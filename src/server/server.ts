@@ -118,13 +118,13 @@ export async function runServer (
   await using scope = new AsyncDisposableStack()
   const policy = await loadApiPolicy(config, clock, scope)
   for (const warning of policy.warnings) log.warn(warning)
-  const { datastoreDirectUrl: directUrl, datastorePool: poolLimits } = config
+  const { datastoreDirectUrl: directUrl, datastorePool: poolLimits, migrateDatastore: migrate } = config
   const { trustDomain } = config
   const metrics = createMetrics({ prefix: 'assay_server' })
   const spire = config.prometheus === undefined ? undefined : spireServerMetrics(metrics, {
     trustDomain, hostLabel: config.prometheus.hostLabel, clock
   })
-  const opened = scope.use(await openDatastore(config.datastoreUrl, { clock, log, directUrl, poolLimits }))
+  const opened = scope.use(await openDatastore(config.datastoreUrl, { clock, log, directUrl, poolLimits, migrate }))
   const store = spire === undefined ? opened : observeDatastore(opened, spire.store, clock)
   for (const warning of await store.warnings()) log.warn(warning)
   const checkJoinToken = (token: string) => store.joinTokens.check(token, clock.now())

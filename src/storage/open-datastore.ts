@@ -13,12 +13,15 @@ export interface DatastoreDeps {
   readonly directUrl?: string | undefined
   /** PostgreSQL: what is not given is as usual. */
   readonly poolLimits?: Partial<PoolLimits> | undefined
+  /** Whether an older schema is brought up to date; unless told otherwise it is. */
+  readonly migrate?: boolean | undefined
 }
 
 /**
- * Opens the database and brings its schema up to date.
+ * Opens the database and brings its schema up to date; makes one where there is none yet.
  * @param url `sqlite:///path/file.db`, a plain path, or `postgres://…`
- * @throws {SpiffeError} `config_invalid`, `datastore_unavailable`, `datastore_locked`, `datastore_newer`, `datastore_corrupt`
+ * @throws {SpiffeError} `config_invalid`, `datastore_unavailable`, `datastore_locked`, `datastore_newer`, `datastore_corrupt`;
+ *   `datastore_older` where it may not be migrated
  */
 export function openDatastore (url: string, deps: DatastoreDeps): Promise<Datastore> {
   const target = parseDatastoreUrl(url)

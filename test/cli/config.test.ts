@@ -28,7 +28,11 @@ void t.test('a server configuration has SPIRE\'s defaults', async t => {
     dataDir: '/data',
     datastoreUrl: '/data/datastore.sqlite3',
     datastoreDirectUrl: undefined,
-    datastorePool: { connections: 10, connectTimeoutMs: 5_000, statementTimeoutMs: 15_000, answerTimeoutMs: 20_000 },
+    datastorePool: {
+      connections: 10, idleConnections: Infinity, lifetimeMs: Infinity,
+      connectTimeoutMs: 5_000, statementTimeoutMs: 15_000, answerTimeoutMs: 20_000
+    },
+    migrateDatastore: true,
     maxStaleMs: 10_000,
     changesKeptMs: 3_600_000,
     caTtlSeconds: 86_400,

@@ -169,6 +169,18 @@ const sharedBlocks: Walked<ServerConfig & AgentConfig> = {
   'health_checks.ready_path': ['health_checks { listener_enabled = true ready_path = "/r" }', { healthChecks: { readyPath: '/r' } }]
 }
 
+/** §7.4, each key of the DataStore `sql`, beside `database_type` and `connection_string`. */
+const sqlKeys: Walked<ServerConfig> = {
+  ro_connection_string: ['ro_connection_string = "postgres://u@replica/d"', 'refused'],
+  root_ca_path: ['root_ca_path = "/ca"', 'refused'],
+  client_cert_path: ['client_cert_path = "/c"', 'refused'],
+  client_key_path: ['client_key_path = "/k"', 'refused'],
+  max_open_conns: ['max_open_conns = 7', { datastorePool: { connections: 7 } }],
+  max_idle_conns: ['max_idle_conns = "3"', { datastorePool: { idleConnections: 3 } }],
+  conn_max_lifetime: ['conn_max_lifetime = "5m"', { datastorePool: { lifetimeMs: 300_000 } }],
+  disable_migration: ['disable_migration = true', { migrateDatastore: false }]
+}
+
 /** What asks for what is so anyway, SPIRE's defaults above all. */
 const serverAsIs = `max_attested_node_info_staleness = "" proxy_protocol_trusted_cidrs = []
   profiling_enabled = "false" profiling_names = []
@@ -219,6 +231,27 @@ void t.test('each key of SPIRE\'s server is read, or refused by name (spire-surf
   const plain = server('')
   walk(t, serverKeys, 'server', keys => server(keys), plain)
   walk<ServerConfig>(t, sharedBlocks, '', blocks => server('', blocks), plain)
+  const sql = (keys: string) => `plugins { DataStore "sql" { plugin_data { ${keys} } } }`
+  const store = (keys: string) => sql(`database_type = "postgres" connection_string = "postgres://u@db/d" ${keys}`)
+  walk<ServerConfig>(t, sqlKeys, 'plugins.DataStore.sql.plugin_data', keys => server('', store(keys)), server('', store('')))
+  t.match(server('', store('ro_connection_string = "" root_ca_path = "" conn_max_lifetime = "" disable_migration = false')), {
+    datastoreUrl: 'postgres://u@db/d', migrateDatastore: true, notes: []
+  })
+  t.match(server('', sql('database_type = "sqlite3" connection_string = "d" max_open_conns = 5')), {
+    notes: [/^plugins.DataStore.sql: max_open_conns: met anyway: a SQLite file has one connection/]
+  })
+  for (const [blocks, message] of [
+    [store('max_open_conns = 0'), /max_open_conns: must be 1 to 1000$/],
+    [store('max_idle_conns = -1'), /max_idle_conns: must be at least 0$/],
+    [sql('database_type "aws_postgres" { region = "r" } connection_string = "d"'),
+      /^server.conf:\d+: plugins.DataStore.sql.plugin_data.database_type: logging in by IAM is not offered: use postgres/],
+    [sql('database_type = "mysql" connection_string = "d"'), /database_type: is not offered: .*SQLite/],
+    [sql('database_type = "oracle" connection_string = "d"'), /database_type: must be one of sqlite3, postgres$/],
+    [sql('connection_string = "d"'), /database_type: is required$/]
+  ] as const) t.throws(() => server('', blocks), { code: 'config_invalid', message }, blocks)
+  t.throws(() => server('datastore_pool { max_connections = 5 }', store('max_open_conns = 5')), {
+    code: 'config_invalid', message: /max_connections: is set beside max_open_conns/
+  })
   t.same(server(serverAsIs), plain, 'what is so anyway may be said')
   for (const [asked, ms, note] of [
     ['5s', 5_000, undefined], ['30s', 10_000, /is met anyway: what is known of agents is at most 10s old/],

@@ -79,6 +79,7 @@ function testServerConfig (folder: string): ServerConfig {
     datastoreUrl: join(folder, 'datastore.sqlite3'),
     datastoreDirectUrl: undefined,
     datastorePool: usualPoolLimits,
+    migrateDatastore: true,
     maxStaleMs: 10_000,
     changesKeptMs: 3_600_000,
     caTtlSeconds: 86_400,

@@ -66,6 +66,22 @@ export async function datastoreContract (t: Test, database: DatabaseKind): Promi
     t.pass('the refusal left no lock behind')
   })
 
+  await t.test('a database of an older version stays as it is where it may not be migrated (disable_migration)', async t => {
+    const url = await database.fresh(t)
+    const fixed = { ...deps, migrate: false }
+    await (await openDatastore(url, fixed))[Symbol.asyncDispose]()
+    const numbers = async () =>
+      (await database.execute(url, 'select number from schema_migrations order by number')).map(row => Number(row.number))
+    t.strictSame(await numbers(), [1, 2, 3, 4, 5, 6, 7], 'where there is none it is made')
+    await (await openDatastore(url, fixed))[Symbol.asyncDispose]()
+    await database.execute(url, 'drop table partner_states')
+    await database.execute(url, 'delete from schema_migrations where number = 7')
+    await t.rejects(openDatastore(url, fixed), { code: 'datastore_older', message: /has schema 6, .* works with 7, and disable_migration/ })
+    t.strictSame(await numbers(), [1, 2, 3, 4, 5, 6], 'nothing was changed')
+    await (await openDatastore(url, deps))[Symbol.asyncDispose]()
+    t.strictSame(await numbers(), [1, 2, 3, 4, 5, 6, 7], 'without it, it is brought up to date')
+  })
+
   await t.test('reads wait for a transaction, and see it whole', async t => {
     const { store } = await openFresh(t, database)
     const drafts = Array.from({ length: 50 }, (_, n) => draft(`w${n}`))

@@ -129,6 +129,34 @@ if (skip !== false) {
     await pool.end()
   })
 
+  await t.test('no more stay open unused than are wanted, and none beyond its life', async t => {
+    const clock = new ManualClock()
+    const pool = poolOf({ connections: 2, idleConnections: 1, lifetimeMs: 10_000 }, clock)
+    const [one, two] = [await pool.connect(), await pool.connect()]
+    const pids = [await pidOf(one), await pidOf(two)]
+    one.release()
+    two.release()
+    const open = async () => (await executeSql(postgres.url, 'select pid from pg_stat_activity where application_name = \'assay\''))
+      .map(({ pid }) => pid)
+    await eventually('the second is closed', async () => (await open()).length === 1)
+    t.strictSame(await open(), [pids[0]])
+    await clock.advance(9_999)
+    const kept = await pool.connect()
+    t.equal(await pidOf(kept), pids[0], 'still good')
+    await clock.advance(1)
+    kept.release()
+    await eventually('it is closed when it comes back', async () => (await open()).length === 0)
+    const next = await pool.connect()
+    const young = await pidOf(next)
+    t.not(young, pids[0])
+    next.release()
+    await clock.advance(10_000)
+    const after = await pool.connect()
+    t.not(await pidOf(after), young, 'and one that grew old unused is not lent')
+    after.release()
+    await pool.end()
+  })
+
   await t.test('one lost connection takes those with it that were opened before', async t => {
     const pool = poolOf({ connections: 3 })
     const clients = [await pool.connect(), await pool.connect(), await pool.connect()]

@@ -12,7 +12,7 @@ import { openDatastore } from '../../src/storage/open-datastore.ts'
 import { parsePostgresAddress } from '../../src/storage/postgres/postgres-address.ts'
 import { PostgresConnector } from '../../src/storage/postgres/postgres-connector.ts'
 import { translatePostgresError } from '../../src/storage/postgres/postgres-errors.ts'
-import { ConnectionPool } from '../../src/storage/postgres/postgres-pool.ts'
+import { ConnectionPool, usualPoolLimits } from '../../src/storage/postgres/postgres-pool.ts'
 import { Timelines } from '../../src/storage/postgres/timeline.ts'
 import { executeSql, postgresMissing, startPostgres } from '../fakes/postgres.ts'
 import { datastoreContract } from './contract.ts'
@@ -100,7 +100,7 @@ if (skip !== false) {
       proxy.close()
     })
     const url = `postgres://assay@127.0.0.1:${(proxy.address() as AddressInfo).port}/postgres`
-    const limits = { connections: 1, connectTimeoutMs: 5_000, statementTimeoutMs: 5_000, answerTimeoutMs: 300 }
+    const limits = { ...usualPoolLimits, connections: 1, connectTimeoutMs: 5_000, statementTimeoutMs: 5_000, answerTimeoutMs: 300 }
     const connector = new PostgresConnector(parsePostgresAddress(url), limits, { ...deps, timelines: new Timelines() })
     const db = new Kysely({ dialect: new PostgresDialect({ pool: new ConnectionPool({ connector, limits, ...deps }) }) })
     t.teardown(() => db.destroy())

@@ -29,10 +29,18 @@ const advisoryLock = 4_157_351_001
 
 /**
  * Brings the schema up to date in one transaction, while no other server does.
- * @throws {SpiffeError} `datastore_newer` when a newer version has migrated it
+ * @param mayMigrate otherwise a schema is made where there is none, and none is changed
+ * @throws {SpiffeError} `datastore_newer` when a newer version has migrated it, `datastore_older` when it may not be migrated
  */
-export async function migrate (database: SqlDatabase): Promise<void> {
-  await database.transaction(trx => migrateWithin(trx, database.kind))
+export async function migrate (database: SqlDatabase, mayMigrate = true): Promise<void> {
+  await database.transaction(async trx => {
+    const schema = mayMigrate ? newestSchema : await readSchema(trx, database.kind)
+    if (schema !== 0 && schema < newestSchema) {
+      throw new SpiffeError('datastore_older', `the database has schema ${schema}, this version works with ${newestSchema}, and ` +
+        'disable_migration keeps it from being changed: start one server without it')
+    }
+    await migrateWithin(trx, database.kind)
+  })
 }
 
 /** The same within a transaction; until that ends no server starts on the database. */

@@ -17,7 +17,9 @@ import { Timelines } from './timeline.ts'
 const oldestServer = 13
 
 /** @throws {SpiffeError} as `openDatastore` */
-export async function openPostgres (address: PostgresAddress, { clock, log, directUrl, poolLimits }: DatastoreDeps): Promise<Datastore> {
+export async function openPostgres (
+  address: PostgresAddress, { clock, log, directUrl, poolLimits, migrate }: DatastoreDeps
+): Promise<Datastore> {
   // Nothing changes before the stores are on it.
   const onChange = () => nudges.send()
   const { database, db, target, connector, openConnector } = await openPostgresDatabase(address, { clock, log, poolLimits, onChange })
@@ -34,7 +36,7 @@ export async function openPostgres (address: PostgresAddress, { clock, log, dire
     await database.close()
     throw error
   }
-  const store = await openSqlDatastore(database, nudges, clock)
+  const store = await openSqlDatastore(database, nudges, clock, migrate)
   log.debug({ database: target }, 'opened the PostgreSQL datastore')
   return {
     ...store,
@@ -52,7 +54,7 @@ export interface OpenPostgres {
   readonly openConnector: (address: PostgresAddress) => PostgresConnector
 }
 
-export interface OpenPostgresOptions extends Omit<DatastoreDeps, 'directUrl'> {
+export interface OpenPostgresOptions extends Omit<DatastoreDeps, 'directUrl' | 'migrate'> {
   readonly onChange?: () => void
 }
 

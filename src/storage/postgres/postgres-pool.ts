@@ -9,13 +9,18 @@ import { Slots } from './slots.ts'
 
 export interface PoolLimits extends ConnectionLimits {
   readonly connections: number
+  /** Open ones that nobody uses; further ones are closed when they come back. */
+  readonly idleConnections: number
+  /** Older connections are not lent again. */
+  readonly lifetimeMs: number
 }
 
 /** How much longer than the server's own limit an answer is waited for. */
 export const answerGraceMs = 5_000
 
 export const usualPoolLimits: PoolLimits = {
-  connections: 10, connectTimeoutMs: 5_000, statementTimeoutMs: 15_000, answerTimeoutMs: 15_000 + answerGraceMs
+  connections: 10, idleConnections: Number.POSITIVE_INFINITY, lifetimeMs: Number.POSITIVE_INFINITY,
+  connectTimeoutMs: 5_000, statementTimeoutMs: 15_000, answerTimeoutMs: 15_000 + answerGraceMs
 }
 
 export interface PoolDeps {
@@ -42,6 +47,7 @@ interface Connection {
   readonly lent: PostgresPoolClient
   /** How many losses there had been when it was opened. */
   readonly losses: number
+  readonly openedMs: number
   idleSinceMs: number
 }
 
@@ -88,12 +94,13 @@ export class ConnectionPool implements PostgresPool {
 
   #takeIdle (): Connection | undefined {
     const oldestMs = this.#deps.clock.monotonicMs() - longestIdleMs
-    void this.#closeIdle(({ idleSinceMs }) => idleSinceMs < oldestMs)
+    void this.#closeIdle(connection => connection.idleSinceMs < oldestMs || this.#isOld(connection))
     return this.#idle.pop()
   }
 
   async #open (): Promise<Connection> {
     const losses = this.#losses
+    const openedMs = this.#deps.clock.monotonicMs()
     const client = await this.#deps.connector.connect('assay')
     const state: State = { failure: undefined }
     const lose = (error: unknown) => {
@@ -103,6 +110,7 @@ export class ConnectionPool implements PostgresPool {
     const connection: Connection = {
       client,
       losses,
+      openedMs,
       idleSinceMs: 0,
       lent: {
         query: queryOn(client, state, lose),
@@ -124,7 +132,8 @@ export class ConnectionPool implements PostgresPool {
   }
 
   async #takeBack (connection: Connection, broken: boolean): Promise<void> {
-    if (broken || this.#ended || connection.losses !== this.#losses) {
+    const isSpare = this.#idle.length >= this.#deps.limits.idleConnections || this.#isOld(connection)
+    if (broken || this.#ended || connection.losses !== this.#losses || isSpare) {
       // Its slot is free already: the end of a connection that fell silent may take as long as it likes.
       this.#slots.give()
       await close(connection)
@@ -133,6 +142,10 @@ export class ConnectionPool implements PostgresPool {
     connection.idleSinceMs = this.#deps.clock.monotonicMs()
     this.#idle.push(connection)
     this.#slots.give()
+  }
+
+  #isOld ({ openedMs }: Connection): boolean {
+    return this.#deps.clock.monotonicMs() - openedMs >= this.#deps.limits.lifetimeMs
   }
 
   async #closeIdle (which: (connection: Connection) => boolean): Promise<void> {

@@ -22,10 +22,10 @@ import { SqlReplicaStore } from './sql-replica-store.ts'
 import { SqlServiceStore } from './sql-service-store.ts'
 import { SqlRevocationStore } from './sql-revocation-store.ts'
 
-/** Migrates the database and puts the stores on it. Owns it from here on: closes it on failure, and when disposed. */
-export async function openSqlDatastore (database: SqlDatabase, nudges: Nudges, clock: Clock): Promise<Datastore> {
+/** Migrates the database, if it may, and puts the stores on it. Owns it from here on: closes it on failure, and when disposed. */
+export async function openSqlDatastore (database: SqlDatabase, nudges: Nudges, clock: Clock, mayMigrate = true): Promise<Datastore> {
   try {
-    await migrate(database)
+    await migrate(database, mayMigrate)
   } catch (error) {
     await database.close()
     throw error

@@ -2,11 +2,10 @@ import { existsSync, realpathSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { Kysely } from 'kysely'
-import type { Clock } from '../../runtime/clock.ts'
-import type { Logger } from '../../runtime/logger.ts'
 import { SpiffeError } from '../../spiffe/errors.ts'
 import type { Datastore } from '../datastore.ts'
 import { LocalNudges } from '../nudges.ts'
+import type { DatastoreDeps } from '../open-datastore.ts'
 import type { Schema } from '../sql/schema.ts'
 import { openSqlDatastore } from '../sql/sql-datastore.ts'
 import { SqlDatabase } from '../sql/sql-database.ts'
@@ -25,11 +24,11 @@ const cacheKiB = 32_768
 const checkpointPages = 4_000
 
 /** @param path absolute @throws {SpiffeError} as `openDatastore` */
-export async function openSqlite (path: string, { clock, log }: { readonly clock: Clock, readonly log: Logger }): Promise<Datastore> {
+export async function openSqlite (path: string, { clock, log, migrate }: DatastoreDeps): Promise<Datastore> {
   const nudges = new LocalNudges()
   const { database, file, lock } = openSqliteDatabase(path, () => nudges.send())
   try {
-    const store = await openSqlDatastore(database, nudges, clock)
+    const store = await openSqlDatastore(database, nudges, clock, migrate)
     log.debug({ file }, 'opened the SQLite datastore')
     const close = async () => {
       await store[Symbol.asyncDispose]()
