@@ -5,7 +5,7 @@ import type { PodAccess } from '../attestation/workload/pod-access.ts'
 import type { CallContext } from '../rpc/call.ts'
 import { reflectionServices } from '../rpc/reflection/reflection-service.ts'
 import { bind, openRpcServer, type RpcServer } from '../rpc/server.ts'
-import type { TlsIdentity } from '../rpc/tls-identity.ts'
+import type { TlsDemands, TlsIdentity } from '../rpc/tls-identity.ts'
 import type { Clock } from '../runtime/clock.ts'
 import type { ListenAddress } from '../runtime/config-schema.ts'
 import type { Logger } from '../runtime/logger.ts'
@@ -18,7 +18,7 @@ import type { AttestPid, findByPod } from './follow-workload.ts'
 import type { AgentIdentitySource } from './identity-source.ts'
 import type { NodeIdentities } from './node-identities.ts'
 
-export interface AgentBrokerDeps {
+export interface AgentBrokerDeps extends TlsDemands {
   readonly identities: NodeIdentities
   /** What may be had for others. */
   readonly delegable: AgentIdentitySource
@@ -67,7 +67,8 @@ export function openAgentBroker (config: BrokerConfig, deps: AgentBrokerDeps): A
     // A broker of another trust domain is known by that domain's own bundle, where this node has it.
     bundleOf: (trustDomain: string) =>
       [identities.bundle, ...identities.federatedBundles.values()].find(bundle => bundle.trustDomain === trustDomain),
-    clientRequired: true
+    clientRequired: true,
+    requirePqKem: deps.requirePqKem
   }
   const openTcp = async (address: ListenAddress, signal: AbortSignal) => {
     const patienceEndsMs = clock.monotonicMs() + handoverPatienceMs

@@ -51,6 +51,8 @@ export interface AgentConfig extends LogConfig {
   readonly jwtSvidCacheMaxSize: number
   /** May have a fraction: `200ms` is 0.2. */
   readonly syncIntervalSeconds: number
+  /** Of TLS to servers and of the Broker API: with ML-KEM or not at all. */
+  readonly requirePqKem: boolean
   /** How a server that does not push is asked for entries. */
   readonly syncForm: SyncForm
   /** How long a server may take for a JWT-SVID while an older one is still good. */
@@ -140,6 +142,7 @@ const agentSchema = z.strictObject({
     use_sync_authorized_entries: z.boolean().default(true),
     jwt_svid_cache_hit_timeout: durationSeconds(5000).refine(seconds => seconds <= 30, 'must be at most 30s').optional(),
     broker: brokerSchema.nullish(),
+    require_pq_kem: z.boolean().default(false),
     ...spireOnlyExperiments
   }).prefault({})
 })
@@ -237,6 +240,7 @@ export function parseAgentConfig (source: ConfigSource): AgentConfig {
     x509SvidCacheMaxSize: agent.x509_svid_cache_max_size,
     jwtSvidCacheMaxSize: agent.jwt_svid_cache_max_size,
     syncIntervalSeconds: agent.experimental.sync_interval,
+    requirePqKem: agent.experimental.require_pq_kem,
     syncForm: agent.experimental.use_sync_authorized_entries ? 'changes' : 'whole',
     jwtCacheHitTimeoutMs: inMs(agent.experimental.jwt_svid_cache_hit_timeout),
     availabilityTargetMs: inMs(agent.availability_target),

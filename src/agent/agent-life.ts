@@ -268,11 +268,13 @@ export class AgentLife {
 
   /** Who can attest again is not renewed, so that what it showed is looked at anew (spire-surface §2.2). */
   async #renew (svid: AgentSvid, csr: Uint8Array, signal: AbortSignal): Promise<readonly Uint8Array[]> {
-    const { config: { trustDomain }, attestor, identities, client, clock, log } = this.#options
+    const { config: { trustDomain, requirePqKem }, attestor, identities, client, clock, log } = this.#options
     if (!svid.canReattest) return await client.renewAgent(csr, signal)
     const verifyServer = verifyServerWith(() => identities.bundle, clock)
     try {
-      return (await attestNode({ address: client.address, trustDomain, verifyServer, attestor, csr, log }, signal)).chain
+      return (await attestNode({
+        address: client.address, trustDomain, verifyServer, requirePqKem, attestor, csr, log
+      }, signal)).chain
     } catch (error) {
       if (isAway(error)) await client.moveOn()
       throw error

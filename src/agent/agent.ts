@@ -111,6 +111,7 @@ export async function runAgent (config: AgentConfig, signal: AbortSignal, option
     },
     identity: () => life.svid?.identity,
     verifyServer: verifyServerWith(() => identities.bundle, clock),
+    requirePqKem: config.requirePqKem,
     log
   }))
   metrics.gauge({ name: 'policy_version', help: 'Version of the policies that are served; 0: none' }).collect(() => policies.report.version)
@@ -187,7 +188,7 @@ export async function runAgent (config: AgentConfig, signal: AbortSignal, option
     identities, delegable, attestPid, findNamespace: findByNamespace(mesh?.registry, clock),
     findPod: findByPod(plugins.all('WorkloadAttestor').find(({ pods }) => pods !== undefined)?.pods, clock),
     access: plugins.all('WorkloadAttestor').find(({ access }) => access !== undefined)?.access,
-    identity: ownIdentity, takeOver, clock, log
+    identity: ownIdentity, requirePqKem: config.requirePqKem, takeOver, clock, log
   }))
   // Without a cache a successor would have nothing to go on with.
   const successors = cacheFile === undefined ? undefined : scope.use(await openHandover(handover, takeOver, log))

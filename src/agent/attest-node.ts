@@ -4,6 +4,7 @@ import { SpiffeError } from '../spiffe/errors.ts'
 import type { TrustDomain } from '../spiffe/trust-domain.ts'
 import type { Logger } from '../runtime/logger.ts'
 import { openTlsChannel, type Channel } from '../rpc/channel.ts'
+import type { TlsDemands } from '../rpc/tls-identity.ts'
 import { decodeBundle } from '../wire/bundle-codec.ts'
 import { agentService, type AttestAgentRequestInit } from '../wire/generated/server-agent.ts'
 import { bundleService } from '../wire/generated/server-bundle.ts'
@@ -11,7 +12,7 @@ import { Mailbox } from '../runtime/mailbox.ts'
 import { ownBundleOf } from './own-bundle.ts'
 import type { VerifyServer } from '../rpc/verify-server.ts'
 
-export interface NodeAttestation {
+export interface NodeAttestation extends Required<TlsDemands> {
   readonly address: string
   readonly trustDomain: TrustDomain
   readonly verifyServer: VerifyServer
@@ -36,8 +37,8 @@ const timeoutMs = 30_000
  * what the attestor threw
  */
 export async function attestNode (attestation: NodeAttestation, signal: AbortSignal): Promise<NodeAttestationResult> {
-  const { address, trustDomain, verifyServer, log } = attestation
-  await using channel = openTlsChannel({ address, verifyServer, log })
+  const { address, trustDomain, verifyServer, requirePqKem, log } = attestation
+  await using channel = openTlsChannel({ address, verifyServer, requirePqKem, log })
   const { chain, canReattest } = await attest(channel, attestation, signal)
   const bundle = ownBundleOf(decodeBundle(await channel.client(bundleService).getBundle({}, { signal, timeoutMs })), trustDomain)
   return { chain, canReattest, bundle }

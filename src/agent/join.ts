@@ -46,6 +46,7 @@ export async function joinTrustDomain (config: AgentConfig, deps: JoinDeps, sign
     trustDomain: config.trustDomain,
     attestor,
     csr: createCertificateRequest(key),
+    requirePqKem: config.requirePqKem,
     log
   }
   for (let retryMs = firstRetryMs, attempt = 0; ; retryMs = Math.min(longestRetryMs, retryMs * 2), attempt++) {

@@ -19,9 +19,10 @@ import type { JwtSigner } from './jwt-cache.ts'
 import { RetiringChannel } from '../rpc/retiring-channel.ts'
 import { fetchAllEntries, syncEntries } from './sync-entries.ts'
 import type { SvidSigner } from './svid-cache.ts'
+import type { TlsDemands } from '../rpc/tls-identity.ts'
 import type { VerifyServer } from '../rpc/verify-server.ts'
 
-export interface ServerClientOptions {
+export interface ServerClientOptions extends TlsDemands {
   /** `host:port`, at least one: equal replicas. */
   readonly addresses: readonly string[]
   /** Asked when a call is made: an agent that joins has none before. */
@@ -171,8 +172,8 @@ export class ServerClient implements SvidSigner, JwtSigner, AsyncDisposable {
   }
 
   #open (): Channel {
-    const { identity, verifyServer, log } = this.#options
-    return openTlsChannel({ address: this.address, identity, verifyServer, patience: this.#patience, log, keepaliveMs })
+    const { identity, verifyServer, requirePqKem, log } = this.#options
+    return openTlsChannel({ address: this.address, identity, verifyServer, requirePqKem, patience: this.#patience, log, keepaliveMs })
   }
 }
 

@@ -12,7 +12,6 @@ export const spireOnlyKeys = {
 
 /** The same of `experimental`, of which SPIRE itself checks nothing. */
 export const spireOnlyExperiments = {
-  require_pq_kem: notOffered('key exchange is not limited to post-quantum algorithms', ['false']),
   ratelimit: notOffered('calls of workloads are not counted by their selectors; connections and streams of each process are limited'),
   feature_flags: notOffered('no feature is behind a flag here', ['']),
   named_pipe_name: notOffered('Windows is not supported', ['']),

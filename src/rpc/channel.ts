@@ -4,7 +4,7 @@ import type { CallsOf, Methods, Service } from '../wire/service.ts'
 import { callMethod, type CallOptions } from './client-call.ts'
 import type { HandshakePatience } from './handshake-patience.ts'
 import { PeerCheckingCredentials } from './tls-credentials.ts'
-import type { TlsIdentity } from './tls-identity.ts'
+import type { TlsDemands, TlsIdentity } from './tls-identity.ts'
 
 export type { CallOptions } from './client-call.ts'
 /** The methods of a service as a caller sees them. */
@@ -27,7 +27,7 @@ export interface ChannelLimits {
   readonly keepaliveMs?: number | undefined
 }
 
-export interface TlsChannelOptions extends ChannelLimits {
+export interface TlsChannelOptions extends ChannelLimits, TlsDemands {
   /** `host:port`, `[IPv6]:port`, or `unix:/path`. */
   readonly address: string
   /** Our SVID, read at each new connection; undefined: connect anonymously. */

@@ -14,7 +14,7 @@ import type { Listener } from './listener.ts'
 import { openPlainListener } from './plain-listener.ts'
 import type { EndedCall, ServingDeps } from './serve-call.ts'
 import { onTcp, onUnix, openTlsListener, type TlsListenerDeps } from './tls-listener.ts'
-import type { TlsIdentity } from './tls-identity.ts'
+import type { TlsDemands, TlsIdentity } from './tls-identity.ts'
 import { openUnaryAdapter, type UnaryMethod } from './unary-adapter.ts'
 import { openUnixListener } from './unix-listener.ts'
 
@@ -43,7 +43,7 @@ export interface UnixListenOptions {
   readonly takeOver?: boolean
 }
 
-export interface TlsOptions {
+export interface TlsOptions extends TlsDemands {
   /** The server's SVID, read now and at each `refreshIdentity`. */
   readonly identity: () => TlsIdentity
   /** The bundle of one trust domain, read at each handshake. */

@@ -11,7 +11,7 @@ const handshakeTimeout = 10_000
 
 /** For `node:https`: everybody must show a certificate, and who is believed `TlsCallers` says. */
 export function mutualTls (tls: TlsOptions): object {
-  return { ...tlsPolicy, ALPNProtocols: ['http/1.1'], ...contextOptions(tls.identity()), requestCert: true, handshakeTimeout }
+  return { ...tlsPolicy, ALPNProtocols: ['http/1.1'], ...contextOptions(tls.identity(), tls), requestCert: true, handshakeTimeout }
 }
 
 /**

@@ -36,14 +36,14 @@ export class PeerCheckingCredentials extends ChannelCredentials {
   }
 
   #connect (socket: Socket): Promise<Socket> {
-    const { address, identity, verifyServer, log } = this.#options
+    const { address, identity, verifyServer, requirePqKem, log } = this.#options
     return new Promise((resolve, reject) => {
       const fail = (error: Error) => {
         tlsSocket.destroy()
         reject(error)
       }
       log.debug({ address }, 'connected to the server; TLS begins')
-      const tlsSocket = connect({ ...tlsPolicy, socket, secureContext: secureContextOf(identity?.()) }, () => {
+      const tlsSocket = connect({ ...tlsPolicy, socket, secureContext: secureContextOf(identity?.(), { requirePqKem }) }, () => {
         tlsSocket.setTimeout(0)
         this.#patience.wasAnswered()
         const chain = peerChain(tlsSocket)
@@ -65,9 +65,9 @@ export class PeerCheckingCredentials extends ChannelCredentials {
         resolve(tlsSocket)
       })
       tlsSocket.setTimeout(this.#patience.ms, () => void this.#giveUp(socket, fail))
-      tlsSocket.on('error', error => {
+      tlsSocket.on('error', (error: NodeJS.ErrnoException) => {
         log.debug({ address, reason: error.message }, 'connection failed')
-        reject(error)
+        reject(requirePqKem === true && error.code?.startsWith('ERR_SSL') === true ? withoutMlKem(error) : error)
       })
       tlsSocket.once('close', () => reject(new Error('the server closed the connection')))
     })
@@ -81,6 +81,12 @@ export class PeerCheckingCredentials extends ChannelCredentials {
     this.#patience.waitedInVain()
     fail(new Error('the TLS handshake took too long'))
   }
+}
+
+/** OpenSSL's own words say no more than that there was a handshake. */
+function withoutMlKem (cause: Error): Error {
+  return new Error('require_pq_kem is set, and the server does not take TLS 1.3 with ML-KEM (or refuses for another reason): ' +
+    cause.message.trim(), { cause })
 }
 
 function factsOf (leaf: Uint8Array | undefined): Readonly<Record<string, unknown>> {

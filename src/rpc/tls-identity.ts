@@ -17,9 +17,22 @@ const longestChain = 16
 /** Options common to both sides; trust is decided by us after the handshake, per trust domain (TS-08). */
 export const tlsPolicy = { minVersion: 'TLSv1.2', secureOptions, rejectUnauthorized: false, ALPNProtocols: ['h2'] } as const
 
+/** What an operator demands of connections, of either side. */
+export interface TlsDemands {
+  /** No key exchange that a quantum computer could undo later (SPIRE's `require_pq_kem`): TLS 1.3 with ML-KEM. */
+  readonly requirePqKem?: boolean | undefined
+}
+
+const withMlKem = { minVersion: 'TLSv1.3', ecdhCurve: 'X25519MLKEM768:SecP256r1MLKEM768:SecP384r1MLKEM1024' } as const
+
+/** To be spread behind what is asked for otherwise. */
+export function demandedOptions ({ requirePqKem = false }: TlsDemands): Pick<SecureContextOptions, 'minVersion' | 'ecdhCurve'> {
+  return requirePqKem ? withMlKem : {}
+}
+
 /** `ca` is empty on purpose: the public web's roots have no say here, and loading them is slow. */
-export function contextOptions (identity: TlsIdentity | undefined): SecureContextOptions {
-  const base: SecureContextOptions = { ca: [], minVersion: tlsPolicy.minVersion, secureOptions }
+export function contextOptions (identity: TlsIdentity | undefined, demands: TlsDemands = {}): SecureContextOptions {
+  const base: SecureContextOptions = { ca: [], minVersion: tlsPolicy.minVersion, secureOptions, ...demandedOptions(demands) }
   return identity === undefined ? base : {
     ...base,
     cert: identity.chain.map(certificate => encodePem('CERTIFICATE', certificate)).join(''),
@@ -27,8 +40,8 @@ export function contextOptions (identity: TlsIdentity | undefined): SecureContex
   }
 }
 
-export function secureContextOf (identity: TlsIdentity | undefined): SecureContext {
-  return createSecureContext(contextOptions(identity))
+export function secureContextOf (identity: TlsIdentity | undefined, demands: TlsDemands = {}): SecureContext {
+  return createSecureContext(contextOptions(identity, demands))
 }
 
 /** What the peer presented, DER, leaf first; empty when it showed nothing. */

@@ -75,7 +75,7 @@ export async function openTlsListener (options: TlsOptions, listen: Listen, deps
   const { adapter, connections, limits, log, clock } = deps
   const closed = new AbortController()
   const tls = createTlsServer({
-    ...tlsPolicy, ...contextOptions(options.identity()), requestCert: true, handshakeTimeout: limits.handshakeTimeoutMs
+    ...tlsPolicy, ...contextOptions(options.identity(), options), requestCert: true, handshakeTimeout: limits.handshakeTimeoutMs
   })
   const gate = new HandshakeGate({
     most: limits.maxHandshakes, mostPerNetwork: limits.maxHandshakesPerNetwork, slotMs: limits.handshakeSlotMs,
@@ -195,7 +195,7 @@ export async function openTlsListener (options: TlsOptions, listen: Listen, deps
       proxied?.close()
       gate.close()
     },
-    refreshIdentity: () => tls.setSecureContext(contextOptions(options.identity())),
+    refreshIdentity: () => tls.setSecureContext(contextOptions(options.identity(), options)),
     drain: () => adapter.drain(),
     close () {
       adapter.destroy()

@@ -34,6 +34,8 @@ export interface ServerConfig extends LogConfig {
   readonly bindPort: number
   /** Who may say in the PROXY protocol whose connection it passes on; none: nobody, and nothing of it is read. */
   readonly trustedProxies: readonly Network[]
+  /** Of TLS to the API and to the bundle endpoint: with ML-KEM or not at all. */
+  readonly requirePqKem: boolean
   /** The admin socket. */
   readonly socketPath: string
   readonly dataDir: string
@@ -118,6 +120,7 @@ const serverSchema = z.strictObject({
     agent_spiffe_id_as_selector: z.boolean().default(false),
     ...spireCacheKeys,
     prune_events_older_than: orEmpty(durationSeconds(1_000)),
+    require_pq_kem: z.boolean().default(false),
     ...spireOnlyExperiments
   }).prefault({}),
   agent_ttl: wholeSeconds.optional(),
@@ -233,6 +236,7 @@ export function parseServerConfig (source: ConfigSource): ServerConfig {
     bindAddress: server.bind_address,
     bindPort: server.bind_port,
     trustedProxies: server.proxy_protocol_trusted_cidrs,
+    requirePqKem: server.experimental.require_pq_kem,
     socketPath: server.socket_path,
     dataDir: server.data_dir,
     datastoreUrl,

@@ -208,7 +208,8 @@ export async function runServer (
     identity: () => identity.current,
     bundleOf,
     acceptClient: svid => refuseStrangers(svid, config),
-    isTrustedProxy: trustedProxies.length === 0 ? undefined : address => trustedProxies.some(network => isIn(network, address))
+    isTrustedProxy: trustedProxies.length === 0 ? undefined : address => trustedProxies.some(network => isIn(network, address)),
+    requirePqKem: config.requirePqKem
   })
   log.info({ trustDomain, address: `${address}:${port}`, socket: path, datastore: store.kind }, 'server is running')
   onReady?.({ host: address, port, socketPath: path })
@@ -240,7 +241,8 @@ export async function runServer (
       clock, log, metrics: metricsOfPart(metrics, 'oidc'), expiredAtStart: 'shown'
     }, signal)],
     ...bundleEndpoint === undefined ? [] : [(signal: AbortSignal) => serveOwnBundle(bundleEndpoint, {
-      ownBundle: ca.bundle, identity: () => identity.current, dataDir: config.dataDir, webCaPath, onListening: onBundleEndpoint, clock, log
+      ownBundle: ca.bundle, identity: () => identity.current, requirePqKem: config.requirePqKem, dataDir: config.dataDir, webCaPath,
+      onListening: onBundleEndpoint, clock, log
     }, signal)],
     signal => progress.run(signal),
     signal => reports.run(signal),

@@ -10,7 +10,6 @@ export const spireOnlyKeys = {
 
 /** The same of `experimental`, of which SPIRE itself checks nothing. */
 export const spireOnlyExperiments = {
-  require_pq_kem: notOffered('key exchange is not limited to post-quantum algorithms', ['false']),
   wit_key_type: notOffered('WIT-SVIDs are not issued'),
   wit_issuer: notOffered('WIT-SVIDs are not issued'),
   feature_flags: notOffered('no feature is behind a flag here', ['']),

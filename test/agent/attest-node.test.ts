@@ -33,6 +33,7 @@ async function attestWith (attestor: NodeAttestor, talk: Conversation) {
     address: `${host}:${port}`,
     trustDomain: authority.trustDomain,
     verifyServer: verifyServerWith(() => authority.bundle, systemClock),
+    requirePqKem: false,
     attestor,
     csr: Buffer.from('csr'),
     log: silentLogger

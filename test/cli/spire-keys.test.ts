@@ -72,7 +72,7 @@ const serverKeys: Walked<ServerConfig> = {
   'experimental.sql_transaction_timeout': ['experimental { sql_transaction_timeout = "1h" }', {
     notes: [/sql_transaction_timeout: met anyway/]
   }],
-  'experimental.require_pq_kem': ['experimental { require_pq_kem = true }', 'refused'],
+  'experimental.require_pq_kem': ['experimental { require_pq_kem = true }', { requirePqKem: true }],
   'experimental.wit_key_type': ['experimental { wit_key_type = "ec-p256" }', 'refused'],
   'experimental.wit_issuer': ['experimental { wit_issuer = "i" }', 'refused'],
   'experimental.feature_flags': ['experimental { feature_flags = ["wit-svid"] }', 'refused'],
@@ -130,7 +130,7 @@ const agentKeys: Walked<AgentConfig> = {
   'experimental.jwt_svid_cache_hit_timeout': [`${pinned} experimental { jwt_svid_cache_hit_timeout = "7s" }`, {
     jwtCacheHitTimeoutMs: 7000
   }],
-  'experimental.require_pq_kem': [`${pinned} experimental { require_pq_kem = true }`, 'refused'],
+  'experimental.require_pq_kem': [`${pinned} experimental { require_pq_kem = true }`, { requirePqKem: true }],
   'experimental.ratelimit': [`${pinned} experimental { ratelimit { fetch_x509_svid = 5 } }`, 'refused'],
   'experimental.broker': [`${pinned} experimental { broker { socket_path = "/broker/s" brokers = [
     { id = "spiffe://example.org/b" allowed_reference_types = [{ type_url = "*" }] }

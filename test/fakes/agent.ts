@@ -73,6 +73,7 @@ export async function startTestAgent (server: TestServer, options: TestAgentOpti
     x509SvidCacheMaxSize: 1000,
     jwtSvidCacheMaxSize: 1000,
     syncIntervalSeconds: 0.05,
+    requirePqKem: false,
     syncForm: 'changes',
     jwtCacheHitTimeoutMs: undefined,
     availabilityTargetMs: undefined,

@@ -179,6 +179,8 @@ export interface StartAgentOptions {
   readonly replicas?: readonly RunningServer[]
   /** Of an earlier agent, to start it again; a new one, removed at the end, if not given. */
   readonly folder?: string
+  /** The message that is waited for; that it serves unless given. */
+  readonly until?: string
   /** Keys for the `agent` block. */
   readonly config?: Readonly<Record<string, unknown>>
   /** Whole blocks of the `plugins` section. */
@@ -205,7 +207,7 @@ export class RunningAgent extends Running {
 
 /** `assay agent run` in a process of its own; returns once its socket is there. A new agent gets a join token and the server's bundle. */
 export async function startAgent (
-  { server, replicas = [], folder, config = {}, plugins, blocks = {}, netns }: StartAgentOptions
+  { server, replicas = [], folder, until = 'agent is serving', config = {}, plugins, blocks = {}, netns }: StartAgentOptions
 ): Promise<RunningAgent> {
   const home = folder ?? await mkdtemp(join(tmpdir(), 'assay-agent-'))
   const socket = join(home, 'agent.sock')
@@ -227,7 +229,7 @@ export async function startAgent (
     ...blocks
   })
   const process = new RunningProcess(['agent', 'run', '-config', file], netns)
-  await ready(process, 'agent is serving', folder === undefined ? home : undefined)
+  await ready(process, until, folder === undefined ? home : undefined)
   return new RunningAgent({ process, folder: home, ownsFolder: folder === undefined }, socket)
 }
 

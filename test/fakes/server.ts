@@ -74,6 +74,7 @@ function testServerConfig (folder: string): ServerConfig {
     bindAddress: '127.0.0.1',
     bindPort: 0,
     trustedProxies: [],
+    requirePqKem: false,
     socketPath: join(folder, 'admin.sock'),
     dataDir: folder,
     datastoreUrl: join(folder, 'datastore.sqlite3'),

@@ -57,6 +57,7 @@ export class SimulatedAgent {
       address: addresses[0] as string,
       trustDomain,
       verifyServer: verifyServerIdOnly(trustDomain),
+      requirePqKem: false,
       attestor,
       csr: createCertificateRequest(key),
       log

@@ -96,15 +96,18 @@ export interface SpireAgent extends AsyncDisposable {
  * @param config further keys of the block `agent`
  * @param workloadAttestors by name; `unix` by default
  * @param socketPath of the Workload API; a new one unless given
- * @param prometheusPort as in `StartSpireOptions`
+ * @param prometheusPort as in `StartSpireOptions`, and so `environment`
+ * @param until what is waited for in its log; that it serves unless given
  */
 export async function startSpireAgent (
   server: AnyServer, attestor?: { readonly name: string, readonly data: Readonly<Record<string, unknown>>, readonly path: string },
-  { config = {}, workloadAttestors = { unix: {} }, socketPath, prometheusPort }: {
+  { config = {}, workloadAttestors = { unix: {} }, socketPath, prometheusPort, environment, until = 'Starting agent APIs' }: {
     readonly config?: Readonly<Record<string, unknown>>
     readonly workloadAttestors?: Readonly<Record<string, Readonly<Record<string, unknown>>>>
     readonly socketPath?: string
     readonly prometheusPort?: number
+    readonly environment?: Readonly<Record<string, string>>
+    readonly until?: string
   } = {}
 ): Promise<SpireAgent> {
   const folder = await mkdtemp(join(tmpdir(), 'spire-agent-'))
@@ -122,8 +125,8 @@ export async function startSpireAgent (
       WorkloadAttestor: Object.entries(workloadAttestors).map(([name, data]) => ({ [name]: block(data) }))
     },
     ...telemetry(prometheusPort)
-  })
-  await process.ready('spire-agent', async () => process.log.includes('Starting agent APIs'))
+  }, environment)
+  await process.ready('spire-agent', async () => process.log.includes(until))
   return {
     id: `spiffe://${server.trustDomain}/spire/agent${attestor?.path ?? `/join_token/${token}`}`, socket, log: () => process.log,
     [Symbol.asyncDispose]: () => process[Symbol.asyncDispose]()

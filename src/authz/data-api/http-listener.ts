@@ -82,7 +82,7 @@ export async function serveHttp (
   function tlsServer (options: HttpTls): { server: Server, refusalOf: (socket: object) => SpiffeError | undefined } {
     const secure = createTlsServer({ ...serverOptions, ...mutualTls(options) })
     const callers = new TlsCallers(options, secure, { clock, log })
-    const refresh = () => secure.setSecureContext(contextOptions(options.identity()))
+    const refresh = () => secure.setSecureContext(contextOptions(options.identity(), options))
     options.refreshers.add(refresh)
     secure.once('close', () => options.refreshers.delete(refresh))
     return { server: secure, refusalOf: socket => callers.refusalOf(socket) }

@@ -9,6 +9,7 @@ import { HandshakeGate } from '../../rpc/handshake-gate.ts'
 import { peerNetwork } from '../../rpc/peer-network.ts'
 import type { ServingCertificate } from '../../rpc/serving-certificate.ts'
 import { Tally } from '../../rpc/tally.ts'
+import { demandedOptions, type TlsDemands } from '../../rpc/tls-identity.ts'
 import type { Clock } from '../../runtime/clock.ts'
 import { hostAndPort } from '../../runtime/host-and-port.ts'
 import type { Logger } from '../../runtime/logger.ts'
@@ -18,7 +19,7 @@ import { defaultEndpointLimits, type EndpointLimits } from './endpoint-limits.ts
 import type { OwnBundleSource } from './own-bundle-source.ts'
 import { Publication } from './published-document.ts'
 
-export interface BundleEndpointOptions {
+export interface BundleEndpointOptions extends TlsDemands {
   readonly host: string
   /** 0 lets the system choose. */
   readonly port: number
@@ -86,8 +87,9 @@ function openServer (options: BundleEndpointOptions, deps: BundleEndpointDeps, l
   const publication = new Publication(deps.bundle, options.refreshHintSeconds ?? 300)
   const allowance = new AddressAllowance(limits.rate)
   const mayAsk = (network: string) => allowance.take(network, clock.monotonicMs()) === 0
+  const policy = { ...intermediateProfile, ...demandedOptions(options) }
   const server = createServer({
-    ...certificate.current(), ...intermediateProfile, requestCert: false, ALPNProtocols: ['http/1.1'],
+    ...certificate.current(), ...policy, requestCert: false, ALPNProtocols: ['http/1.1'],
     handshakeTimeout: limits.handshakeTimeoutMs,
     maxHeaderSize: limits.maxHeaderBytes, headersTimeout: limits.headersTimeoutMs, requestTimeout: limits.requestTimeoutMs,
     keepAliveTimeout: limits.idleTimeoutMs, connectionsCheckingInterval: 1_000
@@ -106,9 +108,7 @@ function openServer (options: BundleEndpointOptions, deps: BundleEndpointDeps, l
   })
 
   // TLS begins when a connection was admitted and its turn has come.
-  const changing = new ChangingCertificate(server, certificate, {
-    policy: intermediateProfile, handshakeTimeoutMs: limits.handshakeTimeoutMs
-  })
+  const changing = new ChangingCertificate(server, certificate, { policy, handshakeTimeoutMs: limits.handshakeTimeoutMs })
   const gate = new HandshakeGate({
     most: limits.maxHandshakes, mostPerNetwork: Math.ceil(limits.maxHandshakes * 3 / 4), slotMs: 500,
     firstWordMs: limits.handshakeTimeoutMs, clock

@@ -4,13 +4,14 @@ import type { OwnBundle } from '../../ca/own-bundle.ts'
 import { serveBundleEndpoint, type BundleEndpointDeps } from '../../federation/endpoint/serve-bundle-endpoint.ts'
 import { svidCertificate } from '../../federation/endpoint/svid-certificate.ts'
 import { CertificateFiles } from '../../rpc/certificate-files.ts'
+import type { TlsDemands } from '../../rpc/tls-identity.ts'
 import type { Clock } from '../../runtime/clock.ts'
 import type { Logger } from '../../runtime/logger.ts'
 import { runTasks } from '../../runtime/tasks.ts'
 import type { TlsIdentity } from '../server-identity.ts'
 import type { AcmeConfig, BundleEndpointConfig, ServingCertConfig } from './federation-config.ts'
 
-export interface ServeOwnBundleDeps {
+export interface ServeOwnBundleDeps extends TlsDemands {
   readonly ownBundle: OwnBundle
   readonly identity: () => TlsIdentity
   readonly dataDir: string
@@ -27,10 +28,10 @@ export interface ServeOwnBundleDeps {
  */
 export async function serveOwnBundle (
   { address, port, refreshHintSeconds, profile }: BundleEndpointConfig,
-  { ownBundle, identity, dataDir, webCaPath, onListening, clock, log }: ServeOwnBundleDeps,
+  { ownBundle, identity, requirePqKem, dataDir, webCaPath, onListening, clock, log }: ServeOwnBundleDeps,
   signal: AbortSignal
 ): Promise<void> {
-  const options = { host: address, port, refreshHintSeconds }
+  const options = { host: address, port, refreshHintSeconds, requirePqKem }
   const common = { bundle: ownBundle, clock, log, ...onListening === undefined ? {} : { onListening } }
   if (profile.kind === 'https_spiffe') {
     await serveBundleEndpoint(options, { ...common, certificate: svidCertificate(identity) }, signal)

@@ -2,6 +2,7 @@ import type { MintedX509Ca, UpstreamAuthority, UpstreamTrust, X509CaOrder } from
 import { openTlsChannel, type Channel } from '../../rpc/channel.ts'
 import { RetiringChannel } from '../../rpc/retiring-channel.ts'
 import { RpcError } from '../../rpc/rpc-error.ts'
+import type { TlsDemands } from '../../rpc/tls-identity.ts'
 import { verifyServerWith } from '../../rpc/verify-server.ts'
 import { isStop, runTasks } from '../../runtime/tasks.ts'
 import { Watchable } from '../../runtime/watchable.ts'
@@ -13,7 +14,7 @@ import { svidService } from '../../wire/generated/server-svid.ts'
 import type { UpstreamHost } from '../upstream-plugin.ts'
 import { IdentitySource } from './workload-identity.ts'
 
-export interface SpireUpstreamOptions {
+export interface SpireUpstreamOptions extends TlsDemands {
   /** `host:port` of the upstream server. */
   readonly address: string
   /** Path of the Workload API's socket, of an agent of the upstream. */
@@ -33,6 +34,7 @@ const maxAuthorities = 1000
  */
 export class SpireUpstream implements UpstreamAuthority {
   readonly #address: string
+  readonly #demands: TlsDemands
   readonly #host: UpstreamHost
   readonly #identity: IdentitySource
   readonly #channel: RetiringChannel
@@ -42,8 +44,9 @@ export class SpireUpstream implements UpstreamAuthority {
   /** Grows with each key that is published: a bundle that was asked for before may lack it. */
   #published = 0
 
-  constructor ({ address, workloadApiSocket }: SpireUpstreamOptions, host: UpstreamHost) {
+  constructor ({ address, workloadApiSocket, ...demands }: SpireUpstreamOptions, host: UpstreamHost) {
     this.#address = address
+    this.#demands = demands
     this.#host = host
     this.#identity = new IdentitySource(workloadApiSocket, host)
     this.#channel = new RetiringChannel(() => this.#open(), () => false)
@@ -152,7 +155,7 @@ export class SpireUpstream implements UpstreamAuthority {
     const { clock, log, trustDomain } = this.#host
     const none = { trustDomain, x509Authorities: [], jwtAuthorities: [] }
     return openTlsChannel({
-      address: this.#address, identity: () => this.#identity.current, log,
+      ...this.#demands, address: this.#address, identity: () => this.#identity.current, log,
       verifyServer: verifyServerWith(() => this.#identity.current?.bundle ?? none, clock)
     })
   }
