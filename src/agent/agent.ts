@@ -92,7 +92,7 @@ export async function runAgent (config: AgentConfig, signal: AbortSignal, option
   const stored = await store.read()
 
   const svids = new SvidCache({
-    keyType: config.workloadKeyType, maxIdle: config.x509SvidCacheMaxSize, random, availabilityMs: config.availabilityTargetMs
+    keyType: config.workloadKeyType, maxSize: config.x509SvidCacheMaxSize, random, availabilityMs: config.availabilityTargetMs
   }, clock, log)
   const stores = [...plugins.all('SVIDStore'), ...options.svidStores ?? []]
   const ownBundle = stored?.bundle ?? { trustDomain, x509Authorities: [], jwtAuthorities: [] }

@@ -33,8 +33,8 @@ interface Cached {
 
 export interface SvidCacheOptions {
   readonly keyType: WorkloadKeyType
-  /** Above this many, SVIDs nobody watches are neither fetched ahead nor kept. */
-  readonly maxIdle: number
+  /** Above this many, SVIDs nobody watches are neither fetched ahead nor kept; the least recently used go first. */
+  readonly maxSize: number
   /** 0 to 1: spreads renewals. */
   readonly random: () => number
   /** As in `renewalTimeMs`. */
@@ -52,6 +52,8 @@ export class SvidCache {
   readonly #clock: Clock
   readonly #log: Logger
   readonly #byEntry = new Map<string, Cached>()
+  /** IDs of entries somebody watched, the last one last. */
+  readonly #used = new Set<string>()
   #changes = 0
   #taintedKeyIds: ReadonlySet<string> = new Set()
   #revokedDigests: ReadonlySet<CertificateDigest> = new Set()
@@ -118,25 +120,38 @@ export class SvidCache {
   /** Forgets what has no entry any more. */
   retain (entries: EntryIndex): void {
     for (const id of this.#byEntry.keys()) if (entries.get(id) === undefined) this.#drop(id)
-    for (const id of this.#failed.keys()) if (entries.get(id) === undefined) this.#failed.delete(id)
+    for (const ids of [this.#failed, this.#used]) for (const id of ids.keys()) if (entries.get(id) === undefined) ids.delete(id)
   }
 
   /** Entries that need signing now: watched ones first, then ahead of need up to the limit. What nobody wants is not kept for long. */
   due (watched: ReadonlySet<Entry>, entries: EntryIndex): Entry[] {
     const now = this.#clock.now().getTime()
-    const ahead = this.#ahead(watched, entries)
+    let room = this.#options.maxSize
+    for (const { id, storeSvid } of watched) {
+      if (storeSvid) continue
+      room--
+      this.#used.delete(id)
+      this.#used.add(id)
+    }
+    const ahead = this.#ahead(watched, entries, room, now)
     const wanted = [...watched, ...ahead]
-    this.#dropUnwanted(new Set(wanted.map(entry => entry.id)), this.#options.maxIdle - ahead.length, now)
+    this.#dropUnwanted(new Set(wanted.map(entry => entry.id)), room - ahead.length, now)
     return wanted.filter(entry => this.#isDue(entry, now))
   }
 
-  /** What is fetched ahead of need. */
-  #ahead (watched: ReadonlySet<Entry>, entries: EntryIndex): Entry[] {
+  /** What is fetched ahead of need, or kept after it: what was wanted last comes first, then what nobody wanted yet. */
+  #ahead (watched: ReadonlySet<Entry>, entries: EntryIndex, room: number, now: number): Entry[] {
     const ahead: Entry[] = []
-    for (const entry of entries.values()) {
-      if (ahead.length >= this.#options.maxIdle) break
-      if (watched.has(entry) || entry.additionalAttributes.disableX509SvidPrefetch || entry.storeSvid) continue
+    const optsOut = ({ additionalAttributes, storeSvid }: Entry) => additionalAttributes.disableX509SvidPrefetch || storeSvid
+    for (const id of [...this.#used].toReversed()) {
+      if (ahead.length >= room) return ahead
+      const entry = entries.get(id)
+      if (entry === undefined || watched.has(entry) || (optsOut(entry) && this.#isDue(entry, now))) continue
       ahead.push(entry)
+    }
+    for (const entry of entries.values()) {
+      if (ahead.length >= room) break
+      if (!this.#used.has(entry.id) && !optsOut(entry)) ahead.push(entry)
     }
     return ahead
   }

@@ -60,7 +60,7 @@ async function setUp (options: { unimplemented?: boolean, mesh?: NodeMesh, ownSv
         })]))
     }
   }
-  const svids = new SvidCache({ keyType: 'ec-p256', maxIdle: 100, random: () => 0 }, clock, silentLogger)
+  const svids = new SvidCache({ keyType: 'ec-p256', maxSize: 100, random: () => 0 }, clock, silentLogger)
   const identities = new NodeIdentities(authority.bundle, svids, clock)
   const revocations = new Revocations()
   const policies = new NodePolicies({ trustDomain: domain, foreign: [] }, log)

@@ -20,7 +20,7 @@ const domain = parseTrustDomain('example.org')
 const web = ['unix:uid:1'].map(parseSelector)
 
 /** An agent's identities over a signer that can be stopped, refuse entries, and counts. */
-async function setUp (options: { maxIdle?: number, ttlMs?: number } = {}) {
+async function setUp (options: { maxSize?: number, ttlMs?: number } = {}) {
   const clock = new ManualClock('2026-05-01T00:00:00Z')
   const authority = await createTestAuthority(domain, { notBefore: new Date('2026-01-01'), notAfter: new Date('2027-01-01') })
   const issuer = prepareLeafIssuer(authority.certificate, authority.signer)
@@ -43,7 +43,7 @@ async function setUp (options: { maxIdle?: number, ttlMs?: number } = {}) {
       }))
     }
   }
-  const svids = new SvidCache({ keyType: 'ec-p256', maxIdle: options.maxIdle ?? 1000, random: () => 0 }, clock, log)
+  const svids = new SvidCache({ keyType: 'ec-p256', maxSize: options.maxSize ?? 1000, random: () => 0 }, clock, log)
   const due = svids.due.bind(svids)
   svids.due = (...asked) => { state.rounds++; return due(...asked) }
   const identities = new NodeIdentities(authority.bundle, svids, clock)
@@ -150,7 +150,7 @@ await t.test('one entry that cannot be signed does not hold back another workloa
 })
 
 await t.test('watched entries come first, the rest are fetched ahead up to the limit', async t => {
-  await using node = await setUp({ maxIdle: 2 })
+  await using node = await setUp({ maxSize: 2 })
   node.set(...[1, 2, 3, 4].map(n => makeEntry({ id: `${n}`, spiffeId: `/w${n}`, selectors: [`unix:uid:${n}`] })))
   await until(() => node.svids.size === 2)
   await using workload = follow(node.identities, ['unix:uid:4'].map(parseSelector))
@@ -210,16 +210,53 @@ await t.test('an SVID that nobody wants any more is dropped instead of being loo
   t.ok(node.state.rounds - before <= 13, `${node.state.rounds - before} looks in a minute`)
 })
 
-await t.test('above the limit, an SVID goes with its last watcher', async t => {
-  await using node = await setUp({ maxIdle: 1 })
-  node.set(...[1, 2, 3].map(n => makeEntry({ id: `${n}`, spiffeId: `/w${n}`, selectors: [`unix:uid:${n}`] })))
-  {
-    await using workload = follow(node.identities, ['unix:uid:3'].map(parseSelector))
+await t.test('above the limit the least recently used SVIDs go, and never one with a watcher (spire-surface §2.3)', async t => {
+  await using node = await setUp({ maxSize: 2 })
+  node.set(...[1, 2, 3, 4, 5].map(n => makeEntry({ id: `${n}`, spiffeId: `/w${n}`, selectors: [`unix:uid:${n}`] })))
+  await until(() => node.svids.size === 2)
+  t.same(node.state.signed.splice(0), ['1', '2'], 'while nobody asks, the first')
+  const watch = async (n: number) => {
+    const workload = follow(node.identities, [`unix:uid:${n}`].map(parseSelector))
     await until(() => workload.seen.length === 1)
+    return workload
   }
+  const visit = async (n: number) => {
+    await (await watch(n))[Symbol.asyncDispose]()
+    await node.clock.advance(5000)
+  }
+  for (const n of [3, 4, 3]) await visit(n)
+  t.same(node.state.signed.splice(0), ['3', '4'], 'one that was used lately is kept for who comes back; what nobody used goes for it')
+  await visit(5)
+  await visit(3)
+  t.same(node.state.signed.splice(0), ['5'], 'the one that was used before it went')
+  await visit(4)
+  t.same(node.state.signed.splice(0), ['4'])
+  t.equal(node.svids.size, 2)
+
+  const watchers = [await watch(1), await watch(2), await watch(3)]
+  await node.clock.advance(60_000)
+  t.equal(node.svids.size, 3, 'all that are watched stay, above the limit, and nothing else')
+  node.state.signed.length = 0
+  for (const watcher of watchers) await watcher[Symbol.asyncDispose]()
   await node.clock.advance(5000)
+  t.equal(node.svids.size, 2)
+  t.same(node.state.signed, [], 'and nothing is signed for nobody')
+})
+
+await t.test('what is not fetched ahead is kept for who comes back like any other', async t => {
+  await using node = await setUp({ maxSize: 1 })
+  const additionalAttributes = { disableX509SvidPrefetch: true, jwtSvidIncludeJti: false }
+  node.set(
+    makeEntry({ id: '1', spiffeId: '/w1', selectors: ['unix:uid:1'] }),
+    makeEntry({ id: '2', spiffeId: '/w2', selectors: ['unix:uid:2'], additionalAttributes })
+  )
   await until(() => node.svids.size === 1)
-  t.same(node.state.signed.toSorted(), ['1', '3'], 'the one fetched ahead stays')
+  for (const _ of [1, 2]) {
+    await using workload = follow(node.identities, ['unix:uid:2'].map(parseSelector))
+    await until(() => workload.seen.length === 1)
+    await node.clock.advance(5000)
+  }
+  t.same(node.state.signed, ['1', '2'])
 })
 
 await t.test('while the server is away, one call asks for all and one line says so, and nothing spins', async t => {

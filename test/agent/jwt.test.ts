@@ -104,7 +104,7 @@ t.test('a caller gets tokens for its identities, without those the server has ta
   const clock = new ManualClock()
   const { signer, state } = fakeSigner(clock)
   const { bundle } = await createTestAuthority('example.org')
-  const svids = new SvidCache({ keyType: 'ec-p256', maxIdle: 0, random: () => 0 }, clock, silentLogger)
+  const svids = new SvidCache({ keyType: 'ec-p256', maxSize: 0, random: () => 0 }, clock, silentLogger)
   const identities = new NodeIdentities(bundle, svids, clock)
   const source = identitySource(identities, new JwtCache(10, clock), signer)
   const fetch = (id?: string) => source.fetchJwtSvids([parseSelector('unix:uid:1')], ['x'], id === undefined ? undefined : idOf(id), never)

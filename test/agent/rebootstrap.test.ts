@@ -1,13 +1,9 @@
-import { createHash, X509Certificate } from 'node:crypto'
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
-import { z } from 'zod'
-import { agentCatalog } from '../../src/agent/agent-catalog.ts'
 import { parseAgentConfig } from '../../src/agent/agent-config.ts'
 import { joinTrustDomain } from '../../src/agent/join.ts'
-import { pluginSchemas } from '../../src/plugins/catalog.ts'
 import { systemClock } from '../../src/runtime/clock.ts'
 import { entryService } from '../../src/wire/generated/server-entry.ts'
 import { workloadService } from '../../src/wire/generated/workload.ts'
@@ -18,29 +14,25 @@ import { createTestAuthority } from '../fakes/authority.ts'
 import { capturedLog } from '../fakes/captured-log.ts'
 import { eventually } from '../fakes/eventually.ts'
 import { freePort } from '../fakes/free-port.ts'
-import { MachineCa } from '../fakes/machine-ca.ts'
+import { PopMachines } from '../fakes/pop-machines.ts'
 import { startTestServer, testPlugins, type TestServer } from '../fakes/server.ts'
 
 const rebootstrap = { mode: 'auto', delayMs: 200 } as const
 
-/** A machine with a certificate of its own, and what servers must be told to believe it. */
+/** A machine with a certificate of its own, and servers that believe it, at one address. */
 async function machine () {
   const folder = await mkdtemp(join(tmpdir(), 'assay-rebootstrap-'))
   t.teardown(() => rm(folder, { recursive: true, force: true }))
-  const ca = await MachineCa.create('CN=Company CA')
-  const { certificate, key } = await ca.certify()
-  const [caPath, certificatePath, keyPath] = [join(folder, 'ca.pem'), join(folder, 'm.pem'), join(folder, 'm.key')]
-  await Promise.all([writeFile(caPath, ca.pem), writeFile(certificatePath, certificate), writeFile(keyPath, key)])
-  const bindPort = await freePort()
+  const machines = await PopMachines.create(folder)
+  const { path: agentPath, plugins } = await machines.next()
+  const [bindPort, { x509pop }] = [await freePort(), machines.nodeAttestors]
   return {
     folder,
-    agentPath: `/spire/agent/x509pop/${createHash('sha1').update(new X509Certificate(certificate).raw).digest('hex')}`,
+    agentPath,
     startServer: () => startTestServer({
-      config: { bindPort, plugins: testPlugins({ NodeAttestor: { x509pop: { plugin_data: { ca_bundle_path: caPath } } } }) }
+      config: { bindPort, plugins: testPlugins({ NodeAttestor: { x509pop: { plugin_data: x509pop } } }) }
     }),
-    plugins: z.strictObject(pluginSchemas(agentCatalog)).parse({
-      NodeAttestor: { x509pop: { plugin_data: { certificate_path: certificatePath, private_key_path: keyPath } } }
-    })
+    plugins
   }
 }
 

@@ -51,7 +51,7 @@ async function nodeOf (t: Test, ...stores: readonly FakeSvidStore[]) {
       })]
     }))
   }
-  const svids = new SvidCache({ keyType: 'ec-p256', maxIdle: 1000, random: () => 0 }, clock, log)
+  const svids = new SvidCache({ keyType: 'ec-p256', maxSize: 1000, random: () => 0 }, clock, log)
   const identities = new NodeIdentities(authority.bundle, svids, clock, new Set(stores.map(({ name }) => name)))
   const stop = new AbortController()
   const tasks = Promise.all([identities.run(signer, stop.signal), storeSvids({ stores, identities, clock, log }, stop.signal)])

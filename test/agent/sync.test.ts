@@ -33,7 +33,7 @@ async function setUp () {
     fetchBundle: async () => server.bundle,
     fetchFederatedBundle: async () => server.foreign
   }
-  const svids = new SvidCache({ keyType: 'ec-p256', maxIdle: 0, random: () => 0 }, clock, silentLogger)
+  const svids = new SvidCache({ keyType: 'ec-p256', maxSize: 0, random: () => 0 }, clock, silentLogger)
   const identities = new NodeIdentities(server.bundle, svids, clock)
   const kept: Bundle[] = []
   const deps = {

@@ -13,8 +13,7 @@ import { openUnixChannel, type Channel } from '../../src/rpc/channel.ts'
 import type { Clock } from '../../src/runtime/clock.ts'
 import { silentLogger, type Logger } from '../../src/runtime/logger.ts'
 import { encodePem } from '../../src/x509/pem.ts'
-import { createJoinToken, fetchBundle } from './agent-client.ts'
-import type { TestServer } from './server.ts'
+import { createJoinToken, fetchBundle, type ServerAccess } from './agent-client.ts'
 
 export interface TestAgent extends AsyncDisposable {
   readonly config: AgentConfig
@@ -42,8 +41,11 @@ export interface TestAgentOptions {
 /** Metadata every Workload API call needs. */
 export const securityHeader = { metadata: { 'workload.spiffe.io': 'true' } }
 
+/** A server of ours or SPIRE's, wherever it runs. */
+export interface JoinableServer extends ServerAccess { readonly config: Pick<AgentConfig, 'trustDomain'> }
+
 /** A whole agent in this process, joined to the server with a fresh token under the pinned bundle; synchronises every 50 ms. */
-export async function startTestAgent (server: TestServer, options: TestAgentOptions = {}): Promise<TestAgent> {
+export async function startTestAgent (server: JoinableServer, options: TestAgentOptions = {}): Promise<TestAgent> {
   const folder = options.folder ?? await mkdtemp(join(tmpdir(), 'assay-agent-'))
   const token = options.token ?? await createJoinToken(server)
   const bundlePath = join(folder, 'bundle.pem')

@@ -92,7 +92,7 @@ export class SimulatedAgent {
     let draw = renewalDue ? 5 : Math.random()
     const svid = new AgentSvid(this.#state, { store, clock, log, random: () => draw })
     draw = Math.random()
-    const svids = new SvidCache({ keyType: 'ec-p256', maxIdle: 1000, random: Math.random }, clock, log)
+    const svids = new SvidCache({ keyType: 'ec-p256', maxSize: 1000, random: Math.random }, clock, log)
     const identities = new NodeIdentities(svid.bundle, svids, clock)
     this.#svids = svids
     this.#identities = identities

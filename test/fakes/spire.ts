@@ -29,6 +29,8 @@ export interface StartSpireOptions {
   readonly trustDomain?: string
   /** Its `UpstreamAuthority` of type `spire`. */
   readonly upstream?: Readonly<Record<string, unknown>>
+  /** Any free one unless given. */
+  readonly port?: number
   /** Further keys of the block `server`. */
   readonly config?: Readonly<Record<string, unknown>>
   /** SQLite in its own folder by default. */
@@ -51,13 +53,12 @@ export interface SpireServer extends AnyServer, AsyncDisposable {
 }
 
 /** A real spire-server in a process of its own; returns once it serves. */
-export async function startSpireServer (
-  {
-    trustDomain = 'example.org', upstream, config = {}, datastore, keysOnDisk = false, nodeAttestors = {}, environment = {}, prometheusPort
-  }: StartSpireOptions = {}
-): Promise<SpireServer> {
+export async function startSpireServer ({
+  trustDomain = 'example.org', upstream, port: givenPort, config = {}, datastore, keysOnDisk = false, nodeAttestors = {}, environment = {},
+  prometheusPort
+}: StartSpireOptions = {}): Promise<SpireServer> {
   const folder = await mkdtemp(join(tmpdir(), 'spire-server-'))
-  const [port, adminSocket] = [await freePort(), join(folder, 'api.sock')]
+  const [port, adminSocket] = [givenPort ?? await freePort(), join(folder, 'api.sock')]
   const process = await SpireProcess.start(spireServer, folder, {
     server: {
       trust_domain: trustDomain, bind_address: '127.0.0.1', bind_port: port, socket_path: adminSocket, data_dir: folder,

@@ -28,7 +28,7 @@ void t.test('a refusal says when to ask again (google.rpc.RetryInfo)', t => {
 
 void t.test('the agent asks for SVIDs when it was told to', async t => {
   const clock = new ManualClock()
-  const cache = new SvidCache({ keyType: 'ec-p256', maxIdle: 100, random: () => 0 }, clock, silentLogger)
+  const cache = new SvidCache({ keyType: 'ec-p256', maxSize: 100, random: () => 0 }, clock, silentLogger)
   const entry = makeEntry()
   const entries = new EntryIndex([entry])
   let asked = 0
