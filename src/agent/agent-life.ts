@@ -9,7 +9,7 @@ import { SpiffeError, type ErrorCode } from '../spiffe/errors.ts'
 import type { AgentConfig } from './agent-config.ts'
 import type { AgentEvents } from './agent-events.ts'
 import type { AgentState, AgentStateStore } from './agent-state.ts'
-import { AgentSvid } from './agent-svid.ts'
+import { AgentSvid, type Renewal } from './agent-svid.ts'
 import type { CacheFile } from './cache/cache-file.ts'
 import { CacheKeeper } from './cache/cache-keeper.ts'
 import type { NodeCache } from './cache/node-cache.ts'
@@ -267,14 +267,14 @@ export class AgentLife {
   }
 
   /** Who can attest again is not renewed, so that what it showed is looked at anew (spire-surface §2.2). */
-  async #renew (svid: AgentSvid, csr: Uint8Array, signal: AbortSignal): Promise<readonly Uint8Array[]> {
+  async #renew (svid: AgentSvid, csr: Uint8Array, signal: AbortSignal): Promise<Renewal> {
     const { config: { trustDomain, requirePqKem }, attestor, identities, client, clock, log } = this.#options
     if (!svid.canReattest) return await client.renewAgent(csr, signal)
     const verifyServer = verifyServerWith(() => identities.bundle, clock)
     try {
-      return (await attestNode({
+      return await attestNode({
         address: client.address, trustDomain, verifyServer, requirePqKem, attestor, csr, log
-      }, signal)).chain
+      }, signal)
     } catch (error) {
       if (isAway(error)) await client.moveOn()
       throw error

@@ -71,7 +71,8 @@ export class AgentStateFile implements AgentStateStore, AsyncDisposable {
         cacheGeneration
       }
     } catch (error) {
-      throw new SpiffeError('key_store_corrupt', `the agent's state ${this.#path} cannot be read`, { cause: error })
+      const whose = isOfSpire(text) ? 'is of SPIRE\'s agent, and is not read here' : 'cannot be read'
+      throw new SpiffeError('key_store_corrupt', `the agent's state ${this.#path} ${whose}`, { cause: error })
     }
   }
 
@@ -89,4 +90,9 @@ export class AgentStateFile implements AgentStateStore, AsyncDisposable {
   async remove (): Promise<void> { await rm(this.#path, { force: true }) }
 
   async [Symbol.asyncDispose] (): Promise<void> {}
+}
+
+/** SPIRE's agent has a file of the same name in its `data_dir`; its key lies elsewhere. */
+function isOfSpire (text: string): boolean {
+  return /^\s*\{/.test(text) && /"reattestable"\s*:/.test(text)
 }

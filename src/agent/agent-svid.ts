@@ -25,6 +25,11 @@ export interface AgentSvidDeps {
   readonly availabilityMs?: number | undefined
 }
 
+/** DER, leaf first, and whether the node may attest again by itself, where it was asked anew. */
+export interface Renewal { readonly chain: readonly Uint8Array[], readonly canReattest?: boolean }
+
+type Renew = (csr: Uint8Array, signal: AbortSignal) => Promise<Renewal>
+
 const checkEveryMs = 5000
 const firstRetryMs = 1000
 const longestRetryMs = 60_000
@@ -96,7 +101,7 @@ export class AgentSvid {
    * @throws what ends the agent: see `endsAgent`; {SpiffeError} `agent_expired`
    */
   async run (
-    renew: (csr: Uint8Array, signal: AbortSignal) => Promise<readonly Uint8Array[]>,
+    renew: Renew,
     then: { readonly onRenewed?: (() => void) | undefined, readonly reconnect: () => Promise<void> },
     signal: AbortSignal
   ): Promise<void> {
@@ -112,13 +117,14 @@ export class AgentSvid {
       }
       try {
         const beganMs = clock.monotonicMs()
+        const attests = this.canReattest
         // The old connection ends with the old SVID.
         const quarterMs = (this.#leaf.notAfter.getTime() - now) / 4
         await this.#renew(renew, signal)
         then.onRenewed?.()
         const tookMs = clock.monotonicMs() - beganMs
         // Of one that attested anew, the old SVID is worth nothing any more.
-        if (tookMs > promptMs && !this.canReattest) await clock.sleep(random() * Math.min(longestTurnMs, tookMs * 10, quarterMs), signal)
+        if (tookMs > promptMs && !attests) await clock.sleep(random() * Math.min(longestTurnMs, tookMs * 10, quarterMs), signal)
         await then.reconnect()
         retryMs = firstRetryMs
       } catch (error) {
@@ -140,10 +146,10 @@ export class AgentSvid {
     })
   }
 
-  async #renew (renew: (csr: Uint8Array, signal: AbortSignal) => Promise<readonly Uint8Array[]>, signal: AbortSignal): Promise<void> {
+  async #renew (renew: Renew, signal: AbortSignal): Promise<void> {
     const key = newAgentKey()
-    const chain = await renew(createCertificateRequest(key), signal)
-    await this.#keep(state => agentState(chain, key, state))
+    const { chain, canReattest = this.canReattest } = await renew(createCertificateRequest(key), signal)
+    await this.#keep(state => agentState(chain, key, { ...state, canReattest }))
     this.#leaf = leafOf(this.#state)
     const now = this.#deps.clock.now()
     // Another replica may have turned to the new root later than the one that told of it.

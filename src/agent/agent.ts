@@ -100,7 +100,7 @@ export async function runAgent (config: AgentConfig, signal: AbortSignal, option
   const revocations = new Revocations()
   const regoKeys = await readRegoKeys(config.regoKeys)
   const policies = scope.use(options.policies ?? new NodePolicies({ trustDomain, foreign: foreignKinds }, log, { keys: regoKeys, clock }))
-  const jwts = new JwtCache(config.jwtSvidCacheMaxSize, clock, config.jwtCacheHitTimeoutMs)
+  const jwts = new JwtCache(config.jwtSvidCacheMaxSize, clock, config.jwtCacheHitTimeoutMs, random)
   const client = scope.use(new ServerClient({
     addresses: config.serverAddresses,
     syncForm: config.syncForm,

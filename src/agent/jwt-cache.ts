@@ -4,6 +4,7 @@ import { codeOf, SpiffeError } from '../spiffe/errors.ts'
 import type { JwtSvid } from '../spiffe/svid.ts'
 import type { Clock } from '../runtime/clock.ts'
 import { parseToken } from '../jwt/parse-token.ts'
+import { renewalTimeMs } from './renewal-time.ts'
 
 /** A server's NewJWTSVID. */
 export interface JwtSigner {
@@ -26,14 +27,19 @@ export class JwtCache {
   readonly #maxSize: number
   readonly #clock: Clock
   readonly #hitTimeoutMs: number
+  readonly #random: () => number
   /** In the order of use, the least recent first. */
   readonly #tokens = new Map<string, Cached>()
   readonly #underWay = new Map<string, Promise<Omit<JwtSvid, 'hint'>>>()
 
-  /** @param hitTimeoutMs how long the signer may take while an older token is still valid */
-  constructor (maxSize: number, clock: Clock, hitTimeoutMs = signTimeoutMs) {
+  /**
+   * @param hitTimeoutMs how long the signer may take while an older token is still valid
+   * @param random 0 to 1: tokens that were fetched together are not renewed together
+   */
+  constructor (maxSize: number, clock: Clock, hitTimeoutMs = signTimeoutMs, random: () => number = () => 0) {
     this.#maxSize = maxSize
     this.#hitTimeoutMs = hitTimeoutMs
+    this.#random = random
     this.#clock = clock
   }
 
@@ -59,8 +65,8 @@ export class JwtCache {
     try {
       const timeoutMs = cached !== undefined && cached.svid.expiresAt.getTime() > now ? this.#hitTimeoutMs : signTimeoutMs
       const svid = await this.#signOnce(key, entry, audience, signer, timeoutMs, signal)
-      const fresh = { svid, renewAtMs: (svid.issuedAt.getTime() + svid.expiresAt.getTime()) / 2 }
-      return this.#use(key, fresh, entry)
+      const renewAtMs = renewalTimeMs({ notBefore: svid.issuedAt, notAfter: svid.expiresAt }, 0.05, this.#random())
+      return this.#use(key, { svid, renewAtMs }, entry)
     } catch (error) {
       const mayLast = codeOf(error) !== 'entry_not_authorized' && codeOf(error) !== 'no_identity_issued'
       if (cached !== undefined && mayLast && cached.svid.expiresAt > this.#clock.now()) return this.#use(key, cached, entry)

@@ -59,6 +59,8 @@ export class NodeIdentities {
   /** Whether the entries are known yet. */
   get synced (): boolean { return this.#synced }
   get views (): number { return this.#views.size }
+  /** How many X509-SVIDs are ready. */
+  get svids (): number { return this.#svids.size }
   /** Grows with each change of entries, bundles or SVIDs. */
   get revision (): number { return this.#revision }
   /** Entries that are wanted and whose SVIDs could not be had. */

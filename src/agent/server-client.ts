@@ -14,6 +14,7 @@ import { bundleService } from '../wire/generated/server-bundle.ts'
 import { entryService } from '../wire/generated/server-entry.ts'
 import { svidService } from '../wire/generated/server-svid.ts'
 import type { SyncForm } from './agent-config.ts'
+import type { Renewal } from './agent-svid.ts'
 import { endingOf } from './ends-agent.ts'
 import type { JwtSigner } from './jwt-cache.ts'
 import { RetiringChannel } from '../rpc/retiring-channel.ts'
@@ -123,10 +124,10 @@ export class ServerClient implements SvidSigner, JwtSigner, AsyncDisposable {
     }
   }
 
-  async renewAgent (csr: Uint8Array, signal: AbortSignal): Promise<readonly Uint8Array[]> {
+  async renewAgent (csr: Uint8Array, signal: AbortSignal): Promise<Renewal> {
     const { svid } = await this.#call(channel => channel.client(agentService).renewAgent({ params: { csr } }, { signal, timeoutMs }))
     if (svid === undefined) throw new SpiffeError('attestation_malformed', 'the server renewed without sending an SVID')
-    return svid.certChain
+    return { chain: svid.certChain }
   }
 
   async postStatus (agentVersion: string, signal: AbortSignal): Promise<void> {

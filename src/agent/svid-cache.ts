@@ -42,7 +42,7 @@ export interface SvidCacheOptions {
 }
 
 /** SPIRE's limit for one BatchNewX509SVID. */
-const batchSize = 500
+const largestBatch = 500
 const retryBaseMs = 500
 const retryMaxMs = 60_000
 
@@ -55,6 +55,8 @@ export class SvidCache {
   /** IDs of entries somebody watched, the last one last. */
   readonly #used = new Set<string>()
   #changes = 0
+  /** Half as large after each failure: a server may be too slow for so many at once. */
+  #batchSize = largestBatch
   #taintedKeyIds: ReadonlySet<string> = new Set()
   #revokedDigests: ReadonlySet<CertificateDigest> = new Set()
   /** Entries whose signing failed, so that one bad entry does not make the others wait. */
@@ -188,14 +190,16 @@ export class SvidCache {
 
   /** Signs the given entries in batches; what fails is tried again later with back-off. Calls `onBatch` after each batch. */
   async sign (due: readonly Entry[], signer: SvidSigner, signal: AbortSignal, onBatch: () => void): Promise<void> {
-    for (let start = 0; start < due.length; start += batchSize) {
-      const batch = due.slice(start, start + batchSize)
+    for (let start = 0, batch: readonly Entry[]; start < due.length; start += batch.length) {
+      batch = due.slice(start, start + this.#batchSize)
       const keys = await Promise.all(batch.map(() => generateWorkloadKey(this.#options.keyType)))
       const orders = batch.map((entry, index) => ({ entryId: entry.id, csr: createCertificateRequest(keys[index] as KeyObject) }))
       try {
         const outcomes = await signer.signX509Svids(orders, signal)
         batch.forEach((entry, index) => this.#keep(entry, keys[index] as KeyObject, outcomes[index]))
+        this.#batchSize = Math.min(largestBatch, this.#batchSize * 2)
       } catch (error) {
+        this.#batchSize = Math.max(1, Math.floor(this.#batchSize / 2))
         // The server is away: asking for the others as well would only take longer to learn it.
         this.#postpone(due.slice(start), error)
         return

@@ -9,8 +9,6 @@ import type { Entry as EntryMessage } from '../wire/generated/types.ts'
 import { Mailbox } from '../runtime/mailbox.ts'
 import { readEntry } from './read-entry.ts'
 
-const pageSize = 500
-
 /**
  * Synchronises the agent's entries: up to 500 arrive whole; of more, the server sends revisions first and the agent asks for those
  * it does not have. Entries that cannot be read are left out with a warning.
@@ -31,7 +29,7 @@ export async function syncEntries (
       page = await next()
       revisions.push(...page.entryRevisions)
     }
-    return await fetchStale(revisions)
+    return await fetchStale(revisions, first.entryRevisions.length)
   } finally {
     requests.close()
     await answers.return?.()
@@ -43,7 +41,8 @@ export async function syncEntries (
     return answer.value
   }
 
-  async function fetchStale (revisions: readonly EntryRevision[]): Promise<Entry[]> {
+  /** @param pageSize the server's: it answers no question for more */
+  async function fetchStale (revisions: readonly EntryRevision[], pageSize: number): Promise<Entry[]> {
     const fresh = new Map<string, Entry>()
     const stale = revisions.filter(revision => !isCurrent(revision)).map(revision => revision.id).toSorted()
     const staleIds = new Set(stale)

@@ -31,6 +31,8 @@ export interface SyncDeps {
 
 /** SPIRE's agents back off to 8 minutes; ours stay near enough to notice a server that is back. */
 const longestBackOffMs = 60_000
+/** A node without any SVID does not wait longer for its first, whatever the interval. */
+const emptyIntervalMs = 5000
 
 /**
  * Polls entries and bundles until the signal aborts, more slowly while it fails.
@@ -42,7 +44,7 @@ export async function runSync (deps: SyncDeps, signal: AbortSignal, rounds = Num
   for (let waitMs = intervalMs, round = 1; ; round++) {
     try {
       await timed(clock, deps.onTried, () => syncOnce(deps, signal))
-      waitMs = intervalMs
+      waitMs = deps.identities.svids > 0 ? intervalMs : Math.min(intervalMs, emptyIntervalMs)
       deps.onSynced()
     } catch (error) {
       if (isStop(error, signal) || endsAgent(error)) throw error

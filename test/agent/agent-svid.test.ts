@@ -1,5 +1,6 @@
 import { createPublicKey } from 'node:crypto'
 import t from 'tap'
+import type { AgentState } from '../../src/agent/agent-state.ts'
 import { AgentSvid, agentState, newAgentKey } from '../../src/agent/agent-svid.ts'
 import { silentLogger } from '../../src/runtime/logger.ts'
 import { parseCertificateRequest } from '../../src/x509/certificate-request.ts'
@@ -30,8 +31,23 @@ await t.test('who is renewed turns to a new connection at once; after a slow ren
   }
 })
 
-/** Half of the longest pause is drawn. @param lifeMs what is left of the SVID, which is due for renewal */
-async function renewOnce (tookMs: number, lifeMs: number) {
+await t.test('whether it can attest again is what the server said last (spire-surface §2.2)', async t => {
+  const cases = [[true, false, false], [false, true, true], [true, undefined, true], [false, undefined, false]] as const
+  for (const [before, said, after] of cases) {
+    const once = await renewOnce(0, hourMs, before, said)
+    const { svid, written } = once
+    t.equal(svid.canReattest, after, `${before}, then ${said ?? 'nothing'}`)
+    t.equal(written.at(-1)?.canReattest, after, 'and is kept')
+    await once.stop()
+  }
+})
+
+/**
+ * Half of the longest pause is drawn.
+ * @param lifeMs what is left of the SVID, which is due for renewal
+ * @param reattests what the server says at the renewal
+ */
+async function renewOnce (tookMs: number, lifeMs: number, canReattest = false, reattests?: boolean) {
   const clock = new ManualClock()
   const authority = await createTestAuthority('example.org', { notBefore: new Date('2025-12-01'), notAfter: new Date('2027-01-01') })
   const issuer = prepareLeafIssuer(authority.certificate, authority.signer)
@@ -41,25 +57,27 @@ async function renewOnce (tookMs: number, lifeMs: number) {
   const key = newAgentKey()
   const now = clock.now().getTime()
   const chain = await sign(createPublicKey(key).export({ format: 'der', type: 'spki' }), now - 2 * lifeMs, now + lifeMs)
-  const svid = new AgentSvid(agentState(chain, key, { bundle: authority.bundle, canReattest: false, cacheGeneration: 0 }), {
-    store: { folder: undefined, async read () { return undefined }, async write () {}, async remove () {} },
+  const written: AgentState[] = []
+  const svid = new AgentSvid(agentState(chain, key, { bundle: authority.bundle, canReattest, cacheGeneration: 0 }), {
+    store: { folder: undefined, async read () { return undefined }, async write (state) { written.push(state) }, async remove () {} },
     clock, log: silentLogger, random: () => 0.5
   })
   const events: string[] = []
   const stopping = new AbortController()
   const running = svid.run(async csr => {
     await clock.sleep(tookMs)
-    return await sign(parseCertificateRequest(csr).publicKey, now, now + 10 * hourMs)
+    const chain = await sign(parseCertificateRequest(csr).publicKey, now, now + 10 * hourMs)
+    return { chain, ...reattests === undefined ? {} : { canReattest: reattests } }
   }, {
     onRenewed: () => { events.push('renewed') },
     async reconnect () { events.push('reconnected') }
   }, stopping.signal).catch(() => undefined)
-  await eventually('it asks', () => clock.sleeping > 0)
+  if (tookMs > 0) await eventually('it asks', () => clock.sleeping > 0)
   await clock.advance(tookMs)
   // Signing is the thread pool's.
   await eventually('it is renewed', () => events.length > 0)
   await settle()
-  return { events, clock, async stop () {
+  return { svid, written, events, clock, async stop () {
     stopping.abort(new Error('over'))
     await running
   } }

@@ -286,7 +286,7 @@ t.test('a taint is not acknowledged before the agent\'s own SVID is replaced too
   const stopped = new Error('over')
   let renewals = 0
   // The first answer is of a replica that did not turn to the new root yet.
-  const renew = async (csr: Uint8Array) => [await signed(renewals++, parseCertificateRequest(csr).publicKey)]
+  const renew = async (csr: Uint8Array) => ({ chain: [await signed(renewals++, parseCertificateRequest(csr).publicKey)] })
   const running = own.run(renew, { reconnect: async () => {} }, stop.signal)
   await until(() => renewals === 1)
   await settle()

@@ -25,12 +25,13 @@ async function setUp (options: { maxSize?: number, ttlMs?: number } = {}) {
   const authority = await createTestAuthority(domain, { notBefore: new Date('2026-01-01'), notAfter: new Date('2027-01-01') })
   const issuer = prepareLeafIssuer(authority.certificate, authority.signer)
   const entries = new Map<string, Entry>()
-  const state = { signed: [] as string[], refuse: new Set<string>(), down: false, calls: 0, rounds: 0 }
+  const state = { signed: [] as string[], refuse: new Set<string>(), down: false, calls: 0, rounds: 0, most: 500, asked: [] as number[] }
   const { log, lines } = capturedLog()
   const signer: SvidSigner = {
     async signX509Svids (orders) {
       state.calls++
-      if (state.down) throw new SpiffeError('server_unreachable', 'down')
+      state.asked.push(orders.length)
+      if (state.down || orders.length > state.most) throw new SpiffeError('server_unreachable', 'down')
       return await Promise.all(orders.map(async ({ entryId, csr }) => {
         if (state.refuse.has(entryId)) return new SpiffeError('entry_not_authorized', 'no')
         const entry = entries.get(entryId) as Entry
@@ -257,6 +258,19 @@ await t.test('what is not fetched ahead is kept for who comes back like any othe
     await node.clock.advance(5000)
   }
   t.same(node.state.signed, ['1', '2'])
+})
+
+await t.test('a server that is too slow for many at once is asked for fewer (spire-surface §2.3)', async t => {
+  await using node = await setUp()
+  node.state.most = 100
+  node.set(...Array.from({ length: 400 }, (_, n) => makeEntry({ id: `${n}`, spiffeId: `/w${n}`, selectors: [`unix:uid:${n}`] })))
+  for (let seconds = 0; node.svids.size < 400; seconds++) {
+    if (seconds > 600) throw new Error('not all were signed')
+    await settle()
+    await node.clock.advance(1000)
+  }
+  t.same(node.state.asked.slice(0, 4), [400, 250, 125, 62], 'half as many after each failure')
+  t.ok(node.state.asked.filter(count => count > 100).length < 10, 'and more again only after a success')
 })
 
 await t.test('while the server is away, one call asks for all and one line says so, and nothing spins', async t => {

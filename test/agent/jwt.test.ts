@@ -41,6 +41,22 @@ t.test('a token is reused until half of its life, whatever the order of audience
   t.equal(await fetch('x', 'y'), 'a-3')
 })
 
+t.test('tokens that were fetched together are not renewed together (spire-surface §2.3)', async t => {
+  const clock = new ManualClock()
+  const { signer } = fakeSigner(clock)
+  let draw = 1
+  const cache = new JwtCache(10, clock, undefined, () => draw)
+  const fetch = async (audience: string) => (await cache.fetch(makeEntry({ id: 'a' }), [audience], signer, never)).token
+  await fetch('x')
+  draw = 0
+  await fetch('y')
+  await clock.advance(134_000)
+  t.equal(await fetch('x'), 'a-1')
+  await clock.advance(2_000)
+  t.equal(await fetch('x'), 'a-3', 'up to a twentieth of its life before half of it')
+  t.equal(await fetch('y'), 'a-2', 'the other one later')
+})
+
 t.test('while the server cannot sign, a valid token is served, and not longer', async t => {
   const clock = new ManualClock()
   const { signer, state } = fakeSigner(clock)

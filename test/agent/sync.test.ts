@@ -123,3 +123,23 @@ t.test('polling slows down while the server is away, and recovers', async t => {
   stop.abort(new Error('over'))
   await ended
 })
+
+t.test('a node without any SVID looks each five seconds, whatever the interval (spire-surface §2.3)', async t => {
+  const { clock, server, identities, deps } = await setUp()
+  const held = { svids: 0 }
+  Object.defineProperty(identities, 'svids', { get: () => held.svids })
+  const stop = new AbortController()
+  const ended = t.rejects(runSync({ ...deps, intervalMs: 60_000 }, stop.signal), { message: 'over' })
+  await clock.advance(0)
+  await clock.advance(20_000)
+  t.equal(server.calls, 5)
+  held.svids = 1
+  await clock.advance(5_000)
+  const before = server.calls
+  await clock.advance(59_000)
+  t.equal(server.calls, before, 'then as it is configured')
+  await clock.advance(1_000)
+  t.equal(server.calls, before + 1)
+  stop.abort(new Error('over'))
+  await ended
+})

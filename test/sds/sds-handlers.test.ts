@@ -66,6 +66,8 @@ await t.test('secrets of an identity (spire-surface §4.1)', async t => {
     const pem = text(chained?.tlsCertificate?.certificateChain?.inlineBytes)
     t.equal(pem.match(/BEGIN CERTIFICATE/g)?.length, 2)
     t.equal(new X509Certificate(pem).subjectAltName, `URI:${web.id}`, 'leaf first')
+    const hinted = view(identityOf(own.bundle, [{ ...web, hint: 'x' }, { ...db, hint: 'x' }]))
+    t.ok(secretOf(hinted, web.id) && secretOf(hinted, db.id), 'hints play no part')
   })
 
   await t.test('bundles', async t => {
