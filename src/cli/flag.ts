@@ -1,7 +1,7 @@
 import { parseDuration } from '../runtime/duration.ts'
 import { parseSelector, type Selector } from '../spiffe/selector.ts'
-import { parseSpiffeId, type SpiffeId } from '../spiffe/spiffe-id.ts'
-import { parseTrustDomain, type TrustDomain } from '../spiffe/trust-domain.ts'
+import { parseSpiffeId, parseTrustDomainOrId, type SpiffeId } from '../spiffe/spiffe-id.ts'
+import type { TrustDomain } from '../spiffe/trust-domain.ts'
 
 /** A flag in Go's manner: `-name value`, `--name=value`; a switch may stand alone or be `-name=false`. */
 export interface Flag<T> {
@@ -146,11 +146,6 @@ export function trustDomainListFlag (help: string): Flag<readonly TrustDomain[]>
 
 export function selectorListFlag (help: string): Flag<readonly Selector[]> {
   return { help, placeholder: 'TYPE:VALUE', initial: [], repeats: true, accept: (text, before) => [...before, parseSelector(text)] }
-}
-
-/** @throws {SpiffeError} `trust_domain_malformed` */
-export function parseTrustDomainOrId (text: string): TrustDomain {
-  return parseTrustDomain(text.startsWith('spiffe://') ? text.slice('spiffe://'.length) : text)
 }
 
 /** Go's layout `2006-01-02 15:04:05 -0700 -07` (spire-surface §1.3): the second offset is the zone's name and repeats the first. */

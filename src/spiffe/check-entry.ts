@@ -5,15 +5,15 @@ import { checkEntryId } from './entry-id.ts'
 import { SpiffeError } from './errors.ts'
 import { checkMemberId, checkWorkloadId } from './member-id.ts'
 import { checkSelector, normalizeSelectors, type Selector } from './selector.ts'
-import { parseSpiffeId } from './spiffe-id.ts'
+import { parseSpiffeId, parseTrustDomainOrId } from './spiffe-id.ts'
 import { isStorableText } from './storable-text.ts'
-import { checkForeign, parseTrustDomain, type TrustDomain } from './trust-domain.ts'
+import { checkForeign, type TrustDomain } from './trust-domain.ts'
 
 /** An entry as somebody sent it: IDs and trust domains are still text. */
 export type RawEntryDraft = Omit<EntryDraft, 'spiffeId' | 'parentId' | 'federatesWith'> & {
   readonly spiffeId: string
   readonly parentId: string
-  /** Names, bare or as `spiffe://<name>`. */
+  /** Names, or IDs in them. */
   readonly federatesWith: readonly string[]
 }
 
@@ -44,7 +44,7 @@ export function checkEntry (raw: RawEntryDraft, trustDomain: TrustDomain): Entry
 }
 
 function parseForeign (text: string, own: TrustDomain): TrustDomain {
-  return checkForeign(parseTrustDomain(text.startsWith('spiffe://') ? text.slice('spiffe://'.length) : text), own)
+  return checkForeign(parseTrustDomainOrId(text), own)
 }
 
 function checkDnsNames (names: readonly string[]): void {

@@ -1,7 +1,7 @@
 import { parseBundleEndpointUrl, type BundleEndpoint, type BundleEndpointProfile } from './bundle-endpoint.ts'
 import { SpiffeError } from './errors.ts'
-import { parseSpiffeId } from './spiffe-id.ts'
-import { checkForeign, parseTrustDomain, type TrustDomain } from './trust-domain.ts'
+import { parseSpiffeId, parseTrustDomainOrId } from './spiffe-id.ts'
+import { checkForeign, type TrustDomain } from './trust-domain.ts'
 
 /** That the bundle of a foreign trust domain is fetched, and from where; one-way (FED-30). The bundle itself is kept beside all others. */
 export interface FederationRelationship {
@@ -31,8 +31,7 @@ export function parseFederationRelationship (raw: RawFederationRelationship, own
 
 /** @throws {SpiffeError} `federation_malformed`, `federation_invalid` */
 export function parsePartner (name: string, own: TrustDomain): TrustDomain {
-  const bare = name.startsWith('spiffe://') ? name.slice('spiffe://'.length) : name
-  return checkForeign(field('trust_domain', () => parseTrustDomain(bare)), own)
+  return checkForeign(field('trust_domain', () => parseTrustDomainOrId(name)), own)
 }
 
 /** @throws {SpiffeError} `federation_malformed` */

@@ -44,6 +44,14 @@ export function trustDomainOf (id: SpiffeId): TrustDomain {
   return (slash < 0 ? id.slice(scheme.length) : id.slice(scheme.length, slash)) as TrustDomain
 }
 
+/**
+ * Reads a trust domain by its name, or by an ID that lies in it: SPIRE's clients write either.
+ * @throws {SpiffeError} `trust_domain_malformed`, `spiffe_id_malformed`
+ */
+export function parseTrustDomainOrId (text: string): TrustDomain {
+  return text.startsWith(scheme) ? trustDomainOf(parseSpiffeId(text)) : parseTrustDomain(text)
+}
+
 /** The path with its leading slash, or the empty string for a trust domain's own ID. */
 export function pathOf (id: SpiffeId): string {
   const slash = id.indexOf('/', scheme.length)

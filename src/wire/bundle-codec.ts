@@ -1,7 +1,7 @@
 import type { Bundle, JwtAuthority } from '../spiffe/bundle.ts'
 import { SpiffeError } from '../spiffe/errors.ts'
+import { parseTrustDomainOrId } from '../spiffe/spiffe-id.ts'
 import type { Bundle as BundleMessage, BundleInit, BundleMask, JWTKey, JWTKeyInit } from './generated/types.ts'
-import { decodeTrustDomain } from './spiffe-id-codec.ts'
 
 /** @param mask fields to keep; the trust domain is always kept, everything without a mask (spire-surface §1.4) */
 export function encodeBundle (bundle: Bundle, mask?: BundleMask): BundleInit {
@@ -27,7 +27,7 @@ export function encodeJwtAuthority ({ keyId, publicKey, expiresAt, tainted }: Jw
 export function decodeBundle (message: BundleMessage): Bundle {
   if (message.refreshHint < 0n) throw new SpiffeError('bundle_malformed', `refresh hint ${message.refreshHint} is negative`)
   return {
-    trustDomain: decodeTrustDomain(message.trustDomain),
+    trustDomain: parseTrustDomainOrId(message.trustDomain),
     x509Authorities: message.x509Authorities.map(({ asn1, tainted }) => ({ certificate: asn1, tainted })),
     jwtAuthorities: message.jwtAuthorities.map(decodeJwtAuthority),
     sequenceNumber: message.sequenceNumber,

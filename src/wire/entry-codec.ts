@@ -1,8 +1,9 @@
 import type { RawEntryDraft } from '../spiffe/check-entry.ts'
 import type { Entry } from '../spiffe/entry.ts'
 import { normalizeSelectors } from '../spiffe/selector.ts'
+import { parseTrustDomainOrId } from '../spiffe/spiffe-id.ts'
 import type { Entry as EntryMessage, EntryInit, EntryMask } from './generated/types.ts'
-import { decodeSpiffeId, decodeTrustDomain, encodeSpiffeId, spiffeIdText } from './spiffe-id-codec.ts'
+import { decodeSpiffeId, encodeSpiffeId, spiffeIdText } from './spiffe-id-codec.ts'
 
 /** @param mask fields to keep; the id is always kept, everything without a mask (spire-surface §1.2) */
 export function encodeEntry (entry: Entry, mask?: EntryMask): EntryInit {
@@ -77,7 +78,7 @@ export function decodeEntry (message: EntryMessage, parentId?: Entry['parentId']
     spiffeId: decodeSpiffeId(message.spiffeId),
     parentId: message.parentId === undefined && parentId !== undefined ? parentId : decodeSpiffeId(message.parentId),
     selectors: normalizeSelectors(message.selectors),
-    federatesWith: message.federatesWith.map(decodeTrustDomain),
+    federatesWith: message.federatesWith.map(parseTrustDomainOrId),
     revisionNumber: Number(message.revisionNumber),
     createdAtSeconds: Number(message.createdAt)
   }

@@ -122,7 +122,7 @@ t.test('entries (spire-surface §1.5, §3)', async t => {
       { ...good, spiffeId: id('/f'), federatesWith: ['none.test'] }, { ...good, id: stored, spiffeId: id('/i') }
     ] }, [invalid, invalid, invalid, invalid, invalid, invalid, internal, exists], /hint is too long, max length is 1024 characters/],
     ['BatchUpdateEntry', 'mistakes', { entries: [{ ...good }, { ...good, id: 'none' }, { ...good, id: stored, selectors: [] }] },
-      [invalid, missing, invalid]],
+      [missing, missing, invalid]],
     ['BatchDeleteEntry', 'mistakes', { ids: ['', 'none', stored] }, [invalid, missing, 0], /^missing entry ID\nentry not found\nOK$/]
   ])
 })

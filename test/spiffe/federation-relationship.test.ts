@@ -13,13 +13,14 @@ void t.test('FED-12 a relationship has a trust domain, a URL and a profile', asy
   t.strictSame(parse({ trustDomain: 'spiffe://partner.test', httpsWeb: false, httpsSpiffe: 'spiffe://third.test/b' }), {
     trustDomain: 'partner.test', endpoint: { url: raw.url, profile: { kind: 'https_spiffe', endpointId: 'spiffe://third.test/b' } }
   }, 'the endpoint may be of another trust domain')
+  t.equal(parse({ trustDomain: 'spiffe://partner.test/server' }).trustDomain, 'partner.test', 'an ID names the domain it lies in')
   const refused: ReadonlyArray<readonly [string, Partial<RawFederationRelationship>, string]> = [
     ['no URL', { url: '' }, 'invalid bundle_endpoint_url: is missing'],
     ['no profile', { httpsWeb: false }, 'invalid bundle_endpoint_profile: is missing'],
     ['both', { httpsSpiffe: 'spiffe://a.test/b' }, 'invalid bundle_endpoint_profile: is both https_web and https_spiffe'],
     ['no domain', { trustDomain: '' }, 'invalid trust_domain: trust domain is empty: ""'],
-    ['an ID', { trustDomain: 'spiffe://a.test/b' },
-      'invalid trust_domain: trust domain has a character other than a-z 0-9 . - _: "a.test/b"'],
+    ['an ID that is none', { trustDomain: 'spiffe://a.test//b' },
+      'invalid trust_domain: invalid SPIFFE ID "spiffe://a.test//b": the path has an empty segment'],
     ['no ID', { httpsWeb: false, httpsSpiffe: '' }, 'invalid endpoint_spiffe_id: is missing: https_spiffe knows the endpoint by it']
   ]
   for (const [what, more, message] of refused) t.throws(() => parse(more), { code: 'federation_malformed', message }, what)

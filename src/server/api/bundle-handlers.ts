@@ -2,6 +2,7 @@ import type { OwnBundle } from '../../ca/own-bundle.ts'
 import { appendAuthorities, withContent } from '../../spiffe/bundle-change.ts'
 import type { Bundle } from '../../spiffe/bundle.ts'
 import { codeOf, SpiffeError } from '../../spiffe/errors.ts'
+import { parseTrustDomainOrId } from '../../spiffe/spiffe-id.ts'
 import type { TrustDomain } from '../../spiffe/trust-domain.ts'
 import type { AdminAccess } from '../../authz/admin/access.ts'
 import type { CallContext } from '../../rpc/call.ts'
@@ -9,7 +10,6 @@ import type { BundleDeleteMode, BundleStore } from '../../storage/bundle-store.t
 import { decodeBundle, decodeJwtAuthority, encodeBundle, encodeJwtAuthority } from '../../wire/bundle-codec.ts'
 import type { BatchDeleteFederatedBundleRequest, BundleHandlers } from '../../wire/generated/server-bundle.ts'
 import type { Bundle as BundleMessage, BundleMask, StatusInit } from '../../wire/generated/types.ts'
-import { decodeTrustDomain } from '../../wire/spiffe-id-codec.ts'
 import type { Clock } from '../../runtime/clock.ts'
 import type { Authorities } from '../authorities.ts'
 import type { Authorizer } from '../authorize.ts'
@@ -121,7 +121,7 @@ function objectOf (trustDomain: TrustDomain, detaches = false) { return { kind: 
 
 /** @throws {SpiffeError} `argument_invalid` for the own domain, `trust_domain_malformed` */
 function foreignDomain (name: string, own: TrustDomain): TrustDomain {
-  const parsed = decodeTrustDomain(name)
+  const parsed = parseTrustDomainOrId(name)
   if (parsed === own) throw new SpiffeError(
     'argument_invalid', 'getting a federated bundle for the server\'s own trust domain is not allowed'
   )
@@ -169,7 +169,7 @@ async function deleteBundles (
   const results: Array<{ status: StatusInit, trustDomain: string }> = []
   for (const name of trustDomains) {
     try {
-      const domain = decodeTrustDomain(name)
+      const domain = parseTrustDomainOrId(name)
       if (domain === trustDomain) throw new SpiffeError(
         'argument_invalid', 'removing the bundle for the server trust domain is not allowed'
       )

@@ -25,17 +25,17 @@ export interface EntryDeps extends AuthorizedEntryDeps {
 
 /** `spire.api.server.entry.v1.Entry` (spire-surface §1.5). */
 export function entryHandlers (deps: EntryDeps): EntryHandlers<CallContext> {
-  const { authorizer, entries, registrations } = deps
+  const { authorizer, entries, registrations, trustDomain } = deps
   return {
     ...authorizedEntryHandlers(deps),
 
     async countEntries ({ filter }, context) {
-      return { count: await entries.count({ ...decodeEntryFilter(filter), keep: readable(authorizer.accessOf(context)) }) }
+      return { count: await entries.count({ ...decodeEntryFilter(filter, trustDomain), keep: readable(authorizer.accessOf(context)) }) }
     },
 
     async listEntries ({ filter, outputMask, pageSize, pageToken }, context) {
       const keep = readable(authorizer.accessOf(context))
-      const page = await entries.list({ ...decodeEntryFilter(filter), keep }, { size: pageSize, token: pageToken })
+      const page = await entries.list({ ...decodeEntryFilter(filter, trustDomain), keep }, { size: pageSize, token: pageToken })
       return { entries: page.entries.map(entry => encodeEntry(entry, outputMask)), nextPageToken: page.nextPageToken }
     },
 
@@ -99,7 +99,6 @@ async function updateEntries (
   await catchUp()
   const updates = entries.map(message => {
     try {
-      if (message.id === '') throw new SpiffeError('entry_malformed', 'missing entry ID')
       const stored = registry.get(message.id)
       if (stored === undefined || isHidden(stored, access)) throw new SpiffeError('entry_not_found', 'entry not found')
       const { revisionNumber: _revision, createdAtSeconds: _created, ...base } = stored

@@ -1,5 +1,7 @@
 import { SpiffeError } from '../../spiffe/errors.ts'
+import { checkMemberId, checkWorkloadId } from '../../spiffe/member-id.ts'
 import { checkSelector, type Selector } from '../../spiffe/selector.ts'
+import { parseTrustDomainOrId } from '../../spiffe/spiffe-id.ts'
 import type { TrustDomain } from '../../spiffe/trust-domain.ts'
 import type { AgentFilter } from '../../storage/agent-store.ts'
 import type { EntryFilter } from '../../storage/entry-store.ts'
@@ -7,16 +9,16 @@ import type { MatchKind, SetMatch } from '../../storage/set-match.ts'
 import type { ListAgentsRequest_Filter } from '../../wire/generated/server-agent.ts'
 import type { ListEntriesRequest_Filter } from '../../wire/generated/server-entry.ts'
 import type { FederatesWithMatch, SelectorMatch } from '../../wire/generated/types.ts'
-import { decodeSpiffeId, decodeTrustDomain } from '../../wire/spiffe-id-codec.ts'
+import { decodeSpiffeId } from '../../wire/spiffe-id-codec.ts'
 
 const matchKinds: readonly MatchKind[] = ['exact', 'subset', 'superset', 'any']
 
-/** @throws {SpiffeError} `argument_invalid`, naming the part of the filter at fault */
-export function decodeEntryFilter (filter: ListEntriesRequest_Filter | undefined): EntryFilter {
+/** @throws {SpiffeError} `argument_invalid`, naming the part of the filter at fault: also an ID that no entry of this trust domain has */
+export function decodeEntryFilter (filter: ListEntriesRequest_Filter | undefined, trustDomain: TrustDomain): EntryFilter {
   if (filter === undefined) return {}
   return {
-    spiffeId: filter.bySpiffeId && part('SPIFFE ID', () => decodeSpiffeId(filter.bySpiffeId)),
-    parentId: filter.byParentId && part('parent ID', () => decodeSpiffeId(filter.byParentId)),
+    spiffeId: filter.bySpiffeId && part('SPIFFE ID', () => checkWorkloadId(decodeSpiffeId(filter.bySpiffeId), trustDomain)),
+    parentId: filter.byParentId && part('parent ID', () => checkMemberId(decodeSpiffeId(filter.byParentId), trustDomain)),
     selectors: decodeSelectorMatch(filter.bySelectors),
     federatesWith: decodeFederatesWith(filter.byFederatesWith),
     hint: filter.byHint?.value,
@@ -45,7 +47,7 @@ function decodeSelectorMatch (match: SelectorMatch | undefined): SetMatch<Select
 function decodeFederatesWith (match: FederatesWithMatch | undefined): SetMatch<TrustDomain> | undefined {
   if (match === undefined) return undefined
   if (match.trustDomains.length === 0) throw new SpiffeError('argument_invalid', 'malformed federates with filter: empty trust domain set')
-  return { match: kindOf(match.match), values: match.trustDomains.map(name => part('federates with', () => decodeTrustDomain(name))) }
+  return { match: kindOf(match.match), values: match.trustDomains.map(name => part('federates with', () => parseTrustDomainOrId(name))) }
 }
 
 function kindOf (wire: number): MatchKind {

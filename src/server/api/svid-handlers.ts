@@ -174,8 +174,8 @@ function renewedBefore (params: readonly NewX509SVIDParams[], { registry, clock,
 function orderOf ({ entryId, csr }: NewX509SVIDParams, agent: AgentView, deps: SvidDeps): X509SvidOrder | SpiffeError {
   try {
     if (entryId === '') throw new SpiffeError('argument_invalid', 'missing entry ID')
-    const entry = authorizedEntry(entryId, agent, deps)
     if (csr.length === 0) throw new SpiffeError('csr_malformed', 'missing CSR')
+    const entry = authorizedEntry(entryId, agent, deps)
     const { publicKey } = parseCertificateRequest(csr)
     const ttlSeconds = ttlOf(entry.x509SvidTtlSeconds, deps.defaultX509SvidTtlSeconds)
     return { id: entry.spiffeId, publicKey, dnsNames: entry.dnsNames, ttlSeconds }

@@ -3,6 +3,7 @@ import { codeOf, SpiffeError } from '../../spiffe/errors.ts'
 import {
   parseBundleEndpointProfile, parseEndpointUrl, parseFederationRelationship, parsePartner, type FederationRelationship
 } from '../../spiffe/federation-relationship.ts'
+import { parseTrustDomainOrId } from '../../spiffe/spiffe-id.ts'
 import type { TrustDomain } from '../../spiffe/trust-domain.ts'
 import type { AdminAccess } from '../../authz/admin/access.ts'
 import type { CallContext } from '../../rpc/call.ts'
@@ -13,7 +14,6 @@ import type { TrustDomainHandlers } from '../../wire/generated/server-trust-doma
 import type {
   Bundle as BundleMessage, FederationRelationship as RelationshipMessage, FederationRelationshipInit, FederationRelationshipMask, StatusInit
 } from '../../wire/generated/types.ts'
-import { decodeTrustDomain } from '../../wire/spiffe-id-codec.ts'
 import type { Authorizer } from '../authorize.ts'
 import type { BundleRefresher } from '../federation/bundle-refresher.ts'
 import type { FederationPartners } from '../federation/federation-partners.ts'
@@ -53,7 +53,7 @@ export function trustDomainHandlers (deps: TrustDomainDeps): TrustDomainHandlers
     },
 
     async getFederationRelationship ({ trustDomain: name, outputMask }, context) {
-      const domain = decodeTrustDomain(name)
+      const domain = parseTrustDomainOrId(name)
       const relationship = await federation.get(domain)
       const hidden = relationship === undefined || readable(context)?.(domain) === false
       if (hidden) throw notFound(domain)
@@ -93,7 +93,7 @@ export function trustDomainHandlers (deps: TrustDomainDeps): TrustDomainHandlers
       const results: Array<{ status: StatusInit, trustDomain: string }> = []
       for (const name of trustDomains) {
         try {
-          const domain = decodeTrustDomain(name)
+          const domain = parseTrustDomainOrId(name)
           requireWrite(access, domain, undefined)
           await registrations.deleteFederation(domain)
           results.push({ trustDomain: name, status: itemOk })
@@ -105,7 +105,7 @@ export function trustDomainHandlers (deps: TrustDomainDeps): TrustDomainHandlers
     },
 
     async refreshBundle ({ trustDomain: name }, context) {
-      const domain = decodeTrustDomain(name)
+      const domain = parseTrustDomainOrId(name)
       await replica.catchUp()
       const relationship = partners.get(domain)
       const access = authorizer.accessOf(context)

@@ -3,15 +3,14 @@ import { createCertificateRequest } from '../../../src/x509/certificate-request.
 import { entryService } from '../../../src/wire/generated/server-entry.ts'
 import { svidService } from '../../../src/wire/generated/server-svid.ts'
 import type { EntryInit } from '../../../src/wire/generated/types.ts'
-import { identityOf, newKey, openServerChannel, type TestIdentity } from '../../fakes/agent-client.ts'
-import type { TestServer } from '../../fakes/server.ts'
+import { identityOf, newKey, openServerChannel, type ServerAccess, type TestIdentity } from '../../fakes/agent-client.ts'
 
 export const id = (path: string) => ({ trustDomain: 'example.org', path })
 export const selectors = [{ type: 'k8s', value: 'ns:team-a' }]
 export const webOf = (team: string): EntryInit => ({ spiffeId: id(`/${team}/web`), parentId: id('/nodes/1'), selectors })
 
 /** An X509-SVID of the server's own trust domain for this path. */
-export async function mint (server: TestServer, path: string): Promise<TestIdentity> {
+export async function mint (server: ServerAccess, path: string): Promise<TestIdentity> {
   const key = newKey()
   const csr = createCertificateRequest(key, { uriSans: [`spiffe://example.org${path}`] })
   const { svid } = await server.admin.client(svidService).mintX509SVID({ csr })
@@ -19,12 +18,12 @@ export async function mint (server: TestServer, path: string): Promise<TestIdent
 }
 
 /** A channel over TLS with an SVID for this path. */
-export async function openAs (server: TestServer, path: string): Promise<Channel> {
+export async function openAs (server: ServerAccess, path: string): Promise<Channel> {
   return openServerChannel(server, await mint(server, path))
 }
 
 /** Over the admin socket. @returns the entries' ids */
-export async function seed (server: TestServer, entries: readonly EntryInit[]): Promise<string[]> {
+export async function seed (server: ServerAccess, entries: readonly EntryInit[]): Promise<string[]> {
   const { results } = await server.admin.client(entryService).batchCreateEntry({ entries })
   return results.map(({ status, entry }) => {
     if (status?.code !== 0 || entry === undefined) throw new Error(`seeding: ${status?.message}`)

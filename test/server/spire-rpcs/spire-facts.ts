@@ -1,0 +1,16 @@
+import { readFile, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { Told } from './step.ts'
+
+/** What the real server said to `allSteps`, kept so that parity is proved where it is not. */
+export interface SpireFacts { readonly version: string, readonly told: readonly Told[] }
+
+const file = join(import.meta.dirname, 'spire-1.15.3.json')
+
+export async function readFacts (): Promise<SpireFacts> { return JSON.parse(await readFile(file, 'utf8')) as SpireFacts }
+
+/** One step a line. */
+export async function writeFacts ({ version, told }: SpireFacts): Promise<void> {
+  const lines = told.map(step => JSON.stringify(step)).join(',\n')
+  await writeFile(file, `{"version":${JSON.stringify(version)},"told":[\n${lines}\n]}\n`)
+}
