@@ -1,6 +1,6 @@
 import { setMaxListeners } from 'node:events'
 import { serveBundleEndpoint } from '../../src/federation/endpoint/serve-bundle-endpoint.ts'
-import { svidCertificate } from '../../src/federation/endpoint/svid-certificate.ts'
+import { svidCertificate } from '../../src/rpc/svid-certificate.ts'
 import type { ServingCertificate } from '../../src/rpc/serving-certificate.ts'
 import { systemClock } from '../../src/runtime/clock.ts'
 import { silentLogger } from '../../src/runtime/logger.ts'

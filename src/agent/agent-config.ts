@@ -1,10 +1,10 @@
 import { dirname, resolve } from 'node:path'
 import { z } from 'zod'
 import { pluginSchemas, type ConfiguredPlugins } from '../plugins/catalog.ts'
+import { type PrometheusConfig, type TelemetryConfig, telemetrySchema, usualTelemetry } from '../rpc/telemetry/telemetry-config.ts'
 import { formatProblems, readConfig, type ConfigSource } from '../runtime/config-file.ts'
 import {
-  durationSeconds, healthChecksSchema, logFormat, logLevel, parsedBy, port, telemetrySchema, text, type HealthChecks, type PrometheusConfig,
-  type LogConfig
+  durationSeconds, healthChecksSchema, logFormat, logLevel, parsedBy, port, text, type HealthChecks, type LogConfig
 } from '../runtime/config-schema.ts'
 import { SpiffeError } from '../spiffe/errors.ts'
 import { parseSpiffeId, pathOf, type SpiffeId, trustDomainOf } from '../spiffe/spiffe-id.ts'
@@ -72,6 +72,7 @@ export interface AgentConfig extends LogConfig {
   readonly mesh: MeshConfig | undefined
   readonly plugins: ConfiguredPlugins<AgentPlugins>
   readonly prometheus: PrometheusConfig | undefined
+  readonly telemetry: TelemetryConfig
   readonly healthChecks: HealthChecks | undefined
 }
 
@@ -262,7 +263,8 @@ export function parseAgentConfig (source: ConfigSource): AgentConfig {
     logFile: agent.log_file,
     logFormat: agent.log_format,
     logSourceLocation: agent.log_source_location,
-    prometheus: reading.value.telemetry?.Prometheus,
+    prometheus: reading.value.telemetry?.prometheus,
+    telemetry: reading.value.telemetry?.telemetry ?? usualTelemetry,
     healthChecks: reading.value.health_checks ?? undefined
   }
 }

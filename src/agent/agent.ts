@@ -9,6 +9,7 @@ import type { SvidStore } from '../plugins/svid-store.ts'
 import { serveDiagnostics } from '../rpc/serve-diagnostics.ts'
 import { openRpcServer, type RpcServer } from '../rpc/server.ts'
 import { isNameOf } from '../rpc/spire-metrics.ts'
+import { openTelemetry } from '../rpc/telemetry/telemetry.ts'
 import type { TlsIdentity } from '../rpc/tls-identity.ts'
 import { systemClock, type Clock } from '../runtime/clock.ts'
 import type { Logger } from '../runtime/logger.ts'
@@ -73,15 +74,14 @@ export async function runAgent (config: AgentConfig, signal: AbortSignal, option
   await using scope = new AsyncDisposableStack()
   const { dataDir, trustDomain } = config
   const metrics = createMetrics({ prefix: 'assay_agent' })
-  const spire = config.prometheus === undefined ? undefined : spireAgentMetrics(metrics, {
-    trustDomain, hostLabel: config.prometheus.hostLabel, clock
-  })
+  const telemetry = scope.use(openTelemetry(config.telemetry, {
+    prefix: 'spire_agent', trustDomain, beside: config.prometheus === undefined ? undefined : metrics, clock, log
+  }))
+  const spire = telemetry.isTold ? spireAgentMetrics(telemetry, { trustDomain, clock }) : undefined
   const host = {
     clock, log, dataDir, trustDomain, readJoinToken: () => readJoinToken(config), fetchWorkloadSvid,
     onReconfigure: options.onReconfigure,
-    hostServices: [pluginMetrics('spire_agent', metrics, {
-      isOurs: isNameOf(agentNames), hostLabel: config.prometheus?.hostLabel, clock, log
-    })]
+    hostServices: [pluginMetrics(telemetry, { isOurs: isNameOf(agentNames), clock, log })]
   }
   const plugins = scope.use(await startPlugins(agentCatalog, config.plugins, host, signal))
   // Before anything is read: the agent that runs has written its last.
@@ -201,7 +201,13 @@ export async function runAgent (config: AgentConfig, signal: AbortSignal, option
       onReady?.({ socketPath: path })
     }, signal),
     signal => storeSvids({ stores, identities, clock, log }, signal),
-    signal => serveDiagnostics(config, { metrics, probes: { agent: ready }, log }, signal),
+    signal => serveDiagnostics(config, {
+      metrics, probes: { agent: ready }, log,
+      own: {
+        identity: () => life.svid?.identity, clock,
+        bundleOf: domain => domain === trustDomain ? identities.bundle : identities.federatedBundles.get(domain)
+      }
+    }, signal),
     ...broker === undefined ? [] : [broker.run],
     ...mesh?.tasks ?? []
   ])

@@ -1,8 +1,8 @@
 import type { AttestationMetrics } from '../attestation/workload/attestation-metrics.ts'
 import { spireCallMetrics } from '../rpc/spire-call-metrics.ts'
-import { spireMetrics, spireRegistry, type SpireMetrics, type SpireMetricsOptions, type SpireNames } from '../rpc/spire-metrics.ts'
+import { spireMetrics, type SpireMetrics, type SpireMetricsOptions, type SpireNames } from '../rpc/spire-metrics.ts'
 import type { RpcServerOptions } from '../rpc/server.ts'
-import type { Metrics } from '../runtime/metrics.ts'
+import type { Telemetry } from '../rpc/telemetry/telemetry.ts'
 import { version } from '../runtime/version.ts'
 import type { AgentEvents } from './agent-events.ts'
 import type { EntryIndex } from './entry-index.ts'
@@ -15,11 +15,11 @@ export const agentNames = {
   started: { kind: 'gauge', labels: ['version', 'trust_domain_id'] },
   uptime_in_ms: gauge,
   bootstrapped: gauge,
-  node_attestor_new_svid: { kind: 'call', labels: ['attestor'] },
-  agent_svid_rotate: call,
-  node_attest: call,
-  manager_sync_fetch_entries_updates: call,
-  manager_sync_fetch_svids_updates: call,
+  'node.attestor.new_svid': { kind: 'call', labels: ['attestor'] },
+  'agent_svid.rotate': call,
+  'node.attest': call,
+  'manager.sync.fetch_entries_updates': call,
+  'manager.sync.fetch_svids_updates': call,
   sync_bundles_total: gauge,
   sync_entries_total: gauge,
   sync_entries_missing: gauge,
@@ -31,19 +31,19 @@ export const agentNames = {
   lru_cache_record_map_size: gauge,
   lru_cache_svid_map_size: gauge,
   jwt_svid_cache_size: gauge,
-  workload_api_connection: counter,
-  workload_api_connections: gauge,
-  workload_api_workload_attestation: call,
-  workload_api_workload_attestor: { kind: 'call', labels: ['attestor'] },
-  workload_api_discovered_selectors: sample,
-  sds_api_connection: counter,
-  sds_api_connections: gauge,
-  debug_api_connection: counter,
-  debug_api_connections: gauge,
-  logger_api_connection: counter,
-  logger_api_connections: gauge,
-  delegated_identity_api_connection: counter,
-  delegated_identity_api_connections: gauge
+  'workload_api.connection': counter,
+  'workload_api.connections': gauge,
+  'workload_api.workload_attestation': call,
+  'workload_api.workload_attestor': { kind: 'call', labels: ['attestor'] },
+  'workload_api.discovered_selectors': sample,
+  'sds_api.connection': counter,
+  'sds_api.connections': gauge,
+  'debug_api.connection': counter,
+  'debug_api.connections': gauge,
+  'logger_api.connection': counter,
+  'logger_api.connections': gauge,
+  'delegated_identity_api.connection': counter,
+  'delegated_identity_api.connections': gauge
 } as const satisfies SpireNames
 
 export interface SpireAgentMetrics {
@@ -64,10 +64,9 @@ export interface AgentHoldings {
 
 /** What an agent tells under SPIRE's names; see docs/metrics.md. */
 export function spireAgentMetrics (
-  beside: Metrics, { trustDomain, hostLabel, clock }: SpireMetricsOptions
+  telemetry: Telemetry, { trustDomain, clock }: SpireMetricsOptions
 ): SpireAgentMetrics {
-  const registry = spireRegistry('spire_agent', beside, hostLabel)
-  const spire = spireMetrics(agentNames, registry)
+  const spire = spireMetrics<typeof agentNames>(telemetry)
   const startMs = clock.monotonicMs()
   // What a synchronisation changed that is under way, and the last one.
   let [current, last] = [nothing, nothing]
@@ -75,26 +74,26 @@ export function spireAgentMetrics (
   spire.gauge('uptime_in_ms', () => Math.floor(clock.monotonicMs() - startMs))
   return {
     events: {
-      attested: (attestor, took) => spire.call('node_attestor_new_svid', took, { attestor }),
-      renewed: (how, took) => spire.call(how === 'signed' ? 'agent_svid_rotate' : 'node_attest', took),
+      attested: (attestor, took) => spire.call('node.attestor.new_svid', took, { attestor }),
+      renewed: (how, took) => spire.call(how === 'signed' ? 'agent_svid.rotate' : 'node.attest', took),
       synced (took) {
-        spire.call('manager_sync_fetch_entries_updates', took)
+        spire.call('manager.sync.fetch_entries_updates', took)
         if (took.error !== undefined) return
         last = current
         current = nothing
       },
-      signed: took => spire.call('manager_sync_fetch_svids_updates', took)
+      signed: took => spire.call('manager.sync.fetch_svids_updates', took)
     },
     attestation: {
       attestor (attestor, _outcome, durationMs, error) {
-        spire.call('workload_api_workload_attestor', { durationMs, error }, { attestor })
+        spire.call('workload_api.workload_attestor', { durationMs, error }, { attestor })
       },
       workload (outcome, found, durationMs, error) {
-        spire.call('workload_api_workload_attestation', { durationMs, error })
-        if (outcome === 'ok') spire.sample('workload_api_discovered_selectors', found)
+        spire.call('workload_api.workload_attestation', { durationMs, error })
+        if (outcome === 'ok') spire.sample('workload_api.discovered_selectors', found)
       }
     },
-    calls: callsOf(spire, spireCallMetrics(registry)),
+    calls: callsOf(spire, spireCallMetrics(telemetry)),
     running ({ identities, svids, jwts, joined }) {
       identities.onEntries((before, after) => {
         current = differenceOf(before, after)
@@ -148,8 +147,8 @@ function callsOf (spire: AgentSpire, tellCall: SpireAgentMetrics['calls']['onEnd
     before ({ method }) {
       const api = apiOf(method)
       if (api === undefined) return
-      spire.count(`${api}_connection`)
-      if (!open.has(api)) spire.gauge(`${api}_connections`, () => open.get(api) ?? 0)
+      spire.count(`${api}.connection`)
+      if (!open.has(api)) spire.gauge(`${api}.connections`, () => open.get(api) ?? 0)
       open.set(api, (open.get(api) ?? 0) + 1)
     },
     onEnded (call) {

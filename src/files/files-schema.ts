@@ -1,6 +1,7 @@
 import { constants } from 'node:os'
 import { z } from 'zod'
-import { durationSeconds, hostPort, logFormat, logLevel, parsedBy, port, telemetrySchema, text } from '../runtime/config-schema.ts'
+import { ownTelemetrySchema } from '../rpc/telemetry/telemetry-config.ts'
+import { durationSeconds, hostPort, logFormat, logLevel, parsedBy, port, text } from '../runtime/config-schema.ts'
 import { nearestWord } from '../runtime/nearest-word.ts'
 import { parseTrustDomain } from '../spiffe/trust-domain.ts'
 import { splitArguments } from './command-line.ts'
@@ -107,7 +108,7 @@ export const filesSchema = z.strictObject({
     server_name: text.optional(),
     within: durationSeconds(100).default(30)
   }).optional(),
-  telemetry: telemetrySchema.optional(),
+  telemetry: ownTelemetrySchema.optional(),
   log_level: logLevel.default('info'),
   log_format: logFormat.default('json'),
   log_path: text.optional()

@@ -1,9 +1,10 @@
 import { isIP } from 'node:net'
 import { z } from 'zod'
 import { acmeKeys } from '../acme/acme-keys.ts'
+import { ownTelemetrySchema } from '../rpc/telemetry/telemetry-config.ts'
 import { type ConfigSource, formatProblems, readConfig } from '../runtime/config-file.ts'
 import {
-  durationSeconds, type HealthChecks, type ListenAddress, type LogConfig, logFormat, logLevel, parsedBy, port, telemetrySchema, text
+  durationSeconds, type HealthChecks, type ListenAddress, type LogConfig, logFormat, logLevel, parsedBy, port, text
 } from '../runtime/config-schema.ts'
 import { parseEndpointAddress } from '../spiffe/endpoint-address.ts'
 import { SpiffeError } from '../spiffe/errors.ts'
@@ -135,7 +136,7 @@ const oidcSchema = z.strictObject({
     ready_path: urlPath.default('/ready'),
     live_path: urlPath.default('/live')
   }).optional(),
-  telemetry: telemetrySchema.optional(),
+  telemetry: ownTelemetrySchema.optional(),
   log_level: logLevel.default('info'),
   log_format: logFormat.default('json'),
   log_path: text.optional()

@@ -12,6 +12,8 @@ export interface CertificatePaths {
   readonly certificatePath: string
   /** PEM, not encrypted. */
   readonly keyPath: string
+  /** PEM: who certifies clients, where they must show a certificate. */
+  readonly clientCaPath?: string | undefined
 }
 
 export interface CertificateFilesDeps {
@@ -31,7 +33,7 @@ export interface CertificateFilesDeps {
 const usualLookEveryMs = 2_000
 const largestFile = 1_048_576
 
-/** A certificate of the web that somebody else renews in files (FED-22), taken over when both fit each other again. */
+/** A certificate of the web that somebody else renews in files (FED-22), taken over when all of them fit each other again. */
 export class CertificateFiles implements RenewedCertificate {
   readonly #paths: CertificatePaths
   readonly #deps: CertificateFilesDeps
@@ -87,7 +89,7 @@ export class CertificateFiles implements RenewedCertificate {
   }
 }
 
-async function read ({ certificatePath, keyPath }: CertificatePaths): Promise<SecureContextOptions> {
+async function read ({ certificatePath, keyPath, clientCaPath }: CertificatePaths): Promise<SecureContextOptions> {
   const certificates = decodePem(await textOf(certificatePath), 'CERTIFICATE')
   const [leaf] = certificates
   if (leaf === undefined) throw new SpiffeError('file_unusable', `${certificatePath} has no certificate in PEM`)
@@ -107,7 +109,18 @@ async function read ({ certificatePath, keyPath }: CertificatePaths): Promise<Se
   } catch (cause) {
     throw unusable(cause)
   }
-  return { cert, key }
+  return clientCaPath === undefined ? { cert, key } : { cert, key, ca: await readAuthorities(clientCaPath) }
+}
+
+async function readAuthorities (path: string): Promise<string[]> {
+  const authorities = decodePem(await textOf(path), 'CERTIFICATE').map(certificate => encodePem('CERTIFICATE', certificate))
+  if (authorities.length === 0) throw new SpiffeError('file_unusable', `${path} has no certificate in PEM`)
+  try {
+    createSecureContext({ ca: authorities })
+  } catch (cause) {
+    throw new SpiffeError('file_unusable', `${path} cannot be used: ${(cause as Error).message}`, { cause })
+  }
+  return authorities
 }
 
 function expiry (options: SecureContextOptions, { certificatePath }: CertificatePaths, now: Date): SpiffeError | undefined {
@@ -116,8 +129,9 @@ function expiry (options: SecureContextOptions, { certificatePath }: Certificate
   return new SpiffeError('file_unusable', `the certificate in ${certificatePath} expired at ${validToDate.toISOString()}`)
 }
 
-async function markOf ({ certificatePath, keyPath }: CertificatePaths): Promise<string> {
-  const marks = await Promise.all([certificatePath, keyPath].map(async path => {
+async function markOf ({ certificatePath, keyPath, clientCaPath }: CertificatePaths): Promise<string> {
+  const paths = [certificatePath, keyPath, ...clientCaPath === undefined ? [] : [clientCaPath]]
+  const marks = await Promise.all(paths.map(async path => {
     const { mtimeMs, size, ino } = await stat(path).catch((cause: unknown) => { throw unreadable(path, cause) })
     if (size > largestFile) throw new SpiffeError('file_unusable', `${path} is larger than ${largestFile} bytes`)
     return `${mtimeMs} ${size} ${ino}`

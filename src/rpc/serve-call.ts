@@ -89,13 +89,18 @@ async function serveCall (served: ServedMethod, deps: ServingDeps, call: AnyCall
   }
   const durationMs = deps.clock.monotonicMs() - startedMs
   report(deps, { method: served.path, requestId, caller, failed, error: failure, durationMs })
-  deps.onEnded?.({ method: served.path, requestId, caller, context, durationMs, ...failed ? outcomeOf(failure) : { status: 'OK' } })
+  const isStream = method.kind === 'serverStream' || method.kind === 'bidi'
+  deps.onEnded?.({
+    method: served.path, isStream, requestId, caller, context, durationMs, ...failed ? outcomeOf(failure) : { status: 'OK' }
+  })
 }
 
 /** A call that has ended, for those who keep books of them. */
 export interface EndedCall {
   /** `/package.Service/Method`. */
   readonly method: string
+  /** Whether it has an answer after the other, and may last as long as the caller likes. */
+  readonly isStream: boolean
   readonly requestId: string
   /** `undefined` for who was refused before it was known. */
   readonly caller: Caller | undefined

@@ -1,38 +1,29 @@
-import type { Counter, Histogram, Metrics } from '../runtime/metrics.ts'
 import type { Took } from '../runtime/took.ts'
 import type { EndedCall } from './serve-call.ts'
 import { spireMetrics } from './spire-metrics.ts'
 import { statusWord } from './status-word.ts'
-
-interface Kept { readonly calls: Counter<'status'>, readonly elapsed: Histogram<'status'> }
+import type { Telemetry } from './telemetry/telemetry.ts'
 
 /**
- * Counts the calls that a server or an agent answers under SPIRE's names too: `spire_server_rpc_agent_v1_agent_attest_agent`, and
- * `…_elapsed_time` in milliseconds (spire-surface §10.1).
- * @param metrics as `spireRegistry` gives them
+ * Counts the calls that a server or an agent answers under SPIRE's names too: `rpc.agent.v1.agent.attest_agent`, and `….elapsed_time` in
+ * milliseconds (spire-surface §10.1).
  */
-export function spireCallMetrics (metrics: Metrics): (call: EndedCall) => void {
-  const kept = new Map<string, Kept>()
-  return ({ method, status, durationMs }) => {
-    let { calls, elapsed } = kept.get(method) ?? {}
-    if (calls === undefined || elapsed === undefined) {
-      const name = spireCallName(method)
-      calls = metrics.counter({ name, help: `Calls of ${method}`, labels: ['status'] })
-      elapsed = metrics.summary({ name: `${name}_elapsed_time`, help: `Milliseconds that calls of ${method} took`, labels: ['status'] })
-      kept.set(method, { calls, elapsed })
-    }
+export function spireCallMetrics (telemetry: Telemetry): (call: EndedCall) => void {
+  const names = new Map<string, string>()
+  return ({ method, isStream, status: ended, durationMs }) => {
+    const name = names.get(method) ?? spireCallName(method)
+    names.set(method, name)
+    // To SPIRE a caller who ends a stream has made no error: its alarms on those that are not OK stay quiet.
+    const status = isStream && ended === 'CANCELLED' ? 'OK' : ended
     const labels = { status: statusWord(status) }
-    calls.add(1, labels)
-    elapsed.observe(durationMs, labels)
+    telemetry.count(name, 1, labels)
+    telemetry.sample(`${name}.elapsed_time`, durationMs, labels)
   }
 }
 
-/**
- * Calls that limits of rate are for: `spire_server_rateLimit_agent_v1_agent_attest_agent`, and how long each waited.
- * @param metrics as `spireRegistry` gives them
- */
-export function spireLimitMetrics (metrics: Metrics): (method: string, took: Took) => void {
-  const spire = spireMetrics<Readonly<Record<string, { readonly kind: 'call' }>>>({}, metrics)
+/** Calls that limits of rate are for: `rateLimit.agent.v1.agent.attest_agent`, and how long each waited. */
+export function spireLimitMetrics (telemetry: Telemetry): (method: string, took: Took) => void {
+  const spire = spireMetrics<Readonly<Record<string, { readonly kind: 'call' }>>>(telemetry)
   return (method, took) => spire.call(spireCallName(method).replace(/^rpc/, 'rateLimit'), took)
 }
 
@@ -47,12 +38,12 @@ const shortNames: Readonly<Record<string, string>> = {
   'spire.api.agent.delegatedidentity.v1.DelegatedIdentity': 'DelegatedIdentity'
 }
 
-/** @param path `/package.Service/Method`. @returns without the prefix, e.g. `rpc_svid_v1_svid_batch_new_x509svid` */
+/** @param path `/package.Service/Method`. @returns without the prefix, e.g. `rpc.svid.v1.svid.batch_new_x509svid` */
 export function spireCallName (path: string): string {
   const [service = '', method = ''] = path.slice(1).split('/')
   const known = service.replace(/^spire\.api\.server\./, '')
   const words = [...(shortNames[known] ?? known).split('.'), method === 'SubscribeToX509SVIDs' ? 'subscribe_to_x509_svids' : method]
-  return ['rpc', ...words.map(word => snakeCase(word))].join('_')
+  return ['rpc', ...words.map(word => snakeCase(word))].join('.')
 }
 
 /** SPIRE's rule, oddities included: `FetchJWTSVIDs` is `fetch_jwtsvi_ds`. */

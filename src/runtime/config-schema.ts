@@ -86,39 +86,10 @@ export interface LogConfig {
 
 export interface ListenAddress { readonly host: string, readonly port: number }
 
-/** Where metrics are read. */
-export interface PrometheusConfig extends ListenAddress {
-  /** Whether those under SPIRE's names have the label `host`, as they have unless told otherwise. */
-  readonly hostLabel?: boolean
-}
-
 export interface HealthChecks extends ListenAddress {
   readonly livePath: string
   readonly readyPath: string
 }
-
-const notSent = 'metrics are read at Prometheus, and sent nowhere'
-const byScraper = 'have the scraper drop what it does not want (metric_relabel_configs)'
-
-/** SPIRE's keys; those of sinks that do not exist here are refused by name. */
-export const telemetrySchema = z.strictObject({
-  Prometheus: z.strictObject({
-    host: text.default('localhost'), port, tls: notOffered('metrics are served in plain text; listen on localhost and put a proxy in front')
-  }).optional(),
-  DogStatsd: notOffered(notSent, ['']),
-  Statsd: notOffered(notSent, ['']),
-  M3: notOffered(notSent, ['']),
-  InMem: notOffered(notSent),
-  MetricPrefix: notOffered('prefixes are assay_server and assay_agent'),
-  EnableTrustDomainLabel: notOffered('have the scraper add labels', ['false']),
-  EnableHostnameLabel: z.boolean().default(true),
-  AllowedPrefixes: notOffered(byScraper, ['']),
-  BlockedPrefixes: notOffered(byScraper, ['']),
-  AllowedLabels: notOffered(byScraper, ['']),
-  BlockedLabels: notOffered(byScraper, [''])
-}).transform(({ Prometheus: at, EnableHostnameLabel: hostLabel }) => ({
-  Prometheus: at && { host: at.host, port: at.port, hostLabel } satisfies PrometheusConfig
-}))
 
 const urlPath = z.string().regex(/^\/[\w./-]*$/, 'must be a path such as /live')
 

@@ -1,4 +1,4 @@
-import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { IncomingMessage, Server, ServerOptions, ServerResponse } from 'node:http'
 import { Counter as PromCounter, Gauge as PromGauge, Histogram as PromHistogram, Registry, Summary as PromSummary } from 'prom-client'
 import type { Logger } from './logger.ts'
 
@@ -133,13 +133,17 @@ export interface ServeMetricsOptions {
   /** 0 lets the system choose; see `onListening`. */
   readonly port: number
   readonly onListening?: (port: number) => void
+  /** Makes a server that speaks TLS; plain HTTP by default. */
+  readonly createServer?: ((options: ServerOptions) => Server) | undefined
+  /** Asked about each request, whose connection was let in; whoever may not is answered 403. */
+  readonly mayRead?: ((request: IncomingMessage) => boolean) | undefined
 }
 
 /** Answers `GET /metrics` until the signal aborts. Rejects with the system's error when it cannot listen. */
 export async function serveMetrics (metrics: Metrics, options: ServeMetricsOptions, log: Logger, signal: AbortSignal): Promise<void> {
-  const { host, port, onListening } = options
+  const { host, port, onListening, mayRead } = options
   // Importing it loads Node's other HTTP client too, which is not for programs whose metrics are read in another way.
-  const { createServer } = await import('node:http')
+  const createServer = options.createServer ?? (await import('node:http')).createServer
   if (signal.aborted) return
   const server = createServer({
     maxHeaderSize: 8192,
@@ -151,7 +155,7 @@ export async function serveMetrics (metrics: Metrics, options: ServeMetricsOptio
   })
   server.maxConnections = 64
   server.on('request', (request: IncomingMessage, response: ServerResponse) => {
-    answer(metrics, request, response).catch((error: unknown) => {
+    answer(metrics, request, response, mayRead?.(request) ?? true).catch((error: unknown) => {
       log.error({ err: error }, 'metrics could not be read')
       if (!response.headersSent) response.writeHead(500, { connection: 'close' })
       response.end()
@@ -163,14 +167,17 @@ export async function serveMetrics (metrics: Metrics, options: ServeMetricsOptio
     server.listen({ host, port }, () => {
       const address = server.address()
       const bound = typeof address === 'object' && address !== null ? address.port : port
-      log.info({ address: `${host}:${bound}` }, 'serving metrics')
+      log.info({ address: `${host}:${bound}`, tls: options.createServer !== undefined }, 'serving metrics')
       onListening?.(bound)
     })
     signal.addEventListener('abort', () => { server.close(); server.closeAllConnections() }, { once: true })
   })
 }
 
-async function answer (metrics: Metrics, { method, url }: IncomingMessage, response: ServerResponse): Promise<void> {
+async function answer (
+  metrics: Metrics, { method, url }: IncomingMessage, response: ServerResponse, mayRead: boolean
+): Promise<void> {
+  if (!mayRead) return refuse(403)
   if (url?.split('?', 1)[0] !== '/metrics') return refuse(404)
   if (method !== 'GET' && method !== 'HEAD') return refuse(405)
   const body = await metrics.expose()
@@ -178,7 +185,7 @@ async function answer (metrics: Metrics, { method, url }: IncomingMessage, respo
   response.end(method === 'HEAD' ? undefined : body)
 
   /** Closes, so that a body nobody reads does not keep the connection busy. */
-  function refuse (status: 404 | 405): void {
+  function refuse (status: 403 | 404 | 405): void {
     response.writeHead(status, { connection: 'close', ...(status === 405 ? { allow: 'GET, HEAD' } : {}) })
     response.end()
   }

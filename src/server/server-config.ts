@@ -6,10 +6,10 @@ import { AdminRoles } from '../authz/admin/role.ts'
 import { rolesSchema } from '../authz/admin/role-schema.ts'
 import type { Network } from '../authz/policy/match.ts'
 import { parseNetwork } from '../authz/policy/network.ts'
+import { type PrometheusConfig, type TelemetryConfig, telemetrySchema, usualTelemetry } from '../rpc/telemetry/telemetry-config.ts'
 import { formatProblems, readConfig, type ConfigSource } from '../runtime/config-file.ts'
 import {
-  durationSeconds, healthChecksSchema, logFormat, logLevel, parsedBy, port, telemetrySchema, text, wholeSeconds, type HealthChecks,
-  type PrometheusConfig, type LogConfig
+  durationSeconds, healthChecksSchema, logFormat, logLevel, parsedBy, port, text, wholeSeconds, type HealthChecks, type LogConfig
 } from '../runtime/config-schema.ts'
 import { SpiffeError } from '../spiffe/errors.ts'
 import { parseSpiffeId, type SpiffeId } from '../spiffe/spiffe-id.ts'
@@ -79,6 +79,7 @@ export interface ServerConfig extends LogConfig {
   readonly auditLog: boolean
   readonly ratelimit: { readonly attestation: boolean, readonly signing: boolean }
   readonly prometheus: PrometheusConfig | undefined
+  readonly telemetry: TelemetryConfig
   readonly healthChecks: HealthChecks | undefined
   /** Of keys of SPIRE's, what is so anyway, or what they come to here; a sentence each. */
   readonly notes: readonly string[]
@@ -275,7 +276,8 @@ export function parseServerConfig (source: ConfigSource): ServerConfig {
     logFile: server.log_file,
     logFormat: server.log_format,
     logSourceLocation: server.log_source_location,
-    prometheus: reading.value.telemetry?.Prometheus,
+    prometheus: reading.value.telemetry?.prometheus,
+    telemetry: reading.value.telemetry?.telemetry ?? usualTelemetry,
     healthChecks: reading.value.health_checks ?? undefined,
     notes: [...stale.note === undefined ? [] : [stale.note], ...cacheNotes(experimental), ...sqlNotes(sql)]
   }

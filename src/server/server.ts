@@ -14,6 +14,7 @@ import { bind, openRpcServer, type BoundService } from '../rpc/server.ts'
 import { reflectionServices } from '../rpc/reflection/reflection-service.ts'
 import { serveDiagnostics } from '../rpc/serve-diagnostics.ts'
 import { isNameOf } from '../rpc/spire-metrics.ts'
+import { openTelemetry } from '../rpc/telemetry/telemetry.ts'
 import { systemClock, type Clock } from '../runtime/clock.ts'
 import type { Logger } from '../runtime/logger.ts'
 import { createMetrics, metricsOfPart, type Metrics } from '../runtime/metrics.ts'
@@ -121,9 +122,10 @@ export async function runServer (
   const { datastoreDirectUrl: directUrl, datastorePool: poolLimits, migrateDatastore: migrate } = config
   const { trustDomain } = config
   const metrics = createMetrics({ prefix: 'assay_server' })
-  const spire = config.prometheus === undefined ? undefined : spireServerMetrics(metrics, {
-    trustDomain, hostLabel: config.prometheus.hostLabel, clock
-  })
+  const telemetry = scope.use(openTelemetry(config.telemetry, {
+    prefix: 'spire_server', trustDomain, beside: config.prometheus === undefined ? undefined : metrics, clock, log
+  }))
+  const spire = telemetry.isTold ? spireServerMetrics(telemetry, { trustDomain, clock }) : undefined
   const opened = scope.use(await openDatastore(config.datastoreUrl, { clock, log, directUrl, poolLimits, migrate }))
   const store = spire === undefined ? opened : observeDatastore(opened, spire.store, clock)
   for (const warning of await store.warnings()) log.warn(warning)
@@ -138,7 +140,7 @@ export async function runServer (
     hostServices: [
       agentStore(async id => await store.agents.get(id) !== undefined),
       identityProvider(() => ownBundle && ownIdentity && { ...ownIdentity.current, bundle: ownBundle.value }),
-      pluginMetrics('spire_server', metrics, { isOurs: isNameOf(serverNames), hostLabel: config.prometheus?.hostLabel, clock, log })
+      pluginMetrics(telemetry, { isOurs: isNameOf(serverNames), clock, log })
     ]
   }
   const plugins = scope.use(await startPlugins(serverCatalog, config.plugins, host, signal))
@@ -260,7 +262,9 @@ export async function runServer (
       log
     }, signal),
     signal => identity.run(() => rpc.refreshIdentity(), signal),
-    signal => serveDiagnostics(config, { metrics, probes: { datastore: () => store.ping() }, log }, signal)
+    signal => serveDiagnostics(config, {
+      metrics, probes: { datastore: () => store.ping() }, own: { identity: () => identity.current, bundleOf, clock }, log
+    }, signal)
   ])
   log.info('server is stopping')
 }

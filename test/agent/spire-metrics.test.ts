@@ -66,7 +66,8 @@ void t.test('server and agent tell what happens under SPIRE\'s names (spire-surf
 
 /** What the table promises of each name. */
 function expectedOf (names: SpireNames): ReadonlyArray<readonly [string, ExposedMetric]> {
-  return Object.entries(names).flatMap(([name, { kind, labels = [] }]) => {
+  return Object.entries(names).flatMap(([key, { kind, labels = [] }]) => {
+    const name = key.replaceAll('.', '_')
     const all = (...more: string[]) => [...labels, 'host', ...more].toSorted()
     if (kind === 'call') {
       const called = { labels: all('status') }

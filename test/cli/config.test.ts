@@ -3,6 +3,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseAgentConfig } from '../../src/agent/agent-config.ts'
+import { usualTelemetry } from '../../src/rpc/telemetry/telemetry-config.ts'
 import { expandEnvironment } from '../../src/runtime/config-file.ts'
 import { formatDuration, parseDuration } from '../../src/runtime/duration.ts'
 import { nearestWord } from '../../src/runtime/nearest-word.ts'
@@ -60,6 +61,7 @@ void t.test('a server configuration has SPIRE\'s defaults', async t => {
     logFormat: 'json',
     logSourceLocation: false,
     prometheus: undefined,
+    telemetry: usualTelemetry,
     healthChecks: undefined,
     notes: []
   })
@@ -217,6 +219,7 @@ void t.test('each key of an agent configuration is read', async t => {
     logFormat: 'json',
     logSourceLocation: false,
     prometheus: undefined,
+    telemetry: usualTelemetry,
     healthChecks: undefined
   })
   t.match(agent(`${agentBase}

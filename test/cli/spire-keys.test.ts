@@ -144,20 +144,25 @@ const agentKeys: Walked<AgentConfig> = {
 const sharedBlocks: Walked<ServerConfig & AgentConfig> = {
   'telemetry.Prometheus': ['telemetry { Prometheus { port = 9988 } }', { prometheus: { host: 'localhost', port: 9988 } }],
   'telemetry.Prometheus.host': ['telemetry { Prometheus { host = "h" port = 1 } }', { prometheus: { host: 'h' } }],
-  'telemetry.Prometheus.tls': ['telemetry { Prometheus { port = 1 tls { cert_file = "c" } } }', 'refused'],
-  'telemetry.DogStatsd': ['telemetry { DogStatsd = [{ address = "a:1" }] }', 'refused'],
-  'telemetry.Statsd': ['telemetry { Statsd = [{ address = "a:1" }] }', 'refused'],
+  'telemetry.Prometheus.tls': ['telemetry { Prometheus { port = 1 tls { cert_file = "c" key_file = "k" client_ca_file = "a" } } }', {
+    prometheus: { tls: { shown: { certificatePath: 'c', keyPath: 'k' }, readers: { caPath: 'a' } } }
+  }],
+  'telemetry.Prometheus.tls.use_spire_svid': [`telemetry { Prometheus { port = 1 tls {
+    use_spire_svid = true authorized_spiffe_ids = ["spiffe://example.org/p", "spiffe://other.org/p"]
+  } } }`, { prometheus: { tls: { shown: 'svid', readers: { ids: new Set(['spiffe://example.org/p', 'spiffe://other.org/p']) } } } }],
+  'telemetry.DogStatsd': ['telemetry { DogStatsd = [{ address = "a:1" }, { address = "b" }, { address = "[::1]:2" }] }', {
+    telemetry: { dogStatsd: [{ host: 'a', port: 1 }, { host: 'b', port: 8125 }, { host: '::1', port: 2 }] }
+  }],
+  'telemetry.Statsd': ['telemetry { Statsd { address = "a:1" } }', { telemetry: { statsd: [{ host: 'a', port: 1 }] } }],
   'telemetry.M3': ['telemetry { M3 = [{ address = "a:1" env = "e" }] }', 'refused'],
   'telemetry.InMem': ['telemetry { InMem {} }', 'refused'],
-  'telemetry.MetricPrefix': ['telemetry { MetricPrefix = "p" }', 'refused'],
-  'telemetry.EnableTrustDomainLabel': ['telemetry { EnableTrustDomainLabel = true }', 'refused'],
-  'telemetry.EnableHostnameLabel': [
-    'telemetry { EnableHostnameLabel = false Prometheus { port = 1 } }', { prometheus: { hostLabel: false } }
-  ],
-  'telemetry.AllowedPrefixes': ['telemetry { AllowedPrefixes = ["p"] }', 'refused'],
-  'telemetry.BlockedPrefixes': ['telemetry { BlockedPrefixes = ["p"] }', 'refused'],
-  'telemetry.AllowedLabels': ['telemetry { AllowedLabels = ["p"] }', 'refused'],
-  'telemetry.BlockedLabels': ['telemetry { BlockedLabels = ["p"] }', 'refused'],
+  'telemetry.MetricPrefix': ['telemetry { MetricPrefix = "p" }', { telemetry: { metricPrefix: 'p' } }],
+  'telemetry.EnableTrustDomainLabel': ['telemetry { EnableTrustDomainLabel = true }', { telemetry: { trustDomainLabel: true } }],
+  'telemetry.EnableHostnameLabel': ['telemetry { EnableHostnameLabel = false }', { telemetry: { hostLabel: false } }],
+  'telemetry.AllowedPrefixes': ['telemetry { AllowedPrefixes = ["p"] }', { telemetry: { filters: { allowedPrefixes: ['p'] } } }],
+  'telemetry.BlockedPrefixes': ['telemetry { BlockedPrefixes = ["p"] }', { telemetry: { filters: { blockedPrefixes: ['p'] } } }],
+  'telemetry.AllowedLabels': ['telemetry { AllowedLabels = ["p"] }', { telemetry: { filters: { allowedLabels: ['p'] } } }],
+  'telemetry.BlockedLabels': ['telemetry { BlockedLabels = ["p"] }', { telemetry: { filters: { blockedLabels: ['p'] } } }],
   'health_checks.listener_enabled': ['health_checks { listener_enabled = true }', {
     healthChecks: { host: 'localhost', port: 80, livePath: '/live', readyPath: '/ready' }
   }],
@@ -188,6 +193,9 @@ const serverAsIs = `max_attested_node_info_staleness = "" proxy_protocol_trusted
     feature_flags = [] named_pipe_name = "" }`
 const agentAsIs = `${pinned} log_selectors = [] profiling_enabled = false trust_bundle_spiffe_workload_api = ""
   experimental { require_pq_kem = false feature_flags = [] }`
+
+const telemetryAsIs = `telemetry { DogStatsd = [] Statsd = [] M3 = [] EnableTrustDomainLabel = false EnableHostnameLabel = true
+  AllowedPrefixes = [] BlockedPrefixes = [] AllowedLabels = [] BlockedLabels = [] }`
 
 const server = (keys: string, blocks = '') => {
   const needed = without('trust_domain', keys, '"example.org"') + without('data_dir', keys, '"/d"')
@@ -269,6 +277,7 @@ void t.test('each key of SPIRE\'s server is read, or refused by name (spire-surf
     ['experimental { cache_reload_interval = "fast" }', /cache_reload_interval: must be a duration/],
     ['experimental { prune_events_older_than = "0s" }', /prune_events_older_than: must be at least 1s$/]
   ] as const) t.throws(() => server(keys), { code: 'config_invalid', message }, keys)
+  t.same(server('', telemetryAsIs), plain)
   t.throws(() => server('prune_tofu_nodes = true'), { code: 'config_invalid', message: /says nothing without/ })
   t.throws(() => server('proxy_protocol_trusted_cidrs = ["10.0.0.1/8"]'), { code: 'config_invalid', message: /no bits below its mask/ })
   t.throws(() => server('profiling_enabld = true'), { code: 'config_invalid', message: /unknown key; did you mean profiling_enabled/ })
@@ -287,4 +296,24 @@ void t.test('each key of SPIRE\'s agent is read, or refused by name (§6.3, §6.
     [`${pinned} experimental { jwt_svid_cache_hit_timeout = "1s" }`, /at least 5s/],
     [`${pinned} rebootstrap_mode = "maybe"`, /never, auto, always/]
   ] as const) t.throws(() => agent(keys), { code: 'config_invalid', message }, keys)
+})
+
+void t.test('what a block `telemetry` cannot mean is refused (§6.4)', async t => {
+  const tls = (keys: string) => `Prometheus { port = 1 tls { ${keys} } }`
+  for (const [keys, message] of [
+    [tls(''), /Prometheus.tls: must have cert_file and key_file, unless use_spire_svid/],
+    [tls('cert_file = "c"'), /must have cert_file and key_file/],
+    [tls('use_spire_svid = true cert_file = "c"'), /cert_file and key_file or use_spire_svid, not both/],
+    [tls('use_spire_svid = true client_ca_file = "c"'), /no client_ca_file beside use_spire_svid/],
+    [tls('cert_file = "c" key_file = "k" client_ca_file = "a" authorized_spiffe_ids = ["spiffe://a/b"]'), /not both/],
+    [tls('use_spire_svid = true authorized_spiffe_ids = ["https://a/b"]'), /authorized_spiffe_ids\.0: /],
+    [tls('use_spire_svid = true certfile = "c"'), /unknown key; did you mean cert_file/],
+    ['Statsd = [{ address = "a" }]', /Statsd\.0\.address: must be host:port/],
+    ['Statsd = [{ address = "a:0" }]', /port that is not 0/],
+    ['Statsd = [{ addres = "a:1" }]', /unknown key/],
+    ['DogStatsd = [{ address = "unix:///d.sock" }]', /DogStatsd\.0\.address: must be host:port: datagrams go over UDP alone/],
+    ['DogStatsd = [{ address = "" }]', /must not be empty/],
+    ['MetricPrefix = "assay_server"', /must not begin with assay/],
+    ['MetricPrefix = "a b"', /must begin with a letter/]
+  ] as const) t.throws(() => server('', `telemetry { ${keys} }`), { code: 'config_invalid', message }, keys)
 })

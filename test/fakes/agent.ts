@@ -10,6 +10,7 @@ import { runAgent } from '../../src/agent/agent.ts'
 import { pluginSchemas } from '../../src/plugins/catalog.ts'
 import type { SvidStore } from '../../src/plugins/svid-store.ts'
 import { openUnixChannel, type Channel } from '../../src/rpc/channel.ts'
+import { usualTelemetry } from '../../src/rpc/telemetry/telemetry-config.ts'
 import type { Clock } from '../../src/runtime/clock.ts'
 import { silentLogger, type Logger } from '../../src/runtime/logger.ts'
 import { encodePem } from '../../src/x509/pem.ts'
@@ -97,6 +98,7 @@ export async function startTestAgent (server: JoinableServer, options: TestAgent
     logFormat: 'json',
     logSourceLocation: false,
     prometheus: undefined,
+    telemetry: usualTelemetry,
     healthChecks: undefined,
     ...options.config
   }

@@ -5,6 +5,7 @@ import { z } from 'zod'
 import { AdminRoles } from '../../src/authz/admin/role.ts'
 import { pluginSchemas } from '../../src/plugins/catalog.ts'
 import { openUnixChannel, type Channel } from '../../src/rpc/channel.ts'
+import { usualTelemetry } from '../../src/rpc/telemetry/telemetry-config.ts'
 import type { Clock } from '../../src/runtime/clock.ts'
 import { silentLogger, type Logger } from '../../src/runtime/logger.ts'
 import { serverCatalog } from '../../src/server/server-catalog.ts'
@@ -108,6 +109,7 @@ function testServerConfig (folder: string): ServerConfig {
     logFormat: 'json',
     logSourceLocation: false,
     prometheus: undefined,
+    telemetry: usualTelemetry,
     healthChecks: undefined,
     notes: []
   }

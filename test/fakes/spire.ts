@@ -43,6 +43,8 @@ export interface StartSpireOptions {
   readonly environment?: Readonly<Record<string, string>>
   /** Where it shows its metrics; nowhere by default. */
   readonly prometheusPort?: number
+  /** Further keys of the block `telemetry`. */
+  readonly telemetry?: Readonly<Record<string, unknown>>
 }
 
 export interface SpireServer extends AnyServer, AsyncDisposable {
@@ -55,7 +57,7 @@ export interface SpireServer extends AnyServer, AsyncDisposable {
 /** A real spire-server in a process of its own; returns once it serves. */
 export async function startSpireServer ({
   trustDomain = 'example.org', upstream, port: givenPort, config = {}, datastore, keysOnDisk = false, nodeAttestors = {}, environment = {},
-  prometheusPort
+  prometheusPort, telemetry
 }: StartSpireOptions = {}): Promise<SpireServer> {
   const folder = await mkdtemp(join(tmpdir(), 'spire-server-'))
   const [port, adminSocket] = [givenPort ?? await freePort(), join(folder, 'api.sock')]
@@ -70,7 +72,7 @@ export async function startSpireServer ({
       NodeAttestor: [{ join_token: block({}) }, ...Object.entries(nodeAttestors).map(([name, data]) => ({ [name]: block(data) }))],
       ...upstream === undefined ? {} : { UpstreamAuthority: [{ spire: block(upstream) }] }
     },
-    ...telemetry(prometheusPort)
+    ...telemetryOf(prometheusPort, telemetry)
   }, environment)
   await process.ready('spire-server', async () => {
     await using channel = openUnixChannel(adminSocket)
@@ -97,18 +99,19 @@ export interface SpireAgent extends AsyncDisposable {
  * @param config further keys of the block `agent`
  * @param workloadAttestors by name; `unix` by default
  * @param socketPath of the Workload API; a new one unless given
- * @param prometheusPort as in `StartSpireOptions`, and so `environment`
+ * @param prometheusPort as in `StartSpireOptions`, and so `telemetry` and `environment`
  * @param until what is waited for in its log; that it serves unless given
  */
 export async function startSpireAgent (
   server: AnyServer, attestor?: { readonly name: string, readonly data: Readonly<Record<string, unknown>>, readonly path: string },
-  { config = {}, workloadAttestors = { unix: {} }, socketPath, prometheusPort, environment, until = 'Starting agent APIs' }: {
+  { config = {}, workloadAttestors = { unix: {} }, socketPath, prometheusPort, telemetry, environment, until = 'Starting agent APIs' }: {
     readonly config?: Readonly<Record<string, unknown>>
     readonly workloadAttestors?: Readonly<Record<string, Readonly<Record<string, unknown>>>>
     readonly socketPath?: string
     readonly prometheusPort?: number
     readonly environment?: Readonly<Record<string, string>>
     readonly until?: string
+    readonly telemetry?: Readonly<Record<string, unknown>>
   } = {}
 ): Promise<SpireAgent> {
   const folder = await mkdtemp(join(tmpdir(), 'spire-agent-'))
@@ -125,7 +128,7 @@ export async function startSpireAgent (
       NodeAttestor: [{ [attestor?.name ?? 'join_token']: block(attestor?.data ?? {}) }], KeyManager: [{ memory: block({}) }],
       WorkloadAttestor: Object.entries(workloadAttestors).map(([name, data]) => ({ [name]: block(data) }))
     },
-    ...telemetry(prometheusPort)
+    ...telemetryOf(prometheusPort, telemetry)
   }, environment)
   await process.ready('spire-agent', async () => process.log.includes(until))
   return {
@@ -183,8 +186,9 @@ class SpireProcess implements AsyncDisposable {
   }
 }
 
-function telemetry (port: number | undefined): object {
-  return port === undefined ? {} : { telemetry: { Prometheus: { host: '127.0.0.1', port } } }
+function telemetryOf (port: number | undefined, more: object | undefined): object {
+  if (port === undefined && more === undefined) return {}
+  return { telemetry: { ...port === undefined ? {} : { Prometheus: { host: '127.0.0.1', port } }, ...more } }
 }
 
 function block (data: Readonly<Record<string, unknown>>): object { return { plugin_data: data } }

@@ -12,6 +12,7 @@ import { capturedLog } from '../fakes/captured-log.ts'
 import { ManualClock } from '../fakes/clock.ts'
 import { eventually } from '../fakes/eventually.ts'
 import { pluginHost, programOf } from '../fakes/plugin-host.ts'
+import { testTelemetry } from '../fakes/telemetry.ts'
 import { buildGoPlugin, withoutGo } from '../interop/go-programs.ts'
 
 t.setTimeout(300_000)
@@ -22,7 +23,8 @@ const caller = { pid: process.pid, uid: 0, gid: 0, check: () => {} }
 void t.test('what plugins measure stands beside our own metrics, under SPIRE\'s names', { skip: withoutGo }, async t => {
   const metrics = createMetrics({ prefix: 'assay_agent', ofProcess: false })
   const { host, lines } = pluginHost()
-  const hostServices = [pluginMetrics('spire_agent', metrics, { ...host, isOurs: isNameOf({}), hostLabel: false })]
+  const telemetry = testTelemetry({ hostLabel: false }, { prefix: 'spire_agent', beside: metrics })
+  const hostServices = [pluginMetrics(telemetry, { ...host, isOurs: isNameOf({}) })]
   const program = programOf(binary, ['WorkloadAttestor'], { label: 'blue' })
   await using attestor = await startExternalWorkloadAttestor('acme', program, { ...host, hostServices }, signal)
   for (let call = 0; call < 2; call++) await attestor.attest(caller, signal)
@@ -41,8 +43,8 @@ void t.test('what cannot be kept is dropped, and said once', async t => {
   const metrics = createMetrics({ prefix: 'assay_server', ofProcess: false })
   const { log, lines } = capturedLog()
   const clock = new ManualClock()
-  const { handlers } = pluginMetrics('spire_server', metrics, {
-    isOurs: isNameOf({ started: { kind: 'gauge' }, svid_rotate: { kind: 'call' } }), hostLabel: false, clock, log
+  const { handlers } = pluginMetrics(testTelemetry({ hostLabel: false }, { beside: metrics }), {
+    isOurs: isNameOf({ started: { kind: 'gauge' }, 'svid.rotate': { kind: 'call' } }), clock, log
   })
   // That none is refused is part of each of these.
   const call = async (method: string, key: string[], more: object) =>

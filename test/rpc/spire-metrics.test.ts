@@ -1,9 +1,10 @@
 import { hostname } from 'node:os'
 import t from 'tap'
 import { RpcError } from '../../src/rpc/rpc-error.ts'
-import { spireMetrics, spireRegistry } from '../../src/rpc/spire-metrics.ts'
+import { spireMetrics } from '../../src/rpc/spire-metrics.ts'
 import { createMetrics } from '../../src/runtime/metrics.ts'
 import { SpiffeError } from '../../src/spiffe/errors.ts'
+import { testTelemetry } from '../fakes/telemetry.ts'
 
 const names = {
   asked: { kind: 'call', labels: ['trust_domain_id'] }, made: { kind: 'counter' }, held: { kind: 'gauge', labels: ['version'] },
@@ -12,7 +13,7 @@ const names = {
 
 void t.test('names are there from their first value on, with SPIRE\'s words for outcomes and its way with labels', async t => {
   const metrics = createMetrics({ prefix: 'assay_server' })
-  const spire = spireMetrics(names, spireRegistry('spire_server', metrics))
+  const spire = spireMetrics<typeof names>(testTelemetry({}, { beside: metrics }))
   const lines = async () => (await metrics.expose()).split('\n').filter(line => line.startsWith('spire_') && !line.includes('quantile'))
   t.strictSame(await lines(), [], 'nothing happened')
   let held: number | undefined
@@ -42,6 +43,6 @@ void t.test('names are there from their first value on, with SPIRE\'s words for 
 
 void t.test('EnableHostnameLabel: false leaves the label away', async t => {
   const metrics = createMetrics({ prefix: 'assay_server' })
-  spireMetrics(names, spireRegistry('spire_server', metrics, false)).count('made')
+  spireMetrics<typeof names>(testTelemetry({ hostLabel: false }, { beside: metrics })).count('made')
   t.match(await metrics.expose(), /^spire_server_made 1$/m)
 })
