@@ -70,6 +70,12 @@ export function clashingKeyIds (a: Bundle, b: Bundle): readonly string[] {
     b.jwtAuthorities.some(other => other.keyId === keyId && Buffer.compare(other.publicKey, publicKey) !== 0)).map(({ keyId }) => keyId)
 }
 
+/** Whether one of these signs: IDs of authorities, as `getX509AuthorityState` and `getJWTAuthorityState` name them. */
+export function signsBy ({ x509, jwt }: Authorities, active: { readonly x509: string, readonly jwt: string }): boolean {
+  return jwt.some(({ keyId }) => keyId === active.jwt) ||
+    x509.some(({ certificate }) => Buffer.from(parseCertificate(certificate).subjectKeyId ?? []).toString('hex') === active.x509)
+}
+
 export function endOf ({ certificate }: X509Authority): Date { return parseCertificate(certificate).notAfter }
 
 export function isEmpty ({ x509, jwt }: Authorities): boolean { return x509.length + jwt.length === 0 }

@@ -61,6 +61,12 @@ export async function startSpireServer ({
 }: StartSpireOptions = {}): Promise<SpireServer> {
   const folder = await mkdtemp(join(tmpdir(), 'spire-server-'))
   const [port, adminSocket] = [givenPort ?? await freePort(), join(folder, 'api.sock')]
+  // In a file of its own: within one JSON text SPIRE takes each key of a map for another plugin.
+  const attestors = await Promise.all(Object.entries(nodeAttestors).map(async ([name, data]) => {
+    const file = join(folder, `${name}.json`)
+    await writeFile(file, JSON.stringify(data))
+    return { [name]: { plugin_data_file: file } }
+  }))
   const process = await SpireProcess.start(spireServer, folder, {
     server: {
       trust_domain: trustDomain, bind_address: '127.0.0.1', bind_port: port, socket_path: adminSocket, data_dir: folder,
@@ -69,7 +75,7 @@ export async function startSpireServer ({
     plugins: {
       DataStore: [{ sql: block({ ...datastore ?? { database_type: 'sqlite3', connection_string: join(folder, 'db.sqlite3') } }) }],
       KeyManager: [keysOnDisk ? { disk: block({ keys_path: join(folder, 'keys.json') }) } : { memory: block({}) }],
-      NodeAttestor: [{ join_token: block({}) }, ...Object.entries(nodeAttestors).map(([name, data]) => ({ [name]: block(data) }))],
+      NodeAttestor: [{ join_token: block({}) }, ...attestors],
       ...upstream === undefined ? {} : { UpstreamAuthority: [{ spire: block(upstream) }] }
     },
     ...telemetryOf(prometheusPort, telemetry)

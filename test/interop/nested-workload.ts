@@ -1,6 +1,7 @@
 import { connect, createServer, type SecureContextOptions, type Server } from 'node:tls'
 import { once } from 'node:events'
 import type { AddressInfo } from 'node:net'
+import { setTimeout } from 'node:timers/promises'
 import { openUnixChannel } from '../../src/rpc/channel.ts'
 import { workloadService } from '../../src/wire/generated/workload.ts'
 import { splitCertificates } from '../../src/x509/certificate.ts'
@@ -10,6 +11,7 @@ import type { RunningAgent } from '../fakes/processes.ts'
 
 const metadata = { 'workload.spiffe.io': 'true' }
 const handshakeTimeoutMs = 60_000
+const retryMs = 50
 
 /** What a workload was last given; all DER. */
 export interface Given {
@@ -27,12 +29,14 @@ export class NestedWorkload implements AsyncDisposable {
   readonly #stop = new AbortController()
   readonly #server: Server
   readonly #following: Promise<void>
+  readonly #again: boolean
   #given: Given | undefined
   #context: SecureContextOptions = {}
   /** Why the agent's stream ended, if it did before its time. */
   broken: unknown
 
-  private constructor (socket: string) {
+  private constructor (socket: string, again: boolean) {
+    this.#again = again
     this.#server = createServer({ requestCert: true, rejectUnauthorized: true }, socket => {
       socket.on('error', () => {}).end(spiffeIdOf(socket.getPeerX509Certificate()?.subjectAltName))
     })
@@ -42,9 +46,12 @@ export class NestedWorkload implements AsyncDisposable {
     })
   }
 
-  /** Returns once the agent has given an SVID. */
-  static async start ({ socket }: RunningAgent): Promise<NestedWorkload> {
-    const workload = new NestedWorkload(socket)
+  /**
+   * Returns once the agent has given an SVID.
+   * @param again asks anew, with what it has, when its agent goes away: another one may serve there
+   */
+  static async start ({ socket }: Pick<RunningAgent, 'socket'>, { again = false } = {}): Promise<NestedWorkload> {
+    const workload = new NestedWorkload(socket, again)
     try {
       await eventually('a workload to have its SVID', () => {
         if (workload.broken !== undefined) throw workload.broken
@@ -85,6 +92,17 @@ export class NestedWorkload implements AsyncDisposable {
   }
 
   async #follow (path: string): Promise<void> {
+    for (;;) {
+      try {
+        await this.#followOnce(path)
+      } catch (error) {
+        if (!this.#again || this.#stop.signal.aborted) throw error
+      }
+      await setTimeout(retryMs)
+    }
+  }
+
+  async #followOnce (path: string): Promise<void> {
     const { signal } = this.#stop
     await using channel = openUnixChannel(path)
     for await (const { svids: [svid] } of channel.client(workloadService).fetchX509SVID({}, { signal, metadata })) {

@@ -1,16 +1,15 @@
 import t from 'tap'
-import { agentCatalog } from '../../src/agent/agent-catalog.ts'
-import { serverCatalog } from '../../src/server/server-catalog.ts'
+import { ourAttestors } from '../../src/cli/takeover/our-attestors.ts'
 import { mostRaisedSequence } from '../../src/spiffe/bundle-change.ts'
 import type { DomainState } from '../../src/takeover/domain-state.ts'
 import { planTakeover, type PlanContext } from '../../src/takeover/plan.ts'
-import { nodeTypes, workloadTypes } from '../../src/takeover/servable.ts'
 import { decodeMessage } from '../../src/wire/decode-message.ts'
 import { encodeMessage } from '../../src/wire/encode-message.ts'
 import { Agent, Entry, type AgentInit, type EntryInit } from '../../src/wire/generated/types.ts'
 import { createTestAuthority } from '../fakes/authority.ts'
 import { idMessage } from '../interop/administrator.ts'
 
+const attestors = await ourAttestors()
 const none = { x509: [], jwt: [] }
 const at = new Date()
 const soon = Math.floor(at.getTime() / 1_000) + 3_600
@@ -36,15 +35,13 @@ const state = (bundle: DomainState['bundle'], rest: Partial<DomainState> = {}): 
   bundle, entries: [], relationships: [], federatedBundles: [], agents: [], active: { x509: bundle === own ? 'b' : 'a', jwt: '' }, ...rest
 })
 const plan = (there: Partial<DomainState>, { ours = {}, ...context }: Partial<PlanContext> & { ours?: Partial<DomainState> } = {}) =>
-  planTakeover(state(spires, there), state(own, ours), { journal: undefined, here: new Set(), at, ...context })
+  planTakeover(state(spires, there), state(own, ours), { journal: undefined, here: new Set(), attestors, at, ...context })
 const codesOf = ({ findings }: ReturnType<typeof plan>) => findings.map(({ code, about }) => `${code} ${about}`)
 
 await t.test('what the plan says that our agents and servers attest by is what they have', t => {
-  const names = (plugins: readonly { readonly name: string }[]) => plugins.map(({ name }) => name)
-  t.same([...workloadTypes].toSorted(), names(agentCatalog.WorkloadAttestor.plugins).toSorted())
-  t.same([...nodeTypes].toSorted(), [...names(serverCatalog.NodeAttestor.plugins), 'spiffe_id'].toSorted())
-  t.same(names(agentCatalog.NodeAttestor.plugins).toSorted(), names(serverCatalog.NodeAttestor.plugins).toSorted())
-  for (const name of names(serverCatalog.NodeAttestor.plugins)) {
+  t.ok(['unix', 'k8s'].every(name => attestors.workload.has(name)))
+  t.ok(['join_token', 'x509pop', 'k8s_psat'].every(name => attestors.node.has(name)), 'of agents and of servers')
+  for (const name of attestors.node) {
     const { agents: [move], findings } = plan({ agents: [agent(`/${name}/x`)] })
     t.equal(move?.how, name === 'join_token' ? 'same-token' : 'attests-alike', name)
     t.equal(findings.some(({ code }) => code === 'attestor-missing'), false)
@@ -95,13 +92,61 @@ await t.test('a server below: its entry is copied, its JWT key too, and whoever 
   const entries = [entry('site', `/spire/agent${node}`, { downstream: true, selectors: [{ type: 'unix', value: 'uid:0' }] })]
   const jwtAuthorities = [...spires.jwtAuthorities, ...below.jwtAuthorities]
   const found = planTakeover(state({ ...spires, jwtAuthorities }, { entries, agents: [agent(node)] }), state(own),
-    { journal: undefined, here: new Set(), at })
+    { journal: undefined, here: new Set(), attestors, at })
   t.match(found.entries.create, [{ id: 'site', downstream: true }], 'it may ask our server for a CA as it asks SPIRE\'s')
   t.same(found.authorities.toHere.jwt.map(({ keyId }) => keyId).toSorted(),
     [...spires.jwtAuthorities, ...below.jwtAuthorities].map(({ keyId }) => keyId).toSorted(), 'what it signs is verified here')
   t.ok(codesOf(found).includes(`server-below ${domain}/site`))
   t.equal(found.findings.some(({ kind }) => kind === 'blocks'), false)
-  t.match(found.agents, [{ how: 'attests-alike', obstacles: [] }])
+  t.match(found.agents, [{ how: 'attests-alike', obstacles: [], downstream: ['site'] }])
+  t.end()
+})
+
+await t.test('of a server below the plan says what breaks where it has the wrong address', t => {
+  const node = '/x509pop/abc'
+  const there = {
+    agents: [agent(node)],
+    entries: [
+      entry('site', '/nodes', { downstream: true }), entry('nodes', '/spire/server', { selectors: [{ type: 'x509pop', value: 'a' }] })
+    ]
+  }
+  const withAlias = { ...there, agents: [agent(node, { selectors: [{ type: 'x509pop', value: 'a' }] })] }
+  const told = (there: Partial<DomainState>, phase?: 'open' | 'finished' | 'rolled_back', here: readonly string[] = []) => {
+    const journal = phase && { entries: [], published: { there: none, here: none }, phase }
+    const { findings } = plan(there, { journal, here: new Set(here), ours: { agents: withAlias.agents } })
+    const [finding, ...more] = findings.filter(({ code }) => code === 'server-below')
+    t.same([finding?.kind, finding?.about, more], ['by-hand', `${domain}/site`, []])
+    return `${finding?.message}; ${finding?.next}`
+  }
+  const id = `${domain}/spire/agent${node}`
+  t.match(told(there), /no agent gives .* our server's address/)
+  t.match(told(withAlias), /has its CA from SPIRE.* as known by .*abc, which is at SPIRE; .*once that is here, .*our server's address/)
+  t.match(told(withAlias, 'open', [id]), /abc, which is here; before the takeover is finished/)
+  t.match(told(withAlias, 'finished', [id]), /JWT keys are known to nobody here/)
+  t.match(told(withAlias, 'rolled_back'), /not known here any more; .*SPIRE's address again/)
+  t.end()
+})
+
+await t.test('what hangs on selectors of an agent\'s pod is told before it moves, and what was lost afterwards', t => {
+  const node = '/k8s_psat/prod/2e6a5d9c-node'
+  const id = `${domain}/spire/agent${node}`
+  const agents = [agent(node, psat('cluster:prod', 'agent_sa:spire-agent', 'agent_pod_name:spire-agent-1'))]
+  const entries = [
+    entry('of-pod', '/spire/server', psat('agent_pod_name:spire-agent-1')), entry('web', '/of-pod'), entry('both', '/of-pod'),
+    entry('of-account', '/spire/server', psat('agent_sa:spire-agent')), entry('db', '/of-account'),
+    entry('both-again', '/of-account', { spiffeId: idMessage(`${domain}/of-pod`) })
+  ]
+  const before = plan({ agents, entries: entries.slice(0, 5) })
+  t.match(before.agents[0]?.obstacles, [/entry web .*below an alias/, /entry both .*below an alias/])
+  t.ok(codesOf(before).includes('agent-pod of-account'))
+  t.same(plan({ agents, entries }).agents[0]?.obstacles, [], 'what it gets by another alias too it keeps')
+
+  const here = new Set([id])
+  const moved = (...selectors: readonly string[]) =>
+    plan({ agents, entries: entries.slice(3, 5) }, { here, ours: { agents: [agent(node, psat(...selectors))] } })
+  t.match(moved('cluster:prod', 'agent_sa:assay-agent').agents, [{ place: 'here', obstacles: [/entry db .*does not have/] }])
+  t.match(moved('cluster:prod', 'agent_sa:spire-agent').agents, [{ place: 'here', obstacles: [] }])
+  t.notOk(codesOf(moved('agent_sa:spire-agent')).includes('agent-pod of-account'), 'nothing is left to do')
   t.end()
 })
 
@@ -126,7 +171,7 @@ await t.test('a number beyond what ours is raised to is told, and one that SPIRE
   const told = (sequenceNumber: bigint, phase?: 'open' | 'rolled_back') => {
     const journal = phase && { entries: [], published: { there: none, here: none }, phase }
     return codesOf(planTakeover(state({ ...spires, sequenceNumber }), state({ ...own, sequenceNumber: 9n }),
-      { journal, here: new Set(), at })).includes('bundle-sequence example.org')
+      { journal, here: new Set(), attestors, at })).includes('bundle-sequence example.org')
   }
   t.same([told(8n), told(40n), told(mostRaisedSequence - 1n), told(mostRaisedSequence)], [false, false, false, true])
   t.same([told(8n, 'open'), told(8n, 'rolled_back'), told(9n, 'rolled_back')], [false, true, false])

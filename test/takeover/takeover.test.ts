@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
 import { parseTrustDomain } from '../../src/spiffe/trust-domain.ts'
+import { ourAttestors } from '../../src/cli/takeover/our-attestors.ts'
 import { lockTakeover } from '../../src/cli/takeover/takeover-lock.ts'
 import { contentOf } from '../../src/takeover/diff-entries.ts'
 import { readJournal } from '../../src/takeover/journal.ts'
@@ -25,6 +26,7 @@ import { idMessage } from '../interop/administrator.ts'
 const folder = await mkdtemp(join(tmpdir(), 'assay-takeover-'))
 t.teardown(() => rm(folder, { recursive: true, force: true }))
 const { signal } = new AbortController()
+const attestors = await ourAttestors()
 const settleMs = 60_000
 let files = 0
 const lockOf = (file: string) => () => lockTakeover(file, signal)
@@ -35,7 +37,7 @@ async function twoServers (scope: AsyncDisposableStack) {
   const ours = scope.use(await startTestServer())
   const file = join(folder, `state-${++files}.json`)
   const clock = new ManualClock(new Date())
-  const takeover = new Takeover({ there: there.admin, ours: ours.admin, file, lock: lockOf(file), clock, signal })
+  const takeover = new Takeover({ there: there.admin, ours: ours.admin, file, lock: lockOf(file), clock, attestors, signal })
   return { there, ours, file, clock, takeover }
 }
 
@@ -231,7 +233,7 @@ await t.test('what would break somebody is refused before anything is done', asy
   await create(ours, { ...entry('other'), spiffeId: idMessage('spiffe://example.org/web') })
   await refused('entry-conflict')
   await ours.admin.client(entryService).batchDeleteEntry({ ids: ['other'] })
-  const same = new Takeover({ there: ours.admin, ours: ours.admin, file, lock: lockOf(file), clock, signal })
+  const same = new Takeover({ there: ours.admin, ours: ours.admin, file, lock: lockOf(file), clock, attestors, signal })
   await t.rejects(same.round({ begin: true }), { code: 'takeover_blocked', message: /^same-server / })
   const relationship = (url: string) => ({ federationRelationships: [{ trustDomain: 'o.test', bundleEndpointUrl: url, httpsWeb: {} }] })
   await there.admin.client(trustDomainService).batchCreateFederationRelationship(relationship('https://a.test/'))
@@ -269,7 +271,7 @@ await t.test('killed between journal and servers, it goes on and can go back', a
     }) as typeof ours.admin.client
   })
   for (const done of [false, true]) {
-    const killed = new Takeover({ there: there.admin, ours: dying(done), file, lock: lockOf(file), clock, signal })
+    const killed = new Takeover({ there: there.admin, ours: dying(done), file, lock: lockOf(file), clock, attestors, signal })
     await t.rejects(killed.round({ begin: true, settleMs: 0 }), /killed/)
     t.same((await readJournal(file))?.entries.toSorted(), ['db', 'web'], 'the journal knew before')
   }
@@ -283,6 +285,42 @@ await t.test('killed between journal and servers, it goes on and can go back', a
   await t.rejects(takeover.look(), { code: 'file_unusable' })
   await writeFile(file, 'no JSON')
   await t.rejects(takeover.look(), { code: 'file_unusable' })
+})
+
+await t.test('a server that comes back without its keys and its data', async t => {
+  await using scope = new AsyncDisposableStack()
+  const { there, ours, takeover, file, clock } = await twoServers(scope)
+  await create(there, ...Array.from({ length: 12 }, (_, n) => entry(`many-${n}`)))
+  await takeover.round({ begin: true, settleMs })
+  await clock.advance(settleMs)
+  await takeover.round()
+  const fresh = scope.use(await startTestServer())
+  const between = (there: TestServer, ours: TestServer) =>
+    new Takeover({ there: there.admin, ours: ours.admin, file, lock: lockOf(file), clock, attestors, signal })
+
+  await t.test('SPIRE\'s: nothing that was copied goes, nor what it signed', async t => {
+    const before = [await authoritiesOf(ours), await contentsOf(ours)]
+    await t.rejects(between(fresh, ours).round(), { code: 'takeover_blocked', message: /many-removals/ })
+    t.same([await authoritiesOf(ours), await contentsOf(ours)], before)
+    t.equal((await readJournal(file))?.phase, 'open')
+  })
+
+  await t.test('ours: what it signs by from now on everybody is to see before an agent moves', async t => {
+    const again = between(there, fresh)
+    await again.round()
+    t.equal((await readJournal(file))?.phase, 'publishing')
+    t.same(await contentsOf(fresh), [], 'no entry before')
+    await t.rejects(again.finish(), { code: 'takeover_not_settled' })
+    await clock.advance(settleMs)
+    await again.round()
+    t.same(await contentsOf(fresh), await contentsOf(there))
+    t.equal((await readJournal(file))?.phase, 'open')
+    const [spires, own] = [await authoritiesOf(there), await authoritiesOf(fresh)]
+    t.ok(own.every(name => spires.includes(name)), 'SPIRE\'s bundle has all that sign, and what the lost server signed by')
+    await again.rollBack()
+    t.same(await contentsOf(fresh), [])
+    t.equal((await contentsOf(there)).length, 12)
+  })
 })
 
 await t.test('the end waits for a round under way, which does not undo it', async t => {
@@ -302,7 +340,7 @@ await t.test('the end waits for a round under way, which does not undo it', asyn
       }
     }) as typeof ours.admin.client
   }
-  const round = new Takeover({ there: there.admin, ours: slow, file, lock: lockOf(file), clock, signal }).round()
+  const round = new Takeover({ there: there.admin, ours: slow, file, lock: lockOf(file), clock, attestors, signal }).round()
   await asked.promise
   let ended = false
   const finish = takeover.finish().then(() => { ended = true })

@@ -2,7 +2,7 @@ import type { AgentMove } from '../../takeover/agent-moves.ts'
 import { isEmpty, namesOf, type Authorities } from '../../takeover/authorities.ts'
 import type { Finding } from '../../takeover/finding.ts'
 import { settledAt, type Journal } from '../../takeover/journal.ts'
-import type { Looked } from '../../takeover/takeover.ts'
+import type { Looked } from '../../takeover/look.ts'
 import { spiffeIdText } from '../../wire/spiffe-id-codec.ts'
 import { counted, formatRows, formatTable, formatTime, printable } from '../pretty.ts'
 
@@ -83,9 +83,12 @@ function agentsText (agents: readonly AgentMove[]): string {
 }
 
 function moveText ({ how, place, obstacles }: AgentMove): string {
+  if (place !== 'there' && place !== 'here') return '-'
+  if (obstacles.length > 0) {
+    const more = obstacles.length > 1 ? ` and ${obstacles.length - 1} more` : ''
+    return `${place === 'here' ? 'is here, and lost' : 'would break'}: ${obstacles[0]}${more}`
+  }
   if (place === 'here') return 'done'
-  if (place !== 'there') return '-'
-  if (obstacles.length > 0) return `would break: ${obstacles[0]}${obstacles.length > 1 ? ` and ${obstacles.length - 1} more` : ''}`
   if (how === 'by-alias') return 'gets its new pod\'s ID; entries by aliases'
   return how === 'same-token' ? 'with its token made anew: assay takeover token' : 'attests alike'
 }

@@ -9,6 +9,7 @@ import { openStepProgress } from '../progress.ts'
 import { usage } from '../parse-flags.ts'
 import { outputFlag, serverFlags, serverSocketPath } from '../socket-path.ts'
 import type { Terminal } from '../terminal.ts'
+import { ourAttestors } from './our-attestors.ts'
 import { lockTakeover } from './takeover-lock.ts'
 
 const defaultState = 'takeover.json'
@@ -48,7 +49,8 @@ export async function withTakeover<T> (
   const progress = scope.use(openStepProgress(terminal))
   const [file, { signal }] = [flags.state ?? defaultState, terminal]
   const takeover = new Takeover({
-    there, ours, file, lock: () => lockTakeover(file, signal), clock: systemClock, signal, onProgress: progress.show
+    there, ours, file, lock: () => lockTakeover(file, signal), clock: systemClock, attestors: await ourAttestors(), signal,
+    onProgress: progress.show
   })
   return await use(takeover, { there, ours })
 }

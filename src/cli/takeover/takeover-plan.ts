@@ -1,6 +1,6 @@
 import { defineCommand, type ExitCode } from '../command.ts'
 import { formatJson } from '../json-output.ts'
-import type { Looked } from '../../takeover/takeover.ts'
+import type { Looked } from '../../takeover/look.ts'
 import type { Terminal } from '../terminal.ts'
 import { encodeTakeover, formatTakeover } from './format-takeover.ts'
 import { takeoverFlags, withTakeover } from './takeover-flags.ts'
