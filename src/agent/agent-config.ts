@@ -15,6 +15,7 @@ import { type BrokerConfig, brokerConfigOf, brokerSchema } from './broker-config
 import { type MeshConfig, meshConfigOf, meshSchema } from './mesh-config.ts'
 import { type RegoKeyFiles, regoKeysSchema } from './rego-keys.ts'
 import { spireOnlyExperiments, spireOnlyKeys } from './spire-only-keys.ts'
+import { type WorkloadRateLimit, workloadRateLimitsSchema } from './workload-rate-limits.ts'
 
 /** What `runAgent` needs; every default is filled in. */
 export interface AgentConfig extends LogConfig {
@@ -51,6 +52,8 @@ export interface AgentConfig extends LogConfig {
   readonly jwtSvidCacheMaxSize: number
   /** May have a fraction: `200ms` is 0.2. */
   readonly syncIntervalSeconds: number
+  /** How often workloads may ask. */
+  readonly rateLimits: readonly WorkloadRateLimit[]
   /** Of TLS to servers and of the Broker API: with ML-KEM or not at all. */
   readonly requirePqKem: boolean
   /** How a server that does not push is asked for entries. */
@@ -74,6 +77,8 @@ export interface AgentConfig extends LogConfig {
   readonly prometheus: PrometheusConfig | undefined
   readonly telemetry: TelemetryConfig
   readonly healthChecks: HealthChecks | undefined
+  /** Beginnings of selectors that may be logged, of callers that have no identity. */
+  readonly logSelectors: readonly string[]
 }
 
 /** By revisions and what changed (SyncAuthorizedEntries), or all of them each time (GetAuthorizedEntries). */
@@ -136,6 +141,7 @@ const agentSchema = z.strictObject({
   log_file: text.optional(),
   log_format: logFormat.default('json'),
   log_source_location: z.boolean().default(false),
+  log_selectors: z.array(text).default([]),
   availability_target: durationSeconds(86_400_000).optional(),
   ...spireOnlyKeys,
   experimental: z.strictObject({
@@ -144,6 +150,7 @@ const agentSchema = z.strictObject({
     jwt_svid_cache_hit_timeout: durationSeconds(5000).refine(seconds => seconds <= 30, 'must be at most 30s').optional(),
     broker: brokerSchema.nullish(),
     require_pq_kem: z.boolean().default(false),
+    ratelimit: workloadRateLimitsSchema,
     ...spireOnlyExperiments
   }).prefault({})
 })
@@ -241,6 +248,7 @@ export function parseAgentConfig (source: ConfigSource): AgentConfig {
     x509SvidCacheMaxSize: agent.x509_svid_cache_max_size,
     jwtSvidCacheMaxSize: agent.jwt_svid_cache_max_size,
     syncIntervalSeconds: agent.experimental.sync_interval,
+    rateLimits: agent.experimental.ratelimit,
     requirePqKem: agent.experimental.require_pq_kem,
     syncForm: agent.experimental.use_sync_authorized_entries ? 'changes' : 'whole',
     jwtCacheHitTimeoutMs: inMs(agent.experimental.jwt_svid_cache_hit_timeout),
@@ -263,6 +271,7 @@ export function parseAgentConfig (source: ConfigSource): AgentConfig {
     logFile: agent.log_file,
     logFormat: agent.log_format,
     logSourceLocation: agent.log_source_location,
+    logSelectors: agent.log_selectors,
     prometheus: reading.value.telemetry?.prometheus,
     telemetry: reading.value.telemetry?.telemetry ?? usualTelemetry,
     healthChecks: reading.value.health_checks ?? undefined

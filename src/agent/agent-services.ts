@@ -18,7 +18,9 @@ import { workloadHandlers } from '../workloadapi/workload-handlers.ts'
 import type { AgentConfig } from './agent-config.ts'
 import type { AgentIdentitySource } from './identity-source.ts'
 import type { NodeIdentities } from './node-identities.ts'
+import { loggableSelectors } from './loggable-selectors.ts'
 import type { Revocations } from './revocations.ts'
+import { limitWorkloads } from './workload-rate-limits.ts'
 
 export interface AgentServicesDeps {
   readonly identities: NodeIdentities
@@ -28,6 +30,8 @@ export interface AgentServicesDeps {
   readonly ready: () => Promise<void>
   readonly clock: Clock
   readonly metrics: { readonly sds: SdsMetrics }
+  /** Told of each call that came too soon after others. */
+  readonly onLimited?: ((method: string) => void) | undefined
 }
 
 export type AttestCaller = (context: CallContext) => Promise<readonly Selector[]>
@@ -54,13 +58,15 @@ export function attestCallers (attest: AttestProcess): AttestCaller {
 
 /** What the agent offers on its socket. */
 export function agentServices (config: AgentConfig, deps: AgentServicesDeps): BoundService[] {
-  const { identities, revocations, source, attest, ready, clock, metrics } = deps
+  const { identities, revocations, source, ready, clock, metrics } = deps
+  const attest = limitWorkloads(config.rateLimits, deps)
   const services: BoundService[] = [
     ...config.disableWorkloadApi ? [] : [bind(workloadService, workloadHandlers({
       attestWorkload: attest,
       identities: source,
       clock,
       isRevoked: id => revocations.current.ids.has(id),
+      onNoIdentity: config.logSelectors.length === 0 ? undefined : logNoIdentity(config.logSelectors),
       allowUnauthenticatedVerifiers: config.allowUnauthenticatedVerifiers,
       allowedForeignJwtClaims: config.allowedForeignJwtClaims
     }))],
@@ -79,4 +85,12 @@ export function agentServices (config: AgentConfig, deps: AgentServicesDeps): Bo
     healthService(ready)
   ]
   return [...services, ...reflectionServices(services)]
+}
+
+/** For who asks why a workload got nothing. */
+function logNoIdentity (prefixes: readonly string[]) {
+  return ({ log }: CallContext, found: readonly Selector[]): void => {
+    const selectors = loggableSelectors(found, prefixes)
+    log.error({ registered: false, ...selectors === '' ? {} : { selectors } }, 'no identity issued')
+  }
 }

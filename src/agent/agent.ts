@@ -159,7 +159,8 @@ export async function runAgent (config: AgentConfig, signal: AbortSignal, option
     attest,
     ready,
     clock,
-    metrics: { sds: counters.sds }
+    metrics: { sds: counters.sds },
+    onLimited: spire?.onLimited
   })
   const calls = spire?.calls ?? {}
   const rpc = scope.use(openRpcServer({ services, log, clock, ...calls }))

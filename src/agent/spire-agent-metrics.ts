@@ -36,6 +36,7 @@ export const agentNames = {
   'workload_api.workload_attestation': call,
   'workload_api.workload_attestor': { kind: 'call', labels: ['attestor'] },
   'workload_api.discovered_selectors': sample,
+  'workload_api.rate_limit_exceeded': { kind: 'counter', labels: ['method'] },
   'sds_api.connection': counter,
   'sds_api.connections': gauge,
   'debug_api.connection': counter,
@@ -51,6 +52,7 @@ export interface SpireAgentMetrics {
   readonly attestation: AttestationMetrics
   /** Of the sockets for workloads and administrators. */
   readonly calls: Required<Pick<RpcServerOptions, 'before' | 'onEnded'>>
+  readonly onLimited: (method: string) => void
   /** From here on what is held is told too. */
   running (state: AgentHoldings): void
 }
@@ -93,6 +95,7 @@ export function spireAgentMetrics (
         if (outcome === 'ok') spire.sample('workload_api.discovered_selectors', found)
       }
     },
+    onLimited: method => spire.count('workload_api.rate_limit_exceeded', 1, { method }),
     calls: callsOf(spire, spireCallMetrics(telemetry)),
     running ({ identities, svids, jwts, joined }) {
       identities.onEntries((before, after) => {

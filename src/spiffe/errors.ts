@@ -159,6 +159,7 @@ export const errorCatalogue = {
   page_token_malformed: { status: 'INTERNAL', retry: false, next: 'start again without a page token' },
   server_overloaded: { status: 'RESOURCE_EXHAUSTED', retry: true, next: 'retry when the answer says; if it lasts, add replicas' },
   rate_limited: { status: 'RESOURCE_EXHAUSTED', retry: true, next: 'retry with back-off' },
+  workload_rate_limited: { status: 'UNAVAILABLE', retry: true, next: 'retry with back-off; or raise it in experimental.ratelimit' },
   not_converged: { status: 'DEADLINE_EXCEEDED', retry: true, next: 'the change is made; see who lacks it with `assay status`' },
   cluster_api_missing: { status: 'UNIMPLEMENTED', retry: false, next: 'ask an Assay server; a SPIRE server cannot tell who has a change' },
   message_too_large: { status: 'RESOURCE_EXHAUSTED', retry: false, next: 'send less in one message' },

@@ -4,7 +4,8 @@ import { checkCaller, type CallContext } from '../rpc/call.ts'
 import type { Clock } from '../runtime/clock.ts'
 import { firstOf } from '../runtime/first-of.ts'
 import type { Bundle } from '../spiffe/bundle.ts'
-import { SpiffeError } from '../spiffe/errors.ts'
+import { codeOf, SpiffeError } from '../spiffe/errors.ts'
+import type { Selector } from '../spiffe/selector.ts'
 import { parseSpiffeId, trustDomainOf, type SpiffeId } from '../spiffe/spiffe-id.ts'
 import type { WorkloadIdentity } from '../spiffe/svid.ts'
 import type { TrustDomain } from '../spiffe/trust-domain.ts'
@@ -22,6 +23,8 @@ export interface WorkloadApiDeps {
   readonly attestWorkload: AttestWorkload
   readonly identities: IdentitySource
   readonly clock: Clock
+  /** Told of each caller that is refused because no entry is for it, and of what it was found to be. */
+  readonly onNoIdentity?: ((context: CallContext, selectors: readonly Selector[]) => void) | undefined
   /** Tokens of such an ID are refused, however valid. */
   readonly isRevoked?: ((id: SpiffeId) => boolean) | undefined
   /** Gives the own domain's bundles to callers without an identity, so that they can verify peers (`allow_unauthenticated_verifiers`). */
@@ -46,6 +49,11 @@ export function workloadHandlers (deps: WorkloadApiDeps): WorkloadHandlers {
     return await deps.attestWorkload(context)
   }
 
+  function refused (context: CallContext, selectors: readonly Selector[]): SpiffeError {
+    deps.onNoIdentity?.(context, selectors)
+    return new SpiffeError('no_identity_issued', 'no identity issued', { requirement: 'WLAPI-16' })
+  }
+
   /** The whole state at once, then the whole state after each change that shows in it (WLAPI-07 to -09). */
   async function * watch<T> (
     context: CallContext, encode: (identity: WorkloadIdentity) => Encoded<T>, mayBeUnknown: boolean
@@ -53,7 +61,7 @@ export function workloadHandlers (deps: WorkloadApiDeps): WorkloadHandlers {
     const selectors = await identify(context)
     let last: Uint8Array | undefined
     for await (const identity of identities.watch(selectors, context.signal)) {
-      if (identity.svids.length === 0 && !mayBeUnknown) throw identity.awaitsSvids === true ? notYetSigned() : noIdentity()
+      if (identity.svids.length === 0 && !mayBeUnknown) throw identity.awaitsSvids === true ? notYetSigned() : refused(context, selectors)
       const response = encode(identity)
       if (last !== undefined && (last === response.bytes || Buffer.compare(last, response.bytes) === 0)) continue
       last = response.bytes
@@ -73,8 +81,9 @@ export function workloadHandlers (deps: WorkloadApiDeps): WorkloadHandlers {
       const audience = checkAudience(request.audience)
       const id = spiffeId === '' ? undefined : parseSpiffeId(spiffeId)
       const selectors = await identify(context)
-      const svids = await identities.fetchJwtSvids(selectors, audience, id, context.signal)
-      if (svids.length === 0) throw noIdentity()
+      const svids = await identities.fetchJwtSvids(selectors, audience, id, context.signal).catch((error: unknown) => {
+        throw codeOf(error) === 'no_identity_issued' ? refused(context, selectors) : error
+      })
       checkCaller(context)
       return jwtSvidResponse(svids)
     },
@@ -108,10 +117,6 @@ function validated (svid: string, audience: string, bundleOf: (trustDomain: Trus
     if (!(error instanceof SpiffeError) || error.row.status === 'INVALID_ARGUMENT') throw error
     throw new SpiffeError('jwt_svid_invalid', error.message, { cause: error, requirement: error.requirement })
   }
-}
-
-function noIdentity (): SpiffeError {
-  return new SpiffeError('no_identity_issued', 'no identity issued', { requirement: 'WLAPI-16' })
 }
 
 /** Not `no_identity_issued`, which tells clients to drop what they have (WLAPI-17). */

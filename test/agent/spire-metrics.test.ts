@@ -21,7 +21,7 @@ const notToday = {
     'datastore_federation_relationship_fetch', 'datastore_federation_relationship_update', 'datastore_join_token_prune',
     'datastore_node_delete', 'datastore_node_prune', 'datastore_registration_entry_prune'
   ],
-  agent: ['agent_svid_rotate', 'node_attest']
+  agent: ['agent_svid_rotate', 'node_attest', 'workload_api_rate_limit_exceeded']
 }
 
 void t.test('server and agent tell what happens under SPIRE\'s names (spire-surface §10)', async t => {

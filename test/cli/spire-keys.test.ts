@@ -120,7 +120,7 @@ const agentKeys: Walked<AgentConfig> = {
   log_format: [`${pinned} log_format = "json"`, { logFormat: 'json' }],
   log_file: [`${pinned} log_file = "/l"`, { logFile: '/l' }],
   log_source_location: [`${pinned} log_source_location = true`, { logSourceLocation: true }],
-  log_selectors: [`${pinned} log_selectors = ["k8s:ns"]`, 'refused'],
+  log_selectors: [`${pinned} log_selectors = ["k8s:ns"]`, { logSelectors: ['k8s:ns'] }],
   profiling_enabled: [`${pinned} profiling_enabled = true`, 'refused'],
   profiling_port: [`${pinned} profiling_port = 6060`, 'refused'],
   profiling_freq: [`${pinned} profiling_freq = 5`, 'refused'],
@@ -131,7 +131,9 @@ const agentKeys: Walked<AgentConfig> = {
     jwtCacheHitTimeoutMs: 7000
   }],
   'experimental.require_pq_kem': [`${pinned} experimental { require_pq_kem = true }`, { requirePqKem: true }],
-  'experimental.ratelimit': [`${pinned} experimental { ratelimit { fetch_x509_svid = 5 } }`, 'refused'],
+  'experimental.ratelimit': [`${pinned} experimental { ratelimit { fetch_x509_svid = 5 fetch_jwt_svid = "0" } }`, {
+    rateLimits: [{ methods: ['/SpiffeWorkloadAPI/FetchX509SVID'], perSecond: 5 }]
+  }],
   'experimental.broker': [`${pinned} experimental { broker { socket_path = "/broker/s" brokers = [
     { id = "spiffe://example.org/b" allowed_reference_types = [{ type_url = "*" }] }
   ] } }`, { broker: { socketPath: '/broker/s' } }],
@@ -294,6 +296,8 @@ void t.test('each key of SPIRE\'s agent is read, or refused by name (§6.3, §6.
     [`${pinned} availability_target = "1h"`, /at least 24h/],
     [`${pinned} experimental { jwt_svid_cache_hit_timeout = "1m" }`, /at most 30s/],
     [`${pinned} experimental { jwt_svid_cache_hit_timeout = "1s" }`, /at least 5s/],
+    [`${pinned} experimental { ratelimit { fetch_secrets = -1 } }`, /fetch_secrets: must not be negative/],
+    [`${pinned} experimental { ratelimit { fetch_all = 1 } }`, /unknown key/],
     [`${pinned} rebootstrap_mode = "maybe"`, /never, auto, always/]
   ] as const) t.throws(() => agent(keys), { code: 'config_invalid', message }, keys)
 })

@@ -76,6 +76,7 @@ export async function startTestAgent (server: JoinableServer, options: TestAgent
     x509SvidCacheMaxSize: 1000,
     jwtSvidCacheMaxSize: 1000,
     syncIntervalSeconds: 0.05,
+    rateLimits: [],
     requirePqKem: false,
     syncForm: 'changes',
     jwtCacheHitTimeoutMs: undefined,
@@ -100,6 +101,7 @@ export async function startTestAgent (server: JoinableServer, options: TestAgent
     prometheus: undefined,
     telemetry: usualTelemetry,
     healthChecks: undefined,
+    logSelectors: [],
     ...options.config
   }
   const stop = new AbortController()
