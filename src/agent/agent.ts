@@ -75,7 +75,8 @@ export async function runAgent (config: AgentConfig, signal: AbortSignal, option
   const { dataDir, trustDomain } = config
   const metrics = createMetrics({ prefix: 'assay_agent' })
   const telemetry = scope.use(openTelemetry(config.telemetry, {
-    prefix: 'spire_agent', trustDomain, beside: config.prometheus === undefined ? undefined : metrics, clock, log
+    prefix: 'spire_agent', trustDomain, beside: config.prometheus === undefined ? undefined : metrics, clock, log,
+    onAsked: options.onReconfigure
   }))
   const spire = telemetry.isTold ? spireAgentMetrics(telemetry, { trustDomain, clock }) : undefined
   const host = {

@@ -123,7 +123,7 @@ export async function runServer (
   const { trustDomain } = config
   const metrics = createMetrics({ prefix: 'assay_server' })
   const telemetry = scope.use(openTelemetry(config.telemetry, {
-    prefix: 'spire_server', trustDomain, beside: config.prometheus === undefined ? undefined : metrics, clock, log
+    prefix: 'spire_server', trustDomain, beside: config.prometheus === undefined ? undefined : metrics, onAsked: onReconfigure, clock, log
   }))
   const spire = telemetry.isTold ? spireServerMetrics(telemetry, { trustDomain, clock }) : undefined
   const opened = scope.use(await openDatastore(config.datastoreUrl, { clock, log, directUrl, poolLimits, migrate }))

@@ -157,7 +157,7 @@ const sharedBlocks: Walked<ServerConfig & AgentConfig> = {
   }],
   'telemetry.Statsd': ['telemetry { Statsd { address = "a:1" } }', { telemetry: { statsd: [{ host: 'a', port: 1 }] } }],
   'telemetry.M3': ['telemetry { M3 = [{ address = "a:1" env = "e" }] }', 'refused'],
-  'telemetry.InMem': ['telemetry { InMem {} }', 'refused'],
+  'telemetry.InMem': ['telemetry { InMem {} }', { telemetry: { inMem: true } }],
   'telemetry.MetricPrefix': ['telemetry { MetricPrefix = "p" }', { telemetry: { metricPrefix: 'p' } }],
   'telemetry.EnableTrustDomainLabel': ['telemetry { EnableTrustDomainLabel = true }', { telemetry: { trustDomainLabel: true } }],
   'telemetry.EnableHostnameLabel': ['telemetry { EnableHostnameLabel = false }', { telemetry: { hostLabel: false } }],
@@ -317,6 +317,7 @@ void t.test('what a block `telemetry` cannot mean is refused (§6.4)', async t =
     ['Statsd = [{ addres = "a:1" }]', /unknown key/],
     ['DogStatsd = [{ address = "unix:///d.sock" }]', /DogStatsd\.0\.address: must be host:port: datagrams go over UDP alone/],
     ['DogStatsd = [{ address = "" }]', /must not be empty/],
+    ['InMem { interval = "1s" }', /unknown key/],
     ['MetricPrefix = "assay_server"', /must not begin with assay/],
     ['MetricPrefix = "a b"', /must begin with a letter/]
   ] as const) t.throws(() => server('', `telemetry { ${keys} }`), { code: 'config_invalid', message }, keys)

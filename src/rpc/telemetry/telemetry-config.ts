@@ -29,11 +29,13 @@ export interface TelemetryConfig {
   readonly filters: NameFilters
   readonly statsd: readonly ListenAddress[]
   readonly dogStatsd: readonly ListenAddress[]
+  /** Whether the last hour is kept, and logged when a signal asks for it. */
+  readonly inMem: boolean
 }
 
 /** Of a configuration without the block. */
 export const usualTelemetry: TelemetryConfig = {
-  metricPrefix: undefined, hostLabel: true, trustDomainLabel: false, statsd: [], dogStatsd: [],
+  metricPrefix: undefined, hostLabel: true, trustDomainLabel: false, statsd: [], dogStatsd: [], inMem: false,
   filters: { allowedPrefixes: [], blockedPrefixes: [], allowedLabels: undefined, blockedLabels: [] }
 }
 
@@ -102,7 +104,7 @@ export const telemetrySchema = z.strictObject({
   DogStatsd: listOf(z.strictObject({ address: dogStatsdAddress }).transform(({ address }) => address)),
   Statsd: listOf(z.strictObject({ address: receiver }).transform(({ address }) => address)),
   M3: notOffered('its protocol is not spoken; M3\'s coordinator takes what Prometheus reads here (remote write)', ['']),
-  InMem: notOffered('have Prometheus or a StatsD server read what there is'),
+  InMem: z.strictObject({}).optional(),
   MetricPrefix: metricPrefix.optional(),
   EnableTrustDomainLabel: z.boolean().default(false),
   EnableHostnameLabel: z.boolean().default(true),
@@ -122,7 +124,8 @@ export const telemetrySchema = z.strictObject({
       allowedLabels: value.AllowedLabels, blockedLabels: value.BlockedLabels
     },
     statsd: value.Statsd,
-    dogStatsd: value.DogStatsd
+    dogStatsd: value.DogStatsd,
+    inMem: value.InMem !== undefined
   } satisfies TelemetryConfig
 }))
 

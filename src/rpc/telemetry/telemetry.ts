@@ -4,6 +4,7 @@ import type { Logger } from '../../runtime/logger.ts'
 import type { Metrics } from '../../runtime/metrics.ts'
 import type { TrustDomain } from '../../spiffe/trust-domain.ts'
 import { DatagramSender } from './datagram-sender.ts'
+import { inMemorySink } from './in-memory-sink.ts'
 import { metricFilter } from './metric-filter.ts'
 import type { Labels, MetricSink } from './metric-sink.ts'
 import { prometheusSink } from './prometheus-sink.ts'
@@ -29,6 +30,8 @@ export interface TelemetryDeps {
   /** Where Prometheus reads them; absent: nowhere. */
   readonly beside: Metrics | undefined
   readonly environment?: NodeJS.ProcessEnv
+  /** Calls the listener when somebody asks for what is in memory, until the signal aborts; by default nobody does. */
+  readonly onAsked?: ((listener: () => void, signal: AbortSignal) => void) | undefined
   readonly clock: Clock
   readonly log: Logger
 }
@@ -42,7 +45,7 @@ const largestOf = { statsd: 1_400, dogStatsd: 1_432 }
 
 /** Goes on until it is disposed of; what is left is sent then. */
 export function openTelemetry (
-  config: TelemetryConfig, { prefix: usualPrefix, trustDomain, beside, environment = process.env, clock, log }: TelemetryDeps
+  config: TelemetryConfig, { prefix: usualPrefix, trustDomain, beside, environment = process.env, onAsked, clock, log }: TelemetryDeps
 ): Telemetry & AsyncDisposable {
   const prefix = config.metricPrefix ?? usualPrefix
   const filter = metricFilter(config.filters)
@@ -52,7 +55,9 @@ export function openTelemetry (
     return (line: string) => opened.push(line)
   }
   const prometheus = beside && prometheusSink(prefix, beside)
+  const inMemory = config.inMem ? inMemorySink(clock) : undefined
   const pushed: readonly MetricSink[] = [
+    ...inMemory === undefined ? [] : [inMemory],
     ...config.statsd.map(to => statsdSink(sender(to, largestOf.statsd))),
     ...config.dogStatsd.map(to => dogStatsdSink(sender(to, largestOf.dogStatsd), environment))
   ]
@@ -96,6 +101,7 @@ export function openTelemetry (
 
   if (pushed.length > 0) {
     const stop = new AbortController()
+    if (inMemory !== undefined) onAsked?.(() => { for (const line of inMemory.dump()) log.info(line) }, stop.signal)
     const asking = askForGauges(stop.signal).catch((error: unknown) => {
       if (!stop.signal.aborted) log.error({ err: error }, 'gauges are not sent any more: this is a bug')
     })
