@@ -107,6 +107,12 @@ void t.test('what an agent offers on its socket', async t => {
     'SpiffeWorkloadAPI', 'envoy.service.secret.v3.SecretDiscoveryService', 'grpc.health.v1.Health', 'grpc.reflection.v1.ServerReflection',
     'grpc.reflection.v1alpha.ServerReflection'
   ], 'WLE-17 WLE-19 AMB-09 the Workload API, under its name on the wire; Envoy\'s SDS beside it')
+  t.equal((await stat(agent.config.socketPath)).mode & 0o777, 0o777, 'any user\'s process may call')
+  const health = agent.workload.client(healthService)
+  await eventually('it is healthy', async () => (await health.check({})).status === ServingStatus.SERVING)
+  for (const call of [() => health.list({}), () => firstOf(health.watch({}))]) {
+    t.equal(await call().catch((error: { status: string }) => error.status), 'UNIMPLEMENTED', 'no List, no Watch')
+  }
   await register(server, agent, '/web')
   await stateWith(agent, () => true)
   const workload = agent.workload.client(workloadService)

@@ -45,12 +45,12 @@ void t.test('one attestor that fails fails the whole: never a smaller identity',
   const log = pino({ level: 'trace' }, { write: line => { lines.push(line) } })
   const error = await attest([finding('unix', 'uid:1000'), failing('k8s', new Error('kubelet says no'))], { log })
     .then(() => undefined, (error: Error) => error)
-  t.match(error, { code: 'workload_attestation_failed', message: /^workload attestor k8s failed/ })
+  t.match(error, { code: 'workload_attestation_failed', message: /^workload attestation failed: attestor k8s:/ }, 'in SPIRE\'s words')
   t.notMatch((error as Error).message, 'kubelet', 'the caller learns which, not why')
   t.match(lines.join(''), /"attestor":"k8s".*kubelet says no/, 'the log says why')
   t.match(lines.join(''), /"pid":4711/)
   const refusing = failing('unix', new SpiffeError('workload_attestation_failed', 'too long'))
-  await t.rejects(attest([refusing]), { message: /attestor unix failed/ })
+  await t.rejects(attest([refusing]), { message: /attestor unix:/ })
 })
 
 void t.test('an attestor speaks for its own type, in selectors that can be stored', async t => {
@@ -78,7 +78,7 @@ void t.test('an attestor that hangs ends at the deadline', async t => {
   await clock.advance(9_999)
   t.equal(await Promise.race([outcome, settle().then(() => 'pending')]), 'pending')
   await clock.advance(1)
-  t.match(await outcome, { code: 'workload_attestation_failed', message: 'workload attestor hanging failed: no answer within 10 s' })
+  t.match(await outcome, { code: 'workload_attestation_failed', message: /attestor hanging: no answer within 10 s/ })
   t.equal(clock.sleeping, 0)
   await attest([finding('unix', 'uid:1')], { clock })
   await settle()
@@ -95,7 +95,7 @@ void t.test('a sibling is told to stop when one has failed', async t => {
   }
   const lines: string[] = []
   const log = pino({}, { write: line => { lines.push(line) } })
-  await t.rejects(attest([patient, failing('unix', new Error('x'))], { log }), { message: /attestor unix failed/ })
+  await t.rejects(attest([patient, failing('unix', new Error('x'))], { log }), { message: /attestor unix:/ })
   await settle()
   t.ok(stopped)
   t.equal(lines.length, 1, 'and is not blamed')

@@ -1,3 +1,4 @@
+import { createPrivateKey, X509Certificate } from 'node:crypto'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtemp, rm, stat } from 'node:fs/promises'
@@ -5,12 +6,15 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { decodeJwt } from 'jose'
 import t, { type Test } from 'tap'
+import { Delegates } from '../../src/delegatedidentity/delegates.ts'
 import { openUnixChannel } from '../../src/rpc/channel.ts'
+import { SpiffeError } from '../../src/spiffe/errors.ts'
 import { parseSpiffeId } from '../../src/spiffe/spiffe-id.ts'
 import { delegatedIdentityService, type SubscribeToX509SVIDsResponse } from '../../src/wire/generated/delegated-identity.ts'
 import type { EntryInit } from '../../src/wire/generated/types.ts'
 import { parseCertificate, splitCertificates } from '../../src/x509/certificate.ts'
 import { startTestAgent } from '../fakes/agent.ts'
+import { fakeCall } from '../fakes/call-context.ts'
 import { eventually } from '../fakes/eventually.ts'
 import { startTestServer, type TestServer } from '../fakes/server.ts'
 import { Administrator } from '../interop/administrator.ts'
@@ -118,6 +122,16 @@ void t.test('who may ask', async t => {
   await t.rejects(bundles.next(), expected, 'on each stream')
 })
 
+void t.test('a caller that cannot be attested is no delegate, and may come again', async t => {
+  const failed = new SpiffeError('workload_attestation_failed', 'workload attestation failed: attestor unix: see the agent\'s log')
+  const delegates = new Delegates({
+    authorized: [parseSpiffeId(delegate)], attestWorkload: async () => { throw failed }, callers: { idsOf: () => [], async * watch () {} }
+  })
+  await t.rejects(delegates.admit(fakeCall()), failed)
+  await t.rejects(reader(delegates.whileAdmitted(fakeCall(), async function * () { yield 'a secret' })).next(), failed)
+  t.match(failed.row, { status: 'UNAVAILABLE', retry: true })
+})
+
 void t.test('by selectors', async t => {
   const { client, register, admin } = await setUp(t)
   await partnerOf(t, admin)
@@ -140,7 +154,8 @@ void t.test('by selectors', async t => {
   const leaf = parseCertificate(x509Svid?.certChain[0] ?? new Uint8Array())
   t.equal(Number(x509Svid?.expiresAt), leaf.notAfter.getTime() / 1000)
   t.equal(x509Svid?.hint, 'one')
-  t.ok(Buffer.from(x509SvidKey).length > 0, 'with its key')
+  const key = createPrivateKey({ key: Buffer.from(x509SvidKey), format: 'der', type: 'pkcs8' })
+  t.ok(new X509Certificate(x509Svid?.certChain[0] ?? new Uint8Array()).checkPrivateKey(key), 'with its key, as PKCS#8')
 
   await register('/identity/2', { selectors: meshed, id: 'b', federatesWith: ['partner.test'] })
   const second = await stream.next()

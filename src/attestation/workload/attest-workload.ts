@@ -65,7 +65,8 @@ export async function attestWorkload (process: PinnedProcess, deps: AttestWorklo
       if (inner.aborted && timeout === undefined) throw error
       log.warn({ attestor: attestor.name, err: error }, 'workload attestor failed')
       const reason = timeout?.message ?? 'see the agent\'s log'
-      throw new SpiffeError('workload_attestation_failed', `workload attestor ${attestor.name} failed: ${reason}`, { cause: error })
+      const what = `workload attestation failed: attestor ${attestor.name}: ${reason}`
+      throw new SpiffeError('workload_attestation_failed', what, { cause: error })
     }
   }
 }
