@@ -60,6 +60,8 @@ export interface TlsListenOptions extends TlsOptions {
   readonly host: string
   /** 0: any free port. */
   readonly port: number
+  /** Whether a service is there for who comes this way; all are unless given. */
+  readonly offers?: (service: BoundService) => boolean
 }
 
 /** Disposing is graceful: streams end at once, single calls get up to 10 s, then everything is cut. */
@@ -121,7 +123,7 @@ class Server implements RpcServer {
 
   async listenTls (options: TlsListenOptions): Promise<{ host: string, port: number }> {
     const { listen, address } = onTcp(options)
-    this.#listeners.push(await openTlsListener(options, listen, await this.#listenerDeps(true)))
+    this.#listeners.push(await openTlsListener(options, listen, await this.#listenerDeps(true, options.offers)))
     return address()
   }
 
@@ -136,17 +138,17 @@ class Server implements RpcServer {
     return { path: options.path }
   }
 
-  async #listenerDeps (ages: boolean): Promise<TlsListenerDeps> {
+  async #listenerDeps (ages: boolean, offers?: TlsListenOptions['offers']): Promise<TlsListenerDeps> {
     const { log, clock } = this.#options
-    return { adapter: await this.#adapter(ages), connections: this.#connections, limits: this.#limits, log, clock }
+    return { adapter: await this.#adapter(ages, offers), connections: this.#connections, limits: this.#limits, log, clock }
   }
 
-  async #adapter (ages: boolean): Promise<GrpcAdapter> {
+  async #adapter (ages: boolean, offers: TlsListenOptions['offers'] = () => true): Promise<GrpcAdapter> {
     const { services, unary } = this.#options
     if (unary !== undefined) return openUnaryAdapter(unary, this.#deps, this.#limits)
     // The library is a hundred modules: who answers without it does without them.
     const { openGrpcAdapter } = await import('./grpc-adapter.ts')
-    return openGrpcAdapter(services, this.#deps, this.#limits, ages)
+    return openGrpcAdapter(services.filter(offers), this.#deps, this.#limits, ages)
   }
 
   async drain (): Promise<void> {

@@ -211,7 +211,8 @@ export async function runServer (
     bundleOf,
     acceptClient: svid => refuseStrangers(svid, config),
     isTrustedProxy: trustedProxies.length === 0 ? undefined : address => trustedProxies.some(network => isIn(network, address)),
-    requirePqKem: config.requirePqKem
+    requirePqKem: config.requirePqKem,
+    offers: ({ service: { name } }) => !onlyLocal.test(name)
   })
   log.info({ trustDomain, address: `${address}:${port}`, socket: path, datastore: store.kind }, 'server is running')
   onReady?.({ host: address, port, socketPath: path })
@@ -291,6 +292,9 @@ interface ServiceDeps {
   readonly onLimited: SpireServerMetrics['onLimited'] | undefined
   readonly clock: Clock
 }
+
+/** What there is on the local socket alone (spire-surface §1.1). */
+const onlyLocal = /^(?:spire\.api\.server\.(?:debug|logger)|grpc)\./
 
 function bindServices (config: ServerConfig, deps: ServiceDeps): BoundService[] {
   const { store, authorities, replica, replicaId, aside, lease, feeds, progress, reports, authorizer, signing, recorder, clock } = deps

@@ -1,11 +1,16 @@
 import type { Channel } from '../../../src/rpc/channel.ts'
+import { healthService } from '../../../src/wire/generated/health.ts'
 import { PermissionDeniedDetails } from '../../../src/wire/generated/types.ts'
 import { attest, openServerChannel, type ServerAccess } from '../../fakes/agent-client.ts'
 import { eventually } from '../../fakes/eventually.ts'
 import { openAs } from '../admin/admin-client.ts'
-import { rpcs } from '../contract/answers.ts'
-import { ask } from '../contract/spire-services.ts'
+import { rpcs as spiresOwn } from '../contract/answers.ts'
+import { ask, type Rpc } from '../contract/spire-services.ts'
 import { shapeOf, wordsOf } from './shape.ts'
+
+const ofHealth = Object.entries(healthService.methods).map(([key, method]) =>
+  [method.name, { path: `/${healthService.name}/${method.name}`, service: healthService, key, method }] as const)
+const rpcs: ReadonlyMap<string, Rpc> = new Map([...spiresOwn, ...ofHealth])
 
 /** Over the local socket; with no certificate; with an SVID that was minted for this path; or as the agent that joined by this token. */
 export type Caller = 'local' | 'nobody' | `/${string}` | `agent:${string}`
