@@ -85,6 +85,6 @@ void t.test('an agent keeps to the limits it was given', async t => {
   t.strictSame(new Set(answers), new Set(['ok', 'UNAVAILABLE rate limit exceeded for /SpiffeWorkloadAPI/FetchJWTBundles']))
   t.strictSame(new Set(await Promise.all(Array.from({ length: 40 }, () => ask('fetchX509Bundles')))), new Set(['ok']), 'others go on')
   const metrics = await fetch(`http://127.0.0.1:${port}/metrics`).then(answer => answer.text())
-  const times = /^spire_agent_workload_api_rate_limit_exceeded\{.*method="_SpiffeWorkloadAPI_FetchJWTBundles".*\} (\d+)$/m.exec(metrics)?.[1]
+  const times = /^spire_agent_workload_api_rate_limit_exceeded\{.*method="_SpiffeWorkloadAPI_FetchJWTBundles".* (\d+)$/m.exec(metrics)?.[1]
   t.equal(Number(times), answers.filter(answer => answer !== 'ok').length)
 })

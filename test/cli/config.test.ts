@@ -24,6 +24,7 @@ void t.test('a server configuration has SPIRE\'s defaults', async t => {
     trustDomain: 'example.org',
     bindAddress: '0.0.0.0',
     bindPort: 8081,
+    requirePqKem: false,
     trustedProxies: [],
     socketPath: '/tmp/assay-server/private/api.sock',
     dataDir: '/data',
@@ -160,7 +161,10 @@ health_checks: { listener_enabled: true, bind_port: 8080, live_path: /up }
     { name: 'disk', config: { cert_file_path: '/c', key_file_path: '/k' } }
   ])
   t.same(upstream('[{ spire: { plugin_data: { server_address: up, server_port: "8081", workload_api_socket: /s } } }]'), [
-    { name: 'spire', config: { server_address: 'up', server_port: 8081, workload_api_socket: '/s' } }
+    {
+      name: 'spire',
+      config: { server_address: 'up', server_port: 8081, workload_api_socket: '/s', experimental: { require_pq_kem: false } }
+    }
   ], 'SPIRE writes the port in quotes')
   for (const wrong of ['{ disk: {} }', '{ spire: { plugin_data: { server_address: a, server_port: "0", workload_api_socket: /s } } }',
     '{ disk: { plugin_data: { cert_file_path: /c, key_file_path: /k } }, spire: { plugin_data: { server_address: a, server_port: 1, ' +
