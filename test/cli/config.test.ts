@@ -224,6 +224,9 @@ void t.test('each key of an agent configuration is read', async t => {
     logSourceLocation: false,
     prometheus: undefined,
     telemetry: usualTelemetry,
+    rateLimits: [],
+    requirePqKem: false,
+    logSelectors: [],
     healthChecks: undefined
   })
   t.match(agent(`${agentBase}
