@@ -7,6 +7,7 @@ import { getCACertificates, type SecureContext, type SecureContextOptions } from
 import { writeFileAtomically } from '../runtime/atomic-file.ts'
 import type { Clock } from '../runtime/clock.ts'
 import type { Logger } from '../runtime/logger.ts'
+import { readIfThere } from '../runtime/read-if-there.ts'
 import { SpiffeError } from '../spiffe/errors.ts'
 import { orderCertificate, type OrderedCertificate } from './order-certificate.ts'
 
@@ -146,11 +147,4 @@ function renewAtOf (cert: string): Date {
   const { validFromDate, validToDate } = new X509Certificate(cert)
   const [from, to] = [validFromDate.getTime(), validToDate.getTime()]
   return new Date(from + renewAfter * (to - from))
-}
-
-async function readIfThere (path: string): Promise<string | undefined> {
-  return await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT') return undefined
-    throw error
-  })
 }

@@ -1,6 +1,7 @@
-import { readdir, readFile, stat } from 'node:fs/promises'
+import { readdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { writeFileAtomically } from '../runtime/atomic-file.ts'
+import { readIfThere } from '../runtime/read-if-there.ts'
 import { SpiffeError } from '../spiffe/errors.ts'
 import { chained, networkOf, type PluginEntry, unchained } from './chain.ts'
 
@@ -49,10 +50,7 @@ async function configurationsIn (folder: string): Promise<readonly string[]> {
 }
 
 async function read (file: string): Promise<string | undefined> {
-  return await readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT') return undefined
-    throw unusable(file, error)
-  })
+  return await readIfThere(file).catch((error: Error) => { throw unusable(file, error) })
 }
 
 async function replace (file: string, text: string | undefined): Promise<string | undefined> {

@@ -1,6 +1,6 @@
-import { readFile } from 'node:fs/promises'
 import { z } from 'zod'
 import { writeFileAtomically } from '../runtime/atomic-file.ts'
+import { readIfThere } from '../runtime/read-if-there.ts'
 import { SpiffeError } from '../spiffe/errors.ts'
 import { parseTrustDomain, type TrustDomain } from '../spiffe/trust-domain.ts'
 import { parsedBy } from '../runtime/config-schema.ts'
@@ -40,13 +40,10 @@ export type Journal = z.output<typeof schema>
 
 /** @returns `undefined` where there is none yet @throws {SpiffeError} `file_unusable` */
 export async function readJournal (path: string): Promise<Journal | undefined> {
-  let text: string
-  try {
-    text = await readFile(path, 'utf8')
-  } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return undefined
+  const text = await readIfThere(path).catch((cause: unknown) => {
     throw new SpiffeError('file_unusable', `cannot read ${path}: ${(cause as Error).message}`, { cause })
-  }
+  })
+  if (text === undefined) return undefined
   let raw: unknown
   try {
     raw = JSON.parse(text)

@@ -1,6 +1,6 @@
-import { readFile } from 'node:fs/promises'
 import { z } from 'zod'
 import { writeFileAtomically } from '../../runtime/atomic-file.ts'
+import { readIfThere } from '../../runtime/read-if-there.ts'
 import { SpiffeError } from '../../spiffe/errors.ts'
 
 const schema = z.array(z.strictObject({
@@ -17,13 +17,10 @@ export type StoredSandbox = z.output<typeof schema>[number]
 
 /** @returns empty without a file. @throws {SpiffeError} `file_unusable` */
 export async function readStoredSandboxes (path: string): Promise<readonly StoredSandbox[]> {
-  let text: string
-  try {
-    text = await readFile(path, 'utf8')
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return []
-    throw new SpiffeError('file_unusable', `${path} cannot be read`, { cause: error })
-  }
+  const text = await readIfThere(path).catch((cause: unknown) => {
+    throw new SpiffeError('file_unusable', `${path} cannot be read`, { cause })
+  })
+  if (text === undefined) return []
   try {
     return schema.parse(JSON.parse(text))
   } catch (error) {

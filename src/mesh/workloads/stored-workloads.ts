@@ -1,7 +1,7 @@
 import { statSync } from 'node:fs'
-import { readFile } from 'node:fs/promises'
 import { z } from 'zod'
 import { writeFileAtomically } from '../../runtime/atomic-file.ts'
+import { readIfThere } from '../../runtime/read-if-there.ts'
 import { SpiffeError } from '../../spiffe/errors.ts'
 
 /** A workload as its runtime announced it; kept, because no runtime announces one again to an agent that restarted. */
@@ -21,13 +21,10 @@ const schema = z.array(z.strictObject({
 
 /** @returns those whose namespace is still there; empty without a file. @throws {SpiffeError} `file_unusable` */
 export async function readStoredWorkloads (path: string): Promise<StoredWorkload[]> {
-  let text: string
-  try {
-    text = await readFile(path, 'utf8')
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return []
-    throw new SpiffeError('file_unusable', `${path} cannot be read`, { cause: error })
-  }
+  const text = await readIfThere(path).catch((cause: unknown) => {
+    throw new SpiffeError('file_unusable', `${path} cannot be read`, { cause })
+  })
+  if (text === undefined) return []
   const parsed = schema.safeParse(jsonOf(text))
   if (!parsed.success) throw new SpiffeError('file_unusable', `${path} does not hold workloads; remove it and start their pods anew`)
   return parsed.data.filter(({ netnsPath, inode }) => inodeOf(netnsPath) === inode)
