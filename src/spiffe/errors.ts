@@ -206,7 +206,6 @@ export const errorCatalogue = {
   drill_refused: { status: 'FAILED_PRECONDITION', retry: false, next: 'do what the checks that failed name, then run the drill again' },
   drill_failed: { status: 'FAILED_PRECONDITION', retry: false, next: 'see the logs of the agents and replicas that the report names' },
   lease_lost: { status: 'UNAVAILABLE', retry: true, next: 'another replica does this now; see `assay server status`' },
-  key_not_found: { status: 'NOT_FOUND', retry: false, next: 'check the key manager\'s folder' },
   key_store_corrupt: { status: 'INTERNAL', retry: false, next: 'restore the key file from a backup, or remove it to start anew' },
   key_encryption_key_invalid: { status: 'FAILED_PRECONDITION', retry: false, next: 'give every replica the same key-encryption key' },
   key_store_changed: { status: 'FAILED_PRECONDITION', retry: false, next: 'give each server its own keys_path, then restart this one' },
