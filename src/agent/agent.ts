@@ -204,7 +204,7 @@ export async function runAgent (config: AgentConfig, signal: AbortSignal, option
     }, signal),
     signal => storeSvids({ stores, identities, clock, log }, signal),
     signal => serveDiagnostics(config, {
-      metrics, probes: { agent: ready }, log,
+      metrics, probes: { agent: ready }, failureKeys: { agent: 'make_new_x509_err' }, log,
       own: {
         identity: () => life.svid?.identity, clock,
         bundleOf: domain => domain === trustDomain ? identities.bundle : identities.federatedBundles.get(domain)

@@ -205,6 +205,14 @@ export class CertificateAuthority {
     return issued
   }
 
+  /** Signs an X509-SVID that nobody gets, to see whether it can be done; it counts for nothing. Rejects when it cannot. */
+  async trySigning (id: SpiffeId, publicKey: Uint8Array): Promise<void> {
+    const notBefore = this.#deps.clock.now()
+    const notAfter = new Date(notBefore.getTime() + 1_000)
+    const { leafIssuer } = await this.#issuerUntil(notAfter)
+    await leafIssuer.issue({ id, publicKey, dnsNames: [], notBefore, notAfter, serialNumber: randomBytes(16) })
+  }
+
   /** The root itself, or this replica's intermediate below it. */
   async #issuerUntil (until: Date): Promise<Pick<HeldRoot, 'leafIssuer' | 'above' | 'notAfter'>> {
     const root = this.#x509.active

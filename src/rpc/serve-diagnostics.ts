@@ -1,5 +1,5 @@
 import type { HealthChecks, ListenAddress } from '../runtime/config-schema.ts'
-import { serveHealthChecks, type Probe } from '../runtime/health-checks.ts'
+import { serveHealthChecks, type FailureKeys, type Probe } from '../runtime/health-checks.ts'
 import type { Logger } from '../runtime/logger.ts'
 import { serveMetrics, type Metrics, type ServeMetricsOptions } from '../runtime/metrics.ts'
 import { runTasks } from '../runtime/tasks.ts'
@@ -17,6 +17,8 @@ export interface DiagnosticsDeps {
   readonly probes: Readonly<Record<string, Probe>>
   /** Needed where metrics are served over TLS. */
   readonly own?: Omit<MetricsTlsDeps, 'log'>
+  /** Per subsystem, where health checks answer as SPIRE's do. */
+  readonly failureKeys?: FailureKeys
   readonly log: Logger
 }
 
@@ -25,7 +27,7 @@ export interface DiagnosticsDeps {
  * @throws {SpiffeError} `address_unusable`, `file_unusable`
  */
 export async function serveDiagnostics (
-  { prometheus, healthChecks }: DiagnosticsAddresses, { metrics, probes, own, log }: DiagnosticsDeps, signal: AbortSignal
+  { prometheus, healthChecks }: DiagnosticsAddresses, { metrics, probes, failureKeys, own, log }: DiagnosticsDeps, signal: AbortSignal
 ): Promise<void> {
   await runTasks(signal, [
     async signal => {
@@ -38,7 +40,8 @@ export async function serveDiagnostics (
       await runTasks(signal, [signal => serve(tls, signal), ...run === undefined ? [] : [run]])
     },
     async signal => {
-      if (healthChecks !== undefined) await explaining('health checks', healthChecks, serveHealthChecks(probes, healthChecks, log, signal))
+      if (healthChecks === undefined) return
+      await explaining('health checks', healthChecks, serveHealthChecks(probes, healthChecks, log, signal, failureKeys))
     }
   ])
 }

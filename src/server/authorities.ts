@@ -47,6 +47,7 @@ export class Authorities {
   /** What the upstream said last. */
   #trust: UpstreamTrust | undefined
   readonly #listeners: (() => Promise<void>)[] = []
+  #failedRotations = 0
 
   private constructor (ca: CertificateAuthority, shared: boolean, owner: string, deps: AuthoritiesDeps) {
     this.ca = ca
@@ -90,8 +91,21 @@ export class Authorities {
     }
   }
 
+  /** How often in a row authorities could not be rotated by now. */
+  get failedRotations (): number { return this.#failedRotations }
+
   /** One look at the clock, where it is for this replica to look. */
   async rotateIfDue (): Promise<void> {
+    try {
+      await this.#rotateIfDue()
+      this.#failedRotations = 0
+    } catch (error) {
+      if (codeOf(error) !== 'lease_lost') this.#failedRotations++
+      throw error
+    }
+  }
+
+  async #rotateIfDue (): Promise<void> {
     await this.#exclusively(async () => {
       const stores = this.#fenced ? this.#deps.lease.stores : this.#deps.store
       if (stores === undefined) return

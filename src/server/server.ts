@@ -65,6 +65,7 @@ import { PartnerReports } from './federation/partner-reports.ts'
 import { serveOwnBundle } from './federation/serve-own-bundle.ts'
 import { signBundle } from './federation/sign-bundle.ts'
 import { GoneReporters } from './gone-reporters.ts'
+import { serverProbes, serverSubsystems } from './health-probes.ts'
 import { IssuanceRecorder } from './issuance-recorder.ts'
 import { AgentFeeds } from './push/agent-feeds.ts'
 import { Convergence } from './push/convergence.ts'
@@ -221,6 +222,7 @@ export async function runServer (
   addPartnerMetrics(metrics, {
     partners: () => partners.all.keys(), bundleOf: domain => replica.bundleOf(domain), states: () => partnerBundles.states, clock
   })
+  const probes = serverProbes({ trustDomain, socketPath: path, authorities, store, clock })
   const publishing = {
     ownBundle: ca.bundle, isHolder: () => lease.stores !== undefined, onPublished: addPublicationMetrics(metrics, clock),
     sign: async (ttlSeconds: number) => (await signBundle({ ttlSeconds: BigInt(ttlSeconds) }, { authority: ca, clock })).signedBundle,
@@ -264,7 +266,7 @@ export async function runServer (
     }, signal),
     signal => identity.run(() => rpc.refreshIdentity(), signal),
     signal => serveDiagnostics(config, {
-      metrics, probes: { datastore: () => store.ping() }, own: { identity: () => identity.current, bundleOf, clock }, log
+      metrics, probes, failureKeys: serverSubsystems, own: { identity: () => identity.current, bundleOf, clock }, log
     }, signal)
   ])
   log.info('server is stopping')

@@ -14,6 +14,7 @@ import { parseCertificateRequest } from '../../src/x509/certificate-request.ts'
 import { createTestAuthority } from '../fakes/authority.ts'
 import { capturedLog } from '../fakes/captured-log.ts'
 import { ManualClock, settle, until } from '../fakes/clock.ts'
+import { eventually } from '../fakes/eventually.ts'
 import { makeEntry } from '../fakes/entries.ts'
 
 const domain = parseTrustDomain('example.org')
@@ -264,11 +265,10 @@ await t.test('a server that is too slow for many at once is asked for fewer (spi
   await using node = await setUp()
   node.state.most = 100
   node.set(...Array.from({ length: 400 }, (_, n) => makeEntry({ id: `${n}`, spiffeId: `/w${n}`, selectors: [`unix:uid:${n}`] })))
-  for (let seconds = 0; node.svids.size < 400; seconds++) {
-    if (seconds > 600) throw new Error('not all were signed')
-    await settle()
+  await eventually('all to be signed', async () => {
     await node.clock.advance(1000)
-  }
+    return node.svids.size === 400
+  }, 60_000)
   t.same(node.state.asked.slice(0, 4), [400, 250, 125, 62], 'half as many after each failure')
   t.ok(node.state.asked.filter(count => count > 100).length < 10, 'and more again only after a success')
 })

@@ -39,7 +39,7 @@ await t.test('an agent counts what it serves, and a refusal by Envoy shows', asy
   t.ok(Number(await sample(port, 'assay_agent_syncs_total')) > 0)
   t.equal((await fetch(`http://127.0.0.1:${port}/elsewhere`)).status, 404)
   t.equal((await fetch(`http://127.0.0.1:${health}/live`)).status, 200)
-  t.same(await (await fetch(`http://127.0.0.1:${health}/ready`)).json(), { agent: 'ok' })
+  t.same(await (await fetch(`http://127.0.0.1:${health}/ready`)).json(), { agent: {} }, 'as SPIRE\'s agent says it')
   t.equal((await fetch(`http://127.0.0.1:${health}/ready`, { method: 'POST' })).status, 405)
   end()
   await stream.return?.()

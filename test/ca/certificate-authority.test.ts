@@ -200,6 +200,7 @@ await t.test('an expired authority signs nothing', async t => {
   const authority = await open(memoryJournals(), createMemoryKeyManager(), clock)
   await clock.advance(day + 1)
   await t.rejects(authority.issueX509Svid(order()), { code: 'server_initializing' })
+  await t.rejects(authority.trySigning(order().id, order().publicKey), { code: 'server_initializing' })
   await authority.rotate()
   t.ok(await authority.issueX509Svid(order()), 'until the next look at the clock')
 })
@@ -222,6 +223,8 @@ await t.test('what it signs, prepares, activates and prunes is told of, failures
   await authority.issueDownstreamCa({ publicKey: order().publicKey, ttlSeconds: 3600 })
   await authority.issueJwtSvid({ id: idOf('/web'), audience: ['db'], ttlSeconds: 300 })
   t.strictSame(told.splice(0), ['signed x509_svid 2', 'signed x509_ca_svid 1', 'signed jwt_svid 1'])
+  await authority.trySigning(order().id, order().publicKey)
+  t.strictSame(told, [], 'a trial is not told of')
   const save = journals.journal.save.bind(journals.journal)
   journals.journal.save = async () => { throw new Error('no room') }
   await t.rejects(authority.slots('x509').prepare(authority.writer), { message: 'no room' })

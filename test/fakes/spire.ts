@@ -45,6 +45,8 @@ export interface StartSpireOptions {
   readonly prometheusPort?: number
   /** Further keys of the block `telemetry`. */
   readonly telemetry?: Readonly<Record<string, unknown>>
+  /** Where it answers health checks; nowhere by default. */
+  readonly healthPort?: number
 }
 
 export interface SpireServer extends AnyServer, AsyncDisposable {
@@ -57,7 +59,7 @@ export interface SpireServer extends AnyServer, AsyncDisposable {
 /** A real spire-server in a process of its own; returns once it serves. */
 export async function startSpireServer ({
   trustDomain = 'example.org', upstream, port: givenPort, config = {}, datastore, keysOnDisk = false, nodeAttestors = {}, environment = {},
-  prometheusPort, telemetry
+  prometheusPort, telemetry, healthPort
 }: StartSpireOptions = {}): Promise<SpireServer> {
   const folder = await mkdtemp(join(tmpdir(), 'spire-server-'))
   const [port, adminSocket] = [givenPort ?? await freePort(), join(folder, 'api.sock')]
@@ -78,7 +80,7 @@ export async function startSpireServer ({
       NodeAttestor: [{ join_token: block({}) }, ...attestors],
       ...upstream === undefined ? {} : { UpstreamAuthority: [{ spire: block(upstream) }] }
     },
-    ...telemetryOf(prometheusPort, telemetry)
+    ...telemetryOf(prometheusPort, telemetry), ...healthChecks(healthPort)
   }, environment)
   await process.ready('spire-server', async () => {
     await using channel = openUnixChannel(adminSocket)
@@ -105,12 +107,15 @@ export interface SpireAgent extends AsyncDisposable {
  * @param config further keys of the block `agent`
  * @param workloadAttestors by name; `unix` by default
  * @param socketPath of the Workload API; a new one unless given
- * @param prometheusPort as in `StartSpireOptions`, and so `telemetry` and `environment`
+ * @param prometheusPort as in `StartSpireOptions`, and so `telemetry`, `healthPort` and `environment`
  * @param until what is waited for in its log; that it serves unless given
  */
 export async function startSpireAgent (
   server: AnyServer, attestor?: { readonly name: string, readonly data: Readonly<Record<string, unknown>>, readonly path: string },
-  { config = {}, workloadAttestors = { unix: {} }, socketPath, prometheusPort, telemetry, environment, until = 'Starting agent APIs' }: {
+  {
+    config = {}, workloadAttestors = { unix: {} }, socketPath, prometheusPort, telemetry, healthPort, environment,
+    until = 'Starting agent APIs'
+  }: {
     readonly config?: Readonly<Record<string, unknown>>
     readonly workloadAttestors?: Readonly<Record<string, Readonly<Record<string, unknown>>>>
     readonly socketPath?: string
@@ -118,6 +123,7 @@ export async function startSpireAgent (
     readonly environment?: Readonly<Record<string, string>>
     readonly until?: string
     readonly telemetry?: Readonly<Record<string, unknown>>
+    readonly healthPort?: number
   } = {}
 ): Promise<SpireAgent> {
   const folder = await mkdtemp(join(tmpdir(), 'spire-agent-'))
@@ -134,7 +140,7 @@ export async function startSpireAgent (
       NodeAttestor: [{ [attestor?.name ?? 'join_token']: block(attestor?.data ?? {}) }], KeyManager: [{ memory: block({}) }],
       WorkloadAttestor: Object.entries(workloadAttestors).map(([name, data]) => ({ [name]: block(data) }))
     },
-    ...telemetryOf(prometheusPort, telemetry)
+    ...telemetryOf(prometheusPort, telemetry), ...healthChecks(healthPort)
   }, environment)
   await process.ready('spire-agent', async () => process.log.includes(until))
   return {
@@ -195,6 +201,10 @@ class SpireProcess implements AsyncDisposable {
 function telemetryOf (port: number | undefined, more: object | undefined): object {
   if (port === undefined && more === undefined) return {}
   return { telemetry: { ...port === undefined ? {} : { Prometheus: { host: '127.0.0.1', port } }, ...more } }
+}
+
+function healthChecks (port: number | undefined): object {
+  return port === undefined ? {} : { health_checks: { listener_enabled: true, bind_address: '127.0.0.1', bind_port: String(port) } }
 }
 
 function block (data: Readonly<Record<string, unknown>>): object { return { plugin_data: data } }
