@@ -38,8 +38,10 @@ const longestRetryMs = 30_000
  */
 export async function joinTrustDomain (config: AgentConfig, deps: JoinDeps, signal: AbortSignal): Promise<AgentState> {
   const { attestor, clock, log, known } = deps
-  let verifyServer = known === undefined ? undefined : verifyServerWith(() => known, clock)
   let pinned = known === undefined
+  if (pinned && config.insecureBootstrap) {
+    log.warn('insecure_bootstrap: the server is not verified at first contact; whoever answers now is trusted from now on')
+  }
   const key = newAgentKey()
   const startedAt = clock.now()
   const attestation = {
@@ -52,7 +54,8 @@ export async function joinTrustDomain (config: AgentConfig, deps: JoinDeps, sign
   for (let retryMs = firstRetryMs, attempt = 0; ; retryMs = Math.min(longestRetryMs, retryMs * 2), attempt++) {
     const address = config.serverAddresses[attempt % config.serverAddresses.length] as string
     try {
-      verifyServer ??= await bootstrapVerifier(config, deps, {
+      // Read anew each time: while no server was there, it may have changed.
+      const verifyServer = !pinned && known !== undefined ? verifyServerWith(() => known, clock) : await bootstrapVerifier(config, clock, {
         'spire-attest-mode': known !== undefined || deps.again === true ? 'rebootstrap' : 'bootstrap',
         'spire-connection-attempts': String(attempt + 1),
         'spire-attest-start-time': `${startedAt.toISOString().slice(0, 19)}Z`,
@@ -67,7 +70,6 @@ export async function joinTrustDomain (config: AgentConfig, deps: JoinDeps, sign
       // Who had a bundle once is past the contact at which whoever answers is believed.
       if (!pinned && !config.insecureBootstrap && serverRefusal(error) !== undefined) {
         pinned = true
-        verifyServer = undefined
         continue
       }
       if (isStop(error, signal) || !mayHelpToRetry(error)) throw explained(error)
@@ -88,12 +90,9 @@ export async function readJoinToken ({ joinToken, joinTokenFile }: AgentConfig):
 }
 
 async function bootstrapVerifier (
-  config: AgentConfig, { clock, log }: JoinDeps, about: Readonly<Record<string, string>>, signal: AbortSignal
+  config: AgentConfig, clock: Clock, about: Readonly<Record<string, string>>, signal: AbortSignal
 ): Promise<VerifyServer> {
-  if (config.insecureBootstrap) {
-    log.warn('insecure_bootstrap: the server is not verified at first contact; whoever answers now is trusted from now on')
-    return verifyServerIdOnly(config.trustDomain)
-  }
+  if (config.insecureBootstrap) return verifyServerIdOnly(config.trustDomain)
   const { text, from } = await loadTrustBundle(config, about, signal)
   const bundle = readTrustBundle(text, from, config.trustBundleFormat, config.trustDomain)
   return verifyServerWith(() => bundle, clock)

@@ -11,6 +11,7 @@ import t from 'tap'
 import { fetchTrustBundle } from '../../src/agent/fetch-trust-bundle.ts'
 import { encodePem } from '../../src/x509/pem.ts'
 import { startTestAgent } from '../fakes/agent.ts'
+import { openRelay } from '../fakes/relay.ts'
 import { fetchBundle } from '../fakes/agent-client.ts'
 import { capturedLog } from '../fakes/captured-log.ts'
 import { startTestServer } from '../fakes/server.ts'
@@ -136,4 +137,28 @@ void t.test('a program on this machine hands the bundle out, and is told who ask
     site: 'a', 'spire-attest-mode': 'bootstrap', 'spire-connection-attempts': '2', 'spire-server-address': '127.0.0.1',
     'spire-server-port': String(server.ready.port), 'spiffe-trust-domain': 'example.org'
   }, 'in SPIRE\'s words')
+})
+
+void t.test('at each attempt the bundle is read anew, and who hands it out knows how often (spire-surface §2.1)', async t => {
+  await using server = await startTestServer()
+  const { x509Authorities } = await fetchBundle(server)
+  const folder = await mkdtemp(join(tmpdir(), 'assay-bundle-'))
+  t.teardown(() => rm(folder, { recursive: true, force: true }))
+  await using relay = await openRelay(server.ready.port)
+  const attempts: (string | null)[] = []
+  const program = createPlainServer(({ url }, response) => {
+    attempts.push(new URL(url ?? '', 'http://bundle.test').searchParams.get('spire-connection-attempts'))
+    if (attempts.length > 1) relay.open()
+    // The bundle of yesterday, before a server was there.
+    response.end(attempts.length === 1 ? authorities[0] : x509Authorities.map(({ asn1 }) => encodePem('CERTIFICATE', asn1)).join(''))
+  })
+  const path = join(folder, 'bundle.sock')
+  await once(program.listen(path), 'listening')
+  t.teardown(() => { program.closeAllConnections(); program.close() })
+  const serverAddresses = [`127.0.0.1:${relay.port}`]
+  await using agent = await startTestAgent(server, {
+    config: { serverAddresses, trustBundlePath: undefined, trustBundleUrl: 'http://bundle.test/', trustBundleUnixSocket: path }
+  })
+  t.ok(agent.path)
+  t.strictSame(attempts.slice(0, 2), ['1', '2'])
 })

@@ -1,4 +1,4 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
@@ -9,11 +9,13 @@ import { firstOf } from '../../src/runtime/first-of.ts'
 import { workloadService } from '../../src/wire/generated/workload.ts'
 import { fetchBundle } from '../fakes/agent-client.ts'
 import { securityHeader, startTestAgent, type TestAgent } from '../fakes/agent.ts'
-import { capturedLog } from '../fakes/captured-log.ts'
+import { capturedLog, type LogLine } from '../fakes/captured-log.ts'
 import { eventually } from '../fakes/eventually.ts'
 import { freePort } from '../fakes/free-port.ts'
 import { PopMachines } from '../fakes/pop-machines.ts'
+import { SkippingClock } from '../fakes/skipping-clock.ts'
 import { withoutSpireServer as skip } from '../fakes/spire.ts'
+import { idMessage } from './administrator.ts'
 import { ownSvidOf, patienceMs, rootsOf, serves, startAtSpire, stateOf } from './at-spire.ts'
 
 t.setTimeout(900_000)
@@ -106,7 +108,7 @@ void t.test('a SPIRE server that lost all it had, with each rebootstrap_mode (sp
   await using scope = new AsyncDisposableStack()
   const first = await startAtSpire({ nodeAttestors: machines.nodeAttestors, port })
   const modes = ['never', 'auto', 'always'] as const
-  const agents = new Map<string, { agent: TestAgent, path: string, lines: ReadonlyArray<Readonly<Record<string, unknown>>> }>()
+  const agents = new Map<string, { agent: TestAgent, path: string, lines: readonly LogLine[] }>()
   for (const mode of modes) {
     const { path, plugins } = await machines.next()
     const { log, lines } = capturedLog()
@@ -136,7 +138,53 @@ void t.test('a SPIRE server that lost all it had, with each rebootstrap_mode (sp
     await serves(agent, id('/again'))
     t.notOk((await stateOf(agent))?.svids.some(({ spiffeId }) => spiffeId === id(`/${mode}`)), `${mode}: nothing is left of before`)
   }
-  const { agent, lines } = agents.get('never') as { agent: TestAgent, lines: ReadonlyArray<Readonly<Record<string, unknown>>> }
+  const { agent, lines } = agents.get('never') as { agent: TestAgent, lines: readonly LogLine[] }
   t.equal((await stateOf(agent))?.svids[0]?.spiffeId, id('/never'), 'never: it waits for who knows better')
   t.notOk(lines.some(({ msg }) => /first contact/.test(String(msg))))
+})
+
+void t.test('an agent that comes back to a SPIRE server at which it is none any more (spire-surface §2.2)', { skip }, async t => {
+  const folder = await newFolder()
+  const machines = await PopMachines.create(folder)
+  await using server = await startAtSpire({ nodeAttestors: machines.nodeAttestors })
+  const { agents } = server.operator
+
+  await t.test('one whose data folder was set back to before it was renewed (AGENT_NOT_ACTIVE)', async t => {
+    const { path, plugins } = await machines.next()
+    for (const config of [{}, { plugins }]) {
+      const home = await mkdtemp(join(folder, 'agent-'))
+      const [clock, { log, lines }] = [new SkippingClock(0), capturedLog()]
+      const before = await startTestAgent(server, { folder: home, clock, log, config })
+      const state = await readFile(join(home, 'agent-data.json'))
+      clock.skip(31 * 60_000)
+      await eventually('it is renewed', () => lines.some(({ msg }) => msg === 'agent SVID renewed'), patienceMs)
+      const { serialNumber } = await ownSvidOf(before)
+      const agentId = idMessage(id('plugins' in config ? path : before.path))
+      const known = async () => (await agents.getAgent({ id: agentId })).x509svidSerialNumber
+      await eventually('SPIRE has seen the new one', async () => await known() === serialNumber, patienceMs)
+      await before[Symbol.asyncDispose]()
+      await writeFile(join(home, 'agent-data.json'), state)
+      await using agent = await startTestAgent(server, { folder: home, token: 'used', config })
+      if ('plugins' in config) {
+        await eventually('it attests again in place', async () => await known() !== serialNumber, patienceMs)
+        await server.operator.register(id('/back'), id(path))
+        await serves(agent, id('/back'))
+      } else {
+        await t.rejects(agent.ended, { code: 'agent_not_active' }, 'with a token it ends')
+        await t.rejects(ownSvidOf(agent), { code: 'ENOENT' })
+      }
+    }
+  })
+
+  await t.test('banned or evicted while it was away', async t => {
+    for (const [act, code] of [['banAgent', 'agent_banned'], ['deleteAgent', 'agent_not_attested']] as const) {
+      const home = await mkdtemp(join(folder, 'agent-'))
+      const before = await startTestAgent(server, { folder: home })
+      await before[Symbol.asyncDispose]()
+      await agents[act]({ id: idMessage(id(before.path)) })
+      await using agent = await startTestAgent(server, { folder: home, token: 'used' })
+      await t.rejects(agent.ended, { code }, act)
+      await t.rejects(ownSvidOf(agent), { code: 'ENOENT' })
+    }
+  })
 })

@@ -11,12 +11,14 @@ import { debugService } from '../../src/wire/generated/agent-debug.ts'
 import { delegatedIdentityService } from '../../src/wire/generated/delegated-identity.ts'
 import { entryService } from '../../src/wire/generated/server-entry.ts'
 import { parseCertificate } from '../../src/x509/certificate.ts'
+import { encodeBundle } from '../../src/wire/bundle-codec.ts'
+import { createTestAuthority } from '../fakes/authority.ts'
 import { attest, openServerChannel } from '../fakes/agent-client.ts'
 import { startTestAgent } from '../fakes/agent.ts'
 import { eventually } from '../fakes/eventually.ts'
 import { withoutSpireServer as skip } from '../fakes/spire.ts'
 import { idMessage } from './administrator.ts'
-import { patienceMs, serves, startAtSpire } from './at-spire.ts'
+import { patienceMs, serves, startAtSpire, stateOf } from './at-spire.ts'
 
 const id = (path: string) => `spiffe://example.org${path}`
 const byId = (entries: readonly Entry[]) => new Map(entries.map(entry => [entry.id, entry]))
@@ -75,6 +77,16 @@ void t.test('an agent with little room for X509-SVIDs (spire-surface §2.3)', { 
   const selectorOf = (name: string) => ({ type: 'test', value: name })
   for (const name of names) await server.operator.register(id(`/${name}`), id(agent.path), { selectors: [selectorOf(name)] })
   await serves(agent, id('/delegate'))
+  const partner = await createTestAuthority('partner.test')
+  await server.operator.setBundle(encodeBundle(partner.bundle))
+  await server.operator.register(id('/federated'), id(agent.path), { federatesWith: ['partner.test'] })
+  const federated = async () => Object.keys((await stateOf(agent))?.federatedBundles ?? {}).join()
+  await eventually('a partner\'s bundle comes with the entry that names it', async () => {
+    return await federated() === 'spiffe://partner.test'
+  }, patienceMs)
+  await server.operator.bundles.batchDeleteFederatedBundle({ trustDomains: ['partner.test'], mode: 2 })
+  await eventually('and goes', async () => await federated() === '', patienceMs)
+
   const asked = new Set(server.log().match(/(?<=method=)\w+AuthorizedEntries/g))
   t.strictSame([...asked], ['GetAuthorizedEntries'], 'use_sync_authorized_entries = false')
 
@@ -96,7 +108,7 @@ void t.test('an agent with little room for X509-SVIDs (spire-surface §2.3)', { 
     }
   })
   await eventually('each has what it asks for', () => names.every(name => (serials.get(name)?.size ?? 0) > 0), patienceMs)
-  t.equal(await cached(), 6, 'whoever is there, the delegate too, is served beyond the limit')
+  t.equal(await cached(), 7, 'whoever is there, the delegate with its two too, is served beyond the limit')
   over.abort()
   await Promise.all(streams)
   await eventually('three are left', async () => await cached() === 3, patienceMs)
