@@ -160,6 +160,9 @@ export class CertificateAuthority {
 
   get jwtDisabled (): boolean { return this.#jwt === undefined }
 
+  /** @throws {SpiffeError} `jwt_disabled` */
+  requireJwt (): void { this.slots('jwt') }
+
   get x509Records (): AuthorityRecords { return this.#x509.records }
 
   /** @throws {SpiffeError} `jwt_disabled` */

@@ -228,9 +228,6 @@ void t.test('each key of an agent configuration is read', async t => {
     logSelectors: [],
     prometheus: undefined,
     telemetry: usualTelemetry,
-    rateLimits: [],
-    requirePqKem: false,
-    logSelectors: [],
     healthChecks: undefined
   })
   t.match(agent(`${agentBase}

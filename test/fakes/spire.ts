@@ -31,6 +31,8 @@ export interface StartSpireOptions {
   readonly upstream?: Readonly<Record<string, unknown>>
   /** Any free one unless given. */
   readonly port?: number
+  /** The same of type `disk`, in its place. */
+  readonly upstreamDisk?: object
   /** Further keys of the block `server`. */
   readonly config?: Readonly<Record<string, unknown>>
   /** SQLite in its own folder by default. */
@@ -58,8 +60,8 @@ export interface SpireServer extends AnyServer, AsyncDisposable {
 
 /** A real spire-server in a process of its own; returns once it serves. */
 export async function startSpireServer ({
-  trustDomain = 'example.org', upstream, port: givenPort, config = {}, datastore, keysOnDisk = false, nodeAttestors = {}, environment = {},
-  prometheusPort, telemetry, healthPort
+  trustDomain = 'example.org', upstream, upstreamDisk, port: givenPort, config = {}, datastore, keysOnDisk = false, nodeAttestors = {},
+  environment = {}, prometheusPort, telemetry, healthPort
 }: StartSpireOptions = {}): Promise<SpireServer> {
   const folder = await mkdtemp(join(tmpdir(), 'spire-server-'))
   const [port, adminSocket] = [givenPort ?? await freePort(), join(folder, 'api.sock')]
@@ -78,7 +80,8 @@ export async function startSpireServer ({
       DataStore: [{ sql: block({ ...datastore ?? { database_type: 'sqlite3', connection_string: join(folder, 'db.sqlite3') } }) }],
       KeyManager: [keysOnDisk ? { disk: block({ keys_path: join(folder, 'keys.json') }) } : { memory: block({}) }],
       NodeAttestor: [{ join_token: block({}) }, ...attestors],
-      ...upstream === undefined ? {} : { UpstreamAuthority: [{ spire: block(upstream) }] }
+      ...upstream === undefined ? {} : { UpstreamAuthority: [{ spire: block(upstream) }] },
+      ...upstreamDisk === undefined ? {} : { UpstreamAuthority: [{ disk: block({ ...upstreamDisk }) }] }
     },
     ...telemetryOf(prometheusPort, telemetry), ...healthChecks(healthPort)
   }, environment)

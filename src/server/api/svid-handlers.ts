@@ -78,6 +78,7 @@ export function svidHandlers (deps: SvidDeps): SVIDHandlers<CallContext> {
     },
 
     async mintJWTSVID ({ id, audience, ttl }, context) {
+      authority.requireJwt()
       const workloadId = checkWorkloadId(decodeSpiffeId(id), trustDomain)
       await requireMint(context, workloadId, [])
       revocations.requireId(workloadId)
@@ -115,6 +116,7 @@ export function svidHandlers (deps: SvidDeps): SVIDHandlers<CallContext> {
     async newJWTSVID ({ entryId, audience }, context) {
       const agent = authorizer.agentOf(context)
       await limits.jwt(context, 1)
+      authority.requireJwt()
       if (!isAuthorized(entryId, agent, registry)) await deps.catchUp()
       const entry = authorizedEntry(entryId, agent, deps)
       const order = {

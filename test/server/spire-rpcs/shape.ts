@@ -1,6 +1,7 @@
 /** Values that are made anew each time are told by whether they are there. */
 const madeAnew = new Set([
-  'token', 'expiresAt', 'issuedAt', 'createdAt', 'keyId', 'authorityId', 'x509svidExpiresAt', 'x509svidSerialNumber', 'nextPageToken'
+  'token', 'expiresAt', 'issuedAt', 'createdAt', 'keyId', 'authorityId', 'x509svidExpiresAt', 'x509svidSerialNumber', 'nextPageToken',
+  'upstreamAuthoritySubjectKeyId'
 ])
 
 /** An answer as JSON, without what is empty or a matter of time; bytes by their being there, selectors in one order: they are a set. */
