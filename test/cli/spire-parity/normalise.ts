@@ -6,10 +6,21 @@ export interface Told {
   readonly stdout: readonly string[]
   /** Whether standard error says something that begins as SPIRE's refusals do. */
   readonly refused: boolean
+  /** What of standard error spire-surface §5 quotes, and with it binds. */
+  readonly said?: readonly string[]
 }
 
+/** By command. */
+const quoted: ReadonlyArray<readonly [command: string, words: RegExp]> = [
+  ['healthcheck', /^Error: server is unhealthy: unable to determine health$/m], ['entry', /at least one selector is required/],
+  ['entry', /a parent ID is required if the node flag is not set/], ['entry', /a SPIFFE ID is required/],
+  ['agent', /a SPIFFE ID is required/],
+  ['entry', /^Failed to create the following entry \(code: \w+, msg: "/m], ['entry', /^Failed to delete entry with ID \S+/m]
+]
+
 export function tell (words: string, { code, stdout, stderr }: { code: number, stdout: string, stderr: string }): Told {
-  return { words, code, stdout: rowsOf(stdout), refused: code !== 0 && stderr !== '' }
+  const said = quoted.flatMap(([command, pattern]) => words.startsWith(command) ? pattern.exec(stderr)?.[0] ?? [] : [])
+  return { words, code, stdout: rowsOf(stdout), refused: code !== 0 && stderr !== '', ...said.length === 0 ? {} : { said } }
 }
 
 /** What is made anew each time, in rows for people. */
