@@ -7,6 +7,7 @@ import {
   durationSeconds, healthChecksSchema, logFormat, logLevel, parsedBy, port, text, type HealthChecks, type LogConfig
 } from '../runtime/config-schema.ts'
 import { SpiffeError } from '../spiffe/errors.ts'
+import { parseAgentSocket } from '../spiffe/endpoint-address.ts'
 import { parseSpiffeId, pathOf, type SpiffeId, trustDomainOf } from '../spiffe/spiffe-id.ts'
 import { parseTrustDomain, type TrustDomain } from '../spiffe/trust-domain.ts'
 import type { KeyType } from '../x509/key-type.ts'
@@ -31,12 +32,14 @@ export interface AgentConfig extends LogConfig {
   /** The Broker API; `undefined`: it is not offered. */
   readonly broker: BrokerConfig | undefined
   readonly dataDir: string
-  /** Exactly one of this, `trustBundleUrl` and `insecureBootstrap`. */
+  /** Exactly one of this, `trustBundleUrl`, `trustBundleWorkloadApi` and `insecureBootstrap`. */
   readonly trustBundlePath: string | undefined
   /** `https:`; `http:` too where it is asked for on a Unix socket. */
   readonly trustBundleUrl: string | undefined
   readonly trustBundleUnixSocket: string | undefined
   readonly trustBundleFormat: 'pem' | 'spiffe'
+  /** Path of the socket of another agent, which knows the bundle. */
+  readonly trustBundleWorkloadApi: string | undefined
   readonly insecureBootstrap: boolean
   /** Whether an agent whose servers are others than it knows attests as at first contact, and after how long; `undefined`: never. */
   readonly rebootstrap: { readonly mode: 'auto' | 'always', readonly delayMs: number } | undefined
@@ -96,6 +99,8 @@ export interface SdsConfig {
   readonly systemRootsFile?: string | undefined
 }
 
+const bundleSources = ['trust_bundle_path', 'trust_bundle_url', 'trust_bundle_spiffe_workload_api'] as const
+
 const hostAndPort = z.string().regex(/^([^:\s[\]]+|\[[0-9A-Fa-f:.]+\]):\d{1,5}$/, 'must be host:port, or [IPv6 address]:port')
 
 const cacheSize = z.int().min(1, 'must be at least 1').default(1_000)
@@ -112,6 +117,7 @@ const agentSchema = z.strictObject({
   trust_bundle_path: text.optional(),
   trust_bundle_url: z.string().refine(isWebUrl, 'must be an https:// URL without a user in it').optional(),
   trust_bundle_unix_socket: text.optional(),
+  trust_bundle_spiffe_workload_api: parsedBy(text => text === '' ? undefined : parseAgentSocket(text)).optional(),
   trust_bundle_format: z.enum(['pem', 'spiffe']).default('pem'),
   insecure_bootstrap: z.boolean().default(false),
   rebootstrap_mode: z.enum(['never', 'auto', 'always']).default('never'),
@@ -172,9 +178,10 @@ const configSchema = z.strictObject({
   } else if (agent.server_address !== undefined || agent.server_port !== undefined) {
     refuse(['agent', 'server_addresses'], 'is set beside server_address or server_port; keep one way')
   }
-  const given = (['trust_bundle_path', 'trust_bundle_url'] as const).filter(key => agent[key] !== undefined)
-  if (given.length === 0 && !agent.insecure_bootstrap) {
-    refuse(['agent', 'trust_bundle_path'], 'is required unless trust_bundle_url is set or insecure_bootstrap is true')
+  const [source, second] = bundleSources.filter(key => agent[key] !== undefined)
+  if (source === undefined && !agent.insecure_bootstrap) {
+    refuse(['agent', 'trust_bundle_path'],
+      'is required unless trust_bundle_url or trust_bundle_spiffe_workload_api is set, or insecure_bootstrap is true')
   }
   const [scheme] = agent.trust_bundle_url?.split(':', 1) ?? []
   if (agent.trust_bundle_unix_socket !== undefined && scheme !== 'http') {
@@ -183,9 +190,10 @@ const configSchema = z.strictObject({
   if (agent.trust_bundle_unix_socket === undefined && scheme === 'http') {
     refuse(['agent', 'trust_bundle_url'], 'must be an https:// URL without a user in it')
   }
-  if (given.length > 1) refuse(['agent', 'trust_bundle_url'], 'is set beside trust_bundle_path; keep one of them')
-  if (given[0] !== undefined && agent.insecure_bootstrap) {
-    refuse(['agent', 'insecure_bootstrap'], `must not be true when ${given[0]} is set`)
+  if (second !== undefined) refuse(['agent', second], `is set beside ${source}; keep one of them`)
+  if (source !== undefined && agent.insecure_bootstrap) refuse(['agent', 'insecure_bootstrap'], `must not be true when ${source} is set`)
+  if (agent.trust_bundle_spiffe_workload_api === resolve(agent.socket_path)) {
+    refuse(['agent', 'trust_bundle_spiffe_workload_api'], 'is this agent\'s own socket; name that of an agent that knows the bundle')
   }
   if (agent.rebootstrap_mode !== 'never' && agent.insecure_bootstrap) {
     refuse(['agent', 'rebootstrap_mode'], 'cannot be used with insecure_bootstrap: whoever takes the server\'s place would be believed')
@@ -236,6 +244,7 @@ export function parseAgentConfig (source: ConfigSource): AgentConfig {
     trustBundleUrl: agent.trust_bundle_url,
     trustBundleUnixSocket: agent.trust_bundle_unix_socket,
     trustBundleFormat: agent.trust_bundle_format,
+    trustBundleWorkloadApi: agent.trust_bundle_spiffe_workload_api,
     insecureBootstrap: agent.insecure_bootstrap,
     rebootstrap: agent.rebootstrap_mode === 'never' ? undefined : { mode: agent.rebootstrap_mode, delayMs: agent.rebootstrap_delay * 1000 },
     joinToken: agent.join_token,

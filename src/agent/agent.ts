@@ -29,7 +29,7 @@ import { agentServices, attestCallers, attestProcesses } from './agent-services.
 import { CacheFile } from './cache/cache-file.ts'
 import type { NodeCache } from './cache/node-cache.ts'
 import { usableCache } from './cache/usable-cache.ts'
-import { fetchWorkloadSvid } from './fetch-workload-svid.ts'
+import { fetchWorkloadSvid } from './ask-workload-api.ts'
 import { attestByPid, findByNamespace, findByPod } from './follow-workload.ts'
 import { askForHandover, handoverPath, openHandover } from './handover.ts'
 import { identitySource } from './identity-source.ts'

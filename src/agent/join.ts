@@ -15,6 +15,7 @@ import { agentState, newAgentKey } from './agent-svid.ts'
 import type { AgentState } from './agent-state.ts'
 import { attestNode } from './attest-node.ts'
 import { fetchTrustBundle, withoutQuery } from './fetch-trust-bundle.ts'
+import { fetchWorkloadBundle } from './ask-workload-api.ts'
 import { ownBundleOf } from './own-bundle.ts'
 import { serverRefusal } from './server-trouble.ts'
 import { verifyServerIdOnly, verifyServerWith, type VerifyServer } from '../rpc/verify-server.ts'
@@ -93,9 +94,15 @@ async function bootstrapVerifier (
   config: AgentConfig, clock: Clock, about: Readonly<Record<string, string>>, signal: AbortSignal
 ): Promise<VerifyServer> {
   if (config.insecureBootstrap) return verifyServerIdOnly(config.trustDomain)
-  const { text, from } = await loadTrustBundle(config, about, signal)
-  const bundle = readTrustBundle(text, from, config.trustBundleFormat, config.trustDomain)
+  const bundle = await firstBundle(config, about, signal)
   return verifyServerWith(() => bundle, clock)
+}
+
+async function firstBundle (config: AgentConfig, about: Readonly<Record<string, string>>, signal: AbortSignal): Promise<Bundle> {
+  const { trustDomain, trustBundleFormat, trustBundleWorkloadApi: path } = config
+  if (path !== undefined) return ownBundleOf(await fetchWorkloadBundle(path, trustDomain, signal), trustDomain)
+  const { text, from } = await loadTrustBundle(config, about, signal)
+  return readTrustBundle(text, from, trustBundleFormat, trustDomain)
 }
 
 /**
@@ -113,7 +120,7 @@ async function loadTrustBundle (
     return { text: await fetchTrustBundle(asked.href, signal, { socketPath }), from: socketPath }
   }
   if (url !== undefined) return { text: await fetchTrustBundle(url, signal), from: withoutQuery(url) }
-  throw new SpiffeError('config_invalid', 'trust_bundle_path, trust_bundle_url or insecure_bootstrap must be set')
+  throw new SpiffeError('config_invalid', 'the agent was told no bundle to know its servers by, nor to do without')
 }
 
 function readTrustBundle (text: string, from: string, format: 'pem' | 'spiffe', trustDomain: TrustDomain): Bundle {

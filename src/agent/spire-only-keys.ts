@@ -1,17 +1,19 @@
 import { notOffered } from '../runtime/config-schema.ts'
 
+const noProfiler = 'there is no profiler; run the agent under Node\'s --cpu-prof, and leave the key out'
+const noWindows = (instead: string) => `Windows is not supported; leave the key out, and set ${instead}`
+
 /** Keys that SPIRE's agent has, and why a configuration with them is refused (spire-surface §6.3). */
 export const spireOnlyKeys = {
-  trust_bundle_spiffe_workload_api: notOffered('write the bundle to a file (assay files run) and name it as trust_bundle_path', ['']),
-  profiling_enabled: notOffered('run the agent under Node\'s --cpu-prof instead', ['false']),
-  profiling_port: notOffered('there is no profiler'),
-  profiling_freq: notOffered('there is no profiler'),
-  profiling_names: notOffered('there is no profiler', [''])
+  profiling_enabled: notOffered(noProfiler, ['false']),
+  profiling_port: notOffered(noProfiler),
+  profiling_freq: notOffered(noProfiler),
+  profiling_names: notOffered(noProfiler, [''])
 }
 
 /** The same of `experimental`, of which SPIRE itself checks nothing. */
 export const spireOnlyExperiments = {
-  feature_flags: notOffered('no feature is behind a flag here', ['']),
-  named_pipe_name: notOffered('Windows is not supported', ['']),
-  admin_named_pipe_name: notOffered('Windows is not supported', [''])
+  feature_flags: notOffered('no feature is behind a flag here; leave the key out', ['']),
+  named_pipe_name: notOffered(noWindows('socket_path'), ['']),
+  admin_named_pipe_name: notOffered(noWindows('admin_socket_path'), [''])
 }

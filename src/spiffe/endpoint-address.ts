@@ -21,6 +21,18 @@ export function locateEndpoint (explicit: string | undefined, environment: strin
 }
 
 /**
+ * The path of the socket of another agent on this machine.
+ * @throws {SpiffeError} `endpoint_malformed`, also for a port: anybody could answer there
+ */
+export function parseAgentSocket (text: string): string {
+  const address = parseEndpointAddress(text)
+  if (address.kind === 'unix') return address.path
+  throw new SpiffeError(
+    'endpoint_malformed', 'must be a Unix socket, such as unix:///run/other-agent/api.sock: anybody could answer at a port'
+  )
+}
+
+/**
  * Reads a socket URI (Workload Endpoint §4). By hand: `URL` repairs what must be refused (TS-02).
  * @param text `unix:///path`, `unix:/path`, `tcp://ip:port` or `tcp://[ip]:port`; no percent escapes (AMB-22)
  * @throws {SpiffeError} `endpoint_malformed`, with the number of the broken requirement

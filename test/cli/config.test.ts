@@ -363,7 +363,8 @@ void t.test('a configuration is refused with file, line, key and rule', async t 
     'too long': [() => server('#'.repeat(1_048_577)), 'server.yaml: longer than 1048576 characters'],
     'no bootstrap': [
       () => agent(agentBase),
-      'agent.yaml:1: agent.trust_bundle_path: is required unless trust_bundle_url is set or insecure_bootstrap is true'
+      'agent.yaml:1: agent.trust_bundle_path: is required unless trust_bundle_url or trust_bundle_spiffe_workload_api is set, or ' +
+        'insecure_bootstrap is true'
     ],
     'two bootstraps': [() => agent(`${agentBase}  insecure_bootstrap: true\n  trust_bundle_path: a`),
       'agent.yaml:5: agent.insecure_bootstrap: must not be true when trust_bundle_path is set'],

@@ -64,6 +64,7 @@ export async function startTestAgent (server: JoinableServer, options: TestAgent
     trustBundleUrl: undefined,
     trustBundleUnixSocket: undefined,
     trustBundleFormat: 'pem',
+    trustBundleWorkloadApi: undefined,
     insecureBootstrap: false,
     rebootstrap: undefined,
     joinToken: token,

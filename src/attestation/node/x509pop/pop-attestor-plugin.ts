@@ -1,27 +1,17 @@
 import { z } from 'zod'
 import type { Plugin } from '../../../plugins/plugin.ts'
-import { parseEndpointAddress } from '../../../spiffe/endpoint-address.ts'
+import { parsedBy } from '../../../runtime/config-schema.ts'
+import { parseAgentSocket } from '../../../spiffe/endpoint-address.ts'
 import type { NodeAttestor } from '../node-attestor.ts'
 import { createPopAttestor, type FetchWorkloadSvid, type PopAttestorConfig, readCredentials } from './pop-attestor.ts'
 
 const path = z.string().min(1, 'must not be empty')
 
-const endpointSocket = z.string().transform((text, context) => {
-  try {
-    const address = parseEndpointAddress(text)
-    if (address.kind === 'unix') return address.path
-    context.addIssue('must be a Unix socket, such as unix:///run/other-agent/api.sock: anybody could answer at a port')
-  } catch (error) {
-    context.addIssue((error as Error).message)
-  }
-  return z.NEVER
-})
-
 const schema = z.strictObject({
   private_key_path: path.optional(),
   certificate_path: path.optional(),
   intermediates_path: z.string().optional(),
-  spiffe_endpoint_socket: endpointSocket.optional()
+  spiffe_endpoint_socket: parsedBy(parseAgentSocket).optional()
 }).transform(({
   private_key_path: keyPath, certificate_path: certificatePath, intermediates_path: intermediates, spiffe_endpoint_socket: socketPath
 }, context): PopAttestorConfig => {
