@@ -17,6 +17,7 @@ export function serversBelow (entries: readonly Entry[], agents: readonly AgentM
 }
 
 const giveOurs = 'give its upstream authority our server\'s address, and restart it'
+const wayBack = 'before a roll-back give it SPIRE\'s again'
 
 function told (agents: readonly AgentMove[], phase: Phase | undefined): Pick<Finding, 'message' | 'next'> {
   if (phase === 'rolled_back') {
@@ -28,7 +29,7 @@ function told (agents: readonly AgentMove[], phase: Phase | undefined): Pick<Fin
   if (phase === 'finished') {
     return {
       message: 'with SPIRE\'s address still, its next JWT keys are known to nobody here, and without SPIRE\'s server it gets no next CA',
-      next: giveOurs
+      next: `${giveOurs}; ${wayBack}`
     }
   }
   const [agent] = agents
@@ -39,7 +40,7 @@ function told (agents: readonly AgentMove[], phase: Phase | undefined): Pick<Fin
     message: `a server below has its CA from SPIRE, and publishes its JWT keys there, as known by ${agent.id}` +
       (agent.place === 'here' ? ', which is here' : ', which is at SPIRE'),
     next: agent.place === 'here'
-      ? `before the takeover is finished ${giveOurs}; until then SPIRE serves it`
+      ? `before the takeover is finished ${giveOurs}; until then SPIRE serves it; ${wayBack}`
       : `it goes on while its agent moves; once that is here, ${giveOurs}`
   }
 }

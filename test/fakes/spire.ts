@@ -37,12 +37,14 @@ export interface StartSpireOptions {
   readonly config?: Readonly<Record<string, unknown>>
   /** SQLite in its own folder by default. */
   readonly datastore?: SpireDatastore
-  /** Its keys are in memory by default. */
+  /** By default those are that have a folder given; others' are in memory. */
   readonly keysOnDisk?: boolean
   /** Its `NodeAttestor`s beside `join_token`, by name. */
   readonly nodeAttestors?: Readonly<Record<string, Readonly<Record<string, unknown>>>>
   /** Variables of its environment, such as SSL_CERT_FILE: whom `https_web` believes. */
   readonly environment?: Readonly<Record<string, string>>
+  /** Of an earlier server, to start it again with its data; by default a new one that goes with it. */
+  readonly folder?: string
   /** Where it shows its metrics; nowhere by default. */
   readonly prometheusPort?: number
   /** Further keys of the block `telemetry`. */
@@ -60,10 +62,10 @@ export interface SpireServer extends AnyServer, AsyncDisposable {
 
 /** A real spire-server in a process of its own; returns once it serves. */
 export async function startSpireServer ({
-  trustDomain = 'example.org', upstream, upstreamDisk, port: givenPort, config = {}, datastore, keysOnDisk = false, nodeAttestors = {},
-  environment = {}, prometheusPort, telemetry, healthPort
+  trustDomain = 'example.org', upstream, upstreamDisk, folder: givenFolder, port: givenPort, config = {}, datastore,
+  keysOnDisk = givenFolder !== undefined, nodeAttestors = {}, environment = {}, prometheusPort, telemetry, healthPort
 }: StartSpireOptions = {}): Promise<SpireServer> {
-  const folder = await mkdtemp(join(tmpdir(), 'spire-server-'))
+  const folder = givenFolder ?? await mkdtemp(join(tmpdir(), 'spire-server-'))
   const [port, adminSocket] = [givenPort ?? await freePort(), join(folder, 'api.sock')]
   // In a file of its own: within one JSON text SPIRE takes each key of a map for another plugin.
   const attestors = await Promise.all(Object.entries(nodeAttestors).map(async ([name, data]) => {
@@ -84,7 +86,7 @@ export async function startSpireServer ({
       ...upstreamDisk === undefined ? {} : { UpstreamAuthority: [{ disk: block({ ...upstreamDisk }) }] }
     },
     ...telemetryOf(prometheusPort, telemetry), ...healthChecks(healthPort)
-  }, environment)
+  }, { environment, ownsFolder: givenFolder === undefined })
   await process.ready('spire-server', async () => {
     await using channel = openUnixChannel(adminSocket)
     const { x509Authorities } = await channel.client(bundleService).getBundle({})
@@ -144,7 +146,7 @@ export async function startSpireAgent (
       WorkloadAttestor: Object.entries(workloadAttestors).map(([name, data]) => ({ [name]: block(data) }))
     },
     ...telemetryOf(prometheusPort, telemetry), ...healthChecks(healthPort)
-  }, environment)
+  }, { environment: environment ?? {} })
   await process.ready('spire-agent', async () => process.log.includes(until))
   return {
     id: `spiffe://${server.trustDomain}/spire/agent${attestor?.path ?? `/join_token/${token}`}`, socket, log: () => process.log,
@@ -154,25 +156,26 @@ export async function startSpireAgent (
 
 class SpireProcess implements AsyncDisposable {
   readonly #child: ChildProcess
-  readonly #folder: string
+  readonly #folder: string | undefined
   readonly #exited: Promise<unknown>
   log = ''
 
-  private constructor (child: ChildProcess, folder: string) {
+  private constructor (child: ChildProcess, folder: string | undefined) {
     this.#child = child
     this.#folder = folder
     this.#exited = once(child, 'exit')
     for (const stream of [child.stdout, child.stderr]) stream?.setEncoding('utf8').on('data', (text: string) => { this.log += text })
   }
 
-  /** @param folder goes with the process */
+  /** @param ownsFolder it goes with the process */
   static async start (
-    build: CachedBuild, folder: string, config: object, environment: Readonly<Record<string, string>> = {}
+    build: CachedBuild, folder: string, config: object,
+    { environment = {}, ownsFolder = true }: { readonly environment?: Readonly<Record<string, string>>, readonly ownsFolder?: boolean } = {}
   ): Promise<SpireProcess> {
     const file = join(folder, 'spire.conf')
     await writeFile(file, JSON.stringify(config))
     const options = { stdio: ['ignore', 'pipe', 'pipe'] as Array<'ignore' | 'pipe'>, env: { ...process.env, ...environment } }
-    return new SpireProcess(spawn(await builtProgram(build), ['run', '-config', file], options), folder)
+    return new SpireProcess(spawn(await builtProgram(build), ['run', '-config', file], options), ownsFolder ? folder : undefined)
   }
 
   get pid (): number { return this.#child.pid as number }
@@ -197,7 +200,7 @@ class SpireProcess implements AsyncDisposable {
 
   async [Symbol.asyncDispose] (): Promise<void> {
     await this.end('SIGKILL')
-    await rm(this.#folder, { recursive: true, force: true })
+    if (this.#folder !== undefined) await rm(this.#folder, { recursive: true, force: true })
   }
 }
 

@@ -19,6 +19,8 @@ export interface Given {
   /** Leaf first, without the root. */
   readonly chain: readonly Uint8Array[]
   readonly roots: readonly Uint8Array[]
+  /** Of trust domains that its own federates with, by their IDs; whoever shows a chain below one of these is believed too. */
+  readonly federated: Readonly<Record<string, readonly Uint8Array[]>>
 }
 
 /**
@@ -105,13 +107,15 @@ export class NestedWorkload implements AsyncDisposable {
   async #followOnce (path: string): Promise<void> {
     const { signal } = this.#stop
     await using channel = openUnixChannel(path)
-    for await (const { svids: [svid] } of channel.client(workloadService).fetchX509SVID({}, { signal, metadata })) {
+    for await (const { svids: [svid], federatedBundles } of channel.client(workloadService).fetchX509SVID({}, { signal, metadata })) {
       if (svid === undefined) throw new Error('an answer without an SVID')
       const [chain, roots] = [splitCertificates(svid.x509Svid), splitCertificates(svid.bundle)]
       const pem = (certificates: readonly Uint8Array[]) => certificates.map(der => encodePem('CERTIFICATE', der)).join('')
-      this.#context = { cert: pem(chain), key: encodePem('PRIVATE KEY', svid.x509SvidKey), ca: pem(roots) }
+      const federated = Object.fromEntries(Object.entries(federatedBundles).map(([id, der]) => [id, splitCertificates(der)]))
+      const ca = pem([...roots, ...Object.values(federated).flat()])
+      this.#context = { cert: pem(chain), key: encodePem('PRIVATE KEY', svid.x509SvidKey), ca }
       this.#server.setSecureContext(this.#context)
-      this.#given = { id: svid.spiffeId, chain, roots }
+      this.#given = { id: svid.spiffeId, chain, roots, federated }
     }
     throw new Error('the agent ended the stream')
   }
