@@ -11,6 +11,8 @@ export interface NodeProof {
   readonly data: Readonly<Record<string, string>>
   /** Gives its ID after `/spire/agent`. */
   readonly path: string
+  /** Further keys of the block `agent`. */
+  readonly config?: Readonly<Record<string, unknown>>
 }
 
 /** A node whose agent, SPIRE's or ours, serves at the same socket and joins anew each time, without any data kept. */
@@ -35,14 +37,14 @@ export class MovingNode implements AsyncDisposable {
 
   async runSpires (server: SpireServer, proof: NodeProof): Promise<void> {
     await this.stop()
-    this.#agent = await startSpireAgent(server, proof, { socketPath: this.socket })
+    this.#agent = await startSpireAgent(server, proof, { socketPath: this.socket, config: proof.config ?? {} })
   }
 
   /** @returns the ID that our server gave it */
-  async runOurs (server: RunningServer, { name, data }: Pick<NodeProof, 'name' | 'data'>): Promise<string> {
+  async runOurs (server: RunningServer, { name, data, config = {} }: Omit<NodeProof, 'path'>): Promise<string> {
     await this.stop()
     await rm(join(this.#folder, 'data'), { recursive: true, force: true })
-    const agent = await startAgent({ server, folder: this.#folder, plugins: { NodeAttestor: { [name]: { plugin_data: data } } } })
+    const agent = await startAgent({ server, folder: this.#folder, config, plugins: { NodeAttestor: { [name]: { plugin_data: data } } } })
     this.#agent = { async [Symbol.asyncDispose] () { await agent.stop() } }
     return agent.id
   }
@@ -64,4 +66,9 @@ export async function machineProof (ca: MachineCa, folder: string, name: string)
   await writeFile(data.certificate_path, certificate)
   await writeFile(data.private_key_path, key)
   return { name: 'x509pop', data, path: `/x509pop/${createHash('sha1').update(new X509Certificate(certificate).raw).digest('hex')}` }
+}
+
+/** A join token, which is the end of the node's ID. */
+export function tokenProof (token: string): NodeProof {
+  return { name: 'join_token', data: {}, path: `/join_token/${token}`, config: { join_token: token } }
 }
