@@ -54,10 +54,9 @@ void t.test('SPIRE\'s X.509 authority is replaced, tainted and revoked under our
   for (const agent of agents) t.strictSame(await rootsOf(agent), [old, old], 'a new authority alone changes nothing that is signed')
   await authorities.taintX509Authority({ authorityId: old })
   for (const agent of agents) {
-    const isBelowNext = async () => (await rootsOf(agent)).every(root => root === next)
+    const isBelowNext = async () => (await rootsOf(agent)).join() === `${next},${next}`
     await eventually('the workload\'s SVIDs are below the new root', isBelowNext, patienceMs)
     await eventually('and the agent\'s own', async () => (await ownSvidOf(agent)).root === next, patienceMs)
-    t.equal((await rootsOf(agent)).length, 2)
   }
   // SPIRE's server shows an SVID below the old root until it looks at itself, each 5 s.
   await authorities.revokeX509Authority({ authorityId: old })

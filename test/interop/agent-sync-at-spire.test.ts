@@ -30,7 +30,7 @@ void t.test('more entries than fit a page come by pages, in both forms (spire-su
   const agentId = parseSpiffeId(parseCertificate(identity.chain[0] as Uint8Array).uriSans[0] ?? '')
   await using channel = openServerChannel(server, identity)
   const client = channel.client(entryService)
-  const count = 1001
+  const count = 503
   const wanted = Array.from({ length: count }, (_, n) => ({
     spiffeId: idMessage(id(`/w/${n}`)), parentId: idMessage(agentId), selectors: [{ type: 'unix', value: `uid:${n}` }], hint: `w${n}`
   }))
@@ -108,7 +108,7 @@ void t.test('an agent with little room for X509-SVIDs (spire-surface §2.3)', { 
     }
   })
   await eventually('each has what it asks for', () => names.every(name => (serials.get(name)?.size ?? 0) > 0), patienceMs)
-  t.equal(await cached(), 7, 'whoever is there, the delegate with its two too, is served beyond the limit')
+  await eventually('whoever is there, the delegate with its two too, is served', async () => await cached() === 7, patienceMs)
   over.abort()
   await Promise.all(streams)
   await eventually('three are left', async () => await cached() === 3, patienceMs)
