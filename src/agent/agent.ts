@@ -206,7 +206,7 @@ export async function runAgent (config: AgentConfig, signal: AbortSignal, option
     signal => serveDiagnostics(config, {
       metrics, probes: { agent: ready }, failureKeys: { agent: 'make_new_x509_err' }, log,
       own: {
-        identity: () => life.svid?.identity, clock,
+        identity: () => life.svid?.identity, requirePqKem: config.requirePqKem, clock,
         bundleOf: domain => domain === trustDomain ? identities.bundle : identities.federatedBundles.get(domain)
       }
     }, signal),

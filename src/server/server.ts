@@ -266,7 +266,8 @@ export async function runServer (
     }, signal),
     signal => identity.run(() => rpc.refreshIdentity(), signal),
     signal => serveDiagnostics(config, {
-      metrics, probes, failureKeys: serverSubsystems, own: { identity: () => identity.current, bundleOf, clock }, log
+      metrics, probes, failureKeys: serverSubsystems, log,
+      own: { identity: () => identity.current, bundleOf, requirePqKem: config.requirePqKem, clock }
     }, signal)
   ])
   log.info('server is stopping')

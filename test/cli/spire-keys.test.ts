@@ -152,8 +152,8 @@ const sharedBlocks: Walked<ServerConfig & AgentConfig> = {
   'telemetry.Prometheus.tls.use_spire_svid': [`telemetry { Prometheus { port = 1 tls {
     use_spire_svid = true authorized_spiffe_ids = ["spiffe://example.org/p", "spiffe://other.org/p"]
   } } }`, { prometheus: { tls: { shown: 'svid', readers: { ids: new Set(['spiffe://example.org/p', 'spiffe://other.org/p']) } } } }],
-  'telemetry.DogStatsd': ['telemetry { DogStatsd = [{ address = "a:1" }, { address = "b" }, { address = "[::1]:2" }] }', {
-    telemetry: { dogStatsd: [{ host: 'a', port: 1 }, { host: 'b', port: 8125 }, { host: '::1', port: 2 }] }
+  'telemetry.DogStatsd': ['telemetry { DogStatsd = [{ address = "a:1" }, { address = "b" }, { address = "[::1]:2" }, { address = "unix:///d" }] }', {
+    telemetry: { dogStatsd: [{ host: 'a', port: 1 }, { host: 'b', port: 8125 }, { host: '::1', port: 2 }, { path: '/d' }] }
   }],
   'telemetry.Statsd': ['telemetry { Statsd { address = "a:1" } }', { telemetry: { statsd: [{ host: 'a', port: 1 }] } }],
   'telemetry.M3': ['telemetry { M3 = [{ address = "a:1" env = "e" }] }', 'refused'],
@@ -322,7 +322,8 @@ void t.test('what a block `telemetry` cannot mean is refused (§6.4)', async t =
     ['Statsd = [{ address = "a" }]', /Statsd\.0\.address: must be host:port/],
     ['Statsd = [{ address = "a:0" }]', /port that is not 0/],
     ['Statsd = [{ addres = "a:1" }]', /unknown key/],
-    ['DogStatsd = [{ address = "unix:///d.sock" }]', /DogStatsd\.0\.address: must be host:port: datagrams go over UDP alone/],
+    [`DogStatsd = [{ address = "unix:///${'d'.repeat(107)}" }]`, /DogStatsd\.0\.address: must be host or .* at most 107 bytes/],
+    ['DogStatsd = [{ address = "unix://d" }]', /DogStatsd\.0\.address: must be host or/],
     ['DogStatsd = [{ address = "" }]', /must not be empty/],
     ['InMem { interval = "1s" }', /unknown key/],
     ['MetricPrefix = "assay_server"', /must not begin with assay/],

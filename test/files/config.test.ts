@@ -125,6 +125,7 @@ void t.test('what cannot be meant is refused, with its line', async t => {
     [`${least}exit_with_cmd = true`]: /exit_with_cmd: needs cmd/,
     [`${least}reload { command = "nginx -s reload" }`]: /reload\.command: must be a list: a program and its arguments/,
     [`${least}reload { http { url = "ftp://x" } }`]: /must be a URL that begins with http/,
+    [`${least}telemetry { EnableHostnameLabel = false }`]: /EnableHostnameLabel: is not offered: all names here are our own/,
     [`${least}serves { address = "5432" }`]: /must be host:port/,
     [`${least}jwt_svids { jwt_audience = "a" jwt_svid_file_name = "t" }`]: /must be a list: jwt_svids = \[\{ … \}\]/,
     'cert_dir = "c"\njwt_bundle_file_name = "j"\nserves { address = "a:1" }': /serves: needs svid_file_name/

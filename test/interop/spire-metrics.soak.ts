@@ -1,17 +1,23 @@
+import { generateKeyPairSync } from 'node:crypto'
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { get } from 'node:https'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import type { SecureContextOptions, TLSSocket } from 'node:tls'
 import t from 'tap'
 import { agentNames } from '../../src/agent/spire-agent-metrics.ts'
 import type { SpireNames } from '../../src/rpc/spire-metrics.ts'
 import { openUnixChannel } from '../../src/rpc/channel.ts'
 import { serverNames } from '../../src/server/spire-server-names.ts'
+import { contextOptions } from '../../src/rpc/tls-identity.ts'
 import { bundleService } from '../../src/wire/generated/server-bundle.ts'
+import { svidService } from '../../src/wire/generated/server-svid.ts'
+import { createCertificateRequest } from '../../src/x509/certificate-request.ts'
 import { eventually } from '../fakes/eventually.ts'
 import { freePort } from '../fakes/free-port.ts'
 import { type AnyServer, startAgent, startServer } from '../fakes/processes.ts'
 import { startSpireAgent, startSpireServer, withoutSpireAgent, withoutSpireServer } from '../fakes/spire.ts'
-import { openReceiver, type Receiver } from '../fakes/telemetry.ts'
+import { type LineReceiver, openReceiver, openUnixReceiver } from '../fakes/telemetry.ts'
 import { exposedMetrics, type ExposedMetric, makeTypicalCalls } from '../fakes/typical-calls.ts'
 
 t.setTimeout(300_000)
@@ -62,7 +68,10 @@ void t.test('prefix, labels and filters have the effect that they have at SPIRE'
     'an empty list is none': { ...filters, MetricPrefix: 'acme', AllowedLabels: [] }
   })) {
     const linesOf = async (start: (end: End) => Promise<AnyServer & AsyncDisposable>) => {
-      await using end = await openEnd()
+      // As Datadog's agent is reached in Kubernetes.
+      const folder = await mkdtemp(join(tmpdir(), 'dsd-'))
+      t.teardown(() => rm(folder, { recursive: true, force: true }))
+      await using end = await openEnd(openUnixReceiver(join(folder, 'dsd.socket')))
       await using server = await start(end)
       await using admin = openUnixChannel(server.adminSocket)
       await admin.client(bundleService).getBundle({})
@@ -80,6 +89,40 @@ void t.test('prefix, labels and filters have the effect that they have at SPIRE'
     t.equal(ours.length, 6, 'three names at each end')
   }
 })
+
+void t.test('those that SPIRE lets read over TLS are let read here, and nobody else', { skip: withoutSpireServer }, async t => {
+  const tls = { use_spire_svid: true, authorized_spiffe_ids: [`spiffe://${trustDomain}/prometheus`] }
+  const outcomesOf = async (start: (port: number) => Promise<AnyServer & AsyncDisposable>) => {
+    const port = await freePort()
+    await using server = await start(port)
+    await using admin = openUnixChannel(server.adminSocket)
+    const outcomes: string[] = []
+    for (const path of ['/prometheus', '/other']) {
+      const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+      const csr = createCertificateRequest(privateKey, { uriSans: [`spiffe://${trustDomain}${path}`] })
+      const chain = (await admin.client(svidService).mintX509SVID({ csr, ttl: 600 })).svid?.certChain ?? []
+      const shown = contextOptions({ chain, privateKey: privateKey.export({ format: 'der', type: 'pkcs8' }) })
+      outcomes.push(`${path}: ${await readMetrics(port, shown)}`)
+    }
+    outcomes.push(`nobody: ${await readMetrics(port, {})}`)
+    return outcomes
+  }
+  const telemetry = (port: number) => ({ Prometheus: { host: '127.0.0.1', port, tls } })
+  const theirs = await outcomesOf(port => startSpireServer({ telemetry: telemetry(port) }))
+  const ours = await outcomesOf(port => startServer({ blocks: { telemetry: telemetry(port) } }))
+  t.strictSame(ours, theirs)
+  t.strictSame(theirs, [`/prometheus: 200 by URI:spiffe://${trustDomain}/spire/server`, '/other: refused', 'nobody: refused'])
+})
+
+/** @returns the status, and by whom */
+async function readMetrics (port: number, shown: SecureContextOptions): Promise<string> {
+  return await new Promise(resolve => {
+    get({ host: '127.0.0.1', port, path: '/metrics', agent: false, rejectUnauthorized: false, ...shown }, response => {
+      const { subjectaltname } = (response.socket as TLSSocket).getPeerCertificate()
+      response.resume().on('end', () => resolve(`${response.statusCode} by ${subjectaltname}`))
+    }).on('error', () => resolve('refused'))
+  })
+}
 
 async function ofSpire (folder: string): Promise<BySide> {
   await using serverEnd = await openEnd()
@@ -111,14 +154,17 @@ async function ofAssay (folder: string, theirs: BySide, isAbsent: (name: string)
 
 interface End extends AsyncDisposable {
   readonly asked: { readonly prometheusPort: number, readonly telemetry: Readonly<Record<string, unknown>> }
-  readonly statsd: Receiver
-  readonly dogStatsd: Receiver
+  readonly statsd: LineReceiver
+  readonly dogStatsd: LineReceiver
 }
 
-/** Where one program tells its metrics. */
-async function openEnd (): Promise<End> {
-  const [prometheusPort, statsd, dogStatsd] = [await freePort(), await openReceiver(), await openReceiver()]
-  const address = ({ to: { host, port } }: Receiver) => [{ address: `${host}:${port}` }]
+/** Where one program tells its metrics. @param dogStatsd over UDP by default */
+async function openEnd (dogStatsd?: LineReceiver): Promise<End> {
+  return endOf(await freePort(), await openReceiver(), dogStatsd ?? await openReceiver())
+}
+
+function endOf (prometheusPort: number, statsd: LineReceiver, dogStatsd: LineReceiver): End {
+  const address = ({ address }: LineReceiver) => [{ address }]
   return {
     asked: { prometheusPort, telemetry: { Statsd: address(statsd), DogStatsd: address(dogStatsd) } }, statsd, dogStatsd,
     async [Symbol.asyncDispose] () { for (const receiver of [statsd, dogStatsd]) await receiver[Symbol.asyncDispose]() }

@@ -115,6 +115,9 @@ void t.test('what is not understood is refused by name', async t => {
     [`${whole}jwt_issuer = "https://a.test?x"`, /jwt_issuer: must be a URL/],
     [`${whole}server_path_prefix = "/a/../b"`, /server_path_prefix: must be a path/],
     [`${whole}limits { max_connections = 0 }`, /limits.max_connections: must be at least 1/],
+    [`${whole}telemetry { EnableHostnameLabel = false }`, /telemetry.EnableHostnameLabel: is not offered: all names here are our own/],
+    [`${whole}telemetry { Prometheus { port = 1 tls { use_spire_svid = true } } }`, /telemetry.Prometheus.tls: is not offered/],
+    [`${whole}telemetry { Statsd = [{ address = "a:1" }] }`, /telemetry.Statsd: unknown key/],
     [`${whole}cache_max_age = "soon"`, /cache_max_age: must be a duration/],
     [`${whole}domains = ["b"]`, /conf:4: the same key twice/]
   ]

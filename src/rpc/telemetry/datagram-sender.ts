@@ -1,11 +1,8 @@
-import { createSocket, type Socket } from 'node:dgram'
-import { lookup } from 'node:dns/promises'
 import { setTimeout as pause } from 'node:timers/promises'
 import type { Clock } from '../../runtime/clock.ts'
-import type { ListenAddress } from '../../runtime/config-schema.ts'
-import { hostAndPort } from '../../runtime/host-and-port.ts'
 import type { Logger } from '../../runtime/logger.ts'
 import { Waiter } from '../../runtime/waiter.ts'
+import type { DatagramLink, OpenLink } from './datagram-link.ts'
 
 /** Lines wait so long for others that go with them. */
 const gatherMs = 100
@@ -21,6 +18,8 @@ const mostUnderWay = 64
 const partingMs = 1_000
 
 export interface DatagramSenderDeps {
+  /** Whom it goes to, for people. */
+  readonly to: string
   /** Bytes that one datagram has at the most; what is cut into pieces on its way is lost more easily. */
   readonly largest: number
   readonly clock: Clock
@@ -28,11 +27,11 @@ export interface DatagramSenderDeps {
 }
 
 /**
- * Sends lines over UDP, many in one datagram. It never keeps its caller waiting, and keeps a bounded number of lines: whoever receives may
+ * Sends lines, many in one datagram. It never keeps its caller waiting, and keeps a bounded number of lines: whoever receives may
  * be away at any time, and then some are lost.
  */
 export class DatagramSender implements AsyncDisposable {
-  readonly #to: ListenAddress
+  readonly #open: OpenLink
   readonly #deps: DatagramSenderDeps
   readonly #waiter = new Waiter()
   readonly #stop = new AbortController()
@@ -41,15 +40,15 @@ export class DatagramSender implements AsyncDisposable {
   #bytes = 0
   #waiting: Buffer[] = []
   #underWay = 0
-  #socket: Socket | undefined
+  #link: DatagramLink | undefined
   #hasEnded = false
   /** The last time, of somebody who is away. */
   #failedMs: number | undefined
   /** Lines, since the last word about it. */
   #lost = 0
 
-  constructor (to: ListenAddress, deps: DatagramSenderDeps) {
-    this.#to = to
+  constructor (open: OpenLink, deps: DatagramSenderDeps) {
+    this.#open = open
     this.#deps = deps
     this.#running = this.#run(this.#stop.signal)
   }
@@ -85,8 +84,8 @@ export class DatagramSender implements AsyncDisposable {
       await clock.sleep(Math.max(gatherMs, this.#restLeftMs()), signal).catch(() => undefined)
       if (signal.aborted) return
       try {
-        this.#socket ??= await this.#connect()
-        this.#flush(this.#socket)
+        this.#link ??= await this.#connect()
+        this.#flush(this.#link)
       } catch (error) {
         this.#failed(error as Error)
       }
@@ -97,42 +96,32 @@ export class DatagramSender implements AsyncDisposable {
     return this.#failedMs === undefined ? 0 : this.#failedMs + restMs - this.#deps.clock.monotonicMs()
   }
 
-  /** IPv4 first, as others who send such lines: those who receive them often listen there alone. */
-  async #connect (): Promise<Socket> {
-    const { address, family } = await lookup(this.#to.host, { order: 'ipv4first' })
-    const socket = createSocket(family === 6 ? 'udp6' : 'udp4')
-    await new Promise<void>((resolve, reject) => {
-      socket.once('error', reject)
-      // An address that cannot be connected to throws.
-      socket.connect(this.#to.port, address, () => {
-        socket.removeAllListeners('error')
-        socket.on('error', error => this.#failed(error, socket))
-        resolve()
-      })
-    }).catch((error: unknown) => {
-      socket.close()
-      throw error
-    })
-    if (this.#hasEnded) socket.close()
-    return socket
+  async #connect (): Promise<DatagramLink> {
+    let link: DatagramLink | undefined = undefined
+    link = await this.#open(error => this.#failed(error, link))
+    if (this.#hasEnded) link.close()
+    return link
   }
 
-  #flush (socket: Socket): void {
+  #flush (link: DatagramLink): void {
     const { clock, log } = this.#deps
     if (this.#failedMs !== undefined && clock.monotonicMs() - this.#failedMs >= quietMs) {
-      log.info({ to: this.#where(), lost: this.#lost }, 'metrics are taken there again')
+      log.info({ to: this.#deps.to, lost: this.#lost }, 'metrics are taken there again')
       this.#failedMs = undefined
       this.#lost = 0
     }
     this.#seal()
-    while (this.#waiting.length > 0 && this.#underWay < mostUnderWay) this.#send(socket, this.#waiting.shift() as Buffer)
+    while (this.#link === link && this.#waiting.length > 0 && this.#underWay < mostUnderWay) {
+      this.#send(link, this.#waiting.shift() as Buffer)
+    }
   }
 
-  #send (socket: Socket, datagram: Buffer, done: () => void = () => {}): void {
+  #send (link: DatagramLink, datagram: Buffer, done: () => void = () => {}): void {
     this.#underWay++
-    socket.send(datagram, error => {
+    link.send(datagram, outcome => {
       this.#underWay--
-      if (error) this.#failed(error, socket)
+      if (outcome !== 'sent') this.#lost += linesOf(datagram)
+      if (outcome instanceof Error) this.#failed(outcome, link)
       done()
     })
   }
@@ -140,8 +129,8 @@ export class DatagramSender implements AsyncDisposable {
   async #sendLast (): Promise<void> {
     this.#seal()
     if (this.#waiting.length === 0) return
-    const socket = this.#socket ??= await this.#connect()
-    await Promise.all(this.#waiting.splice(0).map(datagram => new Promise<void>(resolve => this.#send(socket, datagram, resolve))))
+    const link = this.#link ??= await this.#connect()
+    await Promise.all(this.#waiting.splice(0).map(datagram => new Promise<void>(resolve => this.#send(link, datagram, resolve))))
   }
 
   #seal (): void {
@@ -152,24 +141,21 @@ export class DatagramSender implements AsyncDisposable {
     this.#bytes = 0
   }
 
-  /** @param socket that failed; an older one says nothing about the one of now */
-  #failed (error: Error, socket = this.#socket): void {
-    if (socket !== this.#socket) return
+  /** @param link that failed; an older one says nothing about the one of now */
+  #failed (error: Error, link = this.#link): void {
+    if (link !== this.#link) return
     this.#close()
     const { clock, log } = this.#deps
     if (this.#failedMs === undefined) {
-      log.warn({ to: this.#where(), reason: error.message }, 'metrics are not taken there: some are lost until they are')
+      log.warn({ to: this.#deps.to, reason: error.message }, 'metrics are not taken there: some are lost until they are')
     }
     this.#failedMs = clock.monotonicMs()
   }
 
-  #where (): string { return hostAndPort(this.#to.host, this.#to.port) }
-
   #close (): void {
-    const socket = this.#socket
-    this.#socket = undefined
-    // What the system says of it from now on is of no interest.
-    socket?.removeAllListeners('error').on('error', () => undefined).close()
+    const link = this.#link
+    this.#link = undefined
+    link?.close()
   }
 }
 

@@ -13,11 +13,11 @@ import { CertificateFiles } from '../certificate-files.ts'
 import { ChangingCertificate } from '../changing-certificate.ts'
 import type { RenewedCertificate, ServingCertificate } from '../serving-certificate.ts'
 import { svidCertificate } from '../svid-certificate.ts'
-import { peerChain, type TlsIdentity, tlsPolicy } from '../tls-identity.ts'
+import { demandedOptions, peerChain, type TlsDemands, type TlsIdentity, tlsPolicy } from '../tls-identity.ts'
 import type { PrometheusTls } from './telemetry-config.ts'
 
 /** What a server or an agent knows of itself and of others. */
-export interface MetricsTlsDeps {
+export interface MetricsTlsDeps extends TlsDemands {
   /** Another object when it was renewed; none yet: nobody is let in. */
   readonly identity: () => TlsIdentity | undefined
   readonly bundleOf: (trustDomain: TrustDomain) => Bundle | undefined
@@ -40,7 +40,7 @@ const handshakeTimeoutMs = 10_000
  * @throws {SpiffeError} `file_unusable`
  */
 export async function openMetricsTls (
-  { shown, readers }: PrometheusTls, { identity, bundleOf, clock, log }: MetricsTlsDeps
+  { shown, readers }: PrometheusTls, { identity, bundleOf, requirePqKem, clock, log }: MetricsTlsDeps
 ): Promise<MetricsTls> {
   const clientCaPath = readers !== undefined && 'caPath' in readers ? readers.caPath : undefined
   const ids = readers !== undefined && 'ids' in readers ? readers.ids : undefined
@@ -50,7 +50,7 @@ export async function openMetricsTls (
     onTaken: () => cutAll(), expiredAtStart: 'shown', clock, log
   })
   const certificate: ServingCertificate = files ?? svidCertificate(identity)
-  const policy = policyOf(readers)
+  const policy = { ...policyOf(readers), ...demandedOptions({ requirePqKem }) }
   const mayBeHere = (socket: TLSSocket) => ids === undefined || isOneOf(socket, ids)
 
   function isOneOf (socket: TLSSocket, ids: ReadonlySet<SpiffeId>): boolean {

@@ -18,6 +18,9 @@ export interface PrometheusTls {
   readonly readers: { readonly caPath: string } | { readonly ids: ReadonlySet<SpiffeId> } | undefined
 }
 
+/** Of a Unix socket for datagrams. */
+export interface UnixAddress { readonly path: string }
+
 /** How what stands under SPIRE's names is told, wherever it goes. */
 export interface TelemetryConfig {
   /** Instead of `spire_server` or `spire_agent`. */
@@ -28,7 +31,7 @@ export interface TelemetryConfig {
   readonly trustDomainLabel: boolean
   readonly filters: NameFilters
   readonly statsd: readonly ListenAddress[]
-  readonly dogStatsd: readonly ListenAddress[]
+  readonly dogStatsd: ReadonlyArray<ListenAddress | UnixAddress>
   /** Whether the last hour is kept, and logged when a signal asks for it. */
   readonly inMem: boolean
 }
@@ -57,16 +60,16 @@ const filterList = z.array(z.string().max(longestFilter, `must have at most ${lo
 
 const receiver = hostPort.refine(({ port }) => port > 0, 'must have a port that is not 0')
 const usualDogStatsdPort = 8125
+/** Of a Unix socket, in bytes: Linux's limit. */
+const longestPath = 107
 
 /** As for Datadog's clients the port may be left out. */
-const dogStatsdAddress = text.transform((address, context) => {
-  if (/^(unix:|\\\\\.\\pipe\\)/.test(address)) {
-    context.addIssue('must be host:port: datagrams go over UDP alone; have Datadog\'s agent listen there')
-    return z.NEVER
-  }
+const dogStatsdAddress = text.transform((address, context): ListenAddress | UnixAddress => {
+  const [, path] = /^unix:\/\/(\/.+)$/.exec(address) ?? []
+  if (path !== undefined && Buffer.byteLength(path) <= longestPath) return { path }
   const read = receiver.safeParse(/:\d+$/.test(address) ? address : `${address}:${usualDogStatsdPort}`)
   if (read.success) return read.data
-  context.addIssue('must be host or host:port, or [IPv6 address]:port')
+  context.addIssue(`must be host or host:port, [IPv6 address]:port, or unix:// and a path of at most ${longestPath} bytes`)
   return z.NEVER
 })
 

@@ -1,8 +1,10 @@
 import { hostname } from 'node:os'
 import type { Clock } from '../../runtime/clock.ts'
+import { hostAndPort } from '../../runtime/host-and-port.ts'
 import type { Logger } from '../../runtime/logger.ts'
 import type { Metrics } from '../../runtime/metrics.ts'
 import type { TrustDomain } from '../../spiffe/trust-domain.ts'
+import { udpLink, unixLink } from './datagram-link.ts'
 import { DatagramSender } from './datagram-sender.ts'
 import { inMemorySink } from './in-memory-sink.ts'
 import { metricFilter } from './metric-filter.ts'
@@ -41,7 +43,7 @@ const askEveryMs = 10_000
 /** The first time, when most of them are known. */
 const firstAskMs = 1_000
 /** Bytes in a datagram, as SPIRE sends them. */
-const largestOf = { statsd: 1_400, dogStatsd: 1_432 }
+const largestOf = { statsd: 1_400, dogStatsd: 1_432, unix: 8_192 }
 
 /** Goes on until it is disposed of; what is left is sent then. */
 export function openTelemetry (
@@ -50,8 +52,11 @@ export function openTelemetry (
   const prefix = config.metricPrefix ?? usualPrefix
   const filter = metricFilter(config.filters)
   const scope = new AsyncDisposableStack()
-  const sender = (to: TelemetryConfig['statsd'][number], largest: number) => {
-    const opened = scope.use(new DatagramSender(to, { largest, clock, log }))
+  const sender = (to: TelemetryConfig['dogStatsd'][number], largest: number) => {
+    const deps = { largest, clock, log }
+    const opened = scope.use('path' in to
+      ? new DatagramSender(unixLink(to.path), { ...deps, to: `unix://${to.path}`, largest: largestOf.unix })
+      : new DatagramSender(udpLink(to), { ...deps, to: hostAndPort(to.host, to.port) }))
     return (line: string) => opened.push(line)
   }
   const prometheus = beside && prometheusSink(prefix, beside)

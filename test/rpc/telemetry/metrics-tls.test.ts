@@ -102,6 +102,14 @@ void t.test('X509-SVIDs that are named may read, of partners too; nobody else', 
   t.match(lines.at(-1), { code: 'x509_svid_expired' })
 })
 
+void t.test('require_pq_kem counts here too, as at SPIRE', async t => {
+  const own = await authority.issue('/spire/server')
+  const { port } = await serve(t, { shown: 'svid', readers: undefined }, { identity: () => own, requirePqKem: true })
+  t.match(await read(port, { ecdhCurve: 'X25519' }), isRefused)
+  t.match(await read(port, { maxVersion: 'TLSv1.2' }), isRefused)
+  t.match(await read(port, { ecdhCurve: 'X25519MLKEM768' }), /^200/)
+})
+
 void t.test('files are shown as they become, and X509-SVIDs may read there too', async t => {
   const webCa = await createWebCa()
   const put = filesIn(t.testdir())
