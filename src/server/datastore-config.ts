@@ -1,7 +1,9 @@
 import { z } from 'zod'
 import { pluginBlocks } from '../plugins/plugin-blocks.ts'
-import { durationSeconds, notOffered, parsedBy } from '../runtime/config-schema.ts'
+import { durationSeconds, notOffered, parsedBy, text } from '../runtime/config-schema.ts'
 import { parseDatastoreUrl } from '../storage/datastore-url.ts'
+import { keywordsToUrl } from '../storage/postgres/keyword-string.ts'
+import { parsePostgresAddress } from '../storage/postgres/postgres-address.ts'
 import { answerGraceMs, usualPoolLimits, type PoolLimits } from '../storage/postgres/postgres-pool.ts'
 import { orEmpty } from './spire-cache-keys.ts'
 
@@ -45,7 +47,7 @@ const inAddress = (parameter: string) =>
 
 const sqlSchema = z.strictObject({
   database_type: databaseType,
-  connection_string: databaseAddress(parseDatastoreUrl),
+  connection_string: text,
   ro_connection_string: notOffered('agents are answered from memory, and a standby may lack a ban; leave it out', ['']),
   root_ca_path: inAddress('sslrootcert'),
   client_cert_path: inAddress('sslcert'),
@@ -54,7 +56,23 @@ const sqlSchema = z.strictObject({
   max_idle_conns: z.int().min(0, 'must be at least 0').optional(),
   conn_max_lifetime: orEmpty(durationSeconds(0)),
   disable_migration: z.boolean().default(false)
+}).transform((sql, context) => {
+  try {
+    const connectionString = sql.database_type === 'postgres' ? postgresUrlOf(sql.connection_string) : sql.connection_string
+    parseDatastoreUrl(connectionString)
+    return { ...sql, connection_string: connectionString }
+  } catch (error) {
+    context.addIssue({ code: 'custom', path: ['connection_string'], message: (error as Error).message })
+    return z.NEVER
+  }
 })
+
+/** TLS is SPIRE's default, though nothing of the server is checked. Behind a Unix socket none is asked for all the same. */
+function postgresUrlOf (written: string): string {
+  const url = /^postgres(ql)?:\/\//i.test(written) ? written : keywordsToUrl(written)
+  const { tlsChosen, tls } = parsePostgresAddress(url)
+  return tlsChosen || tls !== undefined ? url : `${url}${url.includes('?') ? '&' : '?'}sslmode=require`
+}
 
 /** `plugins.DataStore`, with SPIRE's keys. */
 export const datastorePlugin = pluginBlocks({ sql: sqlSchema })

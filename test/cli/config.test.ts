@@ -340,7 +340,7 @@ void t.test('a configuration is refused with file, line, key and rule', async t 
     ],
     'database type and URL disagree': [
       () => server(`${serverBase}plugins: { DataStore: { sql: { plugin_data: { database_type: postgres, connection_string: a.db } } } }`),
-      'server.yaml:4: plugins.DataStore.sql.plugin_data.connection_string: must be a postgres:// URL for postgres, a path for sqlite3'
+      /^server.yaml:4: plugins.DataStore.sql.plugin_data.connection_string: the PostgreSQL address .* dbname=/
     ],
     'an address of a database': [() => server(`${serverBase}  datastore_url: postgres://u:hunter2@db/x?sslmod=require`),
       /^server.yaml:4: server.datastore_url: the PostgreSQL address cannot be used: (?!.*hunter2).*did you mean sslmode\?$/],

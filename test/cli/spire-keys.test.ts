@@ -245,7 +245,7 @@ void t.test('each key of SPIRE\'s server is read, or refused by name (spire-surf
   const store = (keys: string) => sql(`database_type = "postgres" connection_string = "postgres://u@db/d" ${keys}`)
   walk<ServerConfig>(t, sqlKeys, 'plugins.DataStore.sql.plugin_data', keys => server('', store(keys)), server('', store('')))
   t.match(server('', store('ro_connection_string = "" root_ca_path = "" conn_max_lifetime = "" disable_migration = false')), {
-    datastoreUrl: 'postgres://u@db/d', migrateDatastore: true, notes: []
+    datastoreUrl: 'postgres://u@db/d?sslmode=require', migrateDatastore: true, notes: []
   })
   t.match(server('', sql('database_type = "sqlite3" connection_string = "d" max_open_conns = 5')), {
     notes: [/^plugins.DataStore.sql: max_open_conns: met anyway: a SQLite file has one connection/]
