@@ -2,8 +2,9 @@ import { domainToASCII, domainToUnicode } from 'node:url'
 import { SpiffeError } from './errors.ts'
 
 /**
- * Refuses what is no host name in strict IDNA's ASCII form: labels of `a-z 0-9 -`, 63 bytes each, 253 in all, no hyphen at
- * either end; `xn--` labels decode and encode to themselves. A wildcard may be the whole first label. No trailing dot.
+ * Refuses what is no host name in strict IDNA's ASCII form, but for underscores, which SPIRE's servers take and names of containers have:
+ * labels of `a-z 0-9 - _`, 63 bytes each, 253 in all, no hyphen at either end; `xn--` labels decode and encode to themselves. A wildcard may
+ * be the whole first label. No trailing dot.
  * @throws {SpiffeError} `entry_malformed`
  */
 export function checkDnsName (name: string): string {
@@ -35,7 +36,7 @@ function brokenRule (name: string): string | undefined {
   for (const label of (stars === 1 ? name.slice(2) : name).split('.')) {
     if (label === '') return 'empty label'
     if (label.length > 63) return 'label is longer than 63 bytes'
-    if (!/^[a-z0-9-]+$/.test(label)) return 'character other than a-z 0-9 -'
+    if (!/^[a-z0-9_-]+$/.test(label)) return 'character other than a-z 0-9 - _'
     if (label.startsWith('-') || label.endsWith('-')) return 'label begins or ends with a hyphen'
     if (label.slice(2, 4) === '--' && !isPunycode(label)) return 'label with hyphens in third and fourth place is no punycode'
   }

@@ -11,8 +11,9 @@ const web = { uriSans: ['spiffe://example.org/web'] }
 export const differingSteps: readonly Step[] = [
   ...steps('local', [
     ...['a_b.test', 'A.test', 'a b'].map((name, index): StepRow => ['BatchCreateEntry', `the DNS name ${JSON.stringify(name)}`,
-      { entries: [entry(`dns-${index}`, { dnsNames: [name] })] }, [[3], 'strict IDNA has no such label (spire-surface §3.1)']]),
-    ['MintX509SVID', 'a DNS name with an underscore', csrFor({ ...web, dnsSans: ['a_b.test'] }), ['INVALID_ARGUMENT', 'as above']],
+      { entries: [entry(`dns-${index}`, { dnsNames: [name] })] },
+      index === 0 ? undefined : [[3], 'strict IDNA has no such label (spire-surface §3.1)']]),
+    ['MintX509SVID', 'a DNS name with an underscore', csrFor({ ...web, dnsSans: ['a_b.test'] })],
     ['MintX509SVID', 'a negative ttl', { ...csrFor(web), ttl: -1 }, noTime],
     ['MintJWTSVID', 'a negative ttl', { id: id('/web'), audience: ['a'], ttl: -1 }, noTime],
     ['BatchCreateEntry', 'to be changed', {
