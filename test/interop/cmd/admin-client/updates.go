@@ -34,7 +34,7 @@ func (a admin) updates(ctx context.Context) {
 	missing := update(&types.Entry{Id: "nowhere", Hint: "x"}, &types.EntryMask{Hint: true}, nil)
 	report.Equal("an entry that is not there", codes.Code(missing.Status.GetCode()), codes.NotFound)
 	nameless := update(&types.Entry{Hint: "x"}, &types.EntryMask{Hint: true}, nil)
-	report.Equal("an update without id", codes.Code(nameless.Status.GetCode()), codes.InvalidArgument)
+	report.Equal("an update without id", codes.Code(nameless.Status.GetCode()), codes.NotFound)
 	foreign := update(&types.Entry{Id: "one", SpiffeId: &types.SPIFFEID{TrustDomain: "foreign.example", Path: "/x"}}, &types.EntryMask{SpiffeId: true}, nil)
 	report.Equal("an ID of another trust domain", codes.Code(foreign.Status.GetCode()), codes.InvalidArgument)
 
