@@ -3,8 +3,8 @@ import { SpiffeError } from './errors.ts'
 
 /**
  * Refuses what is no host name in strict IDNA's ASCII form, but for underscores, which SPIRE's servers take and names of containers have:
- * labels of `a-z 0-9 - _`, 63 bytes each, 253 in all, no hyphen at either end; `xn--` labels decode and encode to themselves. A wildcard may
- * be the whole first label. No trailing dot.
+ * labels of `a-z 0-9 - _`, 63 bytes each, 253 in all, no hyphen at either end; `xn--` labels decode and encode to themselves. A wildcard
+ * may be the whole first label. No trailing dot.
  * @throws {SpiffeError} `entry_malformed`
  */
 export function checkDnsName (name: string): string {

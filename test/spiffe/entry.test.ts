@@ -79,9 +79,10 @@ void t.test('entry IDs', async t => {
 })
 
 void t.test('DNS names', async t => {
-  for (const name of ['a', 'localhost', 'a.b', '*.example.org', 'xn--bcher-kva.example', '1.2.3.4', 'a-b.c', 'a_b.c', '_a', `${'a'.repeat(63)}.b`]) {
-    t.equal(checkDnsName(name), name, name)
-  }
+  const taken = [
+    'a', 'localhost', 'a.b', '*.example.org', 'xn--bcher-kva.example', '1.2.3.4', 'a-b.c', 'a_b.c', '_a', `${'a'.repeat(63)}.b`
+  ]
+  for (const name of taken) t.equal(checkDnsName(name), name, name)
   const refused = ['', ' ', '.', 'a.', '.a', 'a..b', '*', '*.', '*.*.a', 'a.*', 'a*.b', '-a', 'a-', 'a b', 'A.b', 'xn--a',
     'bücher.example', 'xn--', 'xn--abc-.b', 'ab--c.d', 'xn--80ak6aa92e-', `${'a'.repeat(64)}.b`, ('a.'.repeat(127)), 'a\n', 'a\0',
     'a/b', 'a:1', '[::1]']
