@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { Pool } from 'undici'
+import { foreignWords } from '../runtime/foreign-words.ts'
 import { SpiffeError, type ErrorCode } from '../spiffe/errors.ts'
 import { isJsonObject, parseStrictJsonObject, type JsonObject } from '../spiffe/strict-json.ts'
 
@@ -149,7 +150,7 @@ export function member (object: JsonObject, name: string): JsonObject {
 
 /** What Vault said, shortened to what a log line can bear. */
 export function describeAnswer ({ status, errors }: VaultAnswer): string {
-  const said = errors.join('; ').replaceAll(/[^ -~]+/g, ' ').trim().slice(0, 200)
+  const said = foreignWords(errors.join('; '), 200)
   return said === '' ? `status ${status}` : `status ${status}: ${said}`
 }
 

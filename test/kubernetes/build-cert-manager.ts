@@ -1,7 +1,7 @@
 import { cp, readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { buildMissing, builtProgram, type CachedBuild, runGo, withoutC } from '../../scripts/cached-build.ts'
-import { parseYaml } from '../../src/runtime/yaml-text.ts'
+import { yamlObjects } from './yaml-objects.ts'
 
 const source = join(import.meta.dirname, 'cert-manager')
 const inputs = ['go.mod', 'go.sum', 'main.go'].map(name => join(source, name))
@@ -32,9 +32,5 @@ export async function certManager (): Promise<string> { return await builtProgra
 export async function certManagerDefinitions (): Promise<readonly object[]> {
   const folder = await builtProgram(definitions)
   const files = (await readdir(folder)).filter(name => /_(certificaterequests|issuers|clusterissuers)\.yaml$/.test(name))
-  return await Promise.all(files.map(async name => {
-    const documents = parseYaml(name, await readFile(join(folder, name), 'utf8'))
-    if ('problems' in documents) throw new Error(JSON.stringify(documents.problems))
-    return documents[0]?.raw as object
-  }))
+  return await Promise.all(files.map(async name => yamlObjects(name, await readFile(join(folder, name), 'utf8'))[0] as object))
 }

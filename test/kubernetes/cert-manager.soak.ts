@@ -6,14 +6,11 @@ import { silentLogger } from '../../src/runtime/logger.ts'
 import { systemClock } from '../../src/runtime/clock.ts'
 import { parseTrustDomain } from '../../src/spiffe/trust-domain.ts'
 import { certManagerUpstreamPlugin as plugin } from '../../src/upstream/cert-manager/cert-manager-plugin.ts'
-import { encodeCaSubject } from '../../src/x509/ca-certificate.ts'
-import { signCertificateRequest } from '../../src/x509/certificate-request.ts'
-import { signerOf } from '../../src/x509/private-key-signer.ts'
-import { makeTestKey } from '../fakes/authority.ts'
 import { createTestCa, keyPemOf, pemOf, type TestCa } from '../fakes/ca-files.ts'
 import { eventually } from '../fakes/eventually.ts'
 import { startServer } from '../fakes/processes.ts'
 import { Administrator } from '../interop/administrator.ts'
+import { key, order } from '../upstream/ca-order.ts'
 import { certManager, certManagerDefinitions, certManagerMissing } from './build-cert-manager.ts'
 import { kubeApiserverMissing } from './build-kube-apiserver.ts'
 import { documentedObjects } from './documented-rules.ts'
@@ -67,17 +64,13 @@ void t.test('cert-manager itself signs the server\'s CA', { skip, timeout: 400_0
   await makeIssuer(cluster, 'between', [between, root])
 
   const trustDomain = parseTrustDomain('example.org')
-  const key = signerOf(makeTestKey())
-  const csr = await signCertificateRequest(key, {
-    subjectDer: encodeCaSubject({ country: ['NL'], organization: ['Example'] }, Buffer.of(7)), uriSans: ['spiffe://example.org']
-  })
   const host = { trustDomain, clock: systemClock, log: silentLogger }
   const open = async (issuer: string) => {
     const config = plugin.config.parse({ namespace, issuer_name: issuer, kube_config_file: cluster.kubeconfig })
     return scope.use(await plugin.start(config, host, new AbortController().signal))
   }
   const mint = async (issuer: string, ttlSeconds = 7200) =>
-    await (await open(issuer)).mintX509Ca({ csr, ttlSeconds }, AbortSignal.timeout(patienceMs))
+    await (await open(issuer)).mintX509Ca({ ...order, ttlSeconds }, AbortSignal.timeout(patienceMs))
 
   await t.rejects(mint('root'), { code: 'upstream_refused', message: /status 403/ }, 'a server without rights')
   const objects = documentedObjects('upstream-authorities.md', 'certificaterequests')

@@ -1,20 +1,17 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { parseYaml } from '../../src/runtime/yaml-text.ts'
 import { eventually } from '../fakes/eventually.ts'
 import { plurals } from './custom-resource-examples.ts'
 import type { RealCluster } from './real-cluster.ts'
+import { yamlObjects } from './yaml-objects.ts'
 
 const group = '/apis/spire.spiffe.io/v1alpha1'
 const definitions = '/apis/apiextensions.k8s.io/v1/customresourcedefinitions'
 
 /** The definitions of deploy/crds, as objects. */
 export function customResourceDefinitions (): readonly Definition[] {
-  return Object.values(plurals).map(plural => {
-    const documents = parseYaml(plural, readFileSync(join(import.meta.dirname, `../../deploy/crds/${plural}.yaml`), 'utf8'))
-    if ('problems' in documents) throw new Error(JSON.stringify(documents.problems))
-    return documents[0]?.raw as Definition
-  })
+  return Object.values(plurals).map(plural =>
+    yamlObjects(plural, readFileSync(join(import.meta.dirname, `../../deploy/crds/${plural}.yaml`), 'utf8'))[0] as unknown as Definition)
 }
 
 export interface Definition {

@@ -1,13 +1,11 @@
-import { readFileSync } from 'node:fs'
-import { join } from 'node:path'
 import t from 'tap'
-import { parseYaml } from '../../src/runtime/yaml-text.ts'
 import { k8sBundleNotifierPlugin as plugin } from '../../src/server/notifier/k8sbundle-plugin.ts'
 import type { Bundle } from '../../src/spiffe/bundle.ts'
 import { encodePem } from '../../src/x509/pem.ts'
 import { createTestAuthority } from '../fakes/authority.ts'
 import { eventually } from '../fakes/eventually.ts'
 import { kubeApiserverMissing } from './build-kube-apiserver.ts'
+import { documentedObjects } from './documented-rules.ts'
 import { RealCluster } from './real-cluster.ts'
 
 const { signal } = new AbortController()
@@ -16,15 +14,6 @@ const admission = '/apis/admissionregistration.k8s.io/v1'
 const aggregation = '/apis/apiregistration.k8s.io/v1'
 const label = 'spiffe.io/trusts'
 const namespace = 'default'
-
-/** The rules that docs/kubernetes.md tells operators to give. */
-function documentedRules (): unknown {
-  const page = readFileSync(join(import.meta.dirname, '../../docs/kubernetes.md'), 'utf8')
-  const examples = [...page.matchAll(/```yaml\n([^`]*)```/g)].map(([, yaml = '']) => yaml)
-  const documents = parseYaml('docs', examples.find(yaml => yaml.includes('validatingwebhookconfigurations')) ?? '')
-  if ('problems' in documents) throw new Error('the rules are no YAML')
-  return documents[0]?.raw
-}
 
 const inBase64 = ({ x509Authorities }: Bundle) =>
   Buffer.from(x509Authorities.map(({ certificate }) => encodePem('CERTIFICATE', certificate)).join('')).toString('base64')
@@ -56,7 +45,7 @@ void t.test('SPIRE\'s k8sbundle with a real API server', { skip: kubeApiserverMi
   })
 
   await t.rejects(tell(first), { code: 'kubernetes_unreachable', message: /status 403/ }, 'a server without rights is refused')
-  await kubernetes.grantServer(documentedRules())
+  await kubernetes.grantServer(documentedObjects('kubernetes.md', 'validatingwebhookconfigurations')[0])
   await eventually('the rights count', () => tell(first).then(() => true, () => false), patienceMs)
 
   type Webhooks = { readonly webhooks: readonly { readonly name: string, readonly clientConfig: { readonly caBundle?: string } }[] }

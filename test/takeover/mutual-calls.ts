@@ -1,4 +1,5 @@
 import { setTimeout } from 'node:timers/promises'
+import type { Test } from 'tap'
 import { eventually } from '../fakes/eventually.ts'
 import { Workload, securityHeader } from '../faults/workload.ts'
 import { NestedWorkload } from '../interop/nested-workload.ts'
@@ -54,6 +55,18 @@ export class MutualCalls implements AsyncDisposable {
   async another (): Promise<void> {
     const before = [...this.#rounds]
     await eventually('calls', () => this.#rounds.every((round, index) => round > (before[index] as number) + 1), patienceMs)
+  }
+
+  /** Asserts that everybody reaches everybody by mutual TLS, and that everybody's tokens are taken by everybody. */
+  async verify (t: Pick<Test, 'same'>, what: string): Promise<void> {
+    await this.another()
+    t.same(this.failures, [], `mutual TLS ${what}`)
+    let refused: readonly string[] = []
+    // A key that was published or fetched just now takes agents a moment to hear of.
+    await eventually(() => `tokens of both to be taken by both: ${what}: ${refused.join('; ')}`, async () => {
+      refused = await this.refusedTokens()
+      return refused.length === 0
+    }, patienceMs)
   }
 
   async stop (): Promise<void> {

@@ -7,11 +7,7 @@ import type { UpstreamTrust } from '../../src/ca/upstream-authority.ts'
 import type { Clock } from '../../src/runtime/clock.ts'
 import { parseTrustDomain } from '../../src/spiffe/trust-domain.ts'
 import { awsPcaUpstreamPlugin as plugin } from '../../src/upstream/aws-pca/aws-pca-plugin.ts'
-import { encodeCaSubject } from '../../src/x509/ca-certificate.ts'
-import { signCertificateRequest } from '../../src/x509/certificate-request.ts'
 import { parseCertificate } from '../../src/x509/certificate.ts'
-import { signerOf } from '../../src/x509/private-key-signer.ts'
-import { makeTestKey } from '../fakes/authority.ts'
 import { startAwsGate, type AwsFault } from '../fakes/aws-gate.ts'
 import { createTestCa, pemOf } from '../fakes/ca-files.ts'
 import { capturedLog } from '../fakes/captured-log.ts'
@@ -19,14 +15,10 @@ import { ManualClock } from '../fakes/clock.ts'
 import { eventually } from '../fakes/eventually.ts'
 import { motoMissing, startMoto } from '../fakes/moto.ts'
 import { makePrivateCa, operatePrivateCa, region } from '../fakes/private-ca.ts'
+import { key, order } from './ca-order.ts'
 
 const trustDomain = parseTrustDomain('example.org')
 const { signal } = new AbortController()
-const key = signerOf(makeTestKey())
-const csr = await signCertificateRequest(key, {
-  subjectDer: encodeCaSubject({ country: ['NL'], organization: ['Example'] }, Buffer.of(7)), uriSans: ['spiffe://example.org']
-})
-const order = { csr, ttlSeconds: 3600 }
 process.env['AWS_ACCESS_KEY_ID'] = 'AKIDEXAMPLE'
 process.env['AWS_SECRET_ACCESS_KEY'] = 'hush-hush'
 
@@ -69,7 +61,7 @@ void t.test('a CA that AWS Private CA signs', { skip }, async t => {
     endpoint: gate.endpoint, signing_algorithm: 'SHA512WITHRSA',
     ca_signing_template_arn: 'arn:aws:acm-pca:::template/SubordinateCACertificate_PathLen2/V1'
   })
-  const long = await other.mintX509Ca({ csr, ttlSeconds: 100 * 365 * 86_400 }, signal)
+  const long = await other.mintX509Ca({ ...order, ttlSeconds: 100 * 365 * 86_400 }, signal)
   const deeper = await checkMinted(long, { key, trustDomain, now: new Date() })
   t.equal(deeper.certificate.pathLength, 2)
   t.equal(gate.calls.at(-2)?.body['SigningAlgorithm'], 'SHA512WITHRSA')

@@ -3,27 +3,19 @@ import t from 'tap'
 import { checkMinted } from '../../src/ca/check-minted.ts'
 import { parseTrustDomain } from '../../src/spiffe/trust-domain.ts'
 import { awsSecretUpstreamPlugin as plugin } from '../../src/upstream/awssecret/awssecret-plugin.ts'
-import { encodeCaSubject } from '../../src/x509/ca-certificate.ts'
-import { signCertificateRequest } from '../../src/x509/certificate-request.ts'
 import { parseCertificate } from '../../src/x509/certificate.ts'
-import { signerOf } from '../../src/x509/private-key-signer.ts'
-import { makeTestKey } from '../fakes/authority.ts'
 import { startAwsGate, type AwsFault } from '../fakes/aws-gate.ts'
 import { createTestCa, keyPemOf, pemOf } from '../fakes/ca-files.ts'
 import { capturedLog } from '../fakes/captured-log.ts'
 import { ManualClock } from '../fakes/clock.ts'
 import { eventually } from '../fakes/eventually.ts'
 import { motoMissing, startMoto } from '../fakes/moto.ts'
+import { key, order } from './ca-order.ts'
 
 const region = 'eu-central-1'
 const credentials = { access_key_id: 'AKIDEXAMPLE', secret_access_key: 'hush-hush' }
 const trustDomain = parseTrustDomain('example.org')
 const { signal } = new AbortController()
-const key = signerOf(makeTestKey())
-const csr = await signCertificateRequest(key, {
-  subjectDer: encodeCaSubject({ country: ['NL'], organization: ['Example'] }, Buffer.of(7)), uriSans: ['spiffe://example.org']
-})
-const order = { csr, ttlSeconds: 3600 }
 
 const skip = motoMissing()
 if (skip !== false) t.comment(`AWS Secrets Manager: skipped: ${skip}`)

@@ -4,22 +4,14 @@ import type { Clock } from '../../src/runtime/clock.ts'
 import { systemClock } from '../../src/runtime/clock.ts'
 import { parseTrustDomain } from '../../src/spiffe/trust-domain.ts'
 import { certManagerUpstreamPlugin as plugin } from '../../src/upstream/cert-manager/cert-manager-plugin.ts'
-import { encodeCaSubject } from '../../src/x509/ca-certificate.ts'
-import { signCertificateRequest } from '../../src/x509/certificate-request.ts'
-import { signerOf } from '../../src/x509/private-key-signer.ts'
-import { makeTestKey } from '../fakes/authority.ts'
 import { createTestCa, type TestCa } from '../fakes/ca-files.ts'
 import { capturedLog } from '../fakes/captured-log.ts'
 import { approved, CertManagerPeer } from '../fakes/cert-manager.ts'
 import { KubeApi } from '../fakes/kube-api.ts'
+import { key, order } from './ca-order.ts'
 
 const never = new AbortController().signal
 const trustDomain = parseTrustDomain('example.org')
-const key = signerOf(makeTestKey())
-const csr = await signCertificateRequest(key, {
-  subjectDer: encodeCaSubject({ country: ['NL'], organization: ['Example'] }, Buffer.of(7)), uriSans: ['spiffe://example.org']
-})
-const order = { csr, ttlSeconds: 3600 }
 /** Looks again at once. */
 const hasty: Clock = { ...systemClock, now: () => systemClock.now(), sleep: async (_ms, signal) => { signal?.throwIfAborted() } }
 
@@ -126,7 +118,7 @@ void t.test('requests that were left behind go, others\' stay', async t => {
   t.strictSame([...peer.requests.keys()].toSorted(), ['another-domain', 'another-server', 'waits'])
 
   const long = `${'a'.repeat(70)}.org`
-  await t.rejects((await open(parseTrustDomain(long))).mintX509Ca({ ...order, csr }, AbortSignal.timeout(1)))
+  await t.rejects((await open(parseTrustDomain(long))).mintX509Ca(order, AbortSignal.timeout(1)))
   peer.answer = refusing({ type: 'Denied', status: 'True' })
   await t.rejects((await open(parseTrustDomain(long))).mintX509Ca(order, never), { code: 'upstream_refused' })
   t.match(peer.orders.at(-1)?.metadata.labels?.[label], /^[0-9a-f]{63}$/, 'what is too long for a label is hashed')

@@ -6,24 +6,15 @@ import { systemClock } from '../../src/runtime/clock.ts'
 import { silentLogger } from '../../src/runtime/logger.ts'
 import { parseTrustDomain } from '../../src/spiffe/trust-domain.ts'
 import { ejbcaUpstreamPlugin as plugin } from '../../src/upstream/ejbca/ejbca-plugin.ts'
-import { encodeCaSubject } from '../../src/x509/ca-certificate.ts'
-import { signCertificateRequest } from '../../src/x509/certificate-request.ts'
 import { encodePem } from '../../src/x509/pem.ts'
-import { signerOf } from '../../src/x509/private-key-signer.ts'
 import { createWebCa } from '../federation/web-ca.ts'
-import { makeTestKey } from '../fakes/authority.ts'
 import { createTestCa, pemOf } from '../fakes/ca-files.ts'
 import { EjbcaPeer } from '../fakes/ejbca.ts'
 import { freePort } from '../fakes/free-port.ts'
+import { csrOf, key, order } from './ca-order.ts'
 
 const { signal } = new AbortController()
 const trustDomain = parseTrustDomain('example.org')
-const key = signerOf(makeTestKey())
-const csrOf = (commonName?: string) => signCertificateRequest(key, {
-  subjectDer: encodeCaSubject({ country: ['NL'], organization: ['Example'], ...commonName && { commonName } }, Buffer.of(7)),
-  uriSans: ['spiffe://example.org']
-})
-const order = { csr: await csrOf(), ttlSeconds: 3600 }
 const web = await createWebCa()
 const root = await createTestCa()
 const issuer = await createTestCa({ issuer: root })

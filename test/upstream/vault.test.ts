@@ -6,8 +6,6 @@ import { checkMinted } from '../../src/ca/check-minted.ts'
 import { silentLogger } from '../../src/runtime/logger.ts'
 import { parseTrustDomain } from '../../src/spiffe/trust-domain.ts'
 import { vaultUpstreamPlugin } from '../../src/upstream/vault/vault-upstream-plugin.ts'
-import { encodeCaSubject } from '../../src/x509/ca-certificate.ts'
-import { signCertificateRequest } from '../../src/x509/certificate-request.ts'
 import { prepareLeafIssuer } from '../../src/x509/leaf-issuer.ts'
 import { encodePem } from '../../src/x509/pem.ts'
 import { signerOf } from '../../src/x509/private-key-signer.ts'
@@ -18,14 +16,10 @@ import { ManualClock } from '../fakes/clock.ts'
 import { idOf } from '../fakes/entries.ts'
 import { startRealVault, VaultPeer, type Vault } from '../fakes/vault-peer.ts'
 import { freePort } from '../fakes/free-port.ts'
+import { key, order } from './ca-order.ts'
 
 const trustDomain = parseTrustDomain('example.org')
 const { signal } = new AbortController()
-const key = signerOf(makeTestKey())
-const csr = await signCertificateRequest(key, {
-  subjectDer: encodeCaSubject({ country: ['NL'], organization: ['Example'] }, Buffer.of(7)), uriSans: ['spiffe://example.org']
-})
-const order = { csr, ttlSeconds: 3600 }
 
 function start (config: Readonly<Record<string, unknown>>, log = silentLogger) {
   const host = { trustDomain, clock: new ManualClock(new Date()), log }

@@ -1,4 +1,5 @@
 import { request } from 'undici'
+import { foreignWords } from '../../runtime/foreign-words.ts'
 import { SpiffeError } from '../../spiffe/errors.ts'
 import { type JsonObject, type JsonValue, parseStrictJsonObject } from '../../spiffe/strict-json.ts'
 import { type ApiAccess, readInClusterAccess } from './api-access.ts'
@@ -8,8 +9,6 @@ import { readKubeconfigAccess } from './kubeconfig.ts'
 /** An object of the API is at most 1.5 MiB in the database. */
 const maxBytes = 4 * 1024 * 1024
 const timeoutMs = 30_000
-/** Of what the server says of a refusal. */
-const longestReason = 300
 const applyType = 'application/apply-patch+yaml'
 const jsonPatchType = 'application/json-patch+json'
 
@@ -85,7 +84,7 @@ export class ApiServer implements AsyncDisposable {
     if (status === 404) return undefined
     const answer = readAnswer(bytes)
     if (status >= 200 && status < 300 && answer !== undefined) return answer
-    const said = typeof answer?.['message'] === 'string' ? `: ${printable(answer['message'])}` : ''
+    const said = typeof answer?.['message'] === 'string' ? `: ${foreignWords(answer['message'])}` : ''
     const rest = said || (answer === undefined ? ' and no JSON object' : '')
     throw unreachable(`answers ${method} ${path} with status ${status}${rest}`, status)
   }
@@ -125,9 +124,4 @@ function readAnswer (bytes: Uint8Array): JsonObject | undefined {
 function unreachable (what: string, status?: number): SpiffeError {
   const details = status === undefined ? {} : { details: { status } }
   return new SpiffeError('kubernetes_unreachable', `the Kubernetes API server ${what}`, details)
-}
-
-/** What a log line can bear of somebody else's words. */
-export function printable (said: string): string {
-  return said.replaceAll(/[^ -~]+/g, ' ').trim().slice(0, longestReason)
 }

@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { SpiffeError } from '../../spiffe/errors.ts'
+import { groupPaths } from './process-groups.ts'
 
 /** A container that a process may be in, by the names that runtime and kubelet give to control groups. */
 export interface ContainerPlace {
@@ -30,11 +31,7 @@ export function containersOf (pid: number, proc = '/proc'): readonly ContainerPl
 
 /** @param text of `/proc/<pid>/cgroup` */
 export function readPlaces (text: string): readonly ContainerPlace[] {
-  const perGroup = text.split('\n').flatMap(line => {
-    const path = /^\d+:[^:]*:(.*)$/.exec(line)?.[1]
-    const places = path === undefined ? [] : placesIn(path)
-    return places.length === 0 ? [] : [places]
-  })
+  const perGroup = groupPaths(text).map(placesIn).filter(places => places.length > 0)
   // Of a node that is a container itself, some hierarchies end at the node.
   const known = perGroup.filter(places => places.some(({ podUid }) => podUid !== undefined))
   const [first = [], ...others] = known.length > 0 ? known : perGroup

@@ -16,5 +16,10 @@ export function readGroups (pid: number, proc: string): ProcessGroups {
   } catch (error) {
     throw new SpiffeError('workload_attestation_failed', `the control groups of process ${pid} cannot be read`, { cause: error })
   }
-  return { text, paths: text.split('\n').flatMap(line => /^\d+:[^:]*:(.*)$/.exec(line)?.[1] ?? []) }
+  return { text, paths: groupPaths(text) }
+}
+
+/** @param text of `/proc/<pid>/cgroup`, a line for each hierarchy */
+export function groupPaths (text: string): readonly string[] {
+  return text.split('\n').flatMap(line => /^\d+:[^:]*:(.*)$/.exec(line)?.[1] ?? [])
 }

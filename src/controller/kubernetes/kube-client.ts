@@ -2,8 +2,8 @@ import { request } from 'undici'
 import type { ApiAccess } from '../../attestation/kubernetes/api-access.ts'
 import { readInClusterAccess } from '../../attestation/kubernetes/api-access.ts'
 import { ApiConnection } from '../../attestation/kubernetes/api-connection.ts'
-import { printable } from '../../attestation/kubernetes/api-server.ts'
 import { readKubeconfigAccess } from '../../attestation/kubernetes/kubeconfig.ts'
+import { foreignWords } from '../../runtime/foreign-words.ts'
 import { SpiffeError } from '../../spiffe/errors.ts'
 import { isRecord, type KubeObject } from './kube-object.ts'
 
@@ -176,7 +176,7 @@ function readEvent (line: string, path: string): WatchEvent {
 }
 
 function refusalOf (status: number, what: string, answer: Readonly<Record<string, unknown>> | undefined): KubeRefusal {
-  return new KubeRefusal(status, what, typeof answer?.['message'] === 'string' ? printable(answer['message']) : '')
+  return new KubeRefusal(status, what, typeof answer?.['message'] === 'string' ? foreignWords(answer['message']) : '')
 }
 
 function unreachable (what: string): SpiffeError {

@@ -2,10 +2,9 @@ import { z } from 'zod'
 import { ApiServer } from '../../attestation/kubernetes/api-server.ts'
 import type { Notifier } from '../../plugins/notifier.ts'
 import type { Plugin } from '../../plugins/plugin.ts'
+import { optionalText } from '../../runtime/config-schema.ts'
 import { type ClusterBundleConfig, ClusterBundle } from './cluster-bundle.ts'
 
-/** As SPIRE has it, empty is as good as absent. */
-const optionalText = z.string().optional().transform(value => value === '' ? undefined : value)
 const objectName = optionalText.refine(name => name === undefined || /^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$/.test(name),
   'must be a name of a Kubernetes object')
 

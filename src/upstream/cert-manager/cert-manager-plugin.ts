@@ -1,11 +1,8 @@
 import { z } from 'zod'
 import { ApiServer } from '../../attestation/kubernetes/api-server.ts'
-import { text } from '../../runtime/config-schema.ts'
+import { optionalText, text } from '../../runtime/config-schema.ts'
 import type { UpstreamPlugin } from '../upstream-plugin.ts'
 import { CertManagerUpstream } from './cert-manager-upstream.ts'
-
-/** As SPIRE has it, empty is as good as absent. */
-const optionalText = z.string().optional().transform(value => value === '' ? undefined : value)
 
 const schema = z.strictObject({
   namespace: text.regex(/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/, 'must be the name of a Kubernetes namespace'),

@@ -1,6 +1,7 @@
 import { hash } from 'node:crypto'
-import { type ApiServer, printable } from '../../attestation/kubernetes/api-server.ts'
+import type { ApiServer } from '../../attestation/kubernetes/api-server.ts'
 import type { MintedX509Ca, UpstreamAuthority, X509CaOrder } from '../../ca/upstream-authority.ts'
+import { foreignWords } from '../../runtime/foreign-words.ts'
 import { SpiffeError } from '../../spiffe/errors.ts'
 import { isJsonObject, type JsonObject, type JsonValue } from '../../spiffe/strict-json.ts'
 import type { TrustDomain } from '../../spiffe/trust-domain.ts'
@@ -71,7 +72,7 @@ export class CertManagerUpstream implements UpstreamAuthority {
       const status = isJsonObject(request['status']) ? request['status'] : {}
       const no = conditionsOf(status).find(isNo)
       if (no !== undefined) {
-        const said = [no['reason'], no['message']].filter(part => typeof part === 'string').map(part => printable(part)).join(': ')
+        const said = [no['reason'], no['message']].filter(part => typeof part === 'string').map(part => foreignWords(part)).join(': ')
         throw new SpiffeError('upstream_refused', `cert-manager does not sign CertificateRequest ${name}: ${said}`)
       }
       if (textOf(status, 'certificate')) return status

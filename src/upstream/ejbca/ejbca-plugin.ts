@@ -1,11 +1,8 @@
 import { z } from 'zod'
-import { text } from '../../runtime/config-schema.ts'
+import { optionalText, text } from '../../runtime/config-schema.ts'
 import { SpiffeError } from '../../spiffe/errors.ts'
 import type { UpstreamPlugin } from '../upstream-plugin.ts'
 import { EjbcaUpstream } from './ejbca-upstream.ts'
-
-/** As SPIRE has it, empty is as good as absent. */
-const optionalText = z.string().optional().transform(value => value === '' ? undefined : value)
 
 const schema = z.strictObject({
   hostname: text.regex(/^[\w.-]+(:\d{1,5})?$|^\[[0-9a-f:.]+\](:\d{1,5})?$/i, 'must be a host, or host:port'),

@@ -1,9 +1,9 @@
 import { randomBytes } from 'node:crypto'
 import { createSecureContext } from 'node:tls'
 import { Agent, request } from 'undici'
-import { printable } from '../../attestation/kubernetes/api-server.ts'
 import type { MintedX509Ca, UpstreamAuthority, X509CaOrder } from '../../ca/upstream-authority.ts'
 import { readTextFile } from '../../plugins/text-file.ts'
+import { foreignWords } from '../../runtime/foreign-words.ts'
 import { SpiffeError } from '../../spiffe/errors.ts'
 import { trustDomainId } from '../../spiffe/spiffe-id.ts'
 import { type JsonObject, type JsonValue, parseStrictJsonObject } from '../../spiffe/strict-json.ts'
@@ -126,7 +126,7 @@ export class EjbcaUpstream implements UpstreamAuthority {
       if (answer === undefined) throw invalid('no JSON object')
       return answer
     }
-    const said = typeof answer?.['error_message'] === 'string' ? `: ${printable(answer['error_message'])}` : ''
+    const said = typeof answer?.['error_message'] === 'string' ? `: ${foreignWords(answer['error_message'])}` : ''
     const code = status >= 500 || status === 429 ? 'upstream_unavailable' : 'upstream_refused'
     throw new SpiffeError(code, `ejbca answers with status ${status}${said}`)
   }
@@ -149,7 +149,7 @@ function readAnswer (bytes: Uint8Array): JsonObject | undefined {
 }
 
 function readEnrolled ({ certificate, certificate_chain: chain, response_format: format }: JsonObject): MintedX509Ca {
-  if (format !== 'DER' && format !== 'PEM') throw invalid(`format ${printable(JSON.stringify(format ?? null))}, not DER or PEM`)
+  if (format !== 'DER' && format !== 'PEM') throw invalid(`format ${foreignWords(JSON.stringify(format ?? null))}, not DER or PEM`)
   if (!Array.isArray(chain)) throw invalid('no certificate_chain')
   if (chain.length > mostAbove) throw invalid(`more than ${mostAbove} certificates`)
   const [first, ...others] = [certificate, ...chain as readonly JsonValue[]].map((value, index) => readOne(value, format, index))

@@ -1,6 +1,7 @@
 import { isJsonObject, type JsonObject } from '../../../spiffe/strict-json.ts'
+import { foreignWords } from '../../../runtime/foreign-words.ts'
 import { SpiffeError } from '../../../spiffe/errors.ts'
-import { type ApiServer, printable } from '../../kubernetes/api-server.ts'
+import type { ApiServer } from '../../kubernetes/api-server.ts'
 
 /** Whose token it is, as the cluster that made it says. */
 export interface ReviewedToken {
@@ -23,7 +24,7 @@ export async function reviewToken (
   const { status } = await api.create('/apis/authentication.k8s.io/v1/tokenreviews', review, signal)
   if (!isJsonObject(status)) throw new SpiffeError('kubernetes_unreachable', 'the TokenReview came back without a status')
   if (status['authenticated'] !== true) {
-    const said = typeof status['error'] === 'string' && status['error'] !== '' ? `: ${printable(status['error'])}` : ''
+    const said = typeof status['error'] === 'string' && status['error'] !== '' ? `: ${foreignWords(status['error'])}` : ''
     throw refused(`token not authenticated according to TokenReview API${said}`)
   }
   // A reviewer that knows nothing of audiences answers without them, and would take a token for anybody.
