@@ -80,7 +80,8 @@ export function pluginMetrics (
       return tell('count', key, val, labels)
     },
     addSample: async ({ key, val, labels }) => sample(key, val, labels),
-    measureSince: async ({ key, time, labels }) => sample(key, clock.now().getTime() - Number(time / 1_000n) / 1_000, labels),
+    // A plugin's clock counts nanoseconds and ours milliseconds: what began in this one has taken no less than nothing.
+    measureSince: async ({ key, time, labels }) => sample(key, Math.max(0, clock.now().getTime() - Number(time / 1_000n) / 1_000), labels),
     // Prometheus has nothing that it could be, and SPIRE's endpoint shows none either; nobody's plugin is known to tell one.
     emitKey: async () => ({})
   })
