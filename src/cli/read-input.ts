@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { SpiffeError } from '../spiffe/errors.ts'
+import { reasonOf } from '../runtime/reason-of.ts'
 import type { Terminal } from './terminal.ts'
 
 /** No input of any command is larger in earnest. */
@@ -31,17 +32,4 @@ export async function readInputJson (path: string | undefined, terminal: Termina
     if (error instanceof SpiffeError) throw error
     throw new SpiffeError('file_unusable', `${path ?? 'standard input'} is not JSON: ${reasonOf(error)}`, { cause: error })
   }
-}
-
-/** `ENOENT` and the like in words that need no path. */
-export function reasonOf (error: unknown): string {
-  const { code, message } = error as NodeJS.ErrnoException
-  const words: Record<string, string> = {
-    ENOENT: 'no such file',
-    EACCES: 'permission denied',
-    EISDIR: 'it is a folder',
-    ENOTDIR: 'a part of the path is no folder',
-    EROFS: 'read-only file system'
-  }
-  return (code === undefined ? undefined : words[code]) ?? message
 }

@@ -1,7 +1,7 @@
 import { open, rename, unlink } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { SpiffeError } from '../spiffe/errors.ts'
-import { reasonOf } from './read-input.ts'
+import { reasonOf } from '../runtime/reason-of.ts'
 
 /** Replaces a file in one step, so that no reader sees half of it. @throws {SpiffeError} `file_unusable` */
 export async function writeOutputFile (path: string, content: string | Uint8Array, mode: 0o600 | 0o644): Promise<void> {

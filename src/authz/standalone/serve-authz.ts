@@ -19,9 +19,8 @@ import type { PolicySet } from '../policy/policy-set.ts'
 import { regoProvider } from '../rego/rego-provider.ts'
 import { keepRbac, type RbacFolder, writeFilters } from './keep-rbac.ts'
 import { type BundlesConfig, openBundles } from './open-bundles.ts'
-import { fingerprint, readPolicyFiles } from './policy-folder.ts'
 import { openShadow } from './shadow.ts'
-import { loadPolicies, type PolicySource, watchPolicies } from './watch-policies.ts'
+import { openPolicies } from './watch-policies.ts'
 
 export interface AuthzConfig {
   /** Files and folders of policies. */
@@ -76,23 +75,22 @@ export async function serveAuthz (config: AuthzConfig, deps: AuthzDeps, signal: 
   const currentRego = () => rego?.current.value
   const providers: Providers = name => rego === undefined ? undefined : regoProvider(name, currentRego)
   let texts: readonly PolicyText[] = []
-  const source: PolicySource = {
-    read () {
-      const read = readPolicyFiles(config.policies)
+  const policies = await openPolicies({
+    paths: config.policies,
+    parse (read) {
       const set = readPolicies(read, { foreign: foreignKinds })
       checkProviders(set, providers)
       checkNoBundles(set)
       texts = read
       return set
-    },
-    fingerprint: () => fingerprint(config.policies)
-  }
-  const active = loadPolicies(source, clock)
+    }
+  }, { clock, log })
+  const { active } = policies
   const { engine } = active.value
   if (engine.set.rules.length > manyRules) releaseMemory()
   log.info({ revision: engine.set.revision, rules: engine.set.rules.length }, 'policies taken over')
   if (rbac !== undefined) await writeFilters(rbac, active.value, deps)
-  const shadow = openShadow(config.candidate ?? [], active, deps)
+  const shadow = await openShadow(config.candidate ?? [], active, deps)
   const decider = new Decider({
     engine: () => active.value.engine,
     providers,
@@ -125,7 +123,7 @@ export async function serveAuthz (config: AuthzConfig, deps: AuthzDeps, signal: 
     ready('ext-authz')(await listen(rpc, address, config.tls))
   }
   await runTasks(signal, [
-    inner => watchPolicies(active, source, { clock, log }, inner),
+    inner => policies.run(inner),
     inner => recorder.log.run(inner),
     ...shadow === undefined ? [] : [(inner: AbortSignal) => shadow.run(inner)],
     ...rbac === undefined ? [] : [(inner: AbortSignal) => keepRbac(rbac, active, deps, inner)],

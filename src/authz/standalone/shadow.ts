@@ -6,8 +6,7 @@ import { ShadowComparison, type ShadowReport } from '../flips/shadow-comparison.
 import { foreignKinds } from '../policy/foreign-kinds.ts'
 import type { PolicyEngine } from '../policy/policy-engine.ts'
 import { readPolicies } from '../policy/read-policies.ts'
-import { fingerprint, readPolicyFiles } from './policy-folder.ts'
-import { type ActivePolicies, loadPolicies, watchPolicies } from './watch-policies.ts'
+import { type ActivePolicies, openPolicies } from './watch-policies.ts'
 
 /** A set of policies beside the one that is obeyed: each request is decided by both, and what differs is kept. */
 export interface Shadow {
@@ -20,17 +19,15 @@ export interface Shadow {
 
 /**
  * @param paths of the candidate; none: no shadow
- * @throws {SpiffeError} as `loadPolicies`
+ * @throws {SpiffeError} as `openPolicies`
  */
-export function openShadow (
+export async function openShadow (
   paths: readonly string[], active: Watchable<ActivePolicies>, { clock, log }: { readonly clock: Clock, readonly log: Logger }
-): Shadow | undefined {
+): Promise<Shadow | undefined> {
   if (paths.length === 0) return undefined
-  const source = {
-    read: () => readPolicies(readPolicyFiles(paths), { foreign: foreignKinds }),
-    fingerprint: () => fingerprint(paths)
-  }
-  const candidate = loadPolicies(source, clock)
+  const { active: candidate, run } = await openPolicies(
+    { paths, parse: texts => readPolicies(texts, { foreign: foreignKinds }) }, { clock, log: log.child({ policies: 'candidate' }) }
+  )
   let between: readonly [PolicyEngine, PolicyEngine] | undefined
   let comparison: ShadowComparison | undefined
   /** Flips are between two sets: with another one they begin anew. */
@@ -45,6 +42,6 @@ export function openShadow (
   return {
     observe: ({ request, decision, requestId }) => { current().observe(request, decision, () => requestId) },
     report: () => ({ ...current().report(), before: active.value.engine.set.revision }),
-    run: signal => watchPolicies(candidate, source, { clock, log: log.child({ policies: 'candidate' }) }, signal)
+    run
   }
 }

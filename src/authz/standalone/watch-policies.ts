@@ -4,12 +4,16 @@ import { Watchable } from '../../runtime/watchable.ts'
 import { SpiffeError } from '../../spiffe/errors.ts'
 import { PolicyEngine } from '../policy/policy-engine.ts'
 import type { PolicySet } from '../policy/policy-set.ts'
+import type { PolicyText } from '../policy/read-policies.ts'
 import { resolveSelectors } from '../policy/resolve-selectors.ts'
+import { policyFileChanges, stateOf } from '../policy-files/policy-file-changes.ts'
+import { namedByPath, readPolicyFiles } from '../policy-files/read-policy-files.ts'
 
 export interface PolicySource {
-  read (): PolicySet
-  /** Another text whenever `read` would give something else. */
-  fingerprint (): string
+  /** Files and folders. */
+  readonly paths: readonly string[]
+  /** @throws {SpiffeError} `policy_malformed`, `policy_unsupported` */
+  readonly parse: (texts: readonly PolicyText[]) => PolicySet
 }
 
 /** The policies in force; what could not be read since, if anything. */
@@ -19,43 +23,36 @@ export interface ActivePolicies {
   readonly problem: SpiffeError | undefined
 }
 
-const pollMs = 500
-
-/** Reads once. @throws {SpiffeError} `policy_malformed`, `policy_unsupported`, `file_unusable` */
-export function loadPolicies (source: PolicySource, clock: Pick<Clock, 'now'>): Watchable<ActivePolicies> {
-  return new Watchable<ActivePolicies>({ engine: compile(source), loadedAt: clock.now(), problem: undefined })
+export interface WatchedPolicies {
+  readonly active: Watchable<ActivePolicies>
+  /** Takes over each whole new state; one that is broken is reported, and the last good one goes on. */
+  readonly run: (signal: AbortSignal) => Promise<void>
 }
 
-/** Takes over each whole new state; one that is broken is reported, and the last good one goes on. */
-export async function watchPolicies (
-  active: Watchable<ActivePolicies>, source: PolicySource, { clock, log }: { clock: Clock, log: Logger }, signal: AbortSignal
-): Promise<void> {
-  let seen = attempt(() => source.fingerprint())
-  for (;;) {
-    await clock.sleep(pollMs, signal)
-    const now = attempt(() => source.fingerprint())
-    if (now === seen) continue
-    seen = now
-    try {
-      const engine = compile(source)
-      // Files that were read while they were written: the next look finds the end of it.
-      active.set({ engine, loadedAt: clock.now(), problem: undefined })
-      log.info({ revision: engine.set.revision, rules: engine.set.rules.length }, 'policies taken over')
-    } catch (error) {
-      if (!(error instanceof SpiffeError)) throw error
-      active.set({ ...active.value, problem: error })
-      const { code, message: reason } = error
-      log.error({ code, reason, revision: active.value.engine.set.revision }, 'policies refused: the last good ones go on')
+/** Reads once. @throws {SpiffeError} `policy_malformed`, `policy_unsupported`, `file_unusable` */
+export async function openPolicies (source: PolicySource, { clock, log }: { clock: Clock, log: Logger }): Promise<WatchedPolicies> {
+  // Taken first: a change while they are read is noticed later.
+  const seen = await stateOf(source.paths)
+  const active = new Watchable<ActivePolicies>({ engine: await compile(source), loadedAt: clock.now(), problem: undefined })
+  return {
+    active,
+    async run (signal) {
+      for await (const _ of policyFileChanges(source.paths, clock, signal, { seen })) {
+        try {
+          const engine = await compile(source)
+          active.set({ engine, loadedAt: clock.now(), problem: undefined })
+          log.info({ revision: engine.set.revision, rules: engine.set.rules.length }, 'policies taken over')
+        } catch (error) {
+          if (!(error instanceof SpiffeError)) throw error
+          active.set({ ...active.value, problem: error })
+          const { code, message: reason } = error
+          log.error({ code, reason, revision: active.value.engine.set.revision }, 'policies refused: the last good ones go on')
+        }
+      }
     }
   }
 }
 
-function compile (source: PolicySource): PolicyEngine { return new PolicyEngine(resolveSelectors(source.read(), undefined)) }
-
-function attempt (fingerprint: () => string): string {
-  try {
-    return fingerprint()
-  } catch (error) {
-    return `unreadable: ${(error as Error).message}`
-  }
+async function compile ({ paths, parse }: PolicySource): Promise<PolicyEngine> {
+  return new PolicyEngine(resolveSelectors(parse(namedByPath(await readPolicyFiles(paths))), undefined))
 }

@@ -5,12 +5,14 @@ import { buildBundle } from '../../authz/rego/opa-build.ts'
 import { readTarGz } from '../../authz/rego/tar-archive.ts'
 import { SpiffeError } from '../../spiffe/errors.ts'
 import { policyLimits } from '../../spiffe/policy-version.ts'
-import { reasonOf } from '../read-input.ts'
-import type { PolicyFile } from './policy-files.ts'
+import { reasonOf } from '../../runtime/reason-of.ts'
+import type { PolicyFile } from '../../authz/policy-files/read-policy-files.ts'
 
 export interface AttachOptions {
   /** The program `opa`; `undefined`: what is not compiled is refused. */
   readonly opaPath: string | undefined
+  /** Told of each file or folder that a document names. */
+  readonly onNamed?: (path: string) => void
 }
 
 /**
@@ -34,6 +36,7 @@ async function attach (file: PolicyFile, options: AttachOptions, signal: AbortSi
   }
   const { file: named, ...rest } = bundle.raw as Named
   const path = resolve(dirname(file.path), named)
+  options.onNamed?.(path)
   const entrypoints = Array.isArray(rest.entrypoints) ? rest.entrypoints.filter(one => typeof one === 'string') : []
   const bytes = await bundleAt(path, { ...options, entrypoints }, signal)
   if (bytes.length > policyLimits.bundleBytes) {

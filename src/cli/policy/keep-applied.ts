@@ -3,7 +3,7 @@ import { isStop } from '../../runtime/tasks.ts'
 import type { PolicyChange } from '../../wire/generated/policy.ts'
 import { isAway, type Servers } from '../servers.ts'
 import { activeNumber, applyPolicyTexts, checkPolicyFiles } from './policy-calls.ts'
-import type { PolicyFile } from './policy-files.ts'
+import type { PolicyFile } from '../../authz/policy-files/read-policy-files.ts'
 import { watchPolicyFiles } from './watch-policy-files.ts'
 
 export type KeepEvent =

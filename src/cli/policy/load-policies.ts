@@ -3,7 +3,7 @@ import { foreignKinds } from '../../authz/policy/foreign-kinds.ts'
 import type { PolicySet } from '../../authz/policy/policy-set.ts'
 import { readPolicies, type PolicyText } from '../../authz/policy/read-policies.ts'
 import { resolveSelectors } from '../../authz/policy/resolve-selectors.ts'
-import { readPolicyFiles } from '../../authz/standalone/policy-folder.ts'
+import { namedByPath, readPolicyFiles } from '../../authz/policy-files/read-policy-files.ts'
 import { pathFlag } from '../flag.ts'
 import { readInputJson } from '../read-input.ts'
 import type { Terminal } from '../terminal.ts'
@@ -19,7 +19,7 @@ export interface LoadedPolicies {
 /** @throws {SpiffeError} `file_unusable`, `policy_malformed` */
 export async function loadPolicies (paths: readonly string[], entriesPath: string | undefined,
   terminal: Terminal): Promise<LoadedPolicies> {
-  const texts = readPolicyFiles(paths)
+  const texts = namedByPath(await readPolicyFiles(paths))
   const entries = entriesPath === undefined ? undefined : parseEntries(entriesPath, await readInputJson(entriesPath, terminal))
   return { texts, set: readPolicies(texts, { foreign: foreignKinds }), entries }
 }

@@ -13,7 +13,7 @@ import { formatChange, policyConcern } from './format-policy.ts'
 import { keepApplied } from './keep-applied.ts'
 import { entriesFlag } from './load-policies.ts'
 import { activeNumber, applyPolicyTexts, checkPolicyFiles } from './policy-calls.ts'
-import { readPolicyFiles } from './policy-files.ts'
+import { readPolicyFiles } from '../../authz/policy-files/read-policy-files.ts'
 
 const flags = {
   comment: textFlag('why, for the history'),

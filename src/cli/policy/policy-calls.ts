@@ -1,4 +1,5 @@
 import { foreignKinds } from '../../authz/policy/foreign-kinds.ts'
+import { namedByPath, type PolicyFile } from '../../authz/policy-files/read-policy-files.ts'
 import type { PolicySet } from '../../authz/policy/policy-set.ts'
 import { readPolicySet } from '../../authz/policy/read-policy-set.ts'
 import type { Channel } from '../../rpc/channel.ts'
@@ -8,7 +9,6 @@ import { policyService, type ApplyPoliciesRequestInit, type PolicyChange, type P
 import { documentPages, DocumentParts } from '../../wire/policy-codec.ts'
 import { getStatus } from '../cluster/cluster-client.ts'
 import type { Servers } from '../servers.ts'
-import type { PolicyFile } from './policy-files.ts'
 
 const timeoutMs = 60_000
 
@@ -19,8 +19,7 @@ const timeoutMs = 60_000
  */
 export async function checkPolicyFiles (files: readonly PolicyFile[], servers: Servers, signal: AbortSignal): Promise<PolicySet> {
   const { trustDomain } = await servers.ask(channel => getStatus(channel, { signal, timeoutMs }))
-  const texts = files.map(({ path, text }) => ({ name: path, text }))
-  return readPolicySet(texts, { trustDomain: parseTrustDomain(trustDomain), foreign: foreignKinds })
+  return readPolicySet(namedByPath(files), { trustDomain: parseTrustDomain(trustDomain), foreign: foreignKinds })
 }
 
 /** The active version's number; 0: none. */

@@ -13,6 +13,7 @@ import { CheckRequest, CheckResponse } from '../../../src/wire/generated/envoy-a
 import { capturedLog } from '../../fakes/captured-log.ts'
 import { ManualClock } from '../../fakes/clock.ts'
 import { until } from '../../fakes/envoy.ts'
+import { eventually } from '../../fakes/eventually.ts'
 
 /** The same verdict of each, by rules of other names, and other rules to deny. */
 const policies = (name: string) => `apiVersion: assay/v1
@@ -60,13 +61,18 @@ t.test('policies that change under load: each request is answered, and by one re
   }
   const targets = ['/both/yes', '/both/no', '/one/x', '/two/x']
   let asked = 0
+  const noticed = () => lines.filter(({ msg }) => /^policies (taken over|refused)/.test(String(msg))).length
   for (let turn = 1; turn <= 40; turn++) {
     const burst = () => { asked += 20; return Array.from({ length: 20 }, (_, i) => one(targets[i % 4] as string)) }
     const before = burst()
+    const known = noticed()
     // One that is broken, in between, is as if it had never been.
     write(turn % 10 === 0 ? 'kind: Nonsense' : policies(names[turn % 2] as string))
     const during = burst()
-    await clock.advance(500)
+    await eventually('the change is noticed', async () => {
+      await clock.advance(500)
+      return noticed() > known
+    })
     await Promise.all([...before, ...during, ...burst()])
   }
   t.strictSame(wrong, [])
