@@ -20,6 +20,8 @@ export interface NodeState {
   isRevoked (svid: X509Svid): boolean
 }
 
+interface Held { readonly entry: Entry, readonly svid: X509Svid }
+
 /**
  * What workloads with one set of selectors see. Many streams share one view, so a change is computed and encoded once for all of them.
  */
@@ -29,7 +31,8 @@ export class WorkloadView {
   readonly #scope: Scope
   readonly #shown: Watchable<WorkloadIdentity | undefined> = new Watchable<WorkloadIdentity | undefined>(undefined)
   #wanted: readonly Entry[] = []
-  #shownEntries: readonly Entry[] = []
+  /** By the entry's id. */
+  #held: ReadonlyMap<string, Held> = new Map()
   watchers = 0
   #ended = false
 
@@ -44,23 +47,29 @@ export class WorkloadView {
   get present (): ReadonlySet<string> { return this.#present }
 
   /**
-   * Recomputes from the node's state and shows the result if it differs. A state with an SVID still missing is held back, the first as any
-   * other, unless an identity shown earlier has gone, is revoked or has expired: a withdrawal never waits for somebody else's signature.
+   * Recomputes from the node's state and shows the result if it differs. The first state waits until all of its SVIDs are there. After that
+   * nothing waits for somebody else's signature: an entry without its SVID is shown with the one it had before, while that is good, and a
+   * new one is not shown yet.
    */
   refresh (state: NodeState, revision: number): void {
     this.#wanted = entriesIn(this.#scope, state.entries.matching(this.#present))
-    const pairs = this.#wanted.map(entry => ({ entry, svid: state.svidOf(entry) }))
-    const ready = pairs.filter((pair): pair is { entry: Entry, svid: X509Svid } => pair.svid !== undefined)
+    const held = this.#wanted.flatMap((entry): Held[] => {
+      const svid = state.svidOf(entry) ?? this.#heldBefore(entry, state)
+      return svid === undefined ? [] : [{ entry, svid }]
+    })
     const last = this.#shown.value
-    const withdrawn = last?.svids.some(svid => svid.notAfter <= state.now || state.isRevoked(svid)) === true ||
-      this.#shownEntries.some(shown => !this.#wanted.some(entry => entry.id === shown.id && entry.spiffeId === shown.spiffeId))
-    if (ready.length < pairs.length && !withdrawn) return
-    const svids = ready.map(pair => pair.svid)
+    if (last === undefined && held.length < this.#wanted.length) return
+    this.#held = new Map(held.map(one => [one.entry.id, one]))
+    const svids = held.map(({ svid }) => svid)
     const federatedBundles = federatedOf(this.#wanted, state.federatedBundles)
     const awaitsSvids = svids.length === 0 && this.#wanted.length > 0
-    this.#shownEntries = ready.map(pair => pair.entry)
     const next = { svids, bundle: state.bundle, federatedBundles, awaitsSvids, revision }
     if (last === undefined || !sameContent(last, next)) this.#shown.set(next)
+  }
+
+  #heldBefore ({ id, spiffeId }: Entry, state: NodeState): X509Svid | undefined {
+    const held = this.#held.get(id)
+    return held?.entry.spiffeId === spiffeId && held.svid.notAfter > state.now && !state.isRevoked(held.svid) ? held.svid : undefined
   }
 
   /** Nothing more is shown: watches end, without an error, once they have seen one state. */

@@ -110,6 +110,43 @@ await t.test('a new entry waits for its SVID, a withdrawn one does not wait for 
   t.same(workload.ids(), ['/a', '', '/b'])
 })
 
+await t.test('an entry that cannot be signed holds up neither renewals of the same workload nor its bundles (WLAPI-09)', async t => {
+  await using node = await setUp({ ttlMs: 100_000 })
+  const a = makeEntry({ id: 'a', spiffeId: '/a', selectors: ['unix:uid:1'] })
+  node.set(a)
+  await using workload = follow(node.identities)
+  await until(() => workload.seen.length === 1)
+  node.state.refuse.add('b')
+  node.set(a, makeEntry({ id: 'b', spiffeId: '/b', selectors: ['unix:uid:1'] }))
+  await until(() => node.identities.unservedEntryIds.includes('b'))
+  t.same(workload.ids(), ['/a'], 'b is not there')
+  const bundle = { ...node.authority.bundle, x509Authorities: [] }
+  node.identities.setBundles(bundle, new Map())
+  await until(() => workload.seen.length === 2)
+  t.equal(workload.seen[1]?.bundle, bundle, 'an authority that was taken away is gone at once')
+  await node.clock.advance(50_000)
+  await until(() => workload.seen.length === 3)
+  t.not(workload.seen[2]?.svids[0], workload.seen[1]?.svids[0], 'a is renewed at half of its life, not after it')
+  node.state.refuse.clear()
+  await node.clock.advance(60_000)
+  await until(() => workload.ids().at(-1) === '/a /b')
+})
+
+await t.test('a changed entry is shown as before until it is signed anew, its partners at once', async t => {
+  await using node = await setUp()
+  const partner = parseTrustDomain('partner.example')
+  const entries = ['a', 'b'].map(id => makeEntry({ id, spiffeId: `/${id}`, selectors: ['unix:uid:1'], federatesWith: [partner] }))
+  node.identities.setBundles(node.authority.bundle, new Map([[partner, { ...node.authority.bundle, trustDomain: partner }]]))
+  node.set(...entries)
+  await using workload = follow(node.identities)
+  await until(() => workload.seen.length === 1)
+  node.state.down = true
+  node.set(...entries.map(entry => ({ ...entry, federatesWith: [], revisionNumber: entry.revisionNumber + 1 })))
+  await until(() => workload.seen.length === 2)
+  t.same(workload.ids(), ['/a /b', '/a /b'], 'no identity is taken away')
+  t.same(workload.seen.map(({ federatedBundles }) => federatedBundles.size), [1, 0], 'but the partner is')
+})
+
 await t.test('of entries with the same hint the oldest is kept; order is by entry id (WLAPI-35 WLAPI-36)', async t => {
   await using node = await setUp()
   node.set(
