@@ -109,8 +109,8 @@ export class AgentLife {
    */
   async run (onIdentity: () => void, signal: AbortSignal): Promise<void> {
     const { clock, log, random } = this.#options
-    for (;;) {
-      const svid = this.#svid ??= await this.#join(signal)
+    for (let again = false; ; again = true) {
+      const svid = this.#svid ??= await this.#join(again, signal)
       const sinceMs = clock.monotonicMs()
       log.info({ agent: svid.id, expires: svid.notAfter.toISOString() }, 'agent has its identity')
       this.#checkRebootstrap(svid)
@@ -135,15 +135,16 @@ export class AgentLife {
     }
   }
 
-  async #join (signal: AbortSignal): Promise<AgentSvid> {
+  /** @param again whether workloads are served: then a disk that is full must not end that */
+  async #join (again: boolean, signal: AbortSignal): Promise<AgentSvid> {
     const { config, attestor, store, identities, client, events, clock, log } = this.#options
     const stored = this.#stored
     const known = identities.bundle.x509Authorities.length > 0 ? identities.bundle : stored?.bundle
     try {
       const tell = events && ((took: Took) => events.attested(attestor.name, took))
       const state = await timed(clock, tell, () => joinTrustDomain(config, { attestor, clock, log, known }, signal))
-      await store.write(state)
       const svid = this.#svidOf(state)
+      await (again ? svid.keep() : store.write(state))
       identities.setBundles(svid.bundle, identities.federatedBundles)
       await client.reconnect()
       return svid
@@ -166,13 +167,13 @@ export class AgentLife {
 
   /** Nothing of the servers of before is of use: not what they signed, not what they said. */
   async #beginAnew (state: AgentState): Promise<void> {
-    const { store, cacheFile, identities, jwts, mesh, client, onRenewed, log } = this.#options
+    const { cacheFile, identities, jwts, mesh, client, onRenewed, log } = this.#options
     identities.forget()
     jwts.forget()
     mesh?.services.forget()
     await cacheFile?.remove()
-    await store.write(state)
     this.#svid = this.#svidOf(state)
+    await this.#svid.keep()
     this.#stored = this.#cache = this.#trouble = this.#untrustedSinceMs = undefined
     identities.setBundles(state.bundle, new Map())
     await client.reconnect()

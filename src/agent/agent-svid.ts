@@ -3,6 +3,7 @@ import type { Bundle } from '../spiffe/bundle.ts'
 import type { SpiffeId } from '../spiffe/spiffe-id.ts'
 import type { Clock } from '../runtime/clock.ts'
 import type { Logger } from '../runtime/logger.ts'
+import { isSystemError } from '../runtime/system-error.ts'
 import { isStop } from '../runtime/tasks.ts'
 import { Watchable } from '../runtime/watchable.ts'
 import { retryAfterMsOf } from '../rpc/rpc-error.ts'
@@ -28,6 +29,8 @@ export interface AgentSvidDeps {
 /** DER, leaf first, and whether the node may attest again by itself, where it was asked anew. */
 export interface Renewal { readonly chain: readonly Uint8Array[], readonly canReattest?: boolean }
 
+interface AfterRenewal { readonly onRenewed?: (() => void) | undefined, readonly reconnect: () => Promise<void> }
+
 type Renew = (csr: Uint8Array, signal: AbortSignal) => Promise<Renewal>
 
 const checkEveryMs = 5000
@@ -48,6 +51,8 @@ export class AgentSvid {
   /** Of chain or bundle. */
   readonly #changes = new Watchable(0)
   #kept: Promise<void> = Promise.resolve()
+  /** Whether what is in force is newer than what is stored. */
+  #isUnwritten = false
   #wake: () => void = () => {}
 
   constructor (state: AgentState, deps: AgentSvidDeps) {
@@ -67,6 +72,9 @@ export class AgentSvid {
 
   /** For the connection to the server. */
   get identity (): { readonly chain: readonly Uint8Array[], readonly privateKey: Uint8Array } { return this.#state }
+
+  /** Stores what is in force. */
+  async keep (): Promise<void> { await this.#keep(state => state) }
 
   /** Remembers the trust domain's newest bundle. */
   async setBundle (bundle: Bundle): Promise<void> {
@@ -100,13 +108,19 @@ export class AgentSvid {
    *   that, and the old connection serves as well
    * @throws what ends the agent: see `endsAgent`; {SpiffeError} `agent_expired`
    */
-  async run (
-    renew: Renew,
-    then: { readonly onRenewed?: (() => void) | undefined, readonly reconnect: () => Promise<void> },
-    signal: AbortSignal
-  ): Promise<void> {
+  async run (renew: Renew, then: AfterRenewal, signal: AbortSignal): Promise<void> {
+    try {
+      await this.#renewInTime(renew, then, signal)
+    } finally {
+      // Whoever comes next begins with what is stored.
+      if (this.#isUnwritten) await this.keep()
+    }
+  }
+
+  async #renewInTime (renew: Renew, then: AfterRenewal, signal: AbortSignal): Promise<void> {
     const { clock, log, random } = this.#deps
     for (let retryMs = firstRetryMs; ;) {
+      if (this.#isUnwritten) await this.keep()
       const now = clock.now().getTime()
       if (this.#leaf.notAfter.getTime() <= now) throw new SpiffeError(
         'agent_expired', 'the agent\'s SVID expired before it could be renewed'
@@ -160,15 +174,31 @@ export class AgentSvid {
     this.#deps.log.info({ agent: this.id, expires: this.notAfter.toISOString() }, 'agent SVID renewed')
   }
 
-  /** One change after the other: a new bundle that is being written must not bring the old key back. */
+  /**
+   * One change after the other: a new bundle that is being written must not bring the old key back. What a full disk does not take is in
+   * force all the same, and written when there is room: the SVID of before may be worth nothing any more, and what else a server says must
+   * not wait for the disk.
+   */
   #keep (change: (state: AgentState) => AgentState): Promise<void> {
     const kept = this.#kept.then(async () => {
-      const state = change(this.#state)
-      await this.#deps.store.write(state)
-      this.#state = state
+      this.#state = change(this.#state)
+      await this.#write()
     })
     this.#kept = kept.catch(() => {})
     return kept
+  }
+
+  async #write (): Promise<void> {
+    const { store, log } = this.#deps
+    try {
+      await store.write(this.#state)
+      if (this.#isUnwritten) log.info('the agent\'s state is written again')
+      this.#isUnwritten = false
+    } catch (error) {
+      if (!isSystemError(error)) throw error
+      if (!this.#isUnwritten) log.error({ err: error }, 'the agent\'s state cannot be written; after a restart it may have to attest anew')
+      this.#isUnwritten = true
+    }
   }
 }
 

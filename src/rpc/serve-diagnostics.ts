@@ -2,6 +2,7 @@ import type { HealthChecks, ListenAddress } from '../runtime/config-schema.ts'
 import { serveHealthChecks, type FailureKeys, type Probe } from '../runtime/health-checks.ts'
 import type { Logger } from '../runtime/logger.ts'
 import { serveMetrics, type Metrics, type ServeMetricsOptions } from '../runtime/metrics.ts'
+import { isSystemError } from '../runtime/system-error.ts'
 import { runTasks } from '../runtime/tasks.ts'
 import { SpiffeError } from '../spiffe/errors.ts'
 import { type MetricsTlsDeps, openMetricsTls } from './telemetry/metrics-tls.ts'
@@ -53,8 +54,4 @@ async function explaining (what: string, { host, port }: ListenAddress, serving:
     if (!isSystemError(error)) throw error
     throw new SpiffeError('address_unusable', `cannot serve ${what} on ${host}:${port}: ${error.message}`, { cause: error })
   }
-}
-
-function isSystemError (error: unknown): error is NodeJS.ErrnoException {
-  return error instanceof Error && 'syscall' in error
 }

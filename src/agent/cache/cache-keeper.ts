@@ -1,5 +1,6 @@
 import type { Clock } from '../../runtime/clock.ts'
 import type { Logger } from '../../runtime/logger.ts'
+import { isSystemError } from '../../runtime/system-error.ts'
 import { SpiffeError } from '../../spiffe/errors.ts'
 import type { SpiffeId } from '../../spiffe/spiffe-id.ts'
 import type { LogPlace } from '../../wire/cursor-codec.ts'
@@ -123,8 +124,4 @@ export class CacheKeeper {
       this.#failing = true
     }
   }
-}
-
-function isSystemError (error: unknown): boolean {
-  return error instanceof Error && 'syscall' in error
 }
