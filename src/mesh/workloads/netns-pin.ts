@@ -1,4 +1,4 @@
-import { closeSync, constants, fstatSync, mkdirSync, openSync, renameSync, rmSync, statfsSync, symlinkSync } from 'node:fs'
+import { closeSync, constants, fstatSync, mkdirSync, openSync, readlinkSync, renameSync, rmSync, statfsSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { SpiffeError } from '../../spiffe/errors.ts'
 
@@ -39,18 +39,28 @@ export function pinNetns (folder: string, path: string, name: string): NetnsPin 
     const link = join(folder, uid)
     // In one step: a proxy that looks meanwhile finds the one or the other.
     rmSync(`${link}.new`, { force: true })
-    symlinkSync(`/proc/${process.pid}/fd/${fd}`, `${link}.new`)
+    const target = `/proc/${process.pid}/fd/${fd}`
+    symlinkSync(target, `${link}.new`)
     renameSync(`${link}.new`, link)
     return {
       uid,
       path: link,
       [Symbol.dispose] () {
-        rmSync(link, { force: true })
+        // Whoever took this process's place has made a link of its own there.
+        if (leadsTo(link, target)) rmSync(link, { force: true })
         closeSync(fd)
       }
     }
   } catch (error) {
     closeSync(fd)
     throw new SpiffeError('netns_unusable', `${path} cannot be held`, { cause: error })
+  }
+}
+
+function leadsTo (link: string, target: string): boolean {
+  try {
+    return readlinkSync(link) === target
+  } catch {
+    return false
   }
 }
