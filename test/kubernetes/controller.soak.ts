@@ -122,6 +122,35 @@ void t.test('a controller on a real API server', { skip }, async t => {
     await entriesBecome('a pod that is gone takes its entry along', ['/machine', '/ns/spire/sa/web'])
   })
 
+  await t.test('slices give pods of their namespace the names of its services, and no others', async t => {
+    const spec = {
+      spiffeIDTemplate: 'spiffe://{{ .TrustDomain }}/named/{{ .PodMeta.Name }}', podSelector: { matchLabels: { app: 'agent' } },
+      autoPopulateDNSNames: true
+    }
+    const kind = { apiVersion: 'spire.spiffe.io/v1alpha1', kind: 'ClusterSPIFFEID' }
+    await kubernetes.ask('POST', `${resources}/clusterspiffeids`, { ...kind, metadata: { name: 'named' }, spec })
+    const uid = await kubernetes.addPod('named', 'worker-1', 'web')
+    const slice = async (namespace: string, name: string, service: string) => {
+      await kubernetes.ask('POST', `/apis/discovery.k8s.io/v1/namespaces/${namespace}/endpointslices`, {
+        apiVersion: 'discovery.k8s.io/v1', kind: 'EndpointSlice', addressType: 'IPv4',
+        metadata: { name, namespace, labels: { 'kubernetes.io/service-name': service } },
+        endpoints: [{ addresses: ['10.0.0.9'], targetRef: { kind: 'Pod', namespace: 'spire', name: 'named', uid } }]
+      })
+    }
+    await slice('spire', 'of-another', 'bank.vault.svc')
+    await slice('default', 'from-outside', 'stranger')
+    await slice('spire', 'of-its-own', 'web')
+    let names: readonly string[] = []
+    await eventually(() => `the pod has its service's names, but ${names.join(' ')}`, async () => {
+      names = (await entries()).find(({ spiffeId }) => spiffeId?.path === '/named/named')?.dnsNames ?? []
+      return names.includes('web.spire.svc')
+    }, patienceMs)
+    t.same(names, ['web', 'web.spire', 'web.spire.svc', 'web.spire.svc.cluster.local'])
+    await kubernetes.ask('DELETE', `${resources}/clusterspiffeids/named`)
+    await kubernetes.deletePod('named')
+    await entriesBecome('nothing of it is left', ['/machine', '/ns/spire/sa/web'])
+  })
+
   await t.test('plan says what run does', async t => {
     const plan = async (...words: string[]) => await runAssay(['controller', 'plan', '-config', config, ...words])
     const quiet = await plan()

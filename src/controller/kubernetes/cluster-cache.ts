@@ -115,7 +115,7 @@ export class ClusterCache implements ClusterView {
   node (name: string): NodeFacts | undefined { return this.#nodesByName.get(name) }
   namespace (name: string): NamespaceFacts | undefined { return this.#namespacesByName.get(name) }
   namespaces (): Iterable<NamespaceFacts> { return this.#namespaces.values() }
-  services ({ uid }: PodFacts): readonly string[] { return this.#services.of(uid) }
+  services (pod: PodFacts): readonly string[] { return this.#services.of(pod) }
   spiffeIds (): readonly ClusterSpiffeId[] { return [...this.#spiffeIds.values()] }
   staticEntries (): readonly ClusterStaticEntry[] { return [...this.#staticEntries.values()] }
   federatedTrustDomains (): readonly ClusterFederatedTrustDomain[] { return [...this.#federated.values()] }

@@ -56,7 +56,13 @@ export function namespaceFactsOf ({ metadata }: KubeObject): NamespaceFacts {
   return { name: metadata.name, labels: metadata.labels ?? {} }
 }
 
-/** A slice without a service's name is nobody's DNS name. */
+/** As the API server has a service's. */
+const serviceName = /^[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?$/
+
+/**
+ * A slice without a service's name is nobody's DNS name. The label may be any text: one with dots in it would be the name of another
+ * namespace's service.
+ */
 export function sliceFactsOf (object: KubeObject): SliceFacts {
   const { metadata } = object
   const endpoints = (object as unknown as { readonly endpoints?: unknown }).endpoints
@@ -64,5 +70,6 @@ export function sliceFactsOf (object: KubeObject): SliceFacts {
     const target = isRecord(endpoint) ? endpoint['targetRef'] : undefined
     return isRecord(target) && target['kind'] === 'Pod' && typeof target['uid'] === 'string' ? [target['uid']] : []
   })
-  return { namespace: metadata.namespace ?? '', service: metadata.labels?.['kubernetes.io/service-name'] ?? '', podUids }
+  const service = metadata.labels?.['kubernetes.io/service-name'] ?? ''
+  return { namespace: metadata.namespace ?? '', service: serviceName.test(service) ? service : '', podUids }
 }
