@@ -21,10 +21,14 @@ export interface LoggerOptions {
   readonly sourceLocation?: boolean
 }
 
-/** Structured lines, written synchronously so that a crash loses nothing. */
+/** Bytes that wait for a full disk; of later lines only their number is told. */
+const longestWaiting = 1024 * 1024
+
+/** Structured lines, written synchronously so that a crash loses nothing. What cannot be written ends no process: it waits, or is lost. */
 export function createLogger ({ level, file, format = 'json', sourceLocation = false }: LoggerOptions): Logger {
-  const lines = pino.destination(file === undefined ? { fd: 2, sync: true } : {
-    dest: file, append: true, mkdir: true, sync: true, mode: logFileMode
+  const lines = pino.destination({
+    sync: true, maxLength: longestWaiting,
+    ...file === undefined ? { fd: 2 } : { dest: file, append: true, mkdir: true, mode: logFileMode }
   })
   const family: Family = { children: new Set(), sweptAt: 0 }
   const logger = pino({
@@ -37,6 +41,15 @@ export function createLogger ({ level, file, format = 'json', sourceLocation = f
     ...sourceLocation ? { mixin: () => ({ source: sourceOf(new Error('where').stack ?? '') }) } : {}
   }, format === 'json' ? lines : { write: line => lines.write(formatTextLine(line)) })
   families.set(logger, family)
+  let lost = 0
+  // There is nobody whom it could be told.
+  lines.on('error', () => {})
+  lines.on('drop', () => { lost++ })
+  lines.on('drain', () => {
+    const count = lost
+    lost = 0
+    if (count > 0) logger.error({ lines: count }, 'lines of the log are lost: they could not be written')
+  })
   if (file !== undefined) {
     reopeners.set(logger, () => {
       // What cannot be opened fails here, while the file of before is still written to.

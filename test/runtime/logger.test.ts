@@ -1,7 +1,9 @@
-import { readFileSync } from 'node:fs'
+import { readFileSync, rmSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path'
+import { setImmediate } from 'node:timers/promises'
 import t from 'tap'
-import { createLogger, silentLogger } from '../../src/runtime/logger.ts'
+import { createLogger, reopenLog, silentLogger } from '../../src/runtime/logger.ts'
+import { eventually } from '../fakes/eventually.ts'
 
 void t.test('JSON lines with level, time and message', async t => {
   const file = join(t.testdir({}), 'deep', 'log')
@@ -37,6 +39,34 @@ void t.test('lines of text, for people', async t => {
     'a value makes no line of its own, and secrets stay out')
   t.match(third, / level=error msg="call failed" err.type=Error err.message=broken err.stack="Error: broken\\n/)
   t.same(rest, [''])
+})
+
+void t.test('a log that cannot be written to ends nobody', async t => {
+  const file = join(t.testdir({}), 'log')
+  symlinkSync('/dev/full', file)
+  const log = createLogger({ level: 'info', file })
+  log.info('one')
+  log.info('two')
+  await setImmediate()
+  rmSync(file)
+  reopenLog(log)
+  log.info('three')
+  const messages = () => readFileSync(file, 'utf8').trim().split('\n').map(line => (JSON.parse(line) as { msg: string }).msg)
+  t.same(messages(), ['one', 'two', 'three'], 'what waited is written when there is room')
+
+  rmSync(file)
+  symlinkSync('/dev/full', file)
+  reopenLog(log)
+  const long = 'x'.repeat(10_000)
+  for (let line = 0; line < 1_000; line++) log.info(long)
+  await setImmediate()
+  rmSync(file)
+  reopenLog(log)
+  log.info('four')
+  await eventually('it is told that lines are missing', () => messages().some(message => message.includes('lost')), 10_000)
+  const kept = messages().filter(message => message === long).length
+  t.ok(kept > 50 && kept < 110, `so many lines wait as are no burden: ${kept}`)
+  t.match(readFileSync(file, 'utf8'), `"lines":${1_000 - kept}`, 'and all others are counted')
 })
 
 void t.test('where a line was logged, if wanted', async t => {
