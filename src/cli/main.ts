@@ -11,4 +11,5 @@ const [{ treeOf }, { runCli }, { openTerminal, programOf }] = await Promise.all(
   import('./spire/spire-trees.ts'), import('./run-cli.ts'), import('./terminal.ts')
 ])
 const program = programOf(process.env)
-process.exit(await runCli(treeOf(program), process.argv.slice(2), openTerminal(program)))
+const terminal = openTerminal(program)
+process.exit(await runCli(treeOf(program), process.argv.slice(2), terminal, terminal.written))

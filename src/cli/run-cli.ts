@@ -6,9 +6,16 @@ import { asksForHelp, parseFlags, usage } from './parse-flags.ts'
 import { tellFailure } from './refusal.ts'
 import type { Program, Terminal } from './terminal.ts'
 
-/** Runs one command line to its end. @param words without node and the script */
-export async function runCli (root: CommandGroup, words: readonly string[], terminal: Terminal): Promise<ExitCode | 127 | 130> {
-  const code = await runWords(root, words, terminal)
+/**
+ * Runs one command line to its end.
+ * @param words without node and the script
+ * @param written settles once the output has left; what it throws is told, and no success
+ */
+export async function runCli (
+  root: CommandGroup, words: readonly string[], terminal: Terminal, written = async () => {}
+): Promise<ExitCode | 127 | 130> {
+  const done = await runWords(root, words, terminal)
+  const code = await written().then(() => done, (error: unknown) => tellFailure(terminal, error, formOf(words), [terminal.program]))
   return terminal.program === 'assay' ? code : spireExitCode(code, Object.hasOwn(root.commands, words[0] ?? ''))
 }
 
@@ -49,7 +56,7 @@ async function runWords (root: CommandGroup, words: readonly string[], terminal:
     return await command.run({ flags: values, argument, arguments: all, terminal })
   } catch (error) {
     if (terminal.signal.aborted) return 130
-    return tellFailure(terminal, error, wantsJson(words) ? 'json' : 'pretty', path)
+    return tellFailure(terminal, error, formOf(words), path)
   }
 }
 
@@ -60,8 +67,9 @@ function underName (example: string, program: Program): string {
 }
 
 /** Read from the words themselves, so that wrong usage too is told in the form asked for. */
-function wantsJson (words: readonly string[]): boolean {
-  return words.some((word, index) => /^--?output=json$/.test(word) || (/^--?output$/.test(word) && words[index + 1] === 'json'))
+function formOf (words: readonly string[]): 'pretty' | 'json' {
+  const isJson = words.some((word, index) => /^--?output=json$/.test(word) || (/^--?output$/.test(word) && words[index + 1] === 'json'))
+  return isJson ? 'json' : 'pretty'
 }
 
 async function readVersion (): Promise<string> {

@@ -1,4 +1,6 @@
 import { text } from 'node:stream/consumers'
+import { SpiffeError } from '../spiffe/errors.ts'
+import { reasonOf } from '../runtime/reason-of.ts'
 
 /** As what it was called: under SPIRE's names it has SPIRE's commands, files and paths. */
 export type Program = 'assay' | 'spire-server' | 'spire-agent'
@@ -29,8 +31,14 @@ const spireSockets = {
   SPIRE_SERVER_PRIVATE_SOCKET: '/tmp/spire-server/private/api.sock', SPIRE_AGENT_PUBLIC_SOCKET: '/tmp/spire-agent/public/api.sock'
 }
 
-/** The process's own streams. The second signal ends the process at once with 130. */
-export function openTerminal (program: Program = 'assay'): Terminal {
+export interface ProcessTerminal extends Terminal {
+  /** Once all output has left. @throws {SpiffeError} `file_unusable`: it did not, as on a full disk */
+  readonly written: () => Promise<void>
+}
+
+/** The process's own streams. The second signal ends the process at once with 130; what cannot be written stops it as the first does. */
+export function openTerminal (program: Program = 'assay'): ProcessTerminal {
+  let failure: SpiffeError | undefined
   const stop = new AbortController()
   for (const name of ['SIGINT', 'SIGTERM'] as const) {
     process.on(name, () => {
@@ -42,8 +50,11 @@ export function openTerminal (program: Program = 'assay'): Terminal {
   for (const name of ['SIGUSR1', 'SIGUSR2'] as const) process.on(name, () => {})
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
     if (error.code === 'EPIPE') process.exit(0)
-    throw error
+    failure ??= new SpiffeError('file_unusable', `the output cannot be written: ${reasonOf(error)}`, { cause: error })
+    stop.abort(failure)
   })
+  // There is nobody left whom it could be told, and what is under way may be worth its end.
+  process.stderr.on('error', () => {})
   return {
     program,
     environment: program === 'assay' ? process.env : { ...spireSockets, ...process.env },
@@ -51,6 +62,10 @@ export function openTerminal (program: Program = 'assay'): Terminal {
     interactive: process.stderr.isTTY,
     out: text => { process.stdout.write(text) },
     err: text => { process.stderr.write(text) },
-    readInput: () => text(process.stdin)
+    readInput: () => text(process.stdin),
+    async written () {
+      await new Promise<void>(resolve => { process.stdout.write('', () => resolve()) })
+      if (failure !== undefined) throw failure
+    }
   }
 }

@@ -6,6 +6,7 @@ export function reasonOf (error: unknown): string {
     EACCES: 'permission denied',
     EISDIR: 'it is a folder',
     ENOTDIR: 'a part of the path is no folder',
+    ENOSPC: 'no space is left on the device',
     EROFS: 'read-only file system'
   }
   return (code === undefined ? undefined : words[code]) ?? message

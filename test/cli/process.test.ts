@@ -25,6 +25,20 @@ void t.test('bin/assay runs from anywhere', async t => {
   t.match(piped, { stdout: 'trust_domain_malformed\n2\n', stderr: /^Error: no error has the code/ }, 'a reader may stop early')
 })
 
+void t.test('output that cannot be written is no success', async t => {
+  const into = (redirected: string) => {
+    const { status, stdout, stderr } = spawnSync('/bin/sh', ['-c', `"${bin}" ${redirected}`], { encoding: 'utf8' })
+    return { status, stdout, stderr }
+  }
+  t.match(into('--version >/dev/full'), {
+    status: 2, stderr: /^Error: the output cannot be written: no space is left on the device\n {2}code: file_unusable/
+  })
+  t.match(JSON.parse(into('errors -output json >/dev/full').stderr), { error: { code: 'file_unusable' } })
+  t.match(into('errors nonsense-xyz >/dev/full'), { status: 2, stderr: /no error has the code/ }, 'nothing was to be written')
+  t.match(into('errors 2>/dev/full'), { status: 0, stdout: /^trust_domain_malformed/ }, 'what people only watch may get lost')
+  t.match(into('errors nonsense-xyz 2>/dev/full'), { status: 2 }, 'and the exit code is the same')
+})
+
 void t.test('signals', async t => {
   const socket = await serveServices(t, [bind(workloadService, {
     async * fetchX509SVID (_request, { signal }) {
