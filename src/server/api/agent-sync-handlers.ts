@@ -1,3 +1,4 @@
+import { isEntryId } from '../../spiffe/entry-id.ts'
 import { SpiffeError } from '../../spiffe/errors.ts'
 import type { SpiffeId } from '../../spiffe/spiffe-id.ts'
 import type { Cursor } from '../../storage/change-log.ts'
@@ -94,7 +95,7 @@ async function readRequests (stream: AsyncIterator<SyncRequest>, { id, feed, rep
     if (next.value.endpointsChanged) report?.say(next.value.endpoints)
     const cursor = decodeCursor(next.value.acknowledged)
     if (cursor === undefined) continue
-    const unservedEntryIds = next.value.unservedEntryIds.slice(0, mostUnserved)
+    const unservedEntryIds = next.value.unservedEntryIds.filter(isEntryId).slice(0, mostUnserved)
     feed.acknowledge(cursor, unservedEntryIds, readServed(next.value.policies))
     progress.report(id, { state: 'acknowledged', cursor, unservedEntryIds, mesh: feed.mesh, policies: feed.served })
   }
