@@ -23,6 +23,17 @@ export class AgentDirectory {
 
   get (id: SpiffeId): Agent | undefined { return this.#agents.get(id) }
 
+  /**
+   * The agent as it is now, for calls and streams that have gone on for a while.
+   * @throws {SpiffeError} `agent_not_attested`, `agent_banned`
+   */
+  standing (id: SpiffeId): Agent {
+    const agent = this.#agents.get(id)
+    if (agent === undefined) throw refusal('agent_not_attested', id)
+    if (agent.banned) throw refusal('agent_banned', id)
+    return agent
+  }
+
   put (agent: Agent): void { this.#agents.set(agent.id, agent) }
 
   remove (id: SpiffeId): void { this.#agents.delete(id) }

@@ -34,7 +34,7 @@ export interface Admission {
 /** Decides each call before its handler runs; handlers ask it who an agent is. */
 export class Authorizer {
   readonly #deps: AuthorizeDeps
-  readonly #agents = new WeakMap<CallContext, Agent>()
+  readonly #agents = new WeakMap<CallContext, SpiffeId>()
   readonly #access = new WeakMap<CallContext, AdminAccess>()
   readonly #admissions = new WeakMap<CallContext, Admission>()
 
@@ -75,7 +75,7 @@ export class Authorizer {
     }
     if (!allowed.allowIfAgent) throw denied(context)
     aside.requireDuty()
-    this.#agents.set(context, await this.#admit(caller, context))
+    this.#agents.set(context, (await this.#admit(caller, context)).id)
     this.#admissions.set(context, { as: 'agent', via: 'datastore' })
     // What operators and agents both may ask is answered to agents without a look at roles: they have none.
     this.#access.set(context, AdminAccess.unrestricted)
@@ -91,11 +91,18 @@ export class Authorizer {
   /** `undefined` for what anybody may, and for whom nothing admitted. */
   admissionOf (context: CallContext): Admission | undefined { return this.#admissions.get(context) }
 
-  /** The attested agent that makes this call. */
+  /**
+   * The attested agent that makes this call, as it is now: who has waited asks again before it gives the agent anything.
+   * @throws {SpiffeError} `agent_not_attested`, `agent_banned`: since the call began
+   */
   agentOf (context: CallContext): Agent {
-    const agent = this.#agents.get(context)
-    if (agent === undefined) throw denied(context)
-    return agent
+    const id = this.#agents.get(context)
+    if (id === undefined) throw denied(context)
+    try {
+      return this.#deps.replica.agents.standing(id)
+    } catch (error) {
+      throw deniedBy(error, context)
+    }
   }
 
   /** @throws {SpiffeError} `administration_denied`, `authorization_denied` */
@@ -141,9 +148,7 @@ export class Authorizer {
     try {
       return await this.#deps.replica.agents.admit(id, leaf.serialNumber, leaf.notAfter, this.#deps.clock.now())
     } catch (error) {
-      const code = codeOf(error)
-      if (code === undefined) throw error
-      throw new SpiffeError(code, deniedText(context), { cause: error })
+      throw deniedBy(error, context)
     }
   }
 }
@@ -157,6 +162,12 @@ function tell ({ verb, role, outside, value }: AdminDenial, roles: readonly Admi
 
 function denied (context: CallContext): SpiffeError {
   return new SpiffeError('authorization_denied', deniedText(context))
+}
+
+/** What an agent is refused with, in SPIRE's words. */
+function deniedBy (error: unknown, context: CallContext): unknown {
+  const code = codeOf(error)
+  return code === undefined ? error : new SpiffeError(code, deniedText(context), { cause: error })
 }
 
 function deniedText (context: CallContext): string {

@@ -1,5 +1,4 @@
 import { isEntryId } from '../../spiffe/entry-id.ts'
-import { SpiffeError } from '../../spiffe/errors.ts'
 import type { SpiffeId } from '../../spiffe/spiffe-id.ts'
 import type { Cursor } from '../../storage/change-log.ts'
 import type { CallContext } from '../../rpc/call.ts'
@@ -70,7 +69,8 @@ export function agentSyncHandlers (deps: AgentSyncDeps): AgentSyncHandlers<CallC
       void readRequests(stream, { feed, report, id, ...deps }).catch((error: unknown) => feed.fail(error as Error))
       try {
         while (!context.signal.aborted) {
-          checkAgent(replica, id)
+          // The stream ends with the agent's right to it.
+          replica.agents.standing(id)
           const step = feed.next()
           if (step === undefined) await feed.untilTouched(context.signal)
           else yield * messages(step)
@@ -110,13 +110,6 @@ function readServed (message: ServedPolicies | undefined) {
     revision,
     refusal: refusal.slice(0, longestRefusal).toWellFormed().replaceAll('\0', ' ')
   }
-}
-
-/** @throws {SpiffeError} `agent_not_attested`, `agent_banned`: the stream ends with the agent's right to it */
-function checkAgent (replica: Replica, id: SpiffeId): void {
-  const agent = replica.agents.get(id)
-  if (agent === undefined) throw new SpiffeError('agent_not_attested', `agent ${id} is not attested`)
-  if (agent.banned) throw new SpiffeError('agent_banned', `agent ${id} is banned`)
 }
 
 async function rememberVersion (id: SpiffeId, known: string, reported: string, { registrations }: AgentSyncDeps): Promise<void> {

@@ -49,6 +49,8 @@ export function authorizedEntryHandlers ({ registry, authorizer, polls }: Author
       // Most agents know everything already and ask for nothing.
       let byId: ReadonlyMap<string, Entry> | undefined
       for (let next = await stream.next(); next.done !== true; next = await stream.next()) {
+        // The agent asks when it likes, and may have been banned meanwhile.
+        authorizer.agentOf(context)
         byId ??= new Map(entries.map(entry => [entry.id, entry]))
         yield * entryPages(next.value, byId, mask)
       }

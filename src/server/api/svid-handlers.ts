@@ -1,7 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import type { CertificateAuthority, IssuedJwtSvid, IssuedX509Svid, JwtSvidOrder, X509SvidOrder } from '../../ca/certificate-authority.ts'
 import { checkDnsName, checkNoOverlap } from '../../spiffe/dns-name.ts'
-import type { Agent } from '../../spiffe/agent.ts'
 import type { Entry } from '../../spiffe/entry.ts'
 import { SpiffeError } from '../../spiffe/errors.ts'
 import { checkWorkloadId } from '../../spiffe/member-id.ts'
@@ -91,10 +90,9 @@ export function svidHandlers (deps: SvidDeps): SVIDHandlers<CallContext> {
     },
 
     async batchNewX509SVID (request, context) {
-      const agent = authorizer.agentOf(context)
       if (request.params.length === 0) throw new SpiffeError('argument_invalid', 'missing parameters')
       await limits.signing(context, request.params.length)
-      return { results: await newX509Svids(request, agent, deps, context.signal) }
+      return { results: await newX509Svids(request, context, deps) }
     },
 
     /** Only the key of the request counts; the name is the trust domain's (spire-surface §7.1). */
@@ -105,46 +103,52 @@ export function svidHandlers (deps: SvidDeps): SVIDHandlers<CallContext> {
       const ttlSeconds = ttlOf(preferredTtl, deps.caTtlSeconds)
       // A server without a CA has a whole branch waiting.
       const work = { kind: 'agent' as const, caller: callerOf(context), endsBy: deps.clock.now(), keyType: authority.keyType }
-      const [caCertChain] = await deps.signing.sign(work, [publicKey], async ([publicKey]) => [
-        await authority.issueDownstreamCa({ publicKey: publicKey as Uint8Array, ttlSeconds })
-      ], context.signal)
+      const [caCertChain] = await deps.signing.sign(work, [publicKey], async ([publicKey]) => {
+        // It may have waited for longer than its right lasted, and gets what lasts for long.
+        await authorizer.authorize(context)
+        return [await authority.issueDownstreamCa({ publicKey: publicKey as Uint8Array, ttlSeconds })]
+      }, context.signal)
       context.log.info({ ca: parseCertificate(caCertChain?.[0] as Uint8Array).serialNumber }, 'a downstream CA was signed')
       const { x509Authorities } = authority.bundle.value
       return { caCertChain: caCertChain ?? [], x509Authorities: x509Authorities.map(({ certificate }) => certificate) }
     },
 
     async newJWTSVID ({ entryId, audience }, context) {
-      const agent = authorizer.agentOf(context)
       await limits.jwt(context, 1)
       authority.requireJwt()
+      const agent = authorizer.agentOf(context)
       if (!isAuthorized(entryId, agent, registry)) await deps.catchUp()
-      const entry = authorizedEntry(entryId, agent, deps)
-      const order = {
-        id: entry.spiffeId,
-        audience: checkAudience(audience),
-        ttlSeconds: ttlOf(entry.jwtSvidTtlSeconds, deps.defaultJwtSvidTtlSeconds),
-        ...(entry.additionalAttributes.jwtSvidIncludeJti ? { jti: randomBytes(16).toString('base64url') } : {})
+      const orderNow = (): JwtSvidOrder => {
+        const entry = authorizedEntry(entryId, authorizer.agentOf(context), deps)
+        return {
+          id: entry.spiffeId,
+          audience: checkAudience(audience),
+          ttlSeconds: ttlOf(entry.jwtSvidTtlSeconds, deps.defaultJwtSvidTtlSeconds),
+          ...(entry.additionalAttributes.jwtSvidIncludeJti ? { jti: randomBytes(16).toString('base64url') } : {})
+        }
       }
+      const order = orderNow()
       // What is signed elsewhere takes no turn of what is signed here; the key manager bounds it.
       if (authority.jwtKeyIsRemote) return { svid: encodeJwtSvid(await authority.issueJwtSvid(order)) }
       // A workload waits for it.
       const work = { kind: 'svid' as const, caller: agent.id, endsBy: deps.clock.now(), keyType: authority.jwtKeyType }
-      const [svid] = await deps.signing.sign(work, [order], async ([order]) => [
-        await authority.issueJwtSvid(order as JwtSvidOrder)
-      ], context.signal)
+      // Of a JWT-SVID there is no record that a revocation could find: what was revoked until its turn came is not signed.
+      const [svid] = await deps.signing.sign(work, [order], async () => [await authority.issueJwtSvid(orderNow())], context.signal)
       return { svid: encodeJwtSvid(svid as IssuedJwtSvid) }
     }
   }
 }
 
 /** Checks and signs a slice at a time. */
-async function newX509Svids ({ params }: BatchNewX509SVIDRequest, agent: Agent, deps: SvidDeps, signal: AbortSignal) {
-  const { authority, recorder, registry, signing } = deps
+async function newX509Svids ({ params }: BatchNewX509SVIDRequest, context: CallContext, deps: SvidDeps) {
+  const { authority, authorizer, recorder, registry, signing } = deps
+  const agent = authorizer.agentOf(context)
   if (params.length > maxBatch) throw new SpiffeError('argument_invalid', `more than ${maxBatch} CSRs in one batch`)
   // An agent may have heard of an entry from another replica before this one did.
   if (params.some(({ entryId }) => !isAuthorized(entryId, agent, registry))) await deps.catchUp()
   const work = { kind: 'svid' as const, caller: agent.id, endsBy: renewedBefore(params, deps), keyType: authority.keyType }
   const signed = await signing.sign(work, params, async slice => {
+    const agent = authorizer.agentOf(context)
     const orders = slice.map(item => orderOf(item, agent, deps))
     const svids = (await authority.issueX509Svids(orders.filter(isAccepted))).values()
     return orders.map((order): IssuedX509Svid | SpiffeError => {
@@ -153,7 +157,7 @@ async function newX509Svids ({ params }: BatchNewX509SVIDRequest, agent: Agent, 
       if (svid === undefined) throw new Error('the authority signed fewer SVIDs than ordered')
       return svid
     })
-  }, signal)
+  }, context.signal)
   // Of all slices together, and with what others have signed meanwhile.
   const refusals = (await recorder.record(signed.filter(isAccepted), agent.id)).values()
   return signed.map(svid => {
