@@ -32,8 +32,8 @@ interface Current extends IntermediateIssuer { readonly root: HeldRoot, readonly
 
 /**
  * One replica's own CA below the trust domain's root: its key never leaves memory, no bundle holds it, and it is gone with the process.
- * Renewed at half of its life, and at once when the root changes or an SVID is to live longer than it does. Where the root's key is
- * elsewhere, signing goes on with the present one while it is renewed, and for as long as that fails.
+ * Renewed at half of its life, and at once when the root changes, an SVID is to live longer than it does, or the clock was set back. Where
+ * the root's key is elsewhere, signing goes on with the present one while it is renewed, and for as long as that fails.
  */
 export class ReplicaIntermediate {
   readonly #options: ReplicaIntermediateOptions
@@ -48,7 +48,9 @@ export class ReplicaIntermediate {
     for (;;) {
       const current = this.#current
       const now = this.#options.clock.now()
-      if (current !== undefined && serves(current, root, until)) {
+      // Made in the future: the clock was set back since, and nobody would accept what it signs.
+      const isValid = current !== undefined && current.leafIssuer.issuer.notBefore <= now
+      if (isValid && serves(current, root, until)) {
         if (current.renewAt > now) return current
         if (root.signer.signSync === undefined) {
           if (this.#tryAgainAt <= now) void this.#renewed(root, until).catch(() => { this.#tryAgainAt = new Date(now.getTime() + pauseMs) })

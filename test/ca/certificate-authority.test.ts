@@ -334,6 +334,23 @@ await t.test('a replica signs with an intermediate of its own below the shared r
   t.same(parseCertificate(next.chain[1] as Uint8Array).issuerDer, root.subjectDer, 'another replica\'s change of root is followed')
 })
 
+await t.test('a replica whose clock was ahead, and is set back, signs with an intermediate that is valid', async t => {
+  class Corrected extends ManualClock {
+    aheadMs = 0
+    override now (): Date { return new Date(super.now().getTime() + this.aheadMs) }
+  }
+  const [journals, clock] = [memoryJournals(), new Corrected()]
+  const shared = { intermediate: { usualTtlSeconds: 3600 }, caTtlSeconds: 100 * day / 1000 }
+  const authority = await open(journals, createMemoryKeyManager(), clock, shared)
+  clock.aheadMs = day / 2
+  const early = await authority.issueX509Svid(order())
+  clock.aheadMs = 0
+  const { chain } = await authority.issueX509Svid(order())
+  t.equal(verifyX509Svid(chain, { bundleOf: () => journals.bundle(), at: clock.now() }).id, idOf('/web'))
+  t.notSame(chain[1], early.chain[1])
+  t.same((await authority.issueX509Svid(order())).chain[1], chain[1], 'one for many SVIDs')
+})
+
 await t.test('the root\'s key is kept elsewhere', async t => {
   const clock = new ManualClock()
   const service = new FakeKeyService()
