@@ -110,7 +110,7 @@ await t.test('a new entry waits for its SVID, a withdrawn one does not wait for 
   t.same(workload.ids(), ['/a', '', '/b'])
 })
 
-await t.test('an entry that cannot be signed holds up neither renewals of the same workload nor its bundles (WLAPI-09)', async t => {
+await t.test('WLAPI-09: an entry that cannot be signed holds up neither renewals of the same workload nor its bundles', async t => {
   await using node = await setUp({ ttlMs: 100_000 })
   const a = makeEntry({ id: 'a', spiffeId: '/a', selectors: ['unix:uid:1'] })
   node.set(a)
