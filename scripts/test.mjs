@@ -5,12 +5,12 @@
 import { spawn } from 'node:child_process'
 import { randomInt } from 'node:crypto'
 import { globSync, readFileSync } from 'node:fs'
-import { delimiter, dirname, join } from 'node:path'
-import { createInterface } from 'node:readline'
+import { delimiter, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { runTestFile } from './test-file.mjs'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
-const tapProgram = join(root, 'node_modules', '.bin', 'tap')
+const programs = join(root, 'node_modules', '.bin')
 const flags = process.argv.slice(2).filter(argument => argument.startsWith('-'))
 const [first, ...rest] = process.argv.slice(2).filter(argument => !argument.startsWith('-'))
 const soak = first === 'soak'
@@ -19,54 +19,59 @@ const named = soak || explore || first === undefined ? rest : [first, ...rest]
 const random = file => /from 'fast-check'|chooseSeed/.test(readFileSync(join(root, file), 'utf8'))
 const all = () => globSync(soak ? 'test/**/*.soak.ts' : 'test/**/*.test.ts', { cwd: root }).toSorted()
 const files = named.length > 0 ? named : explore ? all().filter(random) : all()
-const options = [
-  '--reporter=tap',
-  `--jobs=${soak ? 1 : 2}`,
-  `--timeout=${soak ? 1800 : 300}`,
-  ...(flags.includes('--coverage') ? ['--no-disable-coverage', '--coverage-report=text'] : [])
-]
+const jobs = soak ? 1 : 2
+const timeoutSeconds = soak ? 1800 : 300
+
+const stopped = new AbortController()
+for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => stopped.abort())
 
 const rounds = explore ? Number(process.env.EXPLORE_ROUNDS ?? 10) : 1
 for (let round = 1; round <= rounds && !process.exitCode; round++) {
   const seed = explore ? String(randomInt(1, 2 ** 31)) : process.env.ASSAY_SEED
   if (explore) console.log(`# round ${round} of ${rounds}: ASSAY_SEED=${seed}`)
-  process.exitCode = await run(seed)
+  process.exitCode = await (flags.includes('--coverage') ? runWithCoverage : run)(environment(seed))
 }
 
-async function run (seed) {
-  // As npm does it: tests run on the project's Node, whatever else is on the path.
-  const path = `${dirname(tapProgram)}${delimiter}${process.env.PATH ?? ''}`
-  // Each of hundreds of processes would strip and compile the same modules again.
-  const cache = join(root, 'node_modules', '.cache', 'assay', 'compile')
-  const env = { NODE_COMPILE_CACHE: cache, ...process.env, PATH: path, ...(seed === undefined ? {} : { ASSAY_SEED: seed }) }
-  const tap = spawn(tapProgram, ['run', ...options, ...files], { cwd: root, env, stdio: ['ignore', 'pipe', 'inherit'] })
-  const end = () => tap.kill('SIGTERM')
-  for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, end)
+function environment (seed) {
+  return {
+    // Each of hundreds of processes would strip and compile the same modules again.
+    NODE_COMPILE_CACHE: join(root, 'node_modules', '.cache', 'assay', 'compile'),
+    ...process.env,
+    // As npm does it: tests run on the project's Node, whatever else is on the path.
+    PATH: `${programs}${delimiter}${process.env.PATH ?? ''}`,
+    ...(seed === undefined ? {} : { ASSAY_SEED: seed })
+  }
+}
 
+async function run (env) {
   const totals = { pass: 0, fail: 0, skip: 0 }
-  let diagnosis = false
-  let depth = 0
-  for await (const line of createInterface({ input: tap.stdout })) {
-    const indent = line.length - line.trimStart().length
-    const text = line.trimStart()
-    const result = /^(not ok|ok) \d+ - (.*)$/.exec(text)
-    if (result !== null) {
-      const [, verdict, title] = result
-      const skipped = / # (SKIP|TODO)\b/.test(title)
-      // A line that closes a group of sub-tests is not a test of its own, but for the file's own line, which is printed.
-      if (indent > 0 && !/ # time=/.test(title)) totals[skipped ? 'skip' : verdict === 'ok' ? 'pass' : 'fail']++
-      diagnosis = verdict === 'not ok' && !skipped
-      depth = indent
-      if (indent === 0 || skipped || diagnosis) console.log(line)
-    } else if (diagnosis && indent > depth) {
-      console.log(line)
-    } else if ((indent === 0 || soak) && /^(#|Bail out)/.test(text) && !/^# (Subtest|No coverage)/.test(text)) {
-      // What a long proof counted is worth more than that it passed.
-      console.log(line)
+  const waiting = [...files]
+  let ended = 0
+  const next = async () => {
+    for (let file; (file = waiting.shift()) !== undefined && !stopped.signal.aborted;) {
+      const began = performance.now()
+      // What two files say is not mixed; what one that runs alone says is worth reading while it runs.
+      const kept = []
+      const print = jobs === 1 || files.length === 1 ? line => console.log(line) : line => kept.push(line)
+      const options = { root, env, timeoutSeconds, signal: stopped.signal, remarks: soak, print }
+      const { problem, skipped, counts } = await runTestFile(file, options)
+      for (const line of kept) console.log(line)
+      for (const count of Object.keys(totals)) totals[count] += counts[count]
+      const verdict = `${problem === undefined ? 'ok' : 'not ok'} ${++ended} - ${file} #${skipped === undefined ? '' : ` SKIP ${skipped}`}`
+      console.log(`${verdict} time=${Math.round(performance.now() - began)}ms ${problem ?? ''}`.trimEnd())
+      if (problem !== undefined && counts.fail === 0) totals.fail++
+      if (skipped !== undefined) totals.skip++
     }
   }
-  const code = await new Promise(resolve => tap.once('close', (code, signal) => resolve(signal === null ? code : 1)))
-  if (code !== 0 && totals.fail === 0) totals.fail = 1
+  await Promise.all(Array.from({ length: jobs }, next))
   console.log(`${totals.pass} passed, ${totals.fail} failed, ${totals.skip} skipped`)
-  return code
+  return totals.fail > 0 || stopped.signal.aborted ? 1 : 0
+}
+
+/** Slower: by `tap run`, whose loaders count what each process runs. */
+async function runWithCoverage (env) {
+  const options = ['--reporter=tap', `--jobs=${jobs}`, `--timeout=${timeoutSeconds}`, '--no-disable-coverage', '--coverage-report=text']
+  const tap = spawn(join(programs, 'tap'), ['run', ...options, ...files], { cwd: root, env, stdio: ['ignore', 'inherit', 'inherit'] })
+  stopped.signal.addEventListener('abort', () => tap.kill('SIGTERM'))
+  return new Promise(resolve => tap.once('close', (code, signal) => resolve(signal === null ? code : 1)))
 }

@@ -1,4 +1,4 @@
-import { AcmeCertificate, type AcmeOptions } from '../acme/acme-certificate.ts'
+import type { AcmeOptions } from '../acme/acme-certificate.ts'
 import { CertificateFiles, type CertificateFilesDeps, type CertificatePaths } from '../rpc/certificate-files.ts'
 import type { RenewedCertificate } from '../rpc/serving-certificate.ts'
 
@@ -11,6 +11,10 @@ export type CertificateSource =
 export async function openServingCertificate (
   source: CertificateSource, deps: Omit<CertificateFilesDeps, 'lookEveryMs'>
 ): Promise<RenewedCertificate> {
-  if (source.kind === 'acme') return await AcmeCertificate.open(source.acme, deps)
+  if (source.kind === 'acme') {
+    // Its library takes long to load.
+    const { AcmeCertificate } = await import('../acme/acme-certificate.ts')
+    return await AcmeCertificate.open(source.acme, deps)
+  }
   return await CertificateFiles.open(source.files, { ...deps, lookEveryMs: source.everyMs })
 }

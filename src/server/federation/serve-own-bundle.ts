@@ -1,5 +1,4 @@
 import { join } from 'node:path'
-import { AcmeCertificate } from '../../acme/acme-certificate.ts'
 import type { OwnBundle } from '../../ca/own-bundle.ts'
 import { serveBundleEndpoint, type BundleEndpointDeps } from '../../federation/endpoint/serve-bundle-endpoint.ts'
 import { svidCertificate } from '../../rpc/svid-certificate.ts'
@@ -50,6 +49,8 @@ export async function serveOwnBundle (
 
   async function openAcme ({ domainName, ...config }: AcmeConfig) {
     const options = { ...config, domainNames: [domainName], caPath: webCaPath, folder: join(dataDir, 'acme') }
+    // Its library is a third of what a server loads, and few order a certificate.
+    const { AcmeCertificate } = await import('../../acme/acme-certificate.ts')
     return await AcmeCertificate.open(options, { clock, log })
   }
 }
