@@ -17,7 +17,7 @@ import { MeshNode } from '../mesh/mesh-node.ts'
 import type { MeshSettings, Revoked } from '../mesh/mesh-state.ts'
 import { epochsIn } from '../mesh/resources/stored-epochs.ts'
 import { AnnouncedWorkloads } from '../mesh/workloads/announced-workloads.ts'
-import { watchNetns } from '../mesh/workloads/watch-netns.ts'
+import { NetnsWatcher } from '../mesh/workloads/watch-netns.ts'
 import { WorkloadRegistry } from '../mesh/workloads/workload-registry.ts'
 import type { CallContext } from '../rpc/call.ts'
 import { bind, openRpcServer } from '../rpc/server.ts'
@@ -156,8 +156,12 @@ export async function openAgentMesh (config: MeshConfig, deps: AgentMeshDeps): P
   const { path } = await rpc.listenUnix({ path: config.xdsSocketPath, mode: 0o600, takeOver })
   log.info({ socket: path }, 'xds socket is open')
   if (looking.size === 0) registry.scanned()
-  const held = scope.move()
   const { netnsFolder } = config
+  const netns = netnsFolder === undefined ? undefined : scope.use(new NetnsWatcher({
+    folder: netnsFolder, pins, clock, log,
+    registry: { arrive: one => registry.arrive(one), leave: uid => registry.leave(uid), scanned: () => looked('netns') }
+  }))
+  const held = scope.move()
   return {
     registry,
     tasks: [
@@ -166,12 +170,10 @@ export async function openAgentMesh (config: MeshConfig, deps: AgentMeshDeps): P
       signal => reportEndpoints(registry, deps.nodeMesh, signal),
       ...pods?.enrolment.tasks() ?? [],
       ...config.redirect ? [(signal: AbortSignal) =>
-        redirectWorkloads(registry, settings, uid => pods?.enrolment.has(uid) === true, log, signal)] : [],
-      ...netnsFolder === undefined ? [] : [(signal: AbortSignal) =>
-        watchNetns({
-          folder: netnsFolder, pins, clock, log,
-          registry: { arrive: one => registry.arrive(one), leave: uid => registry.leave(uid), scanned: () => looked('netns') }
-        }, signal)],
+        redirectWorkloads({
+          registry, rules: redirectRules(settings), isPod: uid => pods?.enrolment.has(uid) === true, clock, log
+        }, signal)] : [],
+      ...netns === undefined ? [] : [(signal: AbortSignal) => netns.run(signal)],
       ...envoy === undefined ? [] : [(signal: AbortSignal) => envoy.run(signal)]
     ],
     [Symbol.asyncDispose]: () => held.disposeAsync()

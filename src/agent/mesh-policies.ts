@@ -1,6 +1,7 @@
 import { scopesInForce } from '../authz/policy/scopes-in-force.ts'
 import type { MeshPolicies } from '../mesh/mesh-state.ts'
 import type { Clock } from '../runtime/clock.ts'
+import { isOvertaken } from '../runtime/is-overtaken.ts'
 import type { NodePolicies } from './node-policies.ts'
 
 /** Somebody may set the machine's clock: it is looked at once in a while. */
@@ -27,16 +28,7 @@ export async function * meshPolicies (
       const now = clock.now()
       const { set, nextEnd } = scopesInForce(state.engine.set, now)
       if (told?.kind !== 'set' || told.set.scopes.length !== set.scopes.length) yield told = { kind: 'set', set }
-      if (nextEnd === undefined || await isOvertaken(next, nextEnd.getTime() - now.getTime(), clock, signal)) break
+      if (nextEnd === undefined || await isOvertaken(next, Math.min(longestWaitMs, nextEnd.getTime() - now.getTime()), clock, signal)) break
     }
   }
-}
-
-/** Whether another state came before the time was over. */
-async function isOvertaken (next: Promise<unknown>, ms: number, clock: Pick<Clock, 'sleep'>, signal: AbortSignal): Promise<boolean> {
-  const done = new AbortController()
-  const waited = clock.sleep(Math.min(ms, longestWaitMs), AbortSignal.any([signal, done.signal])).then(() => false, () => true)
-  const overtaken = await Promise.race([next.then(() => true), waited])
-  done.abort()
-  return overtaken
 }

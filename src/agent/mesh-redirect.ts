@@ -1,7 +1,9 @@
-import { hbonePort, type MeshSettings } from '../mesh/mesh-state.ts'
+import { hbonePort, type MeshSettings, type MeshWorkload } from '../mesh/mesh-state.ts'
 import type { RedirectRules } from '../mesh/pods/redirect-rules.ts'
 import type { WorkloadRegistry } from '../mesh/workloads/workload-registry.ts'
 import { applyRedirect, listRedirects, removeRedirect } from '../redirect/redirect.ts'
+import type { Clock } from '../runtime/clock.ts'
+import { isOvertaken } from '../runtime/is-overtaken.ts'
 import type { Logger } from '../runtime/logger.ts'
 import { isStop } from '../runtime/tasks.ts'
 
@@ -19,32 +21,60 @@ export function redirectRules ({ outboundPort, inboundPort }: MeshSettings): Red
   }
 }
 
+export interface RedirectWorkloadsDeps {
+  readonly registry: Pick<WorkloadRegistry, 'watch' | 'arrivals'>
+  readonly rules: Pick<RedirectRules, 'apply'>
+  readonly isPod: (uid: string) => boolean
+  readonly clock: Pick<Clock, 'sleep'>
+  readonly log: Logger
+}
+
+const firstRetryMs = 1_000
+const longestRetryMs = 30_000
+
 /**
  * Makes what the workloads of this node send and receive arrive at the proxy, until the signal aborts. A namespace is left alone until its
  * workload has an identity: not every namespace with a name belongs to the mesh. What was redirected once stays so while it is here: one
- * that lost its identity must not speak in the clear.
+ * that lost its identity must not speak in the clear. Where rules cannot be written it is tried again, whether or not anything changes.
  */
-export async function redirectWorkloads (
-  registry: WorkloadRegistry, settings: MeshSettings, isPod: (uid: string) => boolean, log: Logger, signal: AbortSignal
-): Promise<void> {
-  const rules = redirectRules(settings)
+export async function redirectWorkloads (deps: RedirectWorkloadsDeps, signal: AbortSignal): Promise<void> {
+  const { registry, clock } = deps
   const done = new Set<string>()
-  for await (const { workloads } of registry.watch(signal)) {
-    for (const { uid, name, netnsPath } of workloads) {
-      // Of pods, labels say what is to become of their connections.
-      if (done.has(uid) || isPod(uid)) continue
-      done.add(uid)
-      try {
-        const { tool } = await rules.apply(netnsPath, signal)
-        log.info({ uid, name, tool }, 'a workload\'s connections are redirected to the proxy')
-      } catch (error) {
-        if (isStop(error, signal)) return
-        // Without the rules it is not protected, and a next look may do better.
-        done.delete(uid)
-        log.error({ uid, name, err: error }, 'a workload\'s connections are not redirected: it can be reached, and speaks, in the clear')
+  const states = registry.watch(signal)
+  for (let next = states.next(), retryMs = firstRetryMs; ;) {
+    const { value, done: isOver } = await next
+    if (isOver === true) return
+    next = states.next()
+    const here = new Set([...value.workloads, ...registry.arrivals].map(({ uid }) => uid))
+    for (const uid of done) if (!here.has(uid)) done.delete(uid)
+    for (;;) {
+      if (await redirectAll(value.workloads, done, deps, signal)) {
+        retryMs = firstRetryMs
+        break
       }
+      if (await isOvertaken(next, retryMs, clock, signal)) break
+      retryMs = Math.min(longestRetryMs, retryMs * 2)
     }
-    const here = new Set(workloads.map(({ uid }) => uid))
-    for (const uid of done) if (!here.has(uid) && !registry.arrivals.some(arrival => arrival.uid === uid)) done.delete(uid)
   }
+}
+
+/** @returns whether all are now */
+async function redirectAll (
+  workloads: readonly MeshWorkload[], done: Set<string>, { rules, isPod, log }: RedirectWorkloadsDeps, signal: AbortSignal
+): Promise<boolean> {
+  let all = true
+  for (const { uid, name, netnsPath } of workloads) {
+    // Of pods, labels say what is to become of their connections.
+    if (done.has(uid) || isPod(uid)) continue
+    try {
+      const { tool } = await rules.apply(netnsPath, signal)
+      done.add(uid)
+      log.info({ uid, name, tool }, 'a workload\'s connections are redirected to the proxy')
+    } catch (error) {
+      if (isStop(error, signal)) return true
+      all = false
+      log.error({ uid, name, err: error }, 'a workload\'s connections are not redirected: it can be reached, and speaks, in the clear')
+    }
+  }
+  return all
 }

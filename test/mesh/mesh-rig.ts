@@ -14,7 +14,7 @@ import { reportHandlers } from '../../src/mesh/decisions/report-handlers.ts'
 import { envoyBootstrap } from '../../src/mesh/envoy/bootstrap.ts'
 import { type MeshDirectory, MeshNode } from '../../src/mesh/mesh-node.ts'
 import { defaultMeshSettings, type MeshEndpoint, type MeshPolicies, type MeshSettings, type Revoked } from '../../src/mesh/mesh-state.ts'
-import { watchNetns } from '../../src/mesh/workloads/watch-netns.ts'
+import { NetnsWatcher } from '../../src/mesh/workloads/watch-netns.ts'
 import { WorkloadRegistry } from '../../src/mesh/workloads/workload-registry.ts'
 import { bind, openRpcServer, type RpcServer } from '../../src/rpc/server.ts'
 import { systemClock } from '../../src/runtime/clock.ts'
@@ -106,12 +106,10 @@ export class MeshRig implements AsyncDisposable {
     const rig = new MeshRig(network, await TestTrustDomain.create('lab.test'), await mkdtemp(join(tmpdir(), 'mesh-')), options)
     rig.#scope.defer(() => rm(rig.folder, { recursive: true, force: true }))
     const { registry, folder, captured: { log } } = rig
-    const running = runTasks(rig.#stop.signal, [
-      ...rig.#node.tasks(),
-      signal => watchNetns({
-        folder: network.folder, pins: join(folder, 'netns'), registry, clock: systemClock, log
-      }, signal)
-    ])
+    const netns = rig.#scope.use(new NetnsWatcher({
+      folder: network.folder, pins: join(folder, 'netns'), registry, clock: systemClock, log
+    }))
+    const running = runTasks(rig.#stop.signal, [...rig.#node.tasks(), signal => netns.run(signal)])
     rig.#scope.defer(async () => {
       rig.#stop.abort(new Error('done'))
       await running

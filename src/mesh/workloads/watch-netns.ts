@@ -26,57 +26,70 @@ const settledMs = 1_000
 const settlingForMs = 5_000
 
 /**
- * Tells the registry of each named network namespace that comes or goes until the signal aborts. Its selector is `netns:name:<name>`:
- * what a namespace is called, the host's administrator decides.
+ * Tells the registry of each named network namespace that comes or goes. Its selector is `netns:name:<name>`: what a namespace is called,
+ * the host's administrator decides. What is here is held until disposal, so that who goes while nobody looks is missed at the next look.
  */
-export async function watchNetns (deps: WatchNetnsDeps, signal: AbortSignal): Promise<void> {
-  const { folder, registry, clock, log } = deps
-  const here = new Map<string, Here>()
-  let unsettledUntil = clock.monotonicMs() + settlingForMs
-  let wake = () => {}
-  const watcher = watchFolder(folder, () => {
-    unsettledUntil = clock.monotonicMs() + settlingForMs
-    wake()
-  }, log)
-  try {
-    while (!signal.aborted) {
-      look(deps, here)
-      registry.scanned()
-      const settling = clock.monotonicMs() < unsettledUntil
-      const nap = new AbortController()
-      wake = () => nap.abort(new Error('something changed'))
-      const both = AbortSignal.any([signal, nap.signal])
-      await clock.sleep(settling ? settlingMs : settledMs, both).catch((error: unknown) => {
-        if (!isStop(error, both)) throw error
-      })
-    }
-  } finally {
-    watcher?.close()
-    for (const { pin } of here.values()) pin[Symbol.dispose]()
-  }
-}
+export class NetnsWatcher implements Disposable {
+  readonly #deps: WatchNetnsDeps
+  readonly #here = new Map<string, Here>()
 
-function look ({ folder, pins, registry, log }: WatchNetnsDeps, here: Map<string, Here>): void {
-  const names = namesIn(folder)
-  for (const [name, { pin, inode }] of here) {
-    if (names.has(name) && inodeOf(join(folder, name)) === inode) continue
-    registry.leave(pin.uid)
-    pin[Symbol.dispose]()
-    here.delete(name)
-  }
-  for (const name of names) {
+  constructor (deps: WatchNetnsDeps) { this.#deps = deps }
+
+  /** Until the signal aborts; may be run again. */
+  async run (signal: AbortSignal): Promise<void> {
+    const { folder, registry, clock, log } = this.#deps
+    let unsettledUntil = clock.monotonicMs() + settlingForMs
+    let wake = () => {}
+    const watcher = watchFolder(folder, () => {
+      unsettledUntil = clock.monotonicMs() + settlingForMs
+      wake()
+    }, log)
     try {
-      const known = here.get(name) ?? arrived(folder, pins, name)
-      if (known === undefined) continue
-      here.set(name, known)
-      const found = readNetnsAddresses(known.pin.path)
-      if (known.addresses.length > 0 && found.join() === known.addresses.join()) continue
-      known.addresses = found
-      registry.arrive({
-        uid: known.pin.uid, name, netnsPath: known.pin.path, addresses: found, selectors: [{ type: 'netns', value: `name:${name}` }]
-      })
-    } catch (error) {
-      log.warn({ name, err: error }, 'a network namespace cannot be used')
+      while (!signal.aborted) {
+        this.#look()
+        registry.scanned()
+        const settling = clock.monotonicMs() < unsettledUntil
+        const nap = new AbortController()
+        wake = () => nap.abort(new Error('something changed'))
+        const both = AbortSignal.any([signal, nap.signal])
+        await clock.sleep(settling ? settlingMs : settledMs, both).catch((error: unknown) => {
+          if (!isStop(error, both)) throw error
+        })
+      }
+    } finally {
+      watcher?.close()
+    }
+  }
+
+  [Symbol.dispose] (): void {
+    for (const { pin } of this.#here.values()) pin[Symbol.dispose]()
+    this.#here.clear()
+  }
+
+  #look (): void {
+    const { folder, pins, registry, log } = this.#deps
+    const here = this.#here
+    const names = namesIn(folder)
+    for (const [name, { pin, inode }] of here) {
+      if (names.has(name) && inodeOf(join(folder, name)) === inode) continue
+      registry.leave(pin.uid)
+      pin[Symbol.dispose]()
+      here.delete(name)
+    }
+    for (const name of names) {
+      try {
+        const known = here.get(name) ?? arrived(folder, pins, name)
+        if (known === undefined) continue
+        here.set(name, known)
+        const found = readNetnsAddresses(known.pin.path)
+        if (known.addresses.length > 0 && found.join() === known.addresses.join()) continue
+        known.addresses = found
+        registry.arrive({
+          uid: known.pin.uid, name, netnsPath: known.pin.path, addresses: found, selectors: [{ type: 'netns', value: `name:${name}` }]
+        })
+      } catch (error) {
+        log.warn({ name, err: error }, 'a network namespace cannot be used')
+      }
     }
   }
 }
