@@ -93,6 +93,15 @@ void t.test('a mesh without pods leaves the cluster\'s network alone', { skip },
   t.notOk(JSON.stringify(objects).includes('keep-plugin'))
 })
 
+void t.test('a drain of the node comes to its end', { skip }, async t => {
+  const budgets = async (replicas: number, minAvailable: number) => {
+    const objects = await renderChart({ server: { datastore: 'postgresql', replicas, minAvailable } })
+    return objects.filter(({ kind }) => kind === 'PodDisruptionBudget')
+  }
+  t.match(await budgets(3, 1), [{ spec: { minAvailable: 1 } }])
+  t.same([await budgets(1, 1), await budgets(2, 2)], [[], []], 'no budget from which nothing can be taken')
+})
+
 void t.test('what is off by default', { skip }, async t => {
   const names = async (values: object) => (await renderChart(values as Record<string, unknown>)).map(nameOf)
   const usual = await names({})
