@@ -4,7 +4,7 @@ import { usage } from './parse-flags.ts'
 import type { Terminal } from './terminal.ts'
 
 export const defaultServerSocket = '/tmp/assay-server/private/api.sock'
-export const defaultAgentSocket = '/tmp/assay-agent/public/api.sock'
+const defaultAgentSocket = '/tmp/assay-agent/public/api.sock'
 
 export const outputFlag = choiceFlag('form of the output', ['pretty', 'json'], 'pretty')
 

@@ -4,8 +4,7 @@ import { pino, type Logger as PinoLogger } from 'pino'
 import { formatTextLine } from './log-text.ts'
 
 export type Logger = PinoLogger
-export const logLevels = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const
-export type LogLevel = typeof logLevels[number]
+export type LogLevel = 'fatal' | 'error' | 'warn' | 'info' | 'debug' | 'trace' | 'silent'
 export type LogFormat = 'json' | 'text'
 
 /** Names under which secrets could be handed to the logger by mistake; the values never reach a log. */

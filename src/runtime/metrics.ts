@@ -114,20 +114,6 @@ export function metricsOfPart (metrics: Metrics, word: string): Metrics {
   }
 }
 
-/**
- * Lets the first `limit` different values through and calls all later ones `other`: for labels whose values come from outside,
- * each of which would otherwise be remembered for ever.
- */
-export function boundedLabel (limit: number): (value: string) => string {
-  const known = new Set<string>()
-  return value => {
-    if (known.has(value)) return value
-    if (known.size >= limit) return 'other'
-    known.add(value)
-    return value
-  }
-}
-
 export interface ServeMetricsOptions {
   readonly host: string
   /** 0 lets the system choose; see `onListening`. */

@@ -1,7 +1,7 @@
 import { SpiffeError } from '../spiffe/errors.ts'
 
 /** Names one stream may ask for. Many more than one Envoy needs, few enough that a hostile caller cannot cost much. */
-export const maxNames = 1000
+const maxNames = 1000
 /** No SPIFFE ID is longer (ID-10, AMB-26). */
 const maxNameLength = 2048
 

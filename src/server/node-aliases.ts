@@ -129,7 +129,7 @@ export class NodeAliases {
 }
 
 /** The entry `CreateJoinToken` makes for `agent_id`: parent and only selector name the join-token agent. */
-export function isJoinTokenAlias (entry: Entry): boolean {
+function isJoinTokenAlias (entry: Entry): boolean {
   const [selector, ...more] = entry.selectors
   return more.length === 0 && selector?.type === 'spiffe_id' && selector.value === entry.parentId
 }

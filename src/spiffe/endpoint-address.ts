@@ -10,17 +10,6 @@ export type EndpointAddress =
 const maxSocketPathBytes = 107
 
 /**
- * The address to use: an explicit one wins over that of the environment (WLE-07). Both are URIs.
- * @param environment value of `SPIFFE_ENDPOINT_SOCKET`; empty counts as absent
- * @returns `undefined` if neither is given
- * @throws {SpiffeError} `endpoint_malformed`
- */
-export function locateEndpoint (explicit: string | undefined, environment: string | undefined): EndpointAddress | undefined {
-  if (explicit !== undefined) return parseEndpointAddress(explicit)
-  return environment === undefined || environment === '' ? undefined : parseEndpointAddress(environment)
-}
-
-/**
  * The path of the socket of another agent on this machine.
  * @throws {SpiffeError} `endpoint_malformed`, also for a port: anybody could answer there
  */

@@ -238,7 +238,6 @@ export const errorCatalogue = {
   },
   redirect_unavailable: { status: 'FAILED_PRECONDITION', retry: false, next: 'run as root where nft or iptables is; see docs/redirect.md' },
   redirect_failed: { status: 'INTERNAL', retry: false, next: 'see `assay redirect list` for what is in force, then apply or remove again' },
-  namespace_unsafe: { status: 'FAILED_PRECONDITION', retry: false, next: 'give a path that only root can change; see docs/redirect.md' },
   trust_bundle_unavailable: { status: 'UNAVAILABLE', retry: true, next: 'check trust_bundle_url, the network and what answers there' },
   server_untrusted: { status: 'UNAUTHENTICATED', retry: true, next: 'see docs/operations.md: an agent that cannot return to its servers' },
   agent_untrusted: { status: 'UNAUTHENTICATED', retry: true, next: 'see docs/operations.md: an agent that cannot return to its servers' },

@@ -300,6 +300,12 @@ void t.test('healthchecks and unreachable sockets', async t => {
   t.same(await runAssay(['server', 'healthcheck', '-socketPath', socket]), { code: 0, stdout: 'Server is healthy.\n', stderr: '' })
   t.same(await runAssay(['agent', 'healthcheck'], { environment: { SPIFFE_ENDPOINT_SOCKET: `unix://${socket}` } }),
     { code: 0, stdout: 'Agent is healthy.\n', stderr: '' }, 'WLE-07 the address comes from SPIFFE_ENDPOINT_SOCKET')
+  const given = async (address: string, inEnvironment: string) => {
+    const environment = { SPIFFE_ENDPOINT_SOCKET: inEnvironment }
+    return (await runAssay(['agent', 'healthcheck', '-socketPath', address], { environment })).code
+  }
+  t.equal(await given(`unix://${socket}`, 'unix:///nowhere/api.sock'), 0, 'WLE-07 explicit before environment')
+  t.equal(await given('unix:api.sock', `unix://${socket}`), 1, 'WLE-07 a bad explicit address is not passed over')
   status = Serving.NOT_SERVING
   t.match(await runAssay(['server', 'healthcheck', '-socketPath', socket]), { code: 1, stderr: /server is unhealthy/ })
   const nowhere = ['-socketPath', '/nonexistent/s']

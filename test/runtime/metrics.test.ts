@@ -4,7 +4,7 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import t from 'tap'
 import { silentLogger } from '../../src/runtime/logger.ts'
-import { boundedLabel, createMetrics, expositionType, serveMetrics } from '../../src/runtime/metrics.ts'
+import { createMetrics, expositionType, serveMetrics } from '../../src/runtime/metrics.ts'
 
 void t.test('counts, gauges and histograms', async t => {
   const metrics = createMetrics({ prefix: 'assay_test' })
@@ -52,11 +52,6 @@ void t.test('two sets of metrics do not meet', async t => {
   const [a, b] = [createMetrics({ prefix: 'a' }), createMetrics({ prefix: 'b' })]
   a.counter({ name: 'x_total', help: 'x' }).add()
   t.notMatch(await b.expose(), 'x_total')
-})
-
-void t.test('a bounded label', async t => {
-  const label = boundedLabel(2)
-  t.strictSame(['a', 'b', 'c', 'a', 'd', 'b'].map(label), ['a', 'b', 'other', 'a', 'other', 'b'])
 })
 
 void t.test('served over HTTP', async t => {

@@ -1,7 +1,7 @@
 import { isIP } from 'node:net'
 import fc from 'fast-check'
 import t from 'tap'
-import { locateEndpoint, parseEndpointAddress, type EndpointAddress } from '../../src/spiffe/endpoint-address.ts'
+import { parseEndpointAddress, type EndpointAddress } from '../../src/spiffe/endpoint-address.ts'
 import { SpiffeError } from '../../src/spiffe/errors.ts'
 
 void t.test('locating the Workload API (Workload Endpoint §4)', async t => {
@@ -35,16 +35,6 @@ void t.test('locating the Workload API (Workload Endpoint §4)', async t => {
   }
   t.throws(() => parseEndpointAddress('unix:///a/%2e%2e/b'), { code: 'endpoint_malformed' }, 'TS-02 nothing is normalised')
   t.strictSame(parseEndpointAddress('unix:///a/../b'), { kind: 'unix', path: '/a/../b' }, 'TS-02 the path is taken as it stands')
-})
-
-void t.test('an explicit address comes first', async t => {
-  const explicit = 'unix:///explicit'
-  t.match(locateEndpoint(explicit, 'unix:///environment'), { path: '/explicit' }, 'WLE-07 explicit before environment')
-  t.match(locateEndpoint(undefined, 'unix:///environment'), { path: '/environment' }, 'WLE-07 environment otherwise')
-  t.equal(locateEndpoint(undefined, undefined), undefined)
-  t.equal(locateEndpoint(undefined, ''), undefined)
-  t.throws(() => locateEndpoint('', 'unix:///environment'), { code: 'endpoint_malformed' }, 'WLE-07 a bad explicit address is not passed over')
-  t.throws(() => locateEndpoint(undefined, 'nonsense'), { code: 'endpoint_malformed' })
 })
 
 void t.test('no crash, nothing outside the grammar', async t => {

@@ -14,19 +14,14 @@ export interface Holders extends Disposable {
 }
 
 /**
- * The processes that have one of the sockets among their files.
- * @param where `group`: looks in the control group that made the socket, and everywhere only if nobody there has it. A process elsewhere
- * was handed the socket by one that could as well have passed its bytes on. `everywhere`: all processes.
+ * The processes that have the socket among their files: of the control group that made it, and of all only if nobody there has it. One
+ * elsewhere was handed the socket by one that could as well have passed its bytes on.
  * @throws {SpiffeError} `connection_unknown` when nobody has it (any more); `connection_ambiguous` when too many have;
  * `socket_lookup_failed` when nobody has and processes could not be looked into
  */
-export async function findHolders (
-  sockets: readonly SocketFacts[], where: 'group' | 'everywhere', signal: AbortSignal
-): Promise<Holders> {
-  const links = new Set(sockets.map(({ inode }) => `socket:[${inode}]`))
-  const [socket] = sockets
-  const group = where === 'group' && socket?.cgroupId !== undefined ? controlGroupProcesses(socket.cgroupId) : undefined
-  const search = new Search(links, signal)
+export async function findHolders ({ inode, cgroupId }: SocketFacts, signal: AbortSignal): Promise<Holders> {
+  const group = cgroupId === undefined ? undefined : controlGroupProcesses(cgroupId)
+  const search = new Search(`socket:[${inode}]`, signal)
   using scope = new DisposableStack()
   scope.defer(() => { for (const holder of search.found) holder[Symbol.dispose]() })
   if (group !== undefined) await search.look(group)
@@ -40,12 +35,12 @@ class Search {
   readonly found: SocketHolder[] = []
   /** Processes whose files we may not see. */
   hidden = 0
-  readonly #links: ReadonlySet<string>
+  readonly #link: string
   readonly #signal: AbortSignal
   #files = 0
 
-  constructor (links: ReadonlySet<string>, signal: AbortSignal) {
-    this.#links = links
+  constructor (link: string, signal: AbortSignal) {
+    this.#link = link
     this.#signal = signal
   }
 
@@ -61,7 +56,7 @@ class Search {
         this.#signal.throwIfAborted()
       }
       const link = this.#linkOf({ pid, fd })
-      if (link === undefined || !this.#links.has(link)) continue
+      if (link !== this.#link) continue
       const holder = pinHolder({ pid, fd }, link)
       if (holder !== undefined) this.found.push(holder)
       if (this.found.length > maxHolders) {

@@ -9,9 +9,7 @@ const requestBytes = 56
 const answerBytes = 72
 const sockDiagByFamily = 20
 const typeError = 2
-const typeDone = 3
 const flagRequest = 0x1
-const flagDump = 0x300
 const afInet = 2
 const afInet6 = 10
 const tcp = 6
@@ -19,7 +17,7 @@ const attributeCgroupId = 21
 const noCookie = 0xffff_ffff
 
 /** States of TCP, `include/net/tcp_states.h`. */
-export const tcpState = { established: 1, finWait1: 4, finWait2: 5, closeWait: 8, listen: 10 } as const
+export const tcpState = { established: 1, finWait1: 4, finWait2: 5, closeWait: 8 } as const
 
 /** What the kernel says of one socket. */
 export interface SocketFacts {
@@ -40,11 +38,10 @@ export interface SocketFacts {
   readonly remotePort: number
 }
 
-/** What one netlink message says; `done` ends a list. */
+/** What one netlink message says. */
 export type DiagAnswer =
   | { readonly kind: 'socket', readonly socket: SocketFacts }
   | { readonly kind: 'error', readonly errno: number }
-  | { readonly kind: 'done' }
 
 /**
  * Asks for the one socket with these ends. The kernel falls back to a socket that listens on the local end: compare the answer.
@@ -54,22 +51,13 @@ export function encodeLookup (sequence: number, local: SocketAddress, remote: So
   const localBytes = addressBytes(local.address)
   const remoteBytes = addressBytes(remote.address)
   const family = localBytes.length === 4 && remoteBytes.length === 4 ? afInet : afInet6
-  const { bytes, view } = request(sequence, flagRequest, family, 0xffff_ffff)
+  const { bytes, view } = request(sequence, family)
   view.setUint16(24, local.port)
   view.setUint16(26, remote.port)
   bytes.set(localBytes, 28)
   bytes.set(remoteBytes, 44)
   view.setUint32(64, cookie?.[0] ?? noCookie, host)
   view.setUint32(68, cookie?.[1] ?? noCookie, host)
-  return bytes
-}
-
-/** Asks for all sockets that listen on a port. @param family the list has sockets of this one only; IPv6 ones may take IPv4 too */
-export function encodeListenerList (sequence: number, family: 4 | 6, port: number): Uint8Array {
-  const { bytes, view } = request(sequence, flagRequest | flagDump, family === 4 ? afInet : afInet6, 1 << tcpState.listen)
-  view.setUint16(24, port)
-  view.setUint32(64, noCookie, host)
-  view.setUint32(68, noCookie, host)
   return bytes
 }
 
@@ -92,7 +80,6 @@ export function decodeAnswers (datagram: Uint8Array, sequence: number): DiagAnsw
 function decodeAnswer (message: Uint8Array): DiagAnswer {
   const view = new DataView(message.buffer, message.byteOffset, message.byteLength)
   switch (view.getUint16(4, host)) {
-    case typeDone: return { kind: 'done' }
     case typeError: return { kind: 'error', errno: -view.getInt32(headerBytes, host) }
     case sockDiagByFamily: return { kind: 'socket', socket: decodeSocket(message.subarray(headerBytes)) }
     default: throw new RangeError(`a message of type ${view.getUint16(4, host)}`)
@@ -132,16 +119,17 @@ function plainAddress (bytes: Uint8Array): Uint8Array {
   return isMapped(bytes) ? bytes.slice(12) : bytes
 }
 
-function request (sequence: number, flags: number, family: number, states: number): { bytes: Uint8Array, view: DataView } {
+/** For a socket in any state. */
+function request (sequence: number, family: number): { bytes: Uint8Array, view: DataView } {
   const bytes = new Uint8Array(headerBytes + requestBytes)
   const view = new DataView(bytes.buffer)
   view.setUint32(0, bytes.length, host)
   view.setUint16(4, sockDiagByFamily, host)
-  view.setUint16(6, flags, host)
+  view.setUint16(6, flagRequest, host)
   view.setUint32(8, sequence, host)
   view.setUint8(16, family)
   view.setUint8(17, tcp)
-  view.setUint32(20, states >>> 0, host)
+  view.setUint32(20, 0xffff_ffff, host)
   return { bytes, view }
 }
 

@@ -1,6 +1,6 @@
 import { closeSync } from 'node:fs'
 import { SpiffeError } from '../../spiffe/errors.ts'
-import { decodeAnswers, encodeListenerList, encodeLookup, tcpState, type DiagAnswer, type SocketFacts } from './inet-diag.ts'
+import { decodeAnswers, encodeLookup, tcpState, type DiagAnswer, type SocketFacts } from './inet-diag.ts'
 import { errno, loadKernel, type Kernel } from './kernel.ts'
 import { inNamespace } from '../../runtime/network-namespace.ts'
 import { addressBytes, sameBytes, type SocketAddress } from './socket-address.ts'
@@ -26,8 +26,6 @@ export interface SocketDiagnosis extends Disposable {
    * @throws {SpiffeError} `argument_invalid` for an address that is none; `socket_lookup_failed`
    */
   connection (local: SocketAddress, remote: SocketAddress, expected?: SocketFacts): SocketFacts | undefined
-  /** The sockets that listen on a port, on any address, in no particular order. @throws {SpiffeError} `socket_lookup_failed` */
-  listeners (port: number): SocketFacts[]
 }
 
 /**
@@ -67,27 +65,11 @@ class NetlinkDiagnosis implements SocketDiagnosis {
       if (answer.errno === errno.ENOENT || answer.errno === errno.ESTALE) return undefined
       throw new SpiffeError('socket_lookup_failed', `the kernel refused with errno ${answer.errno}`)
     }
-    if (answer.kind !== 'socket') return undefined
     const { socket } = answer
     // Where nothing is connected the kernel names who listens there, and of a socket that nobody has any more it says user 0.
     const isConnection = connectedStates.has(socket.state) && socket.inode !== 0 && hasEnds(socket, local, remote)
     const isExpected = expected === undefined || expected.inode === socket.inode
     return isConnection && isExpected ? socket : undefined
-  }
-
-  listeners (port: number): SocketFacts[] {
-    return ([4, 6] as const).flatMap(family => this.#list(family, port))
-  }
-
-  #list (family: 4 | 6, port: number): SocketFacts[] {
-    const answers = this.#ask(sequence => encodeListenerList(sequence, family, port))
-    const failed = answers.find(answer => answer.kind === 'error')
-    // A kernel without IPv6 has no such sockets.
-    if (failed !== undefined && failed.errno === errno.ENOENT) return []
-    if (failed !== undefined) throw new SpiffeError('socket_lookup_failed', `the kernel refused with errno ${failed.errno}`)
-    if (answers.at(-1)?.kind !== 'done') throw new SpiffeError('socket_lookup_failed', 'the kernel\'s list of sockets has no end')
-    return answers.flatMap(answer => answer.kind === 'socket' ? [answer.socket] : [])
-      .filter(({ state, localPort }) => state === tcpState.listen && localPort === port)
   }
 
   /** All that the kernel has answered when the call returns: it does not answer later. */

@@ -75,12 +75,12 @@ export class FlipList {
   }
 }
 
-export function answerOf ({ allowed, consult }: Decision): string {
+function answerOf ({ allowed, consult }: Decision): string {
   if (!allowed) return 'deny'
   return consult.length === 0 ? 'allow' : `ask ${consult.map(({ provider }) => provider).join(', ')}`
 }
 
-export function ruleOf ({ rule, reason }: Decision): string { return rule ?? reason }
+function ruleOf ({ rule, reason }: Decision): string { return rule ?? reason }
 
 function keyOf ({ source, destination, operation, before }: Flip): string {
   return `${source ?? ''} ${destination ?? ''} ${operation} ${before}`

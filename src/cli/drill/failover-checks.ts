@@ -22,7 +22,7 @@ const silentMs = 10_000n
 const staleMs = 5_000n
 
 /** Those that reported lately: their own clocks do not matter, the latest report is what others are compared with. */
-export function liveReplicas ({ replicas }: GetStatusResponse): Replica[] {
+function liveReplicas ({ replicas }: GetStatusResponse): Replica[] {
   const latest = replicas.reduce((latest, { seenAt }) => seenAt > latest ? seenAt : latest, 0n)
   return replicas.filter(({ seenAt }) => latest - seenAt < silentMs)
 }

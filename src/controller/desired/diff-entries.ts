@@ -63,7 +63,7 @@ export function diffEntries (
 }
 
 /** Fields that differ; the order of names says nothing (spire-surface §8.2). */
-export function outdated (stored: StoredEntry, wanted: DesiredEntry): ManagedField[] {
+function outdated (stored: StoredEntry, wanted: DesiredEntry): ManagedField[] {
   const plain = (['x509SvidTtlSeconds', 'jwtSvidTtlSeconds', 'admin', 'downstream', 'storeSvid', 'hint'] as const)
     .filter(name => stored[name] !== wanted[name])
   const lists = (['federatesWith', 'dnsNames'] as const).filter(name => !sameMembers(stored[name], wanted[name]))

@@ -31,7 +31,7 @@ import type { TrafficCounter } from './traffic-counters.ts'
 import { workloadRoutes } from './workload-routes.ts'
 
 /** Ports that are the proxy's own in each namespace: nobody may be sent there through it. */
-export function proxyPorts ({ outboundPort, inboundPort }: MeshSettings): number[] { return [outboundPort, inboundPort, hbonePort] }
+function proxyPorts ({ outboundPort, inboundPort }: MeshSettings): number[] { return [outboundPort, inboundPort, hbonePort] }
 
 /**
  * What comes to a workload: tunnels on the HBONE port, and whatever its namespace redirects.

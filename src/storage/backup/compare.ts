@@ -148,7 +148,7 @@ function nameOf ({ kind, authority_id: id }: Pick<AuthorityRow, 'kind' | 'author
 function isRevocation (state: string): state is 'tainted' | 'revoked' { return rank(state) > 0 }
 
 /** Up to tainted the states of an authority are its normal life. */
-export function rank (state: string | undefined): number { return state === 'revoked' ? 2 : state === 'tainted' ? 1 : 0 }
+function rank (state: string | undefined): number { return state === 'revoked' ? 2 : state === 'tainted' ? 1 : 0 }
 
 /** Federated ones: what the own bundle says, its authorities do. */
 async function compareBundles (

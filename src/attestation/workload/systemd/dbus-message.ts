@@ -26,7 +26,7 @@ export interface DbusMessage {
 }
 
 /** What a message may have at most: more than any answer we ask for, far below the specification's 128 MiB. */
-export const maxMessageBytes = 1024 * 1024
+const maxMessageBytes = 1024 * 1024
 const fixedHeaderBytes = 16
 const field = { path: 1, interface: 2, member: 3, errorName: 4, replySerial: 5, destination: 6, signature: 8 } as const
 
