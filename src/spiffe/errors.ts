@@ -176,6 +176,9 @@ export const errorCatalogue = {
   takeover_not_settled: { status: 'FAILED_PRECONDITION', retry: true, next: 'wait for the time named; see `assay takeover status`' },
   takeover_agents_left: { status: 'FAILED_PRECONDITION', retry: true, next: 'move them, or wait until their SVIDs end; docs/takeover.md' },
   takeover_agents_moved: { status: 'FAILED_PRECONDITION', retry: true, next: 'let SPIRE\'s agents run there again; docs/takeover.md' },
+  takeover_spire_gone: {
+    status: 'FAILED_PRECONDITION', retry: false, next: 'see `assay takeover status -spireGone`; docs/takeover.md says what is left to do'
+  },
   takeover_refused: { status: 'FAILED_PRECONDITION', retry: false, next: 'settle what is named, then repeat it: what is done stays done' },
   // OpenID Connect
   oidc_keys_unavailable: { status: 'UNAVAILABLE', retry: true, next: 'see that what it reads keys from runs; see docs/oidc.md' },

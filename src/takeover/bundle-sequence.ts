@@ -28,3 +28,9 @@ export async function readSequences (there: Channel, ours: Channel, options: Cal
 export async function raiseSequence (ours: Channel, sequenceNumber: bigint, options: CallOptions): Promise<void> {
   await ours.client(federationService).raiseBundleSequence({ sequenceNumber }, options)
 }
+
+/** More than SPIRE's server can have counted on between the last round and its end. */
+const margin = 1_000n
+
+/** To what our bundle's number is raised where nobody can ask any more which one partners had from SPIRE last. */
+export function sequenceBeyond (last: bigint): bigint { return last + margin > mostRaisedSequence ? mostRaisedSequence : last + margin }

@@ -1,8 +1,8 @@
 /**
  * `blocks`: starting would break somebody; `stays`: cannot be taken over, so that who needs it cannot move; `by-hand`: no API says or does
- * it, and the operator has to.
+ * it, and the operator has to; `lost`: went with SPIRE's server.
  */
-export type FindingKind = 'blocks' | 'stays' | 'by-hand'
+export type FindingKind = 'blocks' | 'stays' | 'by-hand' | 'lost'
 
 export interface Finding {
   readonly kind: FindingKind

@@ -4,6 +4,7 @@ import { readIfThere } from '../runtime/read-if-there.ts'
 import { SpiffeError } from '../spiffe/errors.ts'
 import { parseTrustDomain, type TrustDomain } from '../spiffe/trust-domain.ts'
 import { parsedBy } from '../runtime/config-schema.ts'
+import { seenAgentSchema } from './seen-agents.ts'
 
 /**
  * `publishing`: each side's bundle has the other's authorities, and not everybody has had time to take them over; `open`: agents may move;
@@ -32,7 +33,11 @@ const schema = z.strictObject({
   relationships: z.array(z.string()),
   bundles: z.array(z.string()),
   /** To what our bundle's sequence number was last raised; absent: it never was. It stays raised, whatever is rolled back. */
-  sequenceRaisedTo: z.string().regex(/^\d+$/).optional()
+  sequenceRaisedTo: z.string().regex(/^\d+$/).optional(),
+  /** As SPIRE's server told of them in the last round: all there is to go by once it is gone. Absent: an earlier build wrote it. */
+  agents: z.array(seenAgentSchema).optional(),
+  /** When the takeover was finished without SPIRE's server, since that was gone. */
+  spireGoneAt: instant.optional()
 })
 
 /** What a takeover has done, kept on disk before it is done: whatever kills it, the next command knows what to go on with or to undo. */

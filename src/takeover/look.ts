@@ -6,6 +6,7 @@ import type { OnProgress } from './apply.ts'
 import { readDomain, type DomainState } from './domain-state.ts'
 import { readJournal, type Journal } from './journal.ts'
 import { planTakeover, type TakeoverPlan } from './plan.ts'
+import { requireSpire } from './refusals.ts'
 import type { Attestors } from './servable.ts'
 
 /** Both servers of a takeover, and how they are asked. */
@@ -40,12 +41,16 @@ const timeoutMs = 10_000
 /** SPIRE's agents ask every few seconds. */
 const pollingMs = 30_000
 
-/** Changes nothing. @throws {SpiffeError} `trust_domain_differs`, `file_unusable`, `cluster_api_missing` where ours is not ours */
+/**
+ * Changes nothing.
+ * @throws {SpiffeError} `trust_domain_differs`, `file_unusable`, `cluster_api_missing` where ours is not ours, `takeover_spire_gone`
+ */
 export async function look (deps: Omit<TakeoverDeps, 'lock'>): Promise<Looked> {
   const { there: thereChannel, ours: oursChannel, file, clock, attestors, signal } = deps
-  const [there, ours, here, journal] = await Promise.all([
-    readDomain(thereChannel, signal), readDomain(oursChannel, signal), agentsHere(deps), readJournal(file)
-  ])
+  const journal = await readJournal(file)
+  // Before SPIRE's server is asked: it does not answer then, and whoever waits for it is to be told.
+  requireSpire(journal)
+  const [there, ours, here] = await Promise.all([readDomain(thereChannel, signal), readDomain(oursChannel, signal), agentsHere(deps)])
   const domains = [there.bundle.trustDomain, ours.bundle.trustDomain, journal?.trustDomain ?? there.bundle.trustDomain]
   if (new Set(domains).size > 1) {
     const [spire, assay, state] = domains
@@ -55,7 +60,8 @@ export async function look (deps: Omit<TakeoverDeps, 'lock'>): Promise<Looked> {
   return { there, ours, journal, at, plan: planTakeover(there, ours, { journal, here, attestors, at }) }
 }
 
-async function agentsHere ({ ours, clock, signal }: Pick<TakeoverDeps, 'ours' | 'clock' | 'signal'>): Promise<ReadonlySet<string>> {
+/** @returns IDs of agents that our server has heard of lately */
+export async function agentsHere ({ ours, clock, signal }: Pick<TakeoverDeps, 'ours' | 'clock' | 'signal'>): Promise<ReadonlySet<string>> {
   const here = new Set<string>()
   for await (const { consumers } of ours.client(clusterService).watchConvergence({ once: true }, { signal, timeoutMs })) {
     for (const consumer of consumers) if (isHere(consumer, clock.now())) here.add(consumer.agentId)

@@ -14,8 +14,21 @@ export function over ({ phase }: Journal): SpiffeError {
   return new SpiffeError('takeover_over', `the takeover is ${phase === 'finished' ? 'finished' : 'rolled back'}`)
 }
 
+/** @param file of the journal that is not there */
+export function unknownTakeover (file: string): SpiffeError {
+  return new SpiffeError('takeover_unknown', `${file} is not there: no takeover has begun`)
+}
+
+/** @throws {SpiffeError} `takeover_spire_gone` for a takeover that was ended without SPIRE's server */
+export function requireSpire (journal: Pick<Journal, 'spireGoneAt' | 'lastRoundAt'> | undefined): void {
+  if (journal?.spireGoneAt === undefined) return
+  const [ended, seen] = [journal.spireGoneAt.toISOString(), journal.lastRoundAt.toISOString()]
+  throw new SpiffeError('takeover_spire_gone', `the takeover was ended at ${ended} without SPIRE's server, last seen at ${seen}: nothing ` +
+    'goes back to it. Go on with our server; a SPIRE server that comes back is to be stopped')
+}
+
 /** @throws {SpiffeError} `takeover_blocked` */
-export function requireFree ({ findings }: TakeoverPlan): void {
+export function requireFree ({ findings }: Pick<TakeoverPlan, 'findings'>): void {
   const blocking = findings.filter(({ kind }) => kind === 'blocks')
   if (blocking.length === 0) return
   const named = blocking.slice(0, mostNamed).map(({ code, about, message }) => `${code} ${about}: ${message}`)

@@ -5,6 +5,7 @@ import type { DomainState } from './domain-state.ts'
 import { settledAt } from './journal.ts'
 import { added, type KeptJournal } from './kept-journal.ts'
 import type { Looked, TakeoverServers } from './look.ts'
+import { seenAgent } from './seen-agents.ts'
 
 const timeoutMs = 10_000
 
@@ -17,7 +18,7 @@ export async function makeEqual (looked: Looked, journal: KeptJournal, servers: 
   await keepAhead(journal, servers)
   await copyPartners(looked, journal, here)
   if (settledAt(journal.current) <= at) await copyEntries(looked, journal, here)
-  await journal.save({ lastRoundAt: at })
+  await journal.save({ lastRoundAt: at, agents: looked.plan.agents.map(seenAgent) })
 }
 
 async function publish ({ journal: before, plan, ours, at }: Looked, journal: KeptJournal, here: Changes, there: Changes): Promise<void> {

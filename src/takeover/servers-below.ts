@@ -7,9 +7,12 @@ import type { Phase } from './journal.ts'
 /**
  * Servers below (`downstream` entries): no API tells which upstream address one has, so each is told of all the time, with what breaks
  * where it has the wrong one.
- * @param entries SPIRE's
+ * @param entries SPIRE's, or their copies
+ * @param phase `gone`: SPIRE's server is
  */
-export function serversBelow (entries: readonly Entry[], agents: readonly AgentMove[], phase: Phase | undefined): readonly Finding[] {
+export function serversBelow (
+  entries: readonly Entry[], agents: readonly AgentMove[], phase: Phase | 'gone' | undefined
+): readonly Finding[] {
   return entries.filter(({ downstream }) => downstream).map(({ id, spiffeId }) => ({
     kind: 'by-hand', code: 'server-below', about: spiffeIdText(spiffeId),
     ...told(agents.filter(({ downstream, place }) => downstream.includes(id) && (place === 'there' || place === 'here')), phase)
@@ -19,7 +22,12 @@ export function serversBelow (entries: readonly Entry[], agents: readonly AgentM
 const giveOurs = 'give its upstream authority our server\'s address, and restart it'
 const wayBack = 'before a roll-back give it SPIRE\'s again'
 
-function told (agents: readonly AgentMove[], phase: Phase | undefined): Pick<Finding, 'message' | 'next'> {
+function told (agents: readonly AgentMove[], phase: Phase | 'gone' | undefined): Pick<Finding, 'message' | 'next'> {
+  if (phase === 'gone') {
+    return {
+      message: 'with SPIRE\'s address still, it gets no next CA, and its next JWT keys are known to nobody here', next: giveOurs
+    }
+  }
   if (phase === 'rolled_back') {
     return {
       message: 'with our server\'s address it gets no next CA: it is not known here any more',

@@ -3,7 +3,7 @@ import type { DomainState } from './domain-state.ts'
 import { newJournal, settledAt, type Journal } from './journal.ts'
 import { KeptJournal } from './kept-journal.ts'
 import { look, type Looked, type TakeoverDeps } from './look.ts'
-import { over, requireFree, requireNone, requireRunning } from './refusals.ts'
+import { over, requireFree, requireNone, requireRunning, unknownTakeover } from './refusals.ts'
 import { copyBack, takeAway } from './roll-back.ts'
 import { makeEqual } from './round.ts'
 
@@ -29,7 +29,7 @@ export class Takeover {
 
   constructor (deps: TakeoverDeps) { this.#deps = deps }
 
-  /** Changes nothing. @throws {SpiffeError} `trust_domain_differs`, `file_unusable`, `cluster_api_missing` where ours is not ours */
+  /** Changes nothing. @throws {SpiffeError} as `look` does */
   async look (): Promise<Looked> {
     return await look(this.#deps)
   }
@@ -48,7 +48,7 @@ export class Takeover {
   async #round ({ begin = false, settleMs, force = false }: RoundOptions): Promise<Looked> {
     const looked = await this.look()
     const { plan, there, at } = looked
-    if (looked.journal === undefined && !begin) throw this.#unknown()
+    if (looked.journal === undefined && !begin) throw unknownTakeover(this.#deps.file)
     const journal = this.#keep(looked.journal ?? newJournal(plan.trustDomain, settleMs ?? usualSettleMs(there), at))
     requireRunning(journal.current)
     if (!force) requireFree(plan)
@@ -85,7 +85,7 @@ export class Takeover {
     using scope = new DisposableStack()
     scope.use(await this.#deps.lock())
     let looked = await this.look()
-    if (looked.journal === undefined) throw this.#unknown()
+    if (looked.journal === undefined) throw unknownTakeover(this.#deps.file)
     const journal = this.#keep(looked.journal)
     if (journal.current.phase === 'rolled_back') throw over(journal.current)
     if (journal.current.phase === 'finished') {
@@ -101,8 +101,6 @@ export class Takeover {
   }
 
   #keep (journal: Journal): KeptJournal { return new KeptJournal(this.#deps.file, journal) }
-
-  #unknown (): SpiffeError { return new SpiffeError('takeover_unknown', `${this.#deps.file} is not there: no takeover has begun`) }
 }
 
 function usualSettleMs ({ bundle }: DomainState): number {

@@ -24,12 +24,12 @@ export function formatTakeover ({ plan, journal, at }: Looked): string {
       ['Agents', agentsText(agents)]
     ], 13),
     ...formatAgents(agents),
-    ...findings.length === 0 ? [] : ['\n', ...findings.slice(0, mostListed * 2).map(formatFinding)],
+    ...formatFindings(findings),
     '\n', formatNext({ plan, journal, at })
   ].join('')
 }
 
-function formatAgents (agents: readonly AgentMove[]): readonly string[] {
+export function formatAgents (agents: readonly AgentMove[]): readonly string[] {
   if (agents.length === 0) return []
   const rows = agents.slice(0, mostListed).map(agent => [
     agent.id, agent.attestationType, agent.place, formatTime(agent.expiresAt), moveText(agent)
@@ -77,7 +77,7 @@ function entriesText ({ same, create, update, remove, conflicts }: Looked['plan'
   return [`${same} the same`, ...words].join(', ')
 }
 
-function agentsText (agents: readonly AgentMove[]): string {
+export function agentsText (agents: readonly AgentMove[]): string {
   const count = (place: AgentMove['place']) => agents.filter(agent => agent.place === place).length
   return `${count('here')} here, ${count('there')} at SPIRE, ${count('gone')} gone, ${count('banned')} banned`
 }
@@ -93,7 +93,11 @@ function moveText ({ how, place, obstacles }: AgentMove): string {
   return how === 'same-token' ? 'with its token made anew: assay takeover token' : 'attests alike'
 }
 
-const marks = { blocks: '!', stays: '~', 'by-hand': '-' } as const
+const marks = { blocks: '!', stays: '~', 'by-hand': '-', lost: 'x' } as const
+
+export function formatFindings (findings: readonly Finding[]): readonly string[] {
+  return findings.length === 0 ? [] : ['\n', ...findings.slice(0, mostListed * 2).map(formatFinding)]
+}
 
 function formatFinding ({ kind, code, about, message, next }: Finding): string {
   return `${marks[kind]} ${code} ${printable(about)}: ${printable(message)}\n    ${printable(next)}\n`

@@ -1,6 +1,7 @@
 import type { Channel } from '../../rpc/channel.ts'
 import { systemClock } from '../../runtime/clock.ts'
 import { silentLogger } from '../../runtime/logger.ts'
+import { codeOf, SpiffeError } from '../../spiffe/errors.ts'
 import type { Takeover } from '../../takeover/takeover.ts'
 import { tlsFilesOf, tlsOfFiles } from '../authz/tls-files.ts'
 import { explainUnreachable } from '../channel-call.ts'
@@ -32,7 +33,10 @@ export const takeoverFlags = {
 /** Of commands that refuse what would break somebody. */
 export const forceFlag = switchFlag('go on though somebody breaks, who is named')
 
-interface TakeoverCall { readonly flags: FlagValues<typeof takeoverFlags>, readonly terminal: Terminal }
+/** Of commands that there is something to do for once SPIRE's server is gone. */
+export const spireGoneFlag = switchFlag('SPIRE\'s server is gone for good: go by our server and the state file alone')
+
+export interface TakeoverCall { readonly flags: FlagValues<typeof takeoverFlags>, readonly terminal: Terminal }
 
 /** @throws {SpiffeError} `server_unreachable`; whatever either server refuses with */
 export async function withTakeover<T> (
@@ -40,14 +44,18 @@ export async function withTakeover<T> (
 ): Promise<T> {
   const { flags, terminal } = call
   // Loaded only now: help, completion and wrong usage need no gRPC.
-  const [{ openUnixChannel }, { Takeover }] = await Promise.all([import('../../rpc/channel.ts'), import('../../takeover/takeover.ts')])
+  const [{ openUnixChannel }, { Takeover }, { readJournal }, { requireSpire }] = await Promise.all([
+    import('../../rpc/channel.ts'), import('../../takeover/takeover.ts'), import('../../takeover/journal.ts'),
+    import('../../takeover/refusals.ts')
+  ])
   await using scope = new AsyncDisposableStack()
   const path = serverSocketPath(flags, terminal.environment)
   const spire = await openSpire(flags, terminal)
-  const ours = scope.use(await reachable(openUnixChannel(path), 'server', path, terminal.signal))
-  const there = scope.use(await reachable(spire.channel, 'SPIRE server', spire.at, terminal.signal))
+  const [file, { signal }] = [stateFile(flags), terminal]
+  requireSpire(await readJournal(file))
+  const ours = scope.use(await reachable(openUnixChannel(path), 'server', path, signal))
+  const there = scope.use(await reachable(spire.channel, 'SPIRE server', spire.at, signal).catch(orGone))
   const progress = scope.use(openStepProgress(terminal))
-  const [file, { signal }] = [flags.state ?? defaultState, terminal]
   const takeover = new Takeover({
     there, ours, file, lock: () => lockTakeover(file, signal), clock: systemClock, attestors: await ourAttestors(), signal,
     onProgress: progress.show
@@ -55,7 +63,17 @@ export async function withTakeover<T> (
   return await use(takeover, { there, ours })
 }
 
-async function openSpire (flags: TakeoverCall['flags'], { environment }: Terminal): Promise<{ channel: Channel, at: string }> {
+export function stateFile ({ state = defaultState }: Pick<TakeoverCall['flags'], 'state'>): string { return state }
+
+/** One that is away may come back; one that is gone for good will not, however often a command is repeated. */
+function orGone (error: unknown): never {
+  if (codeOf(error) !== 'server_unreachable') throw error
+  throw new SpiffeError('server_unreachable',
+    `${(error as Error).message}; if it is gone for good, see \`assay takeover plan -spireGone\``, { cause: error })
+}
+
+/** How SPIRE's server is asked. @throws {SpiffeError} `usage_invalid` */
+export async function openSpire (flags: TakeoverCall['flags'], { environment }: Terminal): Promise<{ channel: Channel, at: string }> {
   const { openTlsChannel, openUnixChannel } = await import('../../rpc/channel.ts')
   const files = tlsFilesOf(flags)
   if (flags.spireAddress === undefined) {
@@ -79,8 +97,8 @@ async function openSpire (flags: TakeoverCall['flags'], { environment }: Termina
   }
 }
 
-/** Which of the two does not answer is said before anything is done. */
-async function reachable (channel: Channel, whose: string, at: string, signal: AbortSignal): Promise<Channel> {
+/** Which of the two does not answer is said before anything is done. @throws {SpiffeError} `server_unreachable` */
+export async function reachable (channel: Channel, whose: string, at: string, signal: AbortSignal): Promise<Channel> {
   const { bundleService } = await import('../../wire/generated/server-bundle.ts')
   try {
     await channel.client(bundleService).getBundle({ outputMask: {} }, { signal, timeoutMs: probeTimeoutMs })

@@ -40,12 +40,13 @@ async function keepEqual (
       tell(describe({ plan, journal }))
     } catch (error) {
       if (isStop(error, terminal.signal) || terminal.signal.aborted) return 0
-      if (codeOf(error) === 'takeover_over') {
+      const code = codeOf(error)
+      if (code === 'takeover_over' || code === 'takeover_spire_gone') {
         tell((error as Error).message)
         return 0
       }
       const refusal = refusalOf(error)
-      if (refusal === undefined || codeOf(error) === 'takeover_unknown' || codeOf(error) === 'file_unusable') throw error
+      if (refusal === undefined || code === 'takeover_unknown' || code === 'file_unusable') throw error
       tell(`${refusal.code}: ${refusal.message}; next: ${refusal.next}`)
     }
     const pauseMs = Math.max(intervalMs, share * (systemClock.monotonicMs() - startedMs))

@@ -1,14 +1,20 @@
 import { isEmpty } from '../../takeover/authorities.ts'
 import { defineCommand } from '../command.ts'
-import { takeoverFlags, withTakeover } from './takeover-flags.ts'
+import { spireGoneFlag, takeoverFlags, withTakeover } from './takeover-flags.ts'
 import { tellTakeover } from './takeover-plan.ts'
+import { isBlocked, isWithoutSpire, tellWithoutSpire, withoutSpire } from './takeover-without-spire.ts'
 
 export const takeoverStatus = defineCommand({
-  flags: takeoverFlags,
+  flags: { ...takeoverFlags, spireGone: spireGoneFlag },
   details: 'What is left, what would break, and what the next step is. Changes nothing.\n' +
     'Exit code 0: both sides are equal and agents may move, or the takeover is over; 3: not yet; 4: something is in the way.',
-  examples: ['assay takeover status', 'assay takeover status --output json'],
+  examples: ['assay takeover status', 'assay takeover status -spireGone', 'assay takeover status --output json'],
   async run (call) {
+    if (await isWithoutSpire(call)) {
+      const looked = await withoutSpire(call, takeover => takeover.look())
+      tellWithoutSpire(call, looked)
+      return looked.journal.phase === 'finished' ? 0 : isBlocked(looked) ? 4 : 3
+    }
     const looked = await withTakeover(call, takeover => takeover.look())
     tellTakeover(call, looked)
     const { plan, journal } = looked
