@@ -12,9 +12,9 @@ export interface ChoreDeps {
   readonly caTtlSeconds: number
   readonly pruneAgents: ServerConfig['pruneAgents']
   readonly changesKeptMs: number
-  readonly authorities: Authorities
-  readonly lease: LeaseKeeper
-  readonly goneReporters: GoneReporters
+  readonly authorities: Pick<Authorities, 'rotateIfDue'>
+  readonly lease: Pick<LeaseKeeper, 'stores'>
+  readonly goneReporters: Pick<GoneReporters, 'sweep'>
   readonly clock: Clock
   readonly log: Logger
 }
@@ -27,6 +27,8 @@ const sweepEveryMs = 30_000
 /** A SPIFFE ID whose revocation has expired is signed for again so soon after. */
 const endRevocationsEveryMs = 10_000
 const replicaKeptMs = 60_000
+/** How far an agent was that was evicted: its streams may end a little later. */
+const goneAgentKeptMs = 600_000
 
 /**
  * What a trust domain needs done unasked, once and not by every replica: rotate authorities, drop what has expired. A failure is logged
@@ -68,13 +70,14 @@ export async function runChores (deps: ChoreDeps, signal: AbortSignal): Promise<
 }
 
 async function prune (stores: Stores, changesKeptMs: number, now: Date, log: Logger): Promise<void> {
-  const { entries, joinTokens, issuedSvids, authorities, replicas, log: changes } = stores
+  const { entries, joinTokens, issuedSvids, authorities, replicas, progress, log: changes } = stores
   const removed = await entries.deleteExpired(now)
   if (removed.length > 0) log.info({ entries: removed.map(entry => entry.id) }, 'expired entries removed')
   await joinTokens.prune(now)
   await issuedSvids.prune(now)
   await authorities.prune(now)
   await replicas.prune(before(now, replicaKeptMs))
+  await progress.prune(before(now, goneAgentKeptMs))
   await changes.prune(before(now, changesKeptMs))
 }
 

@@ -37,6 +37,6 @@ export interface ProgressStore {
   leave (replicaId: string, seenAt: Date, agentIds?: readonly SpiffeId[]): Promise<void>
   /** @param agentIds all unless given */
   list (agentIds?: readonly SpiffeId[]): Promise<readonly AgentProgress[]>
-  /** Forgets agents not seen since. */
+  /** Forgets those who are no agents any more and were not seen since. */
   prune (before: Date): Promise<void>
 }

@@ -51,8 +51,15 @@ export async function replicaContract (t: Test, database: DatabaseKind): Promise
     t.strictSame(await progress.list([agent('a').id, agent('b').id]), [{ ...a, replicaId: '', seenAt: later }, moved],
       'an agent that went to another replica has not left')
     await progress.leave('r1', later, [])
+    const idle = of('idle', { seenAt: now })
+    await progress.report([idle])
+    await store.agents.attest(agent('idle'))
     await progress.prune(later)
-    t.strictSame((await progress.list()).map(({ agentId }) => agentId), [agent('a').id, agent('b').id], 'seen since')
+    t.strictSame((await progress.list()).map(({ agentId }) => agentId), [agent('a').id, agent('b').id, agent('idle').id],
+      'seen since, or an agent still: one that has nothing new to say is silent for long')
+    await store.agents.delete(agent('idle').id)
+    await progress.prune(later)
+    t.strictSame((await progress.list()).map(({ agentId }) => agentId), [agent('a').id, agent('b').id], 'evicted')
   })
 
   await t.test('many agents report at two replicas at once', async t => {

@@ -55,7 +55,8 @@ export class SqlProgressStore implements ProgressStore {
   }
 
   async prune (before: Date): Promise<void> {
-    await this.#database.transaction(trx => trx.deleteFrom('agent_progress').where('seen_at', '<', before.getTime()).execute())
+    await this.#database.transaction(trx => trx.deleteFrom('agent_progress').where('seen_at', '<', before.getTime())
+      .where('agent_id', 'not in', eb => eb.selectFrom('agents').select('id')).execute())
   }
 }
 
