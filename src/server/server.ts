@@ -51,6 +51,7 @@ import { serviceHandlers } from './api/service-handlers.ts'
 import { revocationHandlers } from './api/revocation-handlers.ts'
 import { svidHandlers } from './api/svid-handlers.ts'
 import { trustDomainHandlers } from './api/trust-domain-handlers.ts'
+import { AgentVersions } from './agent-versions.ts'
 import { auditLog } from './audit-log.ts'
 import { Authorities } from './authorities.ts'
 import { Authorizer } from './authorize.ts'
@@ -335,7 +336,9 @@ function bindServices (config: ServerConfig, deps: ServiceDeps): BoundService[] 
       defaultX509SvidTtlSeconds: config.defaultX509SvidTtlSeconds, defaultJwtSvidTtlSeconds: config.defaultJwtSvidTtlSeconds
     })),
     bind(localAuthorityService, localAuthorityHandlers({ authorities })),
-    bind(agentSyncService, agentSyncHandlers({ replica, feeds, progress, reports, registrations, authorizer })),
+    bind(agentSyncService, agentSyncHandlers({
+      replica, feeds, progress, reports, versions: new AgentVersions(registrations, clock), authorizer
+    })),
     bind(serviceRegistryService, serviceHandlers({ trustDomain, services: store.services, registrations, replica, authorizer })),
     bind(policyService, policyHandlers({ trustDomain, policies: store.policies, registrations, foreign: foreignKinds, clock })),
     bind(revocationService, revocationHandlers({

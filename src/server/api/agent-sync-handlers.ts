@@ -13,6 +13,7 @@ import {
 } from '../../wire/generated/agent-sync.ts'
 import { encodeEndpoint, encodeService } from '../../wire/service-codec.ts'
 import type { PolicyStep } from '../push/policy-feed.ts'
+import type { AgentVersions } from '../agent-versions.ts'
 import type { Authorizer } from '../authorize.ts'
 import type { EndpointReport, EndpointReports } from '../endpoint-reports.ts'
 import type { AgentFeed, FeedStep } from '../push/agent-feed.ts'
@@ -20,7 +21,6 @@ import { nothingOfServices, type MeshStep } from '../push/mesh-feed.ts'
 import type { AgentFeeds } from '../push/agent-feeds.ts'
 import type { ProgressReporter } from '../push/progress-reporter.ts'
 import type { Replica } from '../replication/replica.ts'
-import type { Registrations } from '../registrations.ts'
 import { revocationPages } from './revocation-pages.ts'
 
 export interface AgentSyncDeps {
@@ -28,7 +28,7 @@ export interface AgentSyncDeps {
   readonly feeds: AgentFeeds
   readonly progress: ProgressReporter
   readonly reports: EndpointReports
-  readonly registrations: Registrations
+  readonly versions: AgentVersions
   readonly authorizer: Authorizer
 }
 
@@ -56,7 +56,7 @@ export function agentSyncHandlers (deps: AgentSyncDeps): AgentSyncHandlers<CallC
       const first = await stream.next()
       if (first.done === true) return
       replica.requireFresh()
-      await rememberVersion(id, agentVersion, first.value.agentVersion, deps)
+      await deps.versions.remember(id, agentVersion, first.value.agentVersion)
       const { mesh } = first.value
       const policies = readServed(first.value.policies)
       using feed = await feeds.open(id, decodeCursor(first.value.resume), { mesh, policies })
@@ -110,10 +110,6 @@ function readServed (message: ServedPolicies | undefined) {
     revision,
     refusal: refusal.slice(0, longestRefusal).toWellFormed().replaceAll('\0', ' ')
   }
-}
-
-async function rememberVersion (id: SpiffeId, known: string, reported: string, { registrations }: AgentSyncDeps): Promise<void> {
-  if (reported !== '' && reported !== known) await registrations.setAgentVersion(id, reported)
 }
 
 /**

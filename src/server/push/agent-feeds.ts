@@ -1,5 +1,6 @@
 import type { OwnBundle } from '../../ca/own-bundle.ts'
 import type { Clock } from '../../runtime/clock.ts'
+import { SpiffeError } from '../../spiffe/errors.ts'
 import type { SpiffeId } from '../../spiffe/spiffe-id.ts'
 import type { TrustDomain } from '../../spiffe/trust-domain.ts'
 import { hasReached, type Cursor } from '../../storage/change-log.ts'
@@ -17,6 +18,11 @@ import { Turns } from './turns.ts'
 
 const checkEveryMs = 1_000
 const reportEveryRounds = 5
+/**
+ * Of one agent. One that comes back has a second for a moment, and more where a network swallowed its connections: those end within one and
+ * a half minutes.
+ */
+const mostStreams = 64
 
 export interface AgentFeedsDeps {
   readonly replica: Replica
@@ -85,7 +91,8 @@ export class AgentFeeds {
    * @param resume where the agent stands; `undefined`: it knows nothing
    * @param options.mesh whether it follows services too
    * @param options.policies what it decides by, if it follows policies
-   * @throws {SpiffeError} `datastore_unavailable` when the agent knows more than this replica, which cannot look
+   * @throws {SpiffeError} `datastore_unavailable` when the agent knows more than this replica, which cannot look; `rate_limited` when the
+   *   agent has as many streams as one may have
    */
   async open (
     agentId: SpiffeId, resume: Cursor | undefined, { mesh = false, policies }: OpenOptions = {}
@@ -94,6 +101,9 @@ export class AgentFeeds {
     // Another replica told it more: it must not be led back, nor be told of changes that this replica takes over in one step with what
     // the agent has of them.
     if (resume !== undefined && !hasReached(replica.cursor, resume)) await replica.catchUp()
+    if (this.openOf(agentId) >= mostStreams) {
+      throw new SpiffeError('rate_limited', `the agent has ${mostStreams} streams open at this replica, as many as one may have`)
+    }
     const missedServices = mesh && resume !== undefined ? this.#servicesSince(resume) : undefined
     const missed = resume === undefined || (mesh && missedServices === undefined) ? undefined : this.history.since(resume, agentId)
     const upToDate = missed !== undefined && resume !== undefined && resume.number >= this.#revocationsSince
