@@ -7,6 +7,7 @@ export interface Replica {
   readonly name: string
   readonly version: string
   readonly startedAt: Date
+  /** By the clock of whoever asks. */
   readonly seenAt: Date
   /** How far it has followed the log. */
   readonly cursor: Cursor

@@ -83,6 +83,22 @@ if (skip !== false) {
     t.equal(outcomes.filter(({ kind }) => kind === 'similar').length, 90)
   })
 
+  await t.test('a replica whose clock is wrong is known to live, and knows others to', async t => {
+    const url = await cluster.createSchema()
+    const clocks = [0, 3_600_000, -3_600_000].map(aheadMs => ({ ...systemClock, now: () => new Date(Date.now() + aheadMs) }))
+    for (const [id, clock] of clocks.entries()) {
+      await using store = await openDatastore(url, { ...deps, clock })
+      const cursor = { epoch: 'e', number: 1 }
+      await store.replicas.report({ id: `${id}`, name: 'host', version: '1', startedAt: clock.now(), cursor, facts: {} })
+    }
+    for (const clock of clocks) {
+      await using store = await openDatastore(url, { ...deps, clock })
+      await store.replicas.prune(new Date(clock.now().getTime() - 600_000))
+      const seen = (await store.replicas.list()).map(({ seenAt }) => Math.abs(clock.now().getTime() - seenAt.getTime()))
+      t.equal(seen.filter(agoMs => agoMs < 300_000).length, 3)
+    }
+  })
+
   await t.test('a connection that falls silent is given up', async t => {
     let silent = false
     const passed: Socket[] = []

@@ -1,8 +1,9 @@
-import { sql, type Kysely, type Transaction } from 'kysely'
+import type { Transaction } from 'kysely'
 import type { Clock } from '../../runtime/clock.ts'
 import { SpiffeError } from '../../spiffe/errors.ts'
 import type { Stores } from '../datastore.ts'
 import type { Lease, LeaseStore } from '../lease-store.ts'
+import { databaseTime } from './database-time.ts'
 import type { Schema } from './schema.ts'
 import type { Fence, SqlDatabase } from './sql-database.ts'
 
@@ -60,13 +61,9 @@ export class SqlLeaseStore implements LeaseStore {
 
   /** Replicas' clocks differ; the database has one. */
   async #now (trx: Transaction<Schema>): Promise<number> {
-    return this.#database.kind === 'postgres' ? await databaseTime(trx) : this.#clock.now().getTime()
+    const { now } = await trx.selectNoFrom(databaseTime(this.#database.kind, this.#clock).as('now')).executeTakeFirstOrThrow()
+    return now
   }
-}
-
-async function databaseTime (db: Kysely<Schema>): Promise<number> {
-  const { rows } = await sql<{ now: number }>`select floor(extract(epoch from clock_timestamp()) * 1000)::bigint as now`.execute(db)
-  return rows[0]?.now ?? 0
 }
 
 function decodeLease ({ holder, token, expires_at: expiresAt }: LeaseRow): Lease {

@@ -1,8 +1,11 @@
+import { sql, type RawBuilder } from 'kysely'
 import type { Clock } from '../../runtime/clock.ts'
 import type { Replica, ReplicaStore } from '../replica-store.ts'
+import { databaseTime } from './database-time.ts'
 import type { ReplicaRow } from './schema.ts'
 import type { SqlDatabase } from './sql-database.ts'
 
+/** When replicas were seen the database notes by its own clock, and whoever asks is told by his: replicas' clocks differ. */
 export class SqlReplicaStore implements ReplicaStore {
   readonly #database: SqlDatabase
   readonly #clock: Clock
@@ -13,14 +16,17 @@ export class SqlReplicaStore implements ReplicaStore {
   }
 
   async report (replica: Omit<Replica, 'seenAt'>): Promise<void> {
-    const { id, ...columns } = encodeReplica({ ...replica, seenAt: this.#clock.now() })
+    const { id, ...facts } = encodeReplica(replica)
+    const columns = { ...facts, seen_at: this.#time() }
     await this.#database.transaction(trx => trx.insertInto('replicas').values({ id, ...columns })
       .onConflict(conflict => conflict.column('id').doUpdateSet(columns)).execute())
   }
 
   async list (): Promise<readonly Replica[]> {
-    const rows = await this.#database.read(db => db.selectFrom('replicas').selectAll().orderBy('started_at').orderBy('id').execute())
-    return rows.map(decodeReplica)
+    const rows = await this.#database.read(db =>
+      db.selectFrom('replicas').selectAll().select(this.#time().as('now')).orderBy('started_at').orderBy('id').execute())
+    const now = this.#clock.now().getTime()
+    return rows.map(row => decodeReplica(row, new Date(now - (row.now - row.seen_at))))
   }
 
   async remove (id: string): Promise<void> {
@@ -28,23 +34,27 @@ export class SqlReplicaStore implements ReplicaStore {
   }
 
   async prune (before: Date): Promise<void> {
-    await this.#database.transaction(trx => trx.deleteFrom('replicas').where('seen_at', '<', before.getTime()).execute())
+    const agoMs = this.#clock.now().getTime() - before.getTime()
+    await this.#database.transaction(trx =>
+      trx.deleteFrom('replicas').where('seen_at', '<', sql<number>`${this.#time()} - ${agoMs}`).execute())
   }
+
+  #time (): RawBuilder<number> { return databaseTime(this.#database.kind, this.#clock) }
 }
 
-function encodeReplica ({ cursor, facts, startedAt, seenAt, ...replica }: Replica): ReplicaRow {
+function encodeReplica ({ cursor, facts, startedAt, ...replica }: Omit<Replica, 'seenAt'>): Omit<ReplicaRow, 'seen_at'> {
   return {
-    ...replica, started_at: startedAt.getTime(), seen_at: seenAt.getTime(), ...cursor, facts: JSON.stringify(facts)
+    ...replica, started_at: startedAt.getTime(), ...cursor, facts: JSON.stringify(facts)
   }
 }
 
-function decodeReplica (row: ReplicaRow): Replica {
+function decodeReplica (row: ReplicaRow, seenAt: Date): Replica {
   return {
     id: row.id,
     name: row.name,
     version: row.version,
     startedAt: new Date(row.started_at),
-    seenAt: new Date(row.seen_at),
+    seenAt,
     cursor: { epoch: row.epoch, number: row.number },
     facts: JSON.parse(row.facts) as Record<string, unknown>
   }
