@@ -31,7 +31,7 @@ export function decodeBundle (message: BundleMessage): Bundle {
     x509Authorities: message.x509Authorities.map(({ asn1, tainted }) => ({ certificate: asn1, tainted })),
     jwtAuthorities: message.jwtAuthorities.map(decodeJwtAuthority),
     sequenceNumber: message.sequenceNumber,
-    refreshHintSeconds: message.refreshHint === 0n ? undefined : Number(message.refreshHint)
+    refreshHintSeconds: message.refreshHint === 0n ? undefined : Math.min(Number(message.refreshHint), Number.MAX_SAFE_INTEGER)
   }
 }
 
@@ -39,5 +39,13 @@ export function decodeBundle (message: BundleMessage): Bundle {
 export function decodeJwtAuthority ({ keyId, publicKey, expiresAt, tainted }: JWTKey): JwtAuthority {
   if (keyId === '') throw new SpiffeError('bundle_malformed', 'missing key ID')
   if (publicKey.length === 0) throw new SpiffeError('bundle_malformed', 'missing public key')
-  return { keyId, publicKey, expiresAt: expiresAt === 0n ? undefined : new Date(Number(expiresAt) * 1000), tainted }
+  return { keyId, publicKey, expiresAt: expiresAt === 0n ? undefined : instantOf(expiresAt), tainted }
+}
+
+/** Seconds before and after 1970 that a `Date` can tell. */
+const furthest = 8_640_000_000_000n
+
+/** Of times that are further away, the furthest there is. @param seconds since 1970 */
+function instantOf (seconds: bigint): Date {
+  return new Date(Number(seconds > furthest ? furthest : seconds < -furthest ? -furthest : seconds) * 1000)
 }
