@@ -7,7 +7,7 @@ export interface RpcLimits {
   readonly maxConnections: number
   /** TLS over the network: of one IPv4 address, or of one /64 of IPv6, so that nobody locks others out. */
   readonly maxConnectionsPerNetwork: number
-  /** Unix sockets: of one user other than root and ourselves, so that nobody locks others out. */
+  /** Unix sockets: of one user, or of one control group of root and our own user that is not ours, so that nobody locks others out. */
   readonly maxConnectionsPerUser: number
   /** TLS: from accept to the client's first word, and from when its turn came to the end of the handshake. */
   readonly handshakeTimeoutMs: number

@@ -2,6 +2,7 @@ import { createServer, type Socket } from 'node:net'
 import type { Logger } from '../runtime/logger.ts'
 import type { UnixCaller } from './call.ts'
 import { claimSocketPath } from './claim-socket-path.ts'
+import { connectionPayers } from './connection-payers.ts'
 import type { Connections } from './connections.ts'
 import type { GrpcAdapter } from './grpc-adapter.ts'
 import type { RpcLimits } from './limits.ts'
@@ -26,8 +27,8 @@ export interface UnixListenerDeps {
 export async function openUnixListener (path: string, mode: number, takeOver: boolean, deps: UnixListenerDeps): Promise<Listener> {
   const { adapter, connections, limits, log } = deps
   loadSocketOptions()
-  const perUser = new Map<number, number>()
-  const exempt = new Set([0, process.getuid?.()])
+  const perPayer = new Map<string, number>()
+  const payerOf = connectionPayers()
   const server = createServer(socket => accept(socket))
   server.maxConnections = limits.maxConnections
   server.on('drop', () => log.warn({ path, limit: limits.maxConnections }, 'connection refused: too many are open'))
@@ -39,16 +40,18 @@ export async function openUnixListener (path: string, mode: number, takeOver: bo
     const key = connections.nextKey('unix')
     const peer = identify(socket)
     if (peer === undefined) return
-    const count = (perUser.get(peer.uid) ?? 0) + 1
+    const payer = payerOf(peer)
+    const count = payer === undefined ? 0 : (perPayer.get(payer) ?? 0) + 1
     const caller: UnixCaller = { kind: 'unix', connection: key, peer, drop: () => { socket.destroy() } }
-    perUser.set(peer.uid, count)
+    if (payer !== undefined) perPayer.set(payer, count)
     socket.once('close', () => {
       peer[Symbol.dispose]()
-      const left = (perUser.get(peer.uid) ?? 1) - 1
-      if (left === 0) perUser.delete(peer.uid)
-      else perUser.set(peer.uid, left)
+      if (payer === undefined) return
+      const left = (perPayer.get(payer) ?? 1) - 1
+      if (left === 0) perPayer.delete(payer)
+      else perPayer.set(payer, left)
     })
-    if (count > limits.maxConnectionsPerUser && !exempt.has(peer.uid)) {
+    if (count > limits.maxConnectionsPerUser) {
       log.warn({ uid: peer.uid, pid: peer.pid, limit: limits.maxConnectionsPerUser }, 'connection refused: the user has too many')
       socket.destroy()
       return

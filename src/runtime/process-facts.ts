@@ -27,6 +27,15 @@ export function readOwner (pid: number): { readonly uid: number, readonly gid: n
   }
 }
 
+/** As `/proc/<pid>/cgroup` lists them; undefined: there is no such process. */
+export function readControlGroups (pid: number | 'self'): string | undefined {
+  try {
+    return readFileSync(`/proc/${pid}/cgroup`, 'latin1')
+  } catch {
+    return undefined
+  }
+}
+
 /** Undefined when the process ended, or belongs to a user whose processes we may not inspect. */
 export function readExecutable (pid: number): Executable | undefined {
   if (pid === 0) return undefined

@@ -21,6 +21,7 @@ import { entryService } from '../../src/wire/generated/server-entry.ts'
 import { PermissionDeniedDetails, PermissionDeniedDetails_Reason } from '../../src/wire/generated/types.ts'
 import { workloadService, X509SVIDResponse } from '../../src/wire/generated/workload.ts'
 import { capturedLog } from '../fakes/captured-log.ts'
+import { ContainerGroup, groupsMissing } from '../fakes/container-group.ts'
 import { eventually } from '../fakes/eventually.ts'
 
 /** Of a thousand connections, on a machine that others keep busy. */
@@ -299,6 +300,30 @@ sys.stdin.readline()`, [path], 65534)
   const mine = await Promise.all(Array.from({ length: 4 }, () => connected(path)))
   t.notOk(mine.some(({ destroyed }) => destroyed), 'we ourselves are exempt')
   for (const socket of mine) socket.destroy()
+})
+
+void t.test('nor can root in a container, who is not the machine\'s', { skip: groupsMissing() }, async t => {
+  const folder = mkdtempSync(join(tmpdir(), 'rpc-'))
+  t.teardown(() => rmSync(folder, { recursive: true }))
+  const path = join(folder, 'api.sock')
+  const { log, lines } = capturedLog()
+  const server = openRpcServer({ log, clock: systemClock, services: [], limits: { maxConnectionsPerUser: 2 } })
+  t.teardown(() => server[Symbol.asyncDispose]())
+  await server.listenUnix({ path })
+  const group = new ContainerGroup(`/assay-test-${process.pid}`)
+  t.teardown(() => group[Symbol.dispose]())
+  const root = python(t, `
+sys.stdin.readline()
+kept = []
+for i in range(4):
+  s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); kept.append(s)
+sys.stdin.readline()`, [path])
+  group.add(root.pid as number)
+  root.stdin.write('go\n')
+  await eventually('two are refused', () => lines.filter(({ pid, level }) => pid === root.pid && level === 'warn').length === 2)
+  t.equal(lines.filter(({ pid, msg }) => pid === root.pid && msg === 'connection accepted').length, 2, 'and two are let in')
+  root.stdin.end('\n')
+  await once(root, 'exit')
 })
 
 void t.test('the caller is the process that connected', async t => {
