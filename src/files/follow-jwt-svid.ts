@@ -23,7 +23,7 @@ export async function followJwtSvid ({ audience, fileName }: JwtSvidFile, deps: 
       log.info({ file: fileName, audience, expiresAt }, 'the agent gave a JWT-SVID')
       pauseMs = firstPauseMs
       said = undefined
-      await halfTheWay(expiresAt, clock, signal)
+      await halfTheWay(expiresAt, () => state.value.jwtSvids.has(fileName), clock, signal)
     } catch (error) {
       if (isStop(error, signal) || signal.aborted) throw error
       const { code, status, message: reason } = error as Error & { code?: unknown, status?: unknown }
@@ -38,10 +38,14 @@ export async function followJwtSvid ({ audience, fileName }: JwtSvidFile, deps: 
   }
 }
 
-/** Waits until half of what is left of the life is over, a second at the least. */
-async function halfTheWay (expiresAt: Date, clock: Clock, signal: AbortSignal): Promise<void> {
+/**
+ * Waits until half of what is left of the life is over, a second at the least; not as long once the token was taken away with the identity,
+ * which may come back any time.
+ */
+async function halfTheWay (expiresAt: Date, isThere: () => boolean, clock: Clock, signal: AbortSignal): Promise<void> {
   const due = clock.now().getTime() + Math.max(firstPauseMs, (expiresAt.getTime() - clock.now().getTime()) / 2)
   for (let leftMs = due - clock.now().getTime(); leftMs > 0; leftMs = due - clock.now().getTime()) {
     await clock.sleep(Math.min(lookEveryMs, leftMs), signal)
+    if (!isThere()) return
   }
 }

@@ -110,6 +110,25 @@ void t.test('an identity that is taken away: the files stay, or go where that is
   }
 })
 
+void t.test('a token that was taken away with its identity comes back with it, not when the old one would have been renewed', async t => {
+  await using agent = await FakeAgent.start()
+  await agent.rotate()
+  const first = await agent.token('/web', 'db', { seconds: 3_600 })
+  agent.identities.jwtSvids = [first]
+  const { read, logged } = await start(t, agent, {
+    ...names, remove_after_revoked: '0s', jwt_svids: [{ jwt_audience: 'db', jwt_svid_file_name: 'db.token' }]
+  })
+  await eventually('written', () => read('db.token') === first.token && read('key.pem') !== undefined, patienceMs)
+  agent.give([])
+  agent.identities.jwtSvids = []
+  await logged('the agent has no identity for this process any more: the files are removed')
+  await eventually('all are gone', () => read('db.token') === undefined && read('key.pem') === undefined, patienceMs)
+  const second = await agent.token('/web', 'db', { seconds: 3_601 })
+  agent.identities.jwtSvids = [second]
+  await agent.rotate()
+  await eventually('it is back', () => read('db.token') === second.token && read('key.pem') !== undefined, patienceMs)
+})
+
 void t.test('an agent that is away takes no files with it', async t => {
   await using agent = await FakeAgent.start()
   await agent.rotate()
