@@ -4,7 +4,7 @@ import { parsedBy } from '../../runtime/config-schema.ts'
 import { SpiffeError } from '../../spiffe/errors.ts'
 import { parseSpiffeId } from '../../spiffe/spiffe-id.ts'
 import { jwtFilter, verifiedTokens } from '../ext-authz/verified-tokens.ts'
-import { idOfPrincipal } from '../policy/principal.ts'
+import { callerOf, idOfPrincipal } from '../policy/principal.ts'
 import type { AuthzRequest } from '../policy/request.ts'
 
 const id = parsedBy(parseSpiffeId)
@@ -70,7 +70,7 @@ function ofAttributes (attributes: z.output<typeof envoys>['attributes'], now: D
   const { method = '', path = '', host = '', headers } = request?.http ?? {}
   const to = destination?.address?.socketAddress
   return {
-    source: { id: idOfPrincipal(source?.principal), address: source?.address?.socketAddress?.address },
+    source: { ...callerOf(source?.principal), address: source?.address?.socketAddress?.address },
     destination: { id: idOfPrincipal(destination?.principal), address: to?.address, port: to?.portValue },
     http: method === '' ? undefined : {
       method, path, host, headers: lowerCase(headers), ...verifiedTokens(metadataContext?.filterMetadata?.[jwtFilter])

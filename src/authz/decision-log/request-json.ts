@@ -3,7 +3,10 @@ import type { AuthzRequest, HttpFacts } from '../policy/request.ts'
 
 /** A request as it stands in decision logs. What is `undefined` in the request is missing here. */
 export interface RequestJson {
-  readonly source: { readonly id?: string | undefined, readonly address?: string | undefined, readonly remoteAddress?: string | undefined }
+  readonly source: {
+    readonly id?: string | undefined, readonly invalidId?: string | undefined
+    readonly address?: string | undefined, readonly remoteAddress?: string | undefined
+  }
   readonly destination: { readonly id?: string | undefined, readonly address?: string | undefined, readonly port?: number | undefined }
   readonly http?: HttpJson | undefined
   readonly tls?: { readonly version?: string | undefined, readonly sni?: string | undefined } | undefined
@@ -42,7 +45,7 @@ export function parseRequestJson (raw: unknown): AuthzRequest | undefined {
   const time = new Date(raw['time'])
   const { port } = destination
   const isPort = port === undefined || (Number.isInteger(port) && (port as number) > 0 && (port as number) <= 65_535)
-  const texts = [source['address'], source['remoteAddress'], destination['address']]
+  const texts = [source['invalidId'], source['address'], source['remoteAddress'], destination['address']]
   if (http === null || !isPort || Number.isNaN(time.getTime()) || !texts.every(isTextOrMissing)) return undefined
   if (tls !== undefined && !(isMap(tls) && isTextOrMissing(tls['version']) && isTextOrMissing(tls['sni']))) return undefined
   const from = idOf(source['id'])

@@ -2,7 +2,7 @@ import type { IncomingMessage } from 'node:http'
 import { isIP } from 'node:net'
 import type { HttpAnswer } from '../data-api/data-api.ts'
 import type { Decided, Decider } from '../decider.ts'
-import { idOfPrincipal } from '../policy/principal.ts'
+import { callerOf, idOfPrincipal } from '../policy/principal.ts'
 import { parsedTarget } from './input-document.ts'
 
 /**
@@ -19,12 +19,13 @@ export async function answerHttpCheck (
   decider: Decider, { method = '', url = '', headers }: IncomingMessage, time: Date
 ): Promise<HttpAnswer> {
   const one = (name: string) => { const value = headers[name]; return Array.isArray(value) ? undefined : value }
-  const [source, destination] = [idOfPrincipal(one(sourceHeader)), idOfPrincipal(one(destinationHeader))]
+  const [caller, destination] = [callerOf(one(sourceHeader)), idOfPrincipal(one(destinationHeader))]
+  const { id: source } = caller
   const [address, port, { host = '' }] = [addressOf(one(sourceAddressHeader)), portOf(one(portHeader)), headers]
   const passed = Object.entries(headers).flatMap(([name, value]): Array<[string, string]> =>
     value === undefined || name.startsWith('x-assay-') ? [] : [[name, [value].flat().join(',')]])
   return answerTo(await decider.decide({
-    source: { id: source, address },
+    source: { ...caller, address },
     destination: { id: destination, port },
     http: { method, path: url, host, headers: new Map(passed) },
     tls: { version: undefined, sni: undefined },

@@ -2,7 +2,7 @@ import { decodeMessage } from '../../wire/decode-message.ts'
 import { Metadata } from '../../wire/generated/envoy-core.ts'
 import { eachField, lengthTag, varintTag, within } from '../../wire/each-field.ts'
 import { WireReader } from '../../wire/wire-reader.ts'
-import { idOfPrincipal } from '../policy/principal.ts'
+import { callerOf, idOfPrincipal } from '../policy/principal.ts'
 import type { AuthzRequest, HttpFacts } from '../policy/request.ts'
 import { checkMetadata, type CheckMetadata } from './check-metadata.ts'
 import { structToJson } from '../../wire/struct-json.ts'
@@ -87,7 +87,7 @@ class Attributes {
     if (this.#http !== undefined) Object.assign(this.#http, this.#tokens)
     return {
       request: {
-        source: { id: idOfPrincipal(source.principal), address: source.address },
+        source: { ...callerOf(source.principal), address: source.address },
         destination: { id: idOfPrincipal(this.#extension ?? destination.principal), address: destination.address, port: destination.port },
         http: this.#http,
         // Envoy tells no version, and the name asked for only where it is configured to (`include_tls_session`).

@@ -36,13 +36,21 @@ export class PolicyEngine {
     return this.#shadow === undefined ? enforced : { ...enforced, shadow }
   }
 
-  /** A refusal, when the caller is of another trust domain and the relationship with that does not cover the request. */
+  /**
+   * A refusal, when the caller is of another trust domain and the relationship with that does not cover the request. The authority of such
+   * a domain can also write names that are no SPIFFE IDs: who has one is not let in as somebody without a name.
+   */
   #foreign ({ source, destination, time }: AuthzRequest): Decision | undefined {
+    if (source.invalidId !== undefined) return this.#refusal('federation')
     if (source.id === undefined || this.#own.size === 0) return undefined
     const domain = trustDomainOf(source.id)
     if (this.#own.has(domain)) return undefined
     if (this.#scopes.get(domain)?.some(scope => covers(scope, source.id as SpiffeId, destination.id, time)) === true) return undefined
-    return { allowed: false, reason: 'federation', rule: `federation/${domain}`, audits: [], consult: [], revision: this.set.revision }
+    return this.#refusal(`federation/${domain}`)
+  }
+
+  #refusal (rule: string): Decision {
+    return { allowed: false, reason: 'federation', rule, audits: [], consult: [], revision: this.set.revision }
   }
 }
 

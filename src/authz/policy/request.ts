@@ -8,6 +8,8 @@ export interface AuthzRequest {
   readonly source: {
     /** As TLS proved it; never from a header. */
     readonly id?: SpiffeId | undefined
+    /** What TLS proved, where it begins as a SPIFFE ID does and is none: whose it is nobody can tell, so that he is refused. */
+    readonly invalidId?: string | undefined
     /** The other end of the connection; `undefined`: nobody tells. */
     readonly address?: string | undefined
     /** The first caller's, as trusted proxies tell it; `undefined`: `address`. */

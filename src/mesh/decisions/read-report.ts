@@ -1,6 +1,6 @@
 import { structToJson } from '../../wire/struct-json.ts'
 import { nobodyRefused } from '../../authz/rbac/cel.ts'
-import { idOfPrincipal } from '../../authz/policy/principal.ts'
+import { callerOf, idOfPrincipal } from '../../authz/policy/principal.ts'
 import type { AuthzRequest, HttpFacts } from '../../authz/policy/request.ts'
 import type { Address } from '../../wire/generated/envoy-core.ts'
 import type { AccessLogCommon, HTTPAccessLogEntry, TCPAccessLogEntry } from '../../wire/generated/envoy-access-log-data.ts'
@@ -65,7 +65,7 @@ function requestOf (common: AccessLogCommon, http: HttpFacts | undefined): Authz
   const { customTags: tags, downstreamDirectRemoteAddress: remote, downstreamLocalAddress: local, startTime, tlsProperties } = common
   const sourceAddress = told(tags[reportTag.sourceAddress]) ?? remote?.socketAddress?.address
   return {
-    source: { id: idOfPrincipal(told(tags[reportTag.source])), address: sourceAddress },
+    source: { ...callerOf(told(tags[reportTag.source])), address: sourceAddress },
     destination: { id: idOfPrincipal(told(tags[reportTag.destination])), ...addressOf(local) },
     http,
     // As of questions: no rule about the version is told to the proxy.
