@@ -35,9 +35,13 @@ export class Mask {
     const erased: string[] = []
     const masked: string[] = []
     const root = input as unknown as Record<string, unknown>
-    const http = root['http'] as { path: string } | undefined
-    const query = http?.path.indexOf('?') ?? -1
-    if (http !== undefined && query >= 0) http.path = http.path.slice(0, query)
+    const http = root['http'] as { path: string, headers: Record<string, string> } | undefined
+    if (http !== undefined) {
+      http.path = withoutQuery(http.path)
+      // Envoy sends the request's line among the headers too.
+      const line = http.headers[':path']
+      if (line !== undefined) http.headers[':path'] = withoutQuery(line)
+    }
     for (const { keys, pointer, rule } of this.#rules) {
       const parent = parentOf(root, keys)
       const key = keys.at(-1) as string
@@ -50,6 +54,8 @@ export class Mask {
     return { input, erased, masked }
   }
 }
+
+function withoutQuery (target: string): string { return target.replace(/\?.*$/s, '') }
 
 /** Keys below `/input`; names of headers in lower case, as requests have them. */
 function keysOf (pointer: string): string[] {

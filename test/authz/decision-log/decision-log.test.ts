@@ -7,6 +7,9 @@ import { parseRequestJson, requestJson } from '../../../src/authz/decision-log/r
 import { Sampling } from '../../../src/authz/decision-log/sampling.ts'
 import type { DecisionSink } from '../../../src/authz/decision-log/sink.ts'
 import { Decider } from '../../../src/authz/decider.ts'
+import { readCheck } from '../../../src/authz/ext-authz/read-check.ts'
+import { encodeMessage } from '../../../src/wire/encode-message.ts'
+import { CheckRequest } from '../../../src/wire/generated/envoy-authorization.ts'
 import { parseIdMatch, parsePathMatch } from '../../../src/authz/policy/match-text.ts'
 import { chooseSeed, Random } from '../../fakes/random.ts'
 import { randomRequest } from '../policy/policies-at-random.ts'
@@ -42,6 +45,17 @@ t.test('a decision as logs have it', t => {
     t.equal(log.record(...decided({ traceparent: bad })).trace, undefined, bad)
   }
   t.ok(log.record(...decided({ traceparent: `01${traceparent.slice(2)}-more` })).trace, 'of a later version, as far as it is known')
+  t.end()
+})
+
+t.test('a query is in no log, though Envoy sends the path among the headers too', t => {
+  const headers = { ':path': '/a?token=secret', ':method': 'GET', 'x-env': 'prod' }
+  const http = { method: 'GET', path: '/a?token=secret', host: 'db', headers }
+  const { request } = readCheck(encodeMessage(CheckRequest, { attributes: { request: { http } } }), new Date(0))
+  const event = decisionEvent(new DecisionLog(settings).record(request, engine.decide(request), 0), settings)
+  t.match(event.input.http, { path: '/a', headers: { ':path': '/a', ':method': 'GET', 'x-env': 'prod' } })
+  t.notMatch(JSON.stringify(event), /secret/)
+  t.equal(request.http?.headers.get(':path'), '/a?token=secret', 'the request itself stays as it is')
   t.end()
 })
 
