@@ -109,20 +109,39 @@ export class Decider {
     let verdict: Verdict | undefined
     let bundles: Decision['bundles']
     for (const { rule, provider, ask } of asked) {
+      let answer: Verdict
       try {
         if (ask === undefined) throw new SpiffeError('provider_failed', `rule ${rule} asks ${provider}, which is not configured here`)
-        verdict = await answerOf(ask)
+        answer = await answerOf(ask)
       } catch (error) {
         return { decided: { ...decision, allowed: false, reason: 'custom', rule, bundles }, error }
       }
-      if (verdict.revisions !== undefined) bundles = new Map([...bundles ?? [], ...verdict.revisions])
-      if (!verdict.allowed) return { decided: { ...decision, allowed: false, reason: 'custom', rule, verdict, bundles } }
+      if (answer.revisions !== undefined) bundles = new Map([...bundles ?? [], ...answer.revisions])
+      if (!answer.allowed) return { decided: { ...decision, allowed: false, reason: 'custom', rule, verdict: answer, bundles } }
+      verdict = verdict === undefined ? answer : together(verdict, answer)
     }
     return { decided: { ...decision, verdict, bundles } }
   }
 
   #record ({ request, startedMs, requestId, encoded }: Asked, decision: Decided): Decided {
     this.#deps.onDecided?.({ request, decision, durationMs: this.#deps.monotonicMs() - startedMs, requestId, encoded })
-    return this.#deps.dryRun === true && !decision.allowed ? { ...decision, allowed: true } : decision
+    if (this.#deps.dryRun !== true || decision.allowed) return decision
+    // What a refusal says to the caller is nothing for the workload.
+    const { metadata } = decision.verdict ?? {}
+    return { ...decision, allowed: true, verdict: metadata === undefined ? undefined : { allowed: true, metadata } }
+  }
+}
+
+/** What two who let in want of a request, as if the second had been asked about what the first made of it. */
+function together (first: Verdict, second: Verdict): Verdict {
+  const { headers = [], responseHeaders = [] } = second
+  const replaced = new Set(headers.map(([name]) => name))
+  const answered = new Set(responseHeaders.map(([name]) => name))
+  return {
+    allowed: true,
+    headers: [...(first.headers ?? []).filter(([name]) => !replaced.has(name)), ...headers],
+    responseHeaders: [...(first.responseHeaders ?? []).filter(([name]) => !answered.has(name)), ...responseHeaders],
+    headersToRemove: [...new Set([...(first.headersToRemove ?? []).filter(name => !replaced.has(name)), ...second.headersToRemove ?? []])],
+    metadata: first.metadata === undefined ? second.metadata : { ...first.metadata, ...second.metadata }
   }
 }

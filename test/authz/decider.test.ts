@@ -1,8 +1,9 @@
 import t from 'tap'
-import { Decider, type DecisionFacts, type Providers } from '../../src/authz/decider.ts'
+import { Decider, type DecisionFacts, type Providers, type Verdict } from '../../src/authz/decider.ts'
 import { decisionEvent } from '../../src/authz/decision-log/decision-event.ts'
 import { DecisionRecord } from '../../src/authz/decision-log/decision-record.ts'
 import { Mask } from '../../src/authz/decision-log/mask.ts'
+import { responseTo } from '../../src/authz/ext-authz/check-response.ts'
 import { PolicyEngine } from '../../src/authz/policy/policy-engine.ts'
 import { regoProvider } from '../../src/authz/rego/rego-provider.ts'
 import type { RegoSet } from '../../src/authz/rego/rego-set.ts'
@@ -65,4 +66,36 @@ t.test('who cannot say lets nobody in, and that is a decision too', async t => {
   const dry = open(failing, true)
   t.match(await dry.decide(), { allowed: true }, 'a dry run lets everybody in, whoever fails')
   t.match(dry.recorded, [{ decision: { allowed: false, reason: 'custom', rule: 'p/two' } }])
+})
+
+t.test('what several want of a request that all let in is done, and not what the last wants alone', async t => {
+  const verdicts: Readonly<Record<string, Verdict>> = {
+    'rego/one': {
+      allowed: true, headers: [['x-user', 'ann'], ['x-tier', 'gold'], ['x-late', '1']], headersToRemove: ['authorization', 'x-trace'],
+      responseHeaders: [['x-by', 'one'], ['x-one', '1']], metadata: { one: 1, both: 'one' }
+    },
+    'rego/two': {
+      allowed: true, headers: [['x-tier', 'none'], ['x-trace', 't']], headersToRemove: ['x-late'], responseHeaders: [['x-by', 'two']],
+      metadata: { both: 'two' }
+    }
+  }
+  const { decide } = open(name => async () => verdicts[name] ?? { allowed: false })
+  const decided = await decide()
+  t.strictSame(decided.verdict, {
+    allowed: true, headers: [['x-user', 'ann'], ['x-late', '1'], ['x-tier', 'none'], ['x-trace', 't']],
+    responseHeaders: [['x-one', '1'], ['x-by', 'two']], headersToRemove: ['authorization', 'x-late'], metadata: { one: 1, both: 'two' }
+  }, 'the second has the last word where both say something')
+  const refused = await open(name => async () => ({ ...verdicts[name], allowed: name === 'rego/one' })).decide()
+  t.strictSame(refused.verdict, { ...verdicts['rego/two'], allowed: false }, 'who refuses says alone what the caller is told')
+})
+
+t.test('a dry run hands nothing to the workload that a refusal says to the caller', async t => {
+  const refusal: Verdict = {
+    allowed: false, httpStatus: 302, body: 'log in', headers: [['location', 'https://login.test']], metadata: { why: 'no session' }
+  }
+  const { decide, recorded } = open(() => async () => refusal, true)
+  const decided = await decide()
+  t.strictSame(responseTo(decided).okResponse, { headers: [], headersToRemove: [], responseHeadersToAdd: [] })
+  t.strictSame(decided.verdict?.metadata, { why: 'no session' }, 'access logs tell why')
+  t.match(recorded, [{ decision: { allowed: false, verdict: refusal } }], 'and the log what would have been answered')
 })
