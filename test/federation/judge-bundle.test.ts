@@ -1,10 +1,16 @@
 import t from 'tap'
 import { checkAuthorities } from '../../src/federation/client/foreign-authorities.ts'
+import { defaultFetchLimits } from '../../src/federation/client/fetch-limits.ts'
 import { judgeUpdate } from '../../src/federation/client/judge-update.ts'
+import { readFetched } from '../../src/federation/client/read-fetched.ts'
 import { defaultRefreshTimes, nextRefreshMs, type RefreshFacts } from '../../src/federation/client/refresh-time.ts'
+import { formatBundleDocument } from '../../src/spiffe/bundle-document.ts'
 import type { Bundle } from '../../src/spiffe/bundle.ts'
 import { parseTrustDomain } from '../../src/spiffe/trust-domain.ts'
+import { parseCertificate } from '../../src/x509/certificate.ts'
+import { oid } from '../../src/x509/oid.ts'
 import { createTestAuthority } from '../fakes/authority.ts'
+import { altNames, caExtensions, forge, nameOf } from '../x509/forge-certificate.ts'
 
 const first = await createTestAuthority('partner.test')
 const second = await createTestAuthority('partner.test')
@@ -55,6 +61,27 @@ t.test('a bundle that is another domain\'s', async t => {
   t.doesNotThrow(() => checkAuthorities(second.bundle, { own: own.bundle, partners: [thief] }),
     'who publishes another\'s new authority first does not keep it out')
   t.throws(() => checkAuthorities(thief, { own: own.bundle, partners: [second.bundle] }), foreign, 'and is refused itself')
+})
+
+t.test('one certificate that cannot be read here keeps nothing out that comes with it', async t => {
+  const partner = parseTrustDomain('partner.test')
+  // OpenSSL reads it.
+  const ca = caExtensions('spiffe://partner.test')
+  const odd = forge({ extensions: { ...ca, [oid.subjectAltName]: altNames([nameOf.uri('spiffe://partner.test'), nameOf.ip([1, 2, 3])]) } })
+  const ofOurs = forge({ publicKey: parseCertificate(own.bundle.x509Authorities[0]!.certificate).publicKey, extensions: {
+    ...ca, [oid.subjectAltName]: altNames([nameOf.ip([1, 2, 3])])
+  } })
+  const offer = (...more: readonly Uint8Array[]) => {
+    const x509Authorities = [...second.bundle.x509Authorities, ...more.map(certificate => ({ certificate, tainted: false }))]
+    return readFetched(Buffer.from(formatBundleDocument({ ...second.bundle, x509Authorities })), partner, defaultFetchLimits, () => {})
+  }
+  t.throws(() => parseCertificate(odd.der), { code: 'certificate_malformed' })
+  const offered = offer(odd.der)
+  t.equal(offered.x509Authorities.length, 2)
+  const known = { own: own.bundle, partners: [first.bundle, other.bundle] }
+  t.doesNotThrow(() => checkAuthorities(offered, known), 'what the partner has taken out of its bundle is gone')
+  t.doesNotThrow(() => checkAuthorities(other.bundle, { own: own.bundle, partners: [offered] }), 'nor does it stop other partners')
+  t.throws(() => checkAuthorities(offer(ofOurs.der), known), { code: 'fetched_bundle_foreign' }, 'our own key is our own in such a one too')
 })
 
 t.test('when the endpoint is asked again', async t => {

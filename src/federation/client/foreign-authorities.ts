@@ -1,8 +1,9 @@
+import { X509Certificate } from 'node:crypto'
 import type { Bundle, X509Authority } from '../../spiffe/bundle.ts'
 import { SpiffeError } from '../../spiffe/errors.ts'
 import { parseSpiffeId, trustDomainOf } from '../../spiffe/spiffe-id.ts'
 import type { TrustDomain } from '../../spiffe/trust-domain.ts'
-import { parseCertificate } from '../../x509/certificate.ts'
+import { parseCertificate, type Certificate } from '../../x509/certificate.ts'
 
 export interface KnownBundles {
   /** Of our own trust domain. */
@@ -47,14 +48,32 @@ const keyCache = new WeakMap<X509Authority, string>()
 function keyOf (authority: X509Authority): string {
   const known = keyCache.get(authority)
   if (known !== undefined) return known
-  const key = textOf(parseCertificate(authority.certificate).publicKey)
+  const key = textOf(readCertificate(authority)?.publicKey ?? keyAlone(authority))
   keyCache.set(authority, key)
   return key
 }
 
+/**
+ * `undefined`: it verifies nothing here, and others may read it. What comes with it counts all the same: a bundle that were refused for one
+ * such certificate would leave authorities in force that the partner has taken out.
+ */
+function readCertificate ({ certificate }: X509Authority): Certificate | undefined {
+  try {
+    return parseCertificate(certificate)
+  } catch (error) {
+    if (error instanceof SpiffeError) return undefined
+    throw error
+  }
+}
+
+/** Of a certificate that whoever read the bundle could read (`readBundle`). */
+function keyAlone ({ certificate }: X509Authority): Uint8Array {
+  return new X509Certificate(certificate).publicKey.export({ format: 'der', type: 'spki' })
+}
+
 /** `undefined`: it names none, or nothing that can be read (AMB-03). */
-function domainNamedBy ({ certificate }: X509Authority): TrustDomain | undefined {
-  const [uri] = parseCertificate(certificate).uriSans
+function domainNamedBy (authority: X509Authority): TrustDomain | undefined {
+  const [uri] = readCertificate(authority)?.uriSans ?? []
   try {
     // The standard's own examples have a slash at the end.
     return uri === undefined ? undefined : trustDomainOf(parseSpiffeId(uri.replace(/\/$/, '')))
