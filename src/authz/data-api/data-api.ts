@@ -48,7 +48,9 @@ export class DataApi {
 
   /** @param target path and query of the request */
   async answer (method: string, target: string, body: Buffer): Promise<HttpAnswer> {
-    const { pathname, searchParams } = new URL(target, 'http://data')
+    const asked = URL.parse(target.startsWith('/') ? `http://data${target}` : target)
+    if (asked === null) return failure(400, 'invalid_parameter', 'what is asked for is no path')
+    const { pathname, searchParams } = asked
     try {
       const [first, second, ...path] = pathname.split('/').slice(1).map(decodeURIComponent)
       if (first === 'health') return this.#health()

@@ -101,6 +101,11 @@ t.test('malformed input is the caller\'s mistake, and says which', async t => {
     t.equal((await api.answer('POST', '/v1/data/assay/authz', Buffer.from(body))).status, 400, body)
   }
   t.equal((await api.answer('GET', '/v1/data/%zz', Buffer.of())).status, 400)
+  for (const target of ['//', '//[', '//v1/data/assay/authz', '/\\', '*', 'http://']) {
+    const { status } = await api.answer('GET', target, Buffer.of())
+    t.ok(status === 400 || status === 404, `${target} is no bug of ours, and no other host: ${status}`)
+  }
+  t.equal((await api.answer('GET', 'http://data.test/v1/data/assay/authz', Buffer.of())).status, 200, 'as it is asked of a proxy')
 })
 
 t.test('who is asked besides has the last word, or nobody is let in', async t => {
