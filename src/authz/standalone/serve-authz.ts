@@ -16,6 +16,7 @@ import { answerHttpCheck } from '../ext-authz/http-flavour.ts'
 import { foreignKinds } from '../policy/foreign-kinds.ts'
 import { type PolicyText, readPolicies } from '../policy/read-policies.ts'
 import type { PolicySet } from '../policy/policy-set.ts'
+import { requireTrustDomain } from '../policy/require-trust-domain.ts'
 import { regoProvider } from '../rego/rego-provider.ts'
 import { keepRbac, type RbacFolder, writeFilters } from './keep-rbac.ts'
 import { type BundlesConfig, openBundles } from './open-bundles.ts'
@@ -78,7 +79,7 @@ export async function serveAuthz (config: AuthzConfig, deps: AuthzDeps, signal: 
   const policies = await openPolicies({
     paths: config.policies,
     parse (read) {
-      const set = readPolicies(read, { foreign: foreignKinds })
+      const set = requireTrustDomain(readPolicies(read, { foreign: foreignKinds }))
       checkProviders(set, providers)
       checkNoBundles(set)
       texts = read

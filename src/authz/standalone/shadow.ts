@@ -6,6 +6,7 @@ import { ShadowComparison, type ShadowReport } from '../flips/shadow-comparison.
 import { foreignKinds } from '../policy/foreign-kinds.ts'
 import type { PolicyEngine } from '../policy/policy-engine.ts'
 import { readPolicies } from '../policy/read-policies.ts'
+import { requireTrustDomain } from '../policy/require-trust-domain.ts'
 import { type ActivePolicies, openPolicies } from './watch-policies.ts'
 
 /** A set of policies beside the one that is obeyed: each request is decided by both, and what differs is kept. */
@@ -26,7 +27,8 @@ export async function openShadow (
 ): Promise<Shadow | undefined> {
   if (paths.length === 0) return undefined
   const { active: candidate, run } = await openPolicies(
-    { paths, parse: texts => readPolicies(texts, { foreign: foreignKinds }) }, { clock, log: log.child({ policies: 'candidate' }) }
+    { paths, parse: texts => requireTrustDomain(readPolicies(texts, { foreign: foreignKinds })) },
+    { clock, log: log.child({ policies: 'candidate' }) }
   )
   let between: readonly [PolicyEngine, PolicyEngine] | undefined
   let comparison: ShadowComparison | undefined

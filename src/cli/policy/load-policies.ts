@@ -3,6 +3,7 @@ import { foreignKinds } from '../../authz/policy/foreign-kinds.ts'
 import type { PolicySet } from '../../authz/policy/policy-set.ts'
 import { readPolicies, type PolicyText } from '../../authz/policy/read-policies.ts'
 import { resolveSelectors } from '../../authz/policy/resolve-selectors.ts'
+import { requireTrustDomain } from '../../authz/policy/require-trust-domain.ts'
 import { namedByPath, readPolicyFiles } from '../../authz/policy-files/read-policy-files.ts'
 import { pathFlag } from '../flag.ts'
 import { readInputJson } from '../read-input.ts'
@@ -29,7 +30,7 @@ export async function loadDecidingSet (paths: readonly string[], entriesPath: st
   return decidingSetOf(await loadPolicies(paths, entriesPath, terminal))
 }
 
-/** @throws {SpiffeError} `policy_unsupported` for selectors where nobody knows who is registered */
+/** @throws {SpiffeError} `policy_unsupported` for selectors where nobody knows who is registered; as `requireTrustDomain` */
 export function decidingSetOf ({ set, entries }: Pick<LoadedPolicies, 'set' | 'entries'>): PolicySet {
-  return resolveSelectors(set, entries === undefined ? undefined : directoryOf(entries))
+  return resolveSelectors(requireTrustDomain(set), entries === undefined ? undefined : directoryOf(entries))
 }

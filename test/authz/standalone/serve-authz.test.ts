@@ -241,6 +241,23 @@ t.test('a rule that asks somebody unknown is refused when it is read', async t =
   })
 })
 
+t.test('a FederationScope that would keep nobody out, for want of Settings, is refused, of a candidate too', async t => {
+  const path = join(folder, 'scoped')
+  const scope = 'apiVersion: assay/v1\nkind: FederationScope\ntrustDomain: far.test\naccept: [spiffe://far.test/billing/*]\n'
+  const settings = 'apiVersion: assay/v1\nkind: Settings\ntrustDomain: own.test\ndefaultAction: deny\n'
+  writeFileSync(path, `${allowAll}---\n${scope}`)
+  const refusal = { code: 'policy_unsupported', message: /FederationScope of far\.test would keep nobody out.*kind Settings/ }
+  const dataApi: AuthzConfig['dataApi'] = [{ kind: 'tcp', host: '127.0.0.1', port: 0 }]
+  await t.rejects(serve(t, { policies: [path], dataApi }), refusal)
+  await t.rejects(serve(t, { candidate: [path], dataApi }), refusal)
+  writeFileSync(path, `${allowAll}---\n${scope}---\n${settings}`)
+  const { where } = await serve(t, { policies: [path], dataApi })
+  const answer = await fetch(`${where.replace('tcp:', 'http:')}/v1/data/assay/authz`, {
+    method: 'POST', body: JSON.stringify({ input: { source: { id: 'spiffe://far.test/other' }, destination: { id: 'spiffe://own.test/db' } } })
+  })
+  t.match(await answer.json(), { result: { allow: false, rule: 'federation/far.test' } })
+})
+
 t.test('Rego of a set that a server pushes is refused, with the way to give it here', async t => {
   const path = join(folder, 'pushed')
   const bundle = { apiVersion: 'assay/v1', kind: 'RegoBundle', name: 'orders', bundle: Buffer.from('x').toString('base64') }
