@@ -1,3 +1,4 @@
+import { isIP } from 'node:net'
 import type { Fact } from '../../../src/authz/policy/facts.ts'
 import type { Rule, Test } from '../../../src/authz/policy/rule.ts'
 import { type TimeWindowSpec, weekDays } from '../../../src/authz/policy/time-window.ts'
@@ -11,6 +12,7 @@ import type { AuthzRequest } from '../../../src/authz/policy/request.ts'
  */
 export function judge (set: PolicySet, request: AuthzRequest): string {
   const { id } = request.source
+  if (request.source.invalidId !== undefined) return 'deny federation'
   const domain = id?.slice('spiffe://'.length).split('/')[0]
   if (domain !== undefined && set.trustDomain !== undefined && ![set.trustDomain, ...set.trustDomainAliases].some(own => own === domain)) {
     const lets = set.scopes.some(({ trustDomain, accept, workloads, until }) => trustDomain === domain &&
@@ -81,7 +83,7 @@ function valuesOf (fact: Fact, { source, destination, http, tls, time }: AuthzRe
   switch (fact.name) {
     case 'method': return [http.method]
     case 'path': return known(pathOf(http.path) ?? undefined)
-    case 'host': return [http.host.toLowerCase().replace(/:\d+$/, '').replace(/\.$/, '')]
+    case 'host': return [http.host.toLowerCase().replace(/^(\[.*\]|[^:]*).*$/s, '$1').replace(/\.$/, '')]
     case 'authority': return [http.host.toLowerCase()]
     case 'header': return perhaps(http.headers.get(fact.header))
     case 'claim': return http.severalTokens === true ? null
@@ -97,7 +99,7 @@ function valuesOf (fact: Fact, { source, destination, http, tls, time }: AuthzRe
 /** Only plain paths come before this oracle, and some that are not. */
 function pathOf (target: string): string | null {
   const path = target.replace(/\?.*$/, '')
-  return /\/\/|\/\.|;|\\|%/.test(path) ? null : path
+  return /^[^/]|^$|\/\/|\/\.{1,2}(\/|$)|;|\\|%/.test(path) ? null : path
 }
 
 function meets (match: Match, value: string): boolean {
@@ -142,13 +144,21 @@ function isOfOne (domains: readonly string[] | undefined, id: string): boolean {
 
 /** By the bits of both, written out. */
 function isWithin (network: string, address: string): boolean {
+  if (isIP(address) === 0) return false
   const [base = '', length] = network.split('/')
-  const [left, right] = [bitsOf(base), bitsOf(address)]
-  return left.length === right.length && left.slice(0, Number(length)) === right.slice(0, Number(length))
+  const left = bitsOf(base)
+  // What is an IPv4 address in IPv6's form is both.
+  return [address, address.replace(/^::ffff:(?=.*\.)/, '')].map(bitsOf).some(right =>
+    left.length === right.length && left.slice(0, Number(length)) === right.slice(0, Number(length)))
 }
 
 function bitsOf (address: string): string {
   const bits = (number: string, base: number, width: number) => Number.parseInt(number, base).toString(2).padStart(width, '0')
+  const [, start, dotted] = /^(.*:)([\d.]+\.\d+)$/.exec(address) ?? []
+  if (start !== undefined && dotted !== undefined) {
+    const words = dotted.split('.').map(byte => Number(byte).toString(16).padStart(2, '0')).join('').match(/.{4}/g) ?? []
+    return bitsOf(start + words.join(':'))
+  }
   if (!address.includes(':')) return address.split('.').map(byte => bits(byte, 10, 8)).join('')
   const [head = [], tail] = address.split('::').map(half => half.split(':').filter(Boolean))
   const gap = tail === undefined ? [] : Array.from({ length: 8 - head.length - tail.length }, () => '0')

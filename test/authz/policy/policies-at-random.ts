@@ -24,6 +24,23 @@ const selectors = ['unix:uid:1', 'unix:uid:2', 'k8s:ns:a']
 const principals = ['i/ann', 'i/*', '*', '*bob', 'j/x']
 const times = ['2026-06-01T00:00:00Z', '2026-06-05T00:00:00Z', '2026-06-06T00:00:00Z', '2027-01-01T00:00:00Z']
 const addresses = ['10.1.0.5', '10.2.0.5', '192.168.0.1']
+/** What few write, and what only who wants to be let in would send. */
+const rarer = {
+  ids: ['was.test/web', 'was.test/team/a/x', 'third.test/api', 'else.test/api', 'own.test', 'far.test']
+    .map(id => parseSpiffeId(`spiffe://${id}`)),
+  idPatterns: ['spiffe://was.test/web', 'spiffe://was.test/*', 'spiffe://third.test/*', 'spiffe://else.test/*'],
+  invalidIds: ['spiffe://far.test//api', 'spiffe://own.test/web,spiffe://far.test/x'],
+  networks: ['0.0.0.0/0', '::/0', 'fd00::/8', '10.1.0.5', '::ffff:10.1.0.0/112', 'fd00::7'],
+  addresses: ['fd00::7', 'fd01::1', '::1', '::ffff:10.1.0.5', '::ffff:192.168.0.1', 'no address'],
+  hosts: ['', '[::1]', '[::1]:80', 'shop.test:', 'a@shop.test', 'shop.test..', 'SHOP.TEST.:1', 'api.shop.test:80:81'],
+  hostPatterns: ['[::1]', '*', '*.test', 'shop.test.*', 'a@*', '*.'],
+  paths: ['', '*', 'http://shop.test/api', '/api/', '/API', '/api/v1/v2/users', '/a=b', '=/api', '/api?', '/.api', '/api/..'],
+  pathPatterns: ['/*', '/ap*', '/{**}', '/api/{**}/users', '/{*}/{*}/{**}', '/api/', '*/users', '*i', '/a=b', '/a=*'],
+  methods: ['get', '=GET', 'GETS'],
+  methodPatterns: ['*', 'G*', '*T', '=GET', '=*'],
+  headers: ['', ',', 'one,', 'two '],
+  headerPatterns: ['*,', ',*', 'one,']
+}
 
 function some<T> (random: Random, items: readonly T[]): T[] {
   return Array.from({ length: 1 + random.below(3) }, () => random.pick(items))
@@ -64,24 +81,31 @@ function widerKeys (random: Random) {
   }
 }
 
-/** @param everything whatever a policy can say, to be resolved by `selectedIds`; else what Envoy's filters can be told too */
-export function randomPolicies (random: Random, mostRules = 12, everything = false): PolicySet {
-  return readPolicies([{ name: 'random', text: JSON.stringify(randomDocuments(random, mostRules, everything)) }])
+/**
+ * @param everything whatever a policy can say, to be resolved by `selectedIds`; else what Envoy's filters can be told too
+ * @param rarely what few write as well
+ */
+export function randomPolicies (random: Random, mostRules = 12, everything = false, rarely = false): PolicySet {
+  return readPolicies([{ name: 'random', text: JSON.stringify(randomDocuments(random, mostRules, everything, rarely)) }])
 }
 
 /** The same as they are written. */
-export function randomDocuments (random: Random, mostRules: number, everything: boolean): object[] {
+export function randomDocuments (random: Random, mostRules: number, everything: boolean, rarely = false): object[] {
   const wider = everything ? widerKeys(random) : { workloads: {}, source: {}, operation: {} }
+  const or = <T>(every: readonly T[], rare: readonly T[]) => rarely && random.chance(0.3) ? [...every, ...rare] : every
   const source = () => keys(random, {
-    ids: () => some(random, idPatterns), notIds: () => some(random, idPatterns),
-    trustDomains: () => [random.pick(['own.test', 'far.test'])],
-    addresses: () => [random.pick(['10.1.0.0/16', '10.2.0.0/16'])], notAddresses: () => ['10.1.0.0/16'], ...wider.source
+    ids: () => some(random, or(idPatterns, rarer.idPatterns)), notIds: () => some(random, or(idPatterns, rarer.idPatterns)),
+    trustDomains: () => [random.pick(or(['own.test', 'far.test'], ['was.test', 'third.test']))],
+    addresses: () => [random.pick(or(['10.1.0.0/16', '10.2.0.0/16'], rarer.networks))],
+    notAddresses: () => or(['10.1.0.0/16'], rarer.networks), ...wider.source
   }, everything ? 0.15 : 0.25)
   const operation = () => keys(random, {
-    paths: () => some(random, pathPatterns), notPaths: () => some(random, pathPatterns), ids: () => some(random, idPatterns),
-    methods: () => some(random, methods), notMethods: () => [random.pick(methods)],
-    ports: () => some(random, [80, 8_080]), notPorts: () => [80], hosts: () => some(random, ['shop.test', '*.shop.test', 'shop*']),
-    headers: () => [{ name: 'X-Test', values: some(random, ['one', 'two*', '*two', '*']) }], ...wider.operation
+    paths: () => some(random, or(pathPatterns, rarer.pathPatterns)), notPaths: () => some(random, or(pathPatterns, rarer.pathPatterns)),
+    ids: () => some(random, idPatterns),
+    methods: () => some(random, or(methods, rarer.methodPatterns)), notMethods: () => [random.pick(or(methods, rarer.methodPatterns))],
+    ports: () => some(random, [80, 8_080]), notPorts: () => [80],
+    hosts: () => some(random, or(['shop.test', '*.shop.test', 'shop*'], rarer.hostPatterns)),
+    headers: () => [{ name: 'X-Test', values: some(random, or(['one', 'two*', '*two', '*'], rarer.headerPatterns)) }], ...wider.operation
   }, everything ? 0.12 : 0.2)
   const rule = (i: number) => ({
     name: `r${i}`,
@@ -92,7 +116,11 @@ export function randomDocuments (random: Random, mostRules: number, everything: 
     ...'condition' in wider && random.chance(0.3) ? { when: [wider.condition()] } : {}
   })
   return [
-    { apiVersion: 'assay/v1', kind: 'Settings', trustDomain: 'own.test', defaultAction: random.pick(['allow', 'deny']) },
+    {
+      apiVersion: 'assay/v1', kind: 'Settings', trustDomain: 'own.test', defaultAction: random.pick(['allow', 'deny']),
+      ...rarely && random.chance(0.3) ? { trustDomainAliases: ['was.test'] } : {}
+    },
+    ...rarely ? moreScopes(random) : [],
     ...random.chance(0.6) ? [{
       apiVersion: 'assay/v1', kind: 'FederationScope', trustDomain: 'far.test', accept: some(random, foreignPatterns),
       ...random.chance(0.3) ? { workloads: some(random, ownPatterns) } : {},
@@ -109,6 +137,17 @@ export function randomDocuments (random: Random, mostRules: number, everything: 
   ]
 }
 
+/** One relationship may be several documents, which add up. */
+function moreScopes (random: Random): object[] {
+  const scope = { apiVersion: 'assay/v1', kind: 'FederationScope' }
+  return [
+    ...random.chance(0.3)
+      ? [{ ...scope, trustDomain: 'far.test', accept: ['spiffe://far.test/other'], workloads: some(random, ownPatterns) }] : [],
+    ...random.chance(0.3) ? [{ ...scope, trustDomain: 'third.test', accept: ['spiffe://third.test/*'] }] : [],
+    ...random.chance(0.2) ? [{ ...scope, trustDomain: 'else.test' }] : []
+  ]
+}
+
 /** Who has which selectors, as servers know it. */
 export function selectedIds (list: readonly string[]): ReadonlySet<SpiffeId> {
   return new Set(ids.filter((_, i) => list.every(selector => selectors.indexOf(selector) === i % selectors.length)))
@@ -122,12 +161,20 @@ export function widerRequest (random: Random): AuthzRequest {
     aud: random.pick<unknown>(['db', ['web', 'db'], 1]), azp: random.pick(['cli', 'ui']),
     realm: random.pick<unknown>([{ level: 3 }, { level: [true, 'x'] }, 'realm', null])
   }])
+  const or = <T>(every: T, rare: readonly T[]) => random.chance(0.1) ? random.pick(rare) : every
   const http = request.http === undefined ? {} : { http: {
-    ...request.http, path: random.pick([...paths, '/api.v1/Get', '/api.v1/Put', '/shop.v1/Get']), claims, severalTokens: random.chance(0.1)
+    method: or(request.http.method, rarer.methods), host: or(request.http.host, rarer.hosts),
+    path: or(random.pick([...paths, '/api.v1/Get', '/api.v1/Put', '/shop.v1/Get']), rarer.paths),
+    headers: random.chance(0.1) ? new Map([['x-test', random.pick(rarer.headers)]]) : request.http.headers,
+    claims, severalTokens: random.chance(0.1)
   } }
+  const { id, address } = request.source
   return {
     ...request, ...http,
-    source: { ...request.source, remoteAddress: random.chance(0.3) ? random.pick(addresses) : undefined },
+    source: {
+      ...random.chance(0.03) ? { invalidId: random.pick(rarer.invalidIds) } : { id: or(id, rarer.ids) },
+      address: or(address, rarer.addresses), remoteAddress: random.chance(0.3) ? or(random.pick(addresses), rarer.addresses) : undefined
+    },
     destination: { ...request.destination, port: random.chance(0.1) ? undefined : request.destination.port },
     tls: random.pick([undefined, {}, { version: 'TLSv1.3', sni: '' }, { version: 'TLSv1.2', sni: 'shop.test' }, { version: 'TLSv1.1' }]),
     time: new Date(random.pick(times.slice(0, 3)).replace('T00', `T${random.pick(['05', '09', '12', '23'])}`))
