@@ -17,9 +17,12 @@ export type WatchEvent =
   | { readonly type: 'ADDED' | 'MODIFIED' | 'DELETED', readonly object: KubeObject }
   | { readonly type: 'BOOKMARK', readonly resourceVersion: string }
 
-/** A page holds at most so many objects: with all that API servers add to a pod, some megabytes. */
-const pageSize = 250
-const maxBytes = 64 * 1024 * 1024
+/**
+ * A page holds at most so many objects: with all that API servers add to a pod, some megabytes. Whoever may create pods may make them much
+ * larger: then fewer, down to one, whose JSON is never as long as an answer may be.
+ */
+const pageSizes = [250, 25, 1] as const
+const maxBytes = 16 * 1024 * 1024
 const timeoutMs = 30_000
 /** The server ends a watch after that; a connection that died unseen is noticed by then. */
 const watchSeconds = 300
@@ -32,6 +35,13 @@ export class KubeRefusal extends SpiffeError {
   constructor (status: number, what: string, said: string) {
     super('kubernetes_unreachable', `the Kubernetes API server answers ${what} with status ${status}${said === '' ? '' : `: ${said}`}`)
     this.status = status
+  }
+}
+
+/** What it answers is not read to its end. */
+class AnswerTooLarge extends SpiffeError {
+  constructor (what: string) {
+    super('kubernetes_unreachable', `the Kubernetes API server answers ${what} with more than ${maxBytes} bytes`)
   }
 }
 
@@ -60,9 +70,17 @@ export class KubeClient implements AsyncDisposable {
    * @throws {SpiffeError} `kubernetes_unreachable`; a `KubeRefusal` with 410 when the pages were too old to go on
    */
   async * list (path: string, signal: AbortSignal): AsyncGenerator<KubePage, void, undefined> {
+    let [size, ...smaller]: readonly number[] = pageSizes
     for (let token = ''; ;) {
-      const query = `limit=${pageSize}${token === '' ? '' : `&continue=${encodeURIComponent(token)}`}`
-      const answer = await this.#ask('GET', `${path}?${query}`, undefined, signal)
+      const query = `limit=${size}${token === '' ? '' : `&continue=${encodeURIComponent(token)}`}`
+      const answer = await this.#ask('GET', `${path}?${query}`, undefined, signal).catch((error: unknown) => {
+        if (error instanceof AnswerTooLarge && smaller.length > 0) return undefined
+        throw error
+      })
+      if (answer === undefined) {
+        [size, ...smaller] = smaller
+        continue
+      }
       const { metadata, items } = answer
       const { continue: next = '', resourceVersion } = (metadata ?? {}) as { continue?: string, resourceVersion?: string }
       if (!Array.isArray(items) || typeof resourceVersion !== 'string') throw unreachable(`answers GET ${path} with no list`)
@@ -123,6 +141,7 @@ export class KubeClient implements AsyncDisposable {
     const { statusCode, body: answered } = await this.#send(this.#calls, method, path, body, signal)
     const text = await answered.text().catch((error: unknown) => {
       signal.throwIfAborted()
+      if ((error as NodeJS.ErrnoException).code === 'UND_ERR_RES_EXCEEDED_MAX_SIZE') throw new AnswerTooLarge(`${method} ${path}`)
       throw unreachable(`breaks off its answer to ${method} ${path}: ${(error as Error).message}`)
     })
     const answer = parse(text)

@@ -1,3 +1,4 @@
+import { hash } from 'node:crypto'
 import type { Clock } from '../../runtime/clock.ts'
 import type { Logger } from '../../runtime/logger.ts'
 import { isStop } from '../../runtime/tasks.ts'
@@ -35,7 +36,7 @@ export class Reflector<T> {
   readonly #options: ReflectorOptions<T>
   readonly #deps: ReflectorDeps
   /** By UID. */
-  readonly #objects = new Map<string, { readonly kept: T, readonly text: string }>()
+  readonly #objects = new Map<string, { readonly kept: T, readonly digest: string }>()
   readonly #synced = Promise.withResolvers<void>()
   #isSynced = false
 
@@ -117,10 +118,10 @@ export class Reflector<T> {
 
   #put (object: KubeObject, onChange: OnChange<T>): void {
     const kept = this.#options.keep(object)
-    const text = JSON.stringify(kept)
+    const digest = hash('sha256', JSON.stringify(kept), 'base64')
     const before = this.#objects.get(object.metadata.uid)
-    if (before?.text === text) return
-    this.#objects.set(object.metadata.uid, { kept, text })
+    if (before?.digest === digest) return
+    this.#objects.set(object.metadata.uid, { kept, digest })
     onChange(before?.kept, kept)
   }
 
