@@ -20,6 +20,9 @@ export interface Naming {
   readonly parentId: Template
 }
 
+/** Characters of all DNS names of an entry: so many fit into a server's messages, if into no certificate that anybody takes. */
+const longestNames = 64 * 1024
+
 /** An entry as it should be on the server. Its `id` is its key, without the prefix of who makes it. */
 export type DesiredEntry = EntryDraft
 
@@ -34,13 +37,18 @@ export interface PodPlace {
  * The entry that a ClusterSPIFFEID gives to a pod: for what runs in this pod (`k8s:pod-uid`), served by its node's agent.
  * @throws {SpiffeError} `template_not_rendered`, `entry_malformed`
  */
-export function renderPodEntry (spec: ClusterSpiffeIdSpec, { pod, node, services }: PodPlace, naming: Naming): DesiredEntry {
+export function renderPodEntry (spec: ClusterSpiffeIdSpec, { pod, node, services: behind }: PodPlace, naming: Naming): DesiredEntry {
   const ofNode: TemplateData = {
     trustDomain: naming.trustDomain, clusterName: naming.clusterName, clusterDomain: naming.clusterDomain,
     nodeMeta: node.meta, nodeSpec: node.spec
   }
   const data: TemplateData = { ...ofNode, podMeta: pod.meta, podSpec: pod.spec }
   const dnsNames = spec.dnsNames.map(template => part('dnsNameTemplates', () => renderTemplate(template, data, admitAny)))
+  const services = spec.autoPopulateDnsNames ? serviceNames(behind, pod.namespace, naming.clusterDomain) : []
+  const names = [...new Set([...dnsNames, ...services])]
+  if (names.join('').length > longestNames) {
+    throw new SpiffeError('entry_malformed', `its ${names.length} DNS names have more than ${longestNames} characters`)
+  }
   const selectors = spec.selectors.map(template =>
     part('workloadSelectorTemplates', () => parseSelector(renderTemplate(template, data, admitAny))))
   return checked({
@@ -50,7 +58,7 @@ export function renderPodEntry (spec: ClusterSpiffeIdSpec, { pod, node, services
     x509SvidTtlSeconds: spec.x509SvidTtlSeconds,
     jwtSvidTtlSeconds: spec.jwtSvidTtlSeconds,
     federatesWith: spec.federatesWith,
-    dnsNames: [...new Set([...dnsNames, ...spec.autoPopulateDnsNames ? serviceNames(services, pod.namespace, naming.clusterDomain) : []])],
+    dnsNames: names,
     admin: spec.admin,
     downstream: spec.downstream,
     storeSvid: false,

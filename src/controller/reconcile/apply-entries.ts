@@ -19,8 +19,10 @@ export interface ApplyDeps {
   readonly check: () => void
 }
 
-/** Entries in one call: one transaction of the server. */
+/** Entries in one call, at most: one transaction of the server. */
 const batchSize = 200
+/** Bytes of their JSON, which is longer than the message: servers, SPIRE's too, take 4 MiB. Who makes services gives pods many names. */
+const batchLength = 2 * 1024 * 1024
 
 /**
  * Creates first and removes last, so that a pod whose ID changes has one all the time. What was done is in the mirror even if a later call
@@ -33,12 +35,11 @@ export async function applyEntries (
   const created = new Set<string>()
   const failures = new Map<string, { operation: Operation, message: string }>()
   const counts = { create: 0, update: 0, remove: 0 }
-  const each = async <Item extends { readonly key: string }> (
+  const each = async <Item extends { readonly key: string, readonly entry: object }> (
     operation: Operation, items: readonly Item[], call: (items: readonly Item[]) => Promise<Outcome[]>,
     done: (item: Item, outcome: Outcome) => string | undefined
   ) => {
-    for (let start = 0; start < items.length; start += batchSize) {
-      const batch = items.slice(start, start + batchSize)
+    for (const batch of batchesOf(items)) {
       check()
       const outcomes = await call(batch)
       for (const [index, item] of batch.entries()) {
@@ -74,4 +75,18 @@ export async function applyEntries (
     return undefined
   })
   return { created, failures, counts }
+}
+
+function * batchesOf<Item extends { readonly entry: object }> (items: readonly Item[]): Generator<readonly Item[], void, undefined> {
+  let [batch, length]: [Item[], number] = [[], 0]
+  for (const item of items) {
+    const more = Buffer.byteLength(JSON.stringify(item.entry))
+    if (batch.length === batchSize || (batch.length > 0 && length + more > batchLength)) {
+      yield batch
+      ;[batch, length] = [[], 0]
+    }
+    batch.push(item)
+    length += more
+  }
+  if (batch.length > 0) yield batch
 }

@@ -16,7 +16,8 @@ export type Outcome =
   | { readonly kind: 'missing' }
   | { readonly kind: 'refused', readonly message: string }
 
-const pageSize = 1_000
+/** With all names that entries may have a page fits into an answer. */
+const pageSize = 500
 const timeoutMs = 30_000
 /** Of gRPC. */
 const [ok, notFound, alreadyExists] = [0, 5, 6]
