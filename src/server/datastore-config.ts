@@ -7,13 +7,23 @@ import { parsePostgresAddress } from '../storage/postgres/postgres-address.ts'
 import { answerGraceMs, usualPoolLimits, type PoolLimits } from '../storage/postgres/postgres-pool.ts'
 import { orEmpty } from './spire-cache-keys.ts'
 
-/** Stays text, since it may hold a password; checked all the same. */
-export function databaseAddress (parse: (text: string) => unknown) {
-  return parsedBy(text => {
-    parse(text)
-    return text
-  })
+/** Where the database is. The address stays text, since it may hold a password; it was checked all the same. */
+export interface DatastorePlace {
+  readonly url: string
+  /** PostgreSQL, which other servers may use too. */
+  readonly shared: boolean
 }
+
+/** `server.datastore_url`. */
+export const datastorePlace = parsedBy(placeOf)
+
+/** `server.datastore_direct_url`. */
+export const postgresUrl = parsedBy(text => {
+  parsePostgresAddress(text)
+  return text
+})
+
+function placeOf (url: string): DatastorePlace { return { url, shared: parseDatastoreUrl(url).kind === 'postgres' } }
 
 const mostConnections = 1_000
 const rule = `must be 1 to ${mostConnections}`
@@ -58,9 +68,9 @@ const sqlSchema = z.strictObject({
   disable_migration: z.boolean().default(false)
 }).transform((sql, context) => {
   try {
-    const connectionString = sql.database_type === 'postgres' ? postgresUrlOf(sql.connection_string) : sql.connection_string
-    parseDatastoreUrl(connectionString)
-    return { ...sql, connection_string: connectionString }
+    const { connection_string: address, ...others } = sql
+    const place = sql.database_type === 'postgres' ? { url: postgresUrlOf(address), shared: true } : placeOf(address)
+    return { ...others, place }
   } catch (error) {
     context.addIssue({ code: 'custom', path: ['connection_string'], message: (error as Error).message })
     return z.NEVER

@@ -14,14 +14,12 @@ import {
 import { SpiffeError } from '../spiffe/errors.ts'
 import { parseSpiffeId, type SpiffeId } from '../spiffe/spiffe-id.ts'
 import { parseTrustDomain, type TrustDomain } from '../spiffe/trust-domain.ts'
-import { parseDatastoreUrl } from '../storage/datastore-url.ts'
-import { parsePostgresAddress } from '../storage/postgres/postgres-address.ts'
 import type { PoolLimits } from '../storage/postgres/postgres-pool.ts'
 import type { KeyType } from '../x509/key-type.ts'
 import { issuersOf } from '../oidc/issuers.ts'
 import { embeddedOidcSchema } from '../oidc/oidc-config.ts'
 import type { ProviderConfig } from '../oidc/provider.ts'
-import { databaseAddress, datastorePlugin, poolLimitsOf, poolSchema, sqlNotes } from './datastore-config.ts'
+import { datastorePlace, datastorePlugin, poolLimitsOf, poolSchema, postgresUrl, sqlNotes } from './datastore-config.ts'
 import { federationSchema, federationWarnings, type FederationConfig } from './federation/federation-config.ts'
 import { serverCatalog, type ServerPlugins } from './server-catalog.ts'
 import { cacheNotes, leastStaleSeconds, orEmpty, spireCacheKeys, stalenessOf } from './spire-cache-keys.ts'
@@ -103,8 +101,8 @@ const serverSchema = z.strictObject({
   proxy_protocol_trusted_cidrs: z.array(parsedBy(parseTrustedNetwork)).default([]),
   socket_path: text.default('/tmp/assay-server/private/api.sock'),
   data_dir: text,
-  datastore_url: databaseAddress(parseDatastoreUrl).optional(),
-  datastore_direct_url: databaseAddress(parsePostgresAddress).optional(),
+  datastore_url: datastorePlace.optional(),
+  datastore_direct_url: postgresUrl.optional(),
   datastore_pool: poolSchema.prefault({}),
   max_staleness: durationSeconds(leastStaleSeconds * 1000).default(10),
   max_attested_node_info_staleness: orEmpty(durationSeconds(0)),
@@ -175,13 +173,10 @@ const configSchema = z.strictObject({
   if (sql?.max_open_conns !== undefined && value.server.datastore_pool.max_connections !== undefined) {
     refuse(['server', 'datastore_pool', 'max_connections'], 'is set beside max_open_conns of plugins.DataStore; keep one of them')
   }
-  if (sql !== undefined && (sql.database_type === 'postgres') !== /^postgres(ql)?:\/\//.test(sql.connection_string)) {
-    refuse([
-      'plugins', 'DataStore', 'sql', 'plugin_data', 'connection_string'
-    ], 'must be a postgres:// URL for postgres, a path for sqlite3')
+  if (sql?.database_type === 'sqlite3' && sql.place.shared) {
+    refuse(['plugins', 'DataStore', 'sql', 'plugin_data', 'connection_string'], 'must be a path for sqlite3')
   }
-  const address = value.server.datastore_url ?? sql?.connection_string
-  const shared = address !== undefined && isShared(address)
+  const { shared = false } = value.server.datastore_url ?? sql?.place ?? {}
   if (shared && value.plugins.KeyManager.some(({ name }) => name === 'memory')) {
     refuse(['plugins', 'KeyManager', 'memory'],
       'cannot be used with PostgreSQL: each server that restarts or takes over would leave another root in the bundle; use database, ' +
@@ -226,11 +221,12 @@ export function parseServerConfig (source: ConfigSource): ServerConfig {
   const { server, plugins: { DataStore: { sql }, ...plugins } } = reading.value
   const { ca_subject: subject, datastore_pool: pool, experimental } = server
   const { auth_opa_policy_engine: engine } = experimental
-  const datastoreUrl = server.datastore_url ?? sql?.connection_string ?? join(server.data_dir, 'datastore.sqlite3')
+  const { url: datastoreUrl, shared } =
+    server.datastore_url ?? sql?.place ?? { url: join(server.data_dir, 'datastore.sqlite3'), shared: false }
   const stale = stalenessOf({
     ofAgents: server.max_attested_node_info_staleness,
     ofAll: server.signing_during_database_outage ? Number.POSITIVE_INFINITY : server.max_staleness,
-    shared: isShared(datastoreUrl)
+    shared
   })
   return {
     trustDomain: server.trust_domain,
@@ -282,8 +278,6 @@ export function parseServerConfig (source: ConfigSource): ServerConfig {
     notes: [...stale.note === undefined ? [] : [stale.note], ...cacheNotes(experimental), ...sqlNotes(sql)]
   }
 }
-
-function isShared (url: string): boolean { return parseDatastoreUrl(url).kind === 'postgres' }
 
 /** What is allowed but likely unwanted, a sentence each. */
 export function serverConfigWarnings (config: ServerConfig): string[] {

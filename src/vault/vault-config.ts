@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { orEnvironment, requiredOrEnvironment } from '../plugins/from-environment.ts'
 import type { Clock } from '../runtime/clock.ts'
 import { parsedBy, text } from '../runtime/config-schema.ts'
 import type { Logger } from '../runtime/logger.ts'
@@ -58,17 +59,16 @@ export interface OpenVaultOptions {
  * @throws {SpiffeError} `config_invalid`, `file_unusable`
  */
 export async function openVault (config: VaultConfig, { codes, clock, log, maxBytes }: OpenVaultOptions): Promise<VaultSession> {
-  const env = process.env
-  const url = config.vault_addr ?? checkAddress(required(undefined, 'vault_addr', 'VAULT_ADDR'))
+  const url = config.vault_addr ?? checkAddress(requiredOrEnvironment(undefined, 'vault_addr', 'VAULT_ADDR'))
   const { cert_auth: cert, insecure_skip_verify: skipVerify } = config
   if (cert !== undefined && url.protocol === 'http:') throw new SpiffeError('config_invalid', 'cert_auth needs an https:// vault_addr')
   const http = new VaultHttp({
     url, codes, maxBytes, skipVerify,
-    namespace: config.namespace ?? env['VAULT_NAMESPACE'],
-    caPath: config.ca_cert_path ?? env['VAULT_CACERT'],
+    namespace: orEnvironment(config.namespace, 'VAULT_NAMESPACE'),
+    caPath: orEnvironment(config.ca_cert_path, 'VAULT_CACERT'),
     client: cert && {
-      certificatePath: required(cert.client_cert_path, 'cert_auth.client_cert_path', 'VAULT_CLIENT_CERT'),
-      keyPath: required(cert.client_key_path, 'cert_auth.client_key_path', 'VAULT_CLIENT_KEY')
+      certificatePath: requiredOrEnvironment(cert.client_cert_path, 'cert_auth.client_cert_path', 'VAULT_CLIENT_CERT'),
+      keyPath: requiredOrEnvironment(cert.client_key_path, 'cert_auth.client_key_path', 'VAULT_CLIENT_KEY')
     }
   })
   const session = new VaultSession(http, authOf(config), { clock, log })
@@ -77,14 +77,19 @@ export async function openVault (config: VaultConfig, { codes, clock, log, maxBy
   return session
 }
 
+/** Where Vault's transit engine is, for keys. */
+export function transitPathOf ({ transit_engine_path: path }: { readonly transit_engine_path?: string | undefined }): string {
+  return orEnvironment(path, 'VAULT_TRANSIT_ENGINE_PATH') ?? 'transit'
+}
+
 function authOf ({ token_auth: token, approle_auth: approle, cert_auth: cert, k8s_auth: k8s }: VaultConfig): VaultAuth {
-  if (token !== undefined) return { method: 'token', token: required(token.token, 'token_auth.token', 'VAULT_TOKEN') }
+  if (token !== undefined) return { method: 'token', token: requiredOrEnvironment(token.token, 'token_auth.token', 'VAULT_TOKEN') }
   if (approle !== undefined) {
     return {
       method: 'approle',
       mount: approle.approle_auth_mount_point,
-      roleId: required(approle.approle_id, 'approle_auth.approle_id', 'VAULT_APPROLE_ID'),
-      secretId: required(approle.approle_secret_id, 'approle_auth.approle_secret_id', 'VAULT_APPROLE_SECRET_ID')
+      roleId: requiredOrEnvironment(approle.approle_id, 'approle_auth.approle_id', 'VAULT_APPROLE_ID'),
+      secretId: requiredOrEnvironment(approle.approle_secret_id, 'approle_auth.approle_secret_id', 'VAULT_APPROLE_SECRET_ID')
     }
   }
   if (k8s !== undefined) {
@@ -104,10 +109,4 @@ function checkAddress (address: string): URL {
     throw new SpiffeError('config_invalid', 'vault\'s address must have no user, query or fragment')
   }
   return url
-}
-
-function required (value: string | undefined, key: string, variable: string): string {
-  const given = value ?? process.env[variable]
-  if (given === undefined || given === '') throw new SpiffeError('config_invalid', `${key} is missing, and ${variable} is not set`)
-  return given
 }

@@ -125,7 +125,8 @@ void t.test('the files are read for each CA; they must be there at the start', a
   await put('client.key', next.key)
   await t.rejects(upstream.mintX509Ca(order, signal), { code: 'file_unusable', message: /key values mismatch/ })
 
-  await t.rejects(open({ client_cert_path: '' }), { code: 'config_invalid', message: /client_cert_path .*, or EJBCA_CLIENT_CERT_PATH/ })
+  const missing = /client_cert_path is missing, and EJBCA_CLIENT_CERT_PATH is not set/
+  await t.rejects(open({ client_cert_path: '' }), { code: 'config_invalid', message: missing })
   for (const bad of [{ hostname: 'https://x' }, { hostname: 'x/y' }, { ca_name: '' }, { end_entity_profile_name: undefined }, { more: 1 }]) {
     t.throws(() => plugin.config.parse({ ...config, ...bad }), JSON.stringify(bad))
   }

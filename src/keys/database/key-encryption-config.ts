@@ -4,7 +4,7 @@ import type { Clock } from '../../runtime/clock.ts'
 import { text } from '../../runtime/config-schema.ts'
 import type { Logger } from '../../runtime/logger.ts'
 import type { TrustDomain } from '../../spiffe/trust-domain.ts'
-import { hasOneVaultAuth, oneVaultAuth, openVault, vaultKeys, vaultMount } from '../../vault/vault-config.ts'
+import { hasOneVaultAuth, oneVaultAuth, openVault, transitPathOf, vaultKeys, vaultMount } from '../../vault/vault-config.ts'
 import { AwsKmsEncryption } from '../aws-kms/aws-kms-encryption.ts'
 import { VaultEncryption } from '../hashicorp-vault/vault-encryption.ts'
 import { vaultKeyCodes } from '../hashicorp-vault/vault-key-codes.ts'
@@ -46,7 +46,7 @@ export async function openKeyEncryption (
   }
   if (vault !== undefined) {
     const session = await openVault(vault, { codes: vaultKeyCodes, clock, log })
-    return new VaultEncryption(session, vault.transit_engine_path ?? process.env['VAULT_TRANSIT_ENGINE_PATH'] ?? 'transit', vault.key_name)
+    return new VaultEncryption(session, transitPathOf(vault), vault.key_name)
   }
   if (pkcs11 === undefined) throw new TypeError('no key-encryption key')
   return new Pkcs11Encryption(await openTokenOf(pkcs11), pkcs11.key_label)

@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import type { Plugin } from '../../plugins/plugin.ts'
-import { hasOneVaultAuth, oneVaultAuth, openVault, vaultKeys, vaultMount } from '../../vault/vault-config.ts'
+import { hasOneVaultAuth, oneVaultAuth, openVault, transitPathOf, vaultKeys, vaultMount } from '../../vault/vault-config.ts'
 import type { KeyManager } from '../key-manager.ts'
 import { checkIdentifierConfig, keyIdentifier, keyIdentifierKeys } from '../remote/key-identifier.ts'
 import type { RemoteKeysHost } from '../remote/remote-keys-host.ts'
@@ -18,7 +18,7 @@ export const hashicorpVaultKeyManagerPlugin: Plugin<KeyManager, z.output<typeof 
   config: schema,
   async start (config, { sharedKeys, trustDomain, clock, log }) {
     const session = await openVault(config, { codes: vaultKeyCodes, clock, log })
-    const service = new VaultKeyService(session, config.transit_engine_path ?? process.env['VAULT_TRANSIT_ENGINE_PATH'] ?? 'transit')
+    const service = new VaultKeyService(session, transitPathOf(config))
     return await RemoteKeyManager.open(service, sharedKeys, { identifier: await keyIdentifier(config, trustDomain), clock, log })
   }
 }

@@ -1,4 +1,5 @@
 import { readFile } from 'node:fs/promises'
+import { requiredOrEnvironment } from '../../plugins/from-environment.ts'
 import { text } from '../../runtime/config-schema.ts'
 import { SpiffeError } from '../../spiffe/errors.ts'
 import type { OpenToken } from './token-messages.ts'
@@ -12,19 +13,13 @@ export const tokenKeys = {
 
 export interface TokenConfig { readonly module_path: string, readonly token_label: string, readonly pin_file?: string | undefined }
 
-const pinVariable = 'ASSAY_PKCS11_PIN'
-
 /** @throws {SpiffeError} `config_invalid`, `file_unusable` */
 export async function openTokenOf ({ module_path: modulePath, token_label: tokenLabel, pin_file: file }: TokenConfig): Promise<OpenToken> {
   return { modulePath, tokenLabel, pin: await readPin(file) }
 }
 
 async function readPin (file: string | undefined): Promise<string> {
-  if (file === undefined) {
-    const pin = process.env[pinVariable]
-    if (pin === undefined || pin === '') throw new SpiffeError('config_invalid', `pin_file is missing, and ${pinVariable} is not set`)
-    return pin
-  }
+  if (file === undefined) return requiredOrEnvironment(undefined, 'pin_file', 'ASSAY_PKCS11_PIN')
   try {
     return (await readFile(file, 'utf8')).replace(/\r?\n$/, '')
   } catch (error) {

@@ -1,6 +1,6 @@
 import { z } from 'zod'
+import { orEnvironment, requiredOrEnvironment } from '../../plugins/from-environment.ts'
 import { optionalText, text } from '../../runtime/config-schema.ts'
-import { SpiffeError } from '../../spiffe/errors.ts'
 import type { UpstreamPlugin } from '../upstream-plugin.ts'
 import { EjbcaUpstream } from './ejbca-upstream.ts'
 
@@ -23,9 +23,10 @@ export const ejbcaUpstreamPlugin: UpstreamPlugin<z.output<typeof schema>> = {
   async start (config, { trustDomain }) {
     const upstream = new EjbcaUpstream({
       host: config.hostname,
-      caPath: config.ca_cert_path ?? variable('EJBCA_CA_CERT_PATH'),
-      certificatePath: required(config.client_cert_path, 'client_cert_path', 'EJBCA_CLIENT_CERT_PATH'),
-      keyPath: required(config.client_cert_key_path, 'client_cert_key_path', 'EJBCA_CLIENT_CERT_KEY_PATH'),
+      caPath: orEnvironment(config.ca_cert_path, 'EJBCA_CA_CERT_PATH'),
+      // EJBCA knows who asks by a client certificate.
+      certificatePath: requiredOrEnvironment(config.client_cert_path, 'client_cert_path', 'EJBCA_CLIENT_CERT_PATH'),
+      keyPath: requiredOrEnvironment(config.client_cert_key_path, 'client_cert_key_path', 'EJBCA_CLIENT_CERT_KEY_PATH'),
       caName: config.ca_name,
       endEntityProfile: config.end_entity_profile_name,
       certificateProfile: config.certificate_profile_name,
@@ -36,14 +37,3 @@ export const ejbcaUpstreamPlugin: UpstreamPlugin<z.output<typeof schema>> = {
     return upstream
   }
 }
-
-function required (value: string | undefined, key: string, name: string): string {
-  const found = value ?? variable(name)
-  if (found === undefined) {
-    throw new SpiffeError('config_invalid', `UpstreamAuthority "ejbca": ${key} is required, or ${name} in the environment: EJBCA knows ` +
-      'who asks by a client certificate')
-  }
-  return found
-}
-
-function variable (name: string): string | undefined { return process.env[name] || undefined }

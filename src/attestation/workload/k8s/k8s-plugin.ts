@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { orEnvironment } from '../../../plugins/from-environment.ts'
 import type { Plugin } from '../../../plugins/plugin.ts'
 import type { Clock } from '../../../runtime/clock.ts'
 import { durationSeconds, parsedBy } from '../../../runtime/config-schema.ts'
@@ -132,7 +133,7 @@ export const k8sPlugin: Plugin<WorkloadAttestor & AsyncDisposable, K8sConfig, Ho
   config: z.preprocess(withoutNotOffered, configSchema),
   async start (config, { clock, log }) {
     await using scope = new AsyncDisposableStack()
-    const nodeName = config.nodeName ?? (process.env[config.nodeNameVariable] || undefined)
+    const nodeName = orEnvironment(config.nodeName, config.nodeNameVariable)
     if (config.kubelet.secure && config.kubelet.caPath === undefined) {
       log.warn('skip_kubelet_verification: whoever answers at the kubelet\'s port decides which pods workloads are in')
     }
