@@ -2,7 +2,9 @@ import t from 'tap'
 import { Mailbox } from '../../src/runtime/mailbox.ts'
 import { RpcError } from '../../src/rpc/rpc-error.ts'
 import { agentService } from '../../src/wire/generated/server-agent.ts'
-import { entryService, type SyncAuthorizedEntriesRequestInit } from '../../src/wire/generated/server-entry.ts'
+import {
+  entryService, type SyncAuthorizedEntriesRequestInit, type SyncAuthorizedEntriesResponse
+} from '../../src/wire/generated/server-entry.ts'
 import { svidService } from '../../src/wire/generated/server-svid.ts'
 import { createCertificateRequest } from '../../src/x509/certificate-request.ts'
 import { parseCertificate } from '../../src/x509/certificate.ts'
@@ -96,10 +98,16 @@ void t.test('an agent that opened a stream and is banned before it asks anything
     begun.requests.put({})
     t.match(await begun.answers.next(), { value: { more: true } })
     t.match(await begun.answers.next(), { value: { more: false } })
+    const [gone, stays] = results.map(({ entry }) => entry?.id as string)
+    const another = await register(server, `/${leave}/of-another`, '/spire/agent/x509pop/another')
+    await server.admin.client(entryService).batchDeleteEntry({ ids: [gone as string] })
+    begun.requests.put({ ids: [gone as string, another, stays as string] })
+    const { value } = await begun.answers.next() as { value: SyncAuthorizedEntriesResponse }
+    t.strictSame(value.entries.map(({ id }) => id), [stays], `${leave}: of what is gone by then, or another's, nothing is told`)
     await settle()
     await server.admin.client(agentService)[leave]({ id: id(parent) })
     silent.requests.put({})
-    begun.requests.put({ ids: [results[0]?.entry?.id as string] })
+    begun.requests.put({ ids: [stays as string] })
     t.equal(await outcomeOf(first), code, `${leave}: whose first question comes afterwards`)
     t.equal(await outcomeOf(begun.answers.next()), code, `${leave}: who asks for more`)
   }

@@ -7,6 +7,7 @@ import type {
 } from '../../wire/generated/server-entry.ts'
 import type { EntryMask } from '../../wire/generated/types.ts'
 import type { Authorizer } from '../authorize.ts'
+import type { AgentView } from '../node-aliases.ts'
 import type { Polls } from '../push/polls.ts'
 import type { Registry } from '../registry.ts'
 
@@ -46,13 +47,9 @@ export function authorizedEntryHandlers ({ registry, authorizer, polls }: Author
         return
       }
       yield * revisionPages(entries)
-      // Most agents know everything already and ask for nothing.
-      let byId: ReadonlyMap<string, Entry> | undefined
+      // The agent asks when it likes, and is told of what it may serve by then. Streams that wait cost next to nothing.
       for (let next = await stream.next(); next.done !== true; next = await stream.next()) {
-        // The agent asks when it likes, and may have been banned meanwhile.
-        authorizer.agentOf(context)
-        byId ??= new Map(entries.map(entry => [entry.id, entry]))
-        yield * entryPages(next.value, byId, mask)
+        yield entryPage(next.value, registry, authorizer.agentOf(context), mask)
       }
     }
   }
@@ -75,10 +72,16 @@ function * revisionPages (entries: readonly Entry[]): Generator<SyncAuthorizedEn
   }
 }
 
-/** The named entries, unknown ids left out in silence; at least one page, which may be empty. */
-function * entryPages ({ ids }: SyncAuthorizedEntriesRequest, byId: ReadonlyMap<string, Entry>, mask: EntryMask | undefined):
-Generator<SyncAuthorizedEntriesResponseInit> {
+/** The named entries as they are now, unknown ids and those of other agents left out in silence; the page may be empty. */
+function entryPage (
+  { ids }: SyncAuthorizedEntriesRequest, registry: Registry, agent: AgentView, mask: EntryMask | undefined
+): SyncAuthorizedEntriesResponseInit {
   if (ids.length > maxIds) throw new SpiffeError('argument_invalid', `more than ${maxIds} IDs in one request`)
-  const entries = ids.map(id => byId.get(id)).filter(entry => entry !== undefined)
-  yield { entries: entries.map(entry => encodeEntry(entry, mask)) }
+  const authorizes = registry.authorizes(agent)
+  return {
+    entries: ids.flatMap(id => {
+      const entry = registry.get(id)
+      return entry !== undefined && authorizes(entry) ? [encodeEntry(entry, mask)] : []
+    })
+  }
 }
