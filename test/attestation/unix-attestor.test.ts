@@ -68,6 +68,19 @@ t.test('another user with supplementary groups', { skip: needsRoot }, async t =>
   await t.rejects(attest(pin(running.pid, 1234, 0)), { code: 'caller_gone' }, 'connected with another group than it has now')
 })
 
+t.test('groups without end are not read', { skip: needsRoot }, async t => {
+  const inGroups = async (count: number) => {
+    const groups = Array.from({ length: count }, (_, at) => 10_000 + at).join()
+    return await startProcess(
+      ['setpriv', '--reuid=1234', '--regid=5678', `--groups=${groups}`, '/bin/sleep', '60'], realpathSync('/bin/sleep'))
+  }
+  const config = { discoverWorkloadPath: false, workloadSizeLimit: 0 }
+  await using most = await inGroups(4_096)
+  t.equal((await attest(pin(most.pid, 1234, 5678))).filter(text => text.startsWith('unix:supplementary_gid:')).length, 4_096)
+  await using more = await inGroups(4_097)
+  t.match(await reasonOf(pin(more.pid, 1234, 5678), config), { code: 'workload_attestation_failed', message: /in 4097 groups/ })
+})
+
 t.test('the effective user counts, not the real one', { skip: needsRoot }, async t => {
   await using running = await startProcess(
     ['setpriv', '--ruid=1234', '--rgid=5678', '--clear-groups', '/bin/sleep', '60'], realpathSync('/bin/sleep'))

@@ -74,13 +74,13 @@ t.test('names', async t => {
 
   const path = join(t.testdir({}), 'group')
   const file = new NameFile(path)
-  t.equal(await file.nameOf(4), undefined, 'no file, no names')
+  t.strictSame([...await file.names()], [], 'no file, no names')
   writeFileSync(path, 'adm:x:4:\n')
-  t.strictSame([await file.nameOf(4), await file.nameOf(5)], ['adm', undefined])
+  t.strictSame([...await file.names()], [[4, 'adm']])
   writeFileSync(`${path}.new`, 'dma:x:4:\n')
   renameSync(`${path}.new`, path)
-  t.equal(await file.nameOf(4), 'dma', 'a replaced file is read again')
-  await t.rejects(new NameFile(t.testdirName).nameOf(4), { code: 'EISDIR' }, 'unreadable is not the same as absent')
+  t.strictSame([...await file.names()], [[4, 'dma']], 'a replaced file is read again')
+  await t.rejects(new NameFile(t.testdirName).names(), { code: 'EISDIR' }, 'unreadable is not the same as absent')
 })
 
 /** Counts what is read of a file. */

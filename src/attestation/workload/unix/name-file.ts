@@ -10,13 +10,13 @@ export class NameFile {
 
   constructor (path: string) { this.#path = path }
 
-  /** `undefined` when the file gives this number no name, or is not there. */
-  async nameOf (id: number): Promise<string | undefined> {
+  /** As the file has them now; empty when it is not there. One look is for all that is asked: who calls may be in 65536 groups. */
+  async names (): Promise<ReadonlyMap<number, string>> {
     const version = await versionOf(this.#path)
-    if (version === undefined) return undefined
+    if (version === undefined) return new Map()
     // The version is older than the text, if anything: then the next look reads again.
     if (this.#read?.version !== version) this.#read = { version, names: parseNames(await readFile(this.#path, 'utf8')) }
-    return this.#read.names.get(id)
+    return this.#read.names
   }
 }
 

@@ -24,6 +24,9 @@ export interface UnixAttestorDeps {
   readonly groupFile?: string
 }
 
+/** Directories put people into a thousand at the most. The kernel takes 65536, with which a container's root could keep an agent busy. */
+const mostGroups = 4_096
+
 /** SPIRE's `unix` attestor: `uid`, `user`, `gid`, `group`, `supplementary_gid`, `supplementary_group`, `path`, `sha256`. */
 export function createUnixAttestor (config: UnixAttestorConfig, deps: UnixAttestorDeps = {}): WorkloadAttestor {
   const { clock = systemClock, log = silentLogger, passwdFile = '/etc/passwd', groupFile = '/etc/group' } = deps
@@ -65,18 +68,22 @@ async function readCredentials ({ pid, uid, gid }: PinnedProcess): Promise<Proce
     throw new SpiffeError('workload_attestation_failed', `cannot read /proc/${pid}/status`, { cause: error })
   }
   const credentials = parseProcessStatus(status)
-  const { effectiveUid, effectiveGid } = credentials
+  const { effectiveUid, effectiveGid, groups } = credentials
   if (effectiveUid !== uid || effectiveGid !== gid) {
     throw new SpiffeError('caller_gone', `process ${pid} connected as ${uid}:${gid} and is ${effectiveUid}:${effectiveGid} now`)
+  }
+  if (groups.length > mostGroups) {
+    throw new SpiffeError('workload_attestation_failed', `process ${pid} is in ${groups.length} groups, more than ${mostGroups}`)
   }
   return credentials
 }
 
 async function credentialValues (credentials: ProcessCredentials, users: NameFile, groups: NameFile): Promise<string[]> {
   const { effectiveUid: uid, effectiveGid: gid } = credentials
-  const values = [`uid:${uid}`, ...named('user', await users.nameOf(uid)), `gid:${gid}`, ...named('group', await groups.nameOf(gid))]
+  const [userNames, groupNames] = await Promise.all([users.names(), groups.names()])
+  const values = [`uid:${uid}`, ...named('user', userNames.get(uid)), `gid:${gid}`, ...named('group', groupNames.get(gid))]
   for (const id of credentials.groups) {
-    values.push(`supplementary_gid:${id}`, ...named('supplementary_group', await groups.nameOf(id)))
+    values.push(`supplementary_gid:${id}`, ...named('supplementary_group', groupNames.get(id)))
   }
   return values
 }
