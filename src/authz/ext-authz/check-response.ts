@@ -17,8 +17,8 @@ export class CheckResponses {
 
   /** @returns for reading alone: it is the same for all who are answered so */
   encode (decided: Decided): Uint8Array {
-    const { allowed, revision, verdict } = decided
-    if (verdict !== undefined) return encodeMessage(CheckResponse, responseTo(decided))
+    const { allowed, revision, verdict, bundles } = decided
+    if (verdict !== undefined || bundles !== undefined) return encodeMessage(CheckResponse, responseTo(decided))
     const known = allowed ? this.#allowed : this.#denied
     // Of rules that are no more; and foreign trust domains may be any number.
     if (revision !== this.#revision || known.size >= mostKnown) this.#forget(revision)

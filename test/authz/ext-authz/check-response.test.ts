@@ -14,6 +14,8 @@ function randomDecision (random: Random, depth = 0): Decided {
   return {
     allowed, reason, rule, audits: random.chance(0.2) ? ['p/marks'] : [], consult: [], revision: random.pick(['one', 'two']),
     ...depth > 0 || random.chance(0.7) ? {} : { shadow: randomDecision(random, 1) },
+    // Without a verdict: the next who was asked could not say, or a dry run does not obey it.
+    ...random.chance(0.9) ? {} : { bundles: new Map([['shop', random.pick(['r1', 'r2'])]]) },
     ...random.chance(0.9) ? {} : { verdict: { allowed, httpStatus: 401, body: random.pick(['x', 'y']) } }
   }
 }
