@@ -83,6 +83,27 @@ void t.test('all that SPIRE tells of a pod and a container', async t => {
   t.strictSame(await attestPod(2), ofPod)
 })
 
+void t.test('whose pod the kubelet has forgotten becomes no other pod by groups that it made', async t => {
+  const [goneUid, goneId] = ['6b1f0ac7-0a5e-4b3c-9d44-1f2e3d4c5b6a', 'e'.repeat(64)]
+  const forged = `/kubepods/pod${goneUid}/${goneId}/kubepods/pod${uid}/${id}`
+  for (const podOnly of [false, true]) {
+    const { attest } = attestorOver(t, async () => [pod], { maxPollAttempts: 1, podOnly, groups: { 4: forged } })
+    await t.rejects(attest(4), { ...failed, message: /does not tell of container eeeeeeeeeeee of pod 6b1f0ac7/ })
+    t.ok((await attest(2)).includes('k8s:pod-name:web-1'), 'whose groups these are is who it was')
+  }
+  const processes = async (groups: Record<number, string>) => {
+    const { attestor } = attestorOver(t, async () => [pod], { groups })
+    await attestor.nodePods?.list(signal)
+    return attestor.nodePods?.processes(new Set([uid])).get(uid) ?? []
+  }
+  t.notOk((await processes({ [process.pid]: forged })).includes(process.pid), 'nor does its network become that pod\'s')
+  t.ok((await processes({ [process.pid]: `/kubepods/pod${uid}/${id}` })).includes(process.pid), 'as that of a process of the pod is')
+
+  const within = { 2: `/pod${goneUid}/${goneId}/kubepods/pod${uid}/${id}`, 3: `/pod${goneUid}/${goneId}/kubepods/pod${uid}/${init}` }
+  const { attest } = attestorOver(t, async () => [pod], { groups: within })
+  t.ok((await attest(2)).includes('k8s:pod-name:web-1'), 'on a node that is a container itself all pods are within')
+})
+
 void t.test('a slow kubelet never yields a smaller identity', async t => {
   const starting = kubeletPod({ uid, name: 'web-1', containers: [{ name: 'web' }] })
   const started = kubeletPod({ uid, name: 'web-1', containers: [{ name: 'web', id }] })

@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import { SpiffeError } from '../../spiffe/errors.ts'
 import { groupPaths } from './process-groups.ts'
 
@@ -27,6 +27,22 @@ const partPattern = new RegExp([
  */
 export function containersOf (pid: number, proc = '/proc'): readonly ContainerPlace[] {
   return readPlaces(readFileSync(`${proc}/${pid}/cgroup`, 'utf8'))
+}
+
+/** Where all processes are that are in a container; those that have just ended, or whose groups contradict each other, are left out. */
+export function * containersOfAll (
+  proc = '/proc'
+): Generator<{ readonly pid: number, readonly places: readonly ContainerPlace[] }, void, undefined> {
+  for (const name of readdirSync(proc)) {
+    if (!/^[1-9]\d*$/.test(name)) continue
+    let places: readonly ContainerPlace[]
+    try {
+      places = containersOf(Number(name), proc)
+    } catch {
+      continue
+    }
+    if (places.length > 0) yield { pid: Number(name), places }
+  }
 }
 
 /** @param text of `/proc/<pid>/cgroup` */

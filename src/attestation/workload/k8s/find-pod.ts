@@ -6,6 +6,8 @@ export interface FoundPod {
   readonly pod: Pod
   /** `undefined`: the kubelet does not tell of it yet. */
   readonly container: ContainerStatus | undefined
+  /** It is in a container that the kubelet does not know: see `isNoContainer`. */
+  readonly within: boolean
 }
 
 /**
@@ -15,15 +17,16 @@ export interface FoundPod {
  * @throws {SpiffeError} `workload_attestation_failed`: two pods have the container
  */
 export function findPod (places: readonly ContainerPlace[], pods: ReadonlyMap<string, Pod>): FoundPod | undefined {
-  for (const { podUid, containerId } of places) {
+  for (const [depth, { podUid, containerId }] of places.entries()) {
+    const within = depth > 0
     if (podUid !== undefined) {
       const pod = pods.get(podUid)
-      if (pod !== undefined) return { pod, container: containerIn(pod, containerId) }
+      if (pod !== undefined) return { pod, container: containerIn(pod, containerId), within }
       continue
     }
     const [found, ...others] = [...pods.values()].flatMap(pod => {
       const container = containerIn(pod, containerId)
-      return container === undefined ? [] : [{ pod, container }]
+      return container === undefined ? [] : [{ pod, container, within }]
     })
     if (others.length > 0) {
       throw new SpiffeError('workload_attestation_failed', `the kubelet says that two pods have container ${containerId}`)
@@ -31,6 +34,20 @@ export function findPod (places: readonly ContainerPlace[], pods: ReadonlyMap<st
     if (found !== undefined) return found
   }
   return undefined
+}
+
+/**
+ * Whether the node of these pods is no container itself: one of them is in nothing else. Then none is within another container, and groups
+ * that say so were made by whoever runs there: in a pod that the kubelet has forgotten, or does not tell of yet.
+ * @param all places of processes
+ */
+export function isNoContainer (all: Iterable<readonly ContainerPlace[]>, pods: ReadonlyMap<string, Pod>): boolean {
+  for (const [outermost] of all) {
+    const { podUid, containerId } = outermost ?? {}
+    if (podUid !== undefined && pods.has(podUid)) return true
+    if (podUid === undefined && containerId !== undefined && [...pods.values()].some(pod => containerIn(pod, containerId))) return true
+  }
+  return false
 }
 
 /** The kubelet writes `containerd://<id>`. */

@@ -3,8 +3,8 @@ import type { Logger } from '../../../runtime/logger.ts'
 import { SpiffeError } from '../../../spiffe/errors.ts'
 import type { Selector } from '../../../spiffe/selector.ts'
 import type { WorkloadAttestor } from '../workload-attestor.ts'
-import { containersOf, type ContainerPlace } from '../container-places.ts'
-import { findPod } from './find-pod.ts'
+import { containersOf, containersOfAll, type ContainerPlace } from '../container-places.ts'
+import { findPod, isNoContainer } from './find-pod.ts'
 import { createNodePods } from './kubelet-node-pods.ts'
 import { createPodFinder } from './kubelet-pod-finder.ts'
 import type { KubeletPods, PodList } from './kubelet-pods.ts'
@@ -73,6 +73,7 @@ export function createK8sAttestor (deps: K8sAttestorDeps): WorkloadAttestor {
   function selectorsIn (list: PodList, places: readonly ContainerPlace[]): readonly Selector[] | undefined {
     const found = findPod(places, list.pods)
     if (found === undefined || (found.container === undefined && !podOnly)) return undefined
+    if (found.within && isNoContainer(containersOfAll(proc).map(({ places }) => places), list.pods)) return undefined
     const { pod, container } = found
     return [...podSelectors(pod), ...podOnly || container === undefined ? [] : containerSelectors(container)]
   }

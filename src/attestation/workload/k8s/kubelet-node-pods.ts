@@ -1,9 +1,8 @@
-import { readdirSync } from 'node:fs'
 import type { Clock } from '../../../runtime/clock.ts'
 import { readStartTime } from '../../../runtime/process-facts.ts'
 import type { NodePod, NodePods } from '../node-pods.ts'
-import { containersOf } from '../container-places.ts'
-import { findPod } from './find-pod.ts'
+import { containersOfAll, type ContainerPlace } from '../container-places.ts'
+import { findPod, type FoundPod, isNoContainer } from './find-pod.ts'
 import type { KubeletPods } from './kubelet-pods.ts'
 import { hasEnded } from './kubelet-pod-finder.ts'
 import type { Pod } from './pod.ts'
@@ -22,9 +21,12 @@ export function createNodePods (pods: KubeletPods, clock: Pick<Clock, 'monotonic
     },
     processes (uids) {
       const found = new Map<string, { readonly pid: number, readonly startedAt: number }[]>()
-      for (const pid of pidsIn(proc)) {
-        const uid = podOf(pid)
-        const startedAt = uid === undefined || !uids.has(uid) ? undefined : readStartTime(pid)
+      const all = [...containersOfAll(proc)]
+      const isOutermost = isNoContainer(all.map(({ places }) => places), known)
+      for (const { pid, places } of all) {
+        const inside = podOf(places)
+        const uid = inside?.pod.metadata.uid.toLowerCase()
+        const startedAt = uid === undefined || !uids.has(uid) || (inside?.within && isOutermost) ? undefined : readStartTime(pid)
         if (uid === undefined || startedAt === undefined) continue
         found.set(uid, [...found.get(uid) ?? [], { pid, startedAt: Number(startedAt) }])
       }
@@ -32,10 +34,10 @@ export function createNodePods (pods: KubeletPods, clock: Pick<Clock, 'monotonic
     }
   }
 
-  /** Of a process that has just ended, or whose groups contradict each other: nobody knows. */
-  function podOf (pid: number): string | undefined {
+  /** Of a container that two pods have nobody knows. */
+  function podOf (places: readonly ContainerPlace[]): FoundPod | undefined {
     try {
-      return findPod(containersOf(pid, proc), known)?.pod.metadata.uid.toLowerCase()
+      return findPod(places, known)
     } catch {
       return undefined
     }
@@ -47,8 +49,4 @@ function nodePodOf (uid: string, pod: Pod): NodePod {
   return {
     uid, namespace, name, labels, selectors: lastingPodSelectors(pod), hostNetwork: pod.spec.hostNetwork, ended: hasEnded(pod)
   }
-}
-
-function pidsIn (proc: string): number[] {
-  return readdirSync(proc).filter(name => /^[1-9]\d*$/.test(name)).map(Number)
 }
