@@ -42,6 +42,13 @@ void t.test('the configurations are ours, and leave nothing to be warned of', as
   t.same(agentConfig('agent-mesh').mesh?.envoy, undefined, 'Envoy is a container of its own')
 })
 
+void t.test('the server\'s address depends on the server alone', async t => {
+  for (const part of ['server-sqlite', 'server-postgresql']) {
+    const asked = template(part).spec.containers.filter(container => 'readinessProbe' in container).map(({ name }) => name)
+    t.strictSame(asked, ['server'], `${part}: not on whether the controller can read the cluster`)
+  }
+})
+
 void t.test('what one object says of another is so', async t => {
   for (const [server, agent] of [['server-sqlite', 'agent-sds-only'], ['server-postgresql', 'agent-mesh']] as const) {
     const objects = [...objectsOf(server), ...objectsOf(agent)]

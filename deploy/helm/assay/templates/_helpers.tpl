@@ -46,7 +46,7 @@ capabilities: { drop: [ALL] }
 {{- end }}
 
 {{/* Ours to answer the kubelet, at the port of this name; a start may take a database's migration. */}}
-{{- define "assay.probes" -}}
+{{- define "assay.liveProbes" -}}
 startupProbe:
   httpGet: { path: /live, port: {{ . }} }
   periodSeconds: 2
@@ -55,6 +55,10 @@ livenessProbe:
   httpGet: { path: /live, port: {{ . }} }
   periodSeconds: 10
   failureThreshold: 6
+{{- end }}
+
+{{- define "assay.probes" -}}
+{{ include "assay.liveProbes" . }}
 readinessProbe:
   httpGet: { path: /ready, port: {{ . }} }
   periodSeconds: 5
