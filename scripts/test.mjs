@@ -5,12 +5,13 @@
 import { spawn } from 'node:child_process'
 import { randomInt } from 'node:crypto'
 import { globSync, readFileSync } from 'node:fs'
-import { delimiter, join } from 'node:path'
+import { delimiter, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { startsPrograms } from './starts-programs.mjs'
 import { runTestFile } from './test-file.mjs'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
-const programs = join(root, 'node_modules', '.bin')
+const bin = join(root, 'node_modules', '.bin')
 const flags = process.argv.slice(2).filter(argument => argument.startsWith('-'))
 const [first, ...rest] = process.argv.slice(2).filter(argument => !argument.startsWith('-'))
 const soak = first === 'soak'
@@ -19,7 +20,6 @@ const named = soak || explore || first === undefined ? rest : [first, ...rest]
 const random = file => /from 'fast-check'|chooseSeed/.test(readFileSync(join(root, file), 'utf8'))
 const all = () => globSync(soak ? 'test/**/*.soak.ts' : 'test/**/*.test.ts', { cwd: root }).toSorted()
 const files = named.length > 0 ? named : explore ? all().filter(random) : all()
-const jobs = soak ? 1 : 2
 const timeoutSeconds = soak ? 1800 : 300
 
 const stopped = new AbortController()
@@ -38,21 +38,24 @@ function environment (seed) {
     NODE_COMPILE_CACHE: join(root, 'node_modules', '.cache', 'assay', 'compile'),
     ...process.env,
     // As npm does it: tests run on the project's Node, whatever else is on the path.
-    PATH: `${programs}${delimiter}${process.env.PATH ?? ''}`,
+    PATH: `${bin}${delimiter}${process.env.PATH ?? ''}`,
     ...(seed === undefined ? {} : { ASSAY_SEED: seed })
   }
 }
 
 async function run (env) {
   const totals = { pass: 0, fail: 0, skip: 0 }
-  const waiting = [...files]
+  // Two that start programs leave two cores idle for a third of the time, and three would be in each other's way: beside them goes one that
+  // stays in its own process.
+  const { programs = [], alone = [] } = soak ? { programs: [...files] } : Object.groupBy(files, kind)
+  const lanes = soak ? [[programs]] : [[programs, alone], [programs, alone], [alone]]
   let ended = 0
-  const next = async () => {
-    for (let file; (file = waiting.shift()) !== undefined && !stopped.signal.aborted;) {
+  const runLane = async queues => {
+    for (let file; (file = queues.find(queue => queue.length > 0)?.shift()) !== undefined && !stopped.signal.aborted;) {
       const began = performance.now()
       // What two files say is not mixed; what one that runs alone says is worth reading while it runs.
       const kept = []
-      const print = jobs === 1 || files.length === 1 ? line => console.log(line) : line => kept.push(line)
+      const print = soak || files.length === 1 ? line => console.log(line) : line => kept.push(line)
       const options = { root, env, timeoutSeconds, signal: stopped.signal, remarks: soak, print }
       const { problem, skipped, counts } = await runTestFile(file, options)
       for (const line of kept) console.log(line)
@@ -63,15 +66,19 @@ async function run (env) {
       if (skipped !== undefined) totals.skip++
     }
   }
-  await Promise.all(Array.from({ length: jobs }, next))
+  await Promise.all(lanes.map(runLane))
   console.log(`${totals.pass} passed, ${totals.fail} failed, ${totals.skip} skipped`)
   return totals.fail > 0 || stopped.signal.aborted ? 1 : 0
 }
 
+function kind (file) { return startsPrograms(resolve(root, file)) ? 'programs' : 'alone' }
+
 /** Slower: by `tap run`, whose loaders count what each process runs. */
 async function runWithCoverage (env) {
-  const options = ['--reporter=tap', `--jobs=${jobs}`, `--timeout=${timeoutSeconds}`, '--no-disable-coverage', '--coverage-report=text']
-  const tap = spawn(join(programs, 'tap'), ['run', ...options, ...files], { cwd: root, env, stdio: ['ignore', 'inherit', 'inherit'] })
+  const options = [
+    '--reporter=tap', `--jobs=${soak ? 1 : 2}`, `--timeout=${timeoutSeconds}`, '--no-disable-coverage', '--coverage-report=text'
+  ]
+  const tap = spawn(join(bin, 'tap'), ['run', ...options, ...files], { cwd: root, env, stdio: ['ignore', 'inherit', 'inherit'] })
   stopped.signal.addEventListener('abort', () => tap.kill('SIGTERM'))
   return new Promise(resolve => tap.once('close', (code, signal) => resolve(signal === null ? code : 1)))
 }
