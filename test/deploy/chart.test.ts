@@ -2,6 +2,8 @@ import t from 'tap'
 import { globSync, readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { deployToolMissing } from '../../scripts/deploy-tools.ts'
+import { parseAgentConfig } from '../../src/agent/agent-config.ts'
+import { parseServerConfig } from '../../src/server/server-config.ts'
 import {
   buildKustomization, chartNotes, type KubeObject, objectsIn, overlays, renderChart, renderParts
 } from '../../scripts/render-deploy.ts'
@@ -34,6 +36,10 @@ void t.test('mistakes are refused by name', { skip }, async t => {
     agent_not_per_node: { agent: { kind: 'Sidecar' } },
     one_namespace: { namespaces: { server: 'assay', node: 'assay' } },
     agent_without_server: { server: { enabled: false } },
+    own_trust_bundle_socket: { agent: { trustBundleSocket: '/run/assay/agent/api.sock' } },
+    '/server/telemetry/Prometheus.*port': { server: { telemetry: { Prometheus: { port: 9000 } } } },
+    '/agent/telemetry.*Statsdd': { agent: { telemetry: { Statsdd: [] } } },
+    '/agent/trustBundleSocket': { agent: { trustBundleSocket: 'api.sock' } },
     data_beside_socket: { agent: { dataFolder: '/run/assay/agent/data' } },
     'programFolder must not be in agent.socketFolder': { mesh: { kubernetes: { plugin: { programFolder: '/run/assay/agent/cni' } } } },
     '/mesh/kubernetes/plugin/onFailure': { mesh: { kubernetes: { plugin: { onFailure: 'perhaps' } } } },
@@ -82,6 +88,49 @@ void t.test('values are laid over the configurations', { skip }, async t => {
   const before = podTemplateOf(find(await renderChart({}), 'StatefulSet', 'assay-server'))?.metadata.annotations
   t.not(podTemplateOf(find(objects, 'StatefulSet', 'assay-server'))?.metadata.annotations?.['assay.io/configuration'],
     before?.['assay.io/configuration'], 'a new configuration makes new pods')
+})
+
+void t.test('values of their own for what is told, limited and believed', { skip }, async t => {
+  const telemetry = {
+    Statsd: [{ address: 'statsd.monitoring:8125' }], DogStatsd: [{ address: 'datadog.monitoring' }], InMem: {}, MetricPrefix: 'corp',
+    EnableTrustDomainLabel: true, EnableHostnameLabel: false, BlockedPrefixes: ['corp.rpc'], AllowedLabels: ['method'],
+    Prometheus: { tls: { use_spire_svid: true, authorized_spiffe_ids: ['spiffe://example.org/prometheus'] } }
+  }
+  const receiver = { to: [{ namespaceSelector: {} }], ports: [{ protocol: 'UDP', port: 8125 }] }
+  const objects = await renderChart({
+    server: { telemetry, requirePqKem: true },
+    agent: {
+      telemetry, requirePqKem: true, rateLimits: { fetch_x509_svid: 5 }, logSelectors: ['k8s:ns', 'k8s:sa'],
+      trustBundleSocket: '/run/spire/agent-sockets/spire-agent.sock'
+    },
+    networkPolicy: { serverTo: [receiver], agentTo: [receiver] },
+    podMonitor: { enabled: true, tlsConfig: { insecureSkipVerify: true } }
+  })
+  const text = (map: string, name: string) => ({ file: { name, text: fileOf(objects, map, name) } })
+  const told = {
+    prometheus: { host: '0.0.0.0', port: 9988, tls: { shown: 'svid', readers: { ids: new Set(['spiffe://example.org/prometheus']) } } },
+    telemetry: {
+      metricPrefix: 'corp', hostLabel: false, trustDomainLabel: true, inMem: true,
+      statsd: [{ host: 'statsd.monitoring', port: 8125 }], dogStatsd: [{ host: 'datadog.monitoring', port: 8125 }],
+      filters: { blockedPrefixes: ['corp.rpc'], allowedLabels: ['method'] }
+    },
+    requirePqKem: true
+  }
+  t.match(parseServerConfig(text('assay-server', 'server.yaml')), told, 'the server takes it')
+  t.match(parseAgentConfig(text('assay-agent', 'agent.yaml')), {
+    ...told, rateLimits: [{ perSecond: 5 }], logSelectors: ['k8s:ns', 'k8s:sa'],
+    trustBundlePath: undefined, trustBundleWorkloadApi: '/run/spire/agent-sockets/spire-agent.sock'
+  }, 'the agent takes it')
+  const { volumes = [], containers: [agent] = [] } = podTemplateOf(find(objects, 'DaemonSet', 'assay-agent'))?.spec ?? {}
+  t.match(volumes.find(({ name }) => name === 'other-agent'), { hostPath: { path: '/run/spire/agent-sockets' } })
+  t.match(agent?.volumeMounts.find(({ name }) => name === 'other-agent'), { mountPath: '/run/spire/agent-sockets', readOnly: true })
+  t.notOk([...volumes, ...agent?.volumeMounts ?? []].some(({ name }) => name === 'bundle'), 'it does not wait for a ConfigMap')
+  for (const part of ['server', 'agent']) {
+    const { spec } = find(objects, 'PodMonitor', `assay-${part}`) as { spec?: unknown }
+    t.match(spec, { podMetricsEndpoints: [{ scheme: 'https', tlsConfig: { insecureSkipVerify: true } }] }, part)
+    const policy = find(objects, 'NetworkPolicy', `assay-${part}`) as { spec?: { egress?: unknown[] } }
+    t.strictSame(policy.spec?.egress?.at(-1), receiver, `${part}: the way to the receiver is open`)
+  }
 })
 
 void t.test('a mesh without pods leaves the cluster\'s network alone', { skip }, async t => {
