@@ -19,7 +19,8 @@ export function readTime (reader: DerReader): Date {
 export function encodeTime (time: Date): Buffer {
   const year = time.getUTCFullYear()
   if (!(year >= 1950 && year <= 9999)) throw new RangeError(`year ${year} does not fit a certificate`)
-  const text = time.toISOString().replace(/\..*$/, '').replaceAll(/[^0-9]/g, '') + 'Z'
+  const iso = time.toISOString()
+  const text = iso.slice(0, 4) + iso.slice(5, 7) + iso.slice(8, 10) + iso.slice(11, 13) + iso.slice(14, 16) + iso.slice(17, 19) + 'Z'
   return year < 2050
     ? encodeDer(derTag.utcTime, Buffer.from(text.slice(2), 'latin1'))
     : encodeDer(derTag.generalizedTime, Buffer.from(text, 'latin1'))

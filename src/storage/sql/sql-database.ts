@@ -114,8 +114,8 @@ export class SqlDatabase {
    * One statement that writes, without a transaction around it: half as dear. Made again, once, when its connection was lost: twice must be
    * harmless. No fence guards it.
    */
-  write (statement: (db: Kysely<Schema>) => Promise<unknown>): Promise<void> {
-    return this.#track(() => this.#readOnly(async () => { await statement(this.#engine.db) }))
+  write<T> (statement: (db: Kysely<Schema>) => Promise<T>): Promise<T> {
+    return this.#track(() => this.#readOnly(() => statement(this.#engine.db)))
   }
 
   /** Reads that all see the same state of the database. */

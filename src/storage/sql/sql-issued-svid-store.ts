@@ -1,4 +1,4 @@
-import type { Kysely, Transaction } from 'kysely'
+import { CompiledQuery, sql, type Kysely, type Transaction } from 'kysely'
 import type { Clock } from '../../runtime/clock.ts'
 import type { CertificateDigest } from '../../spiffe/revocation.ts'
 import type { IssuedSvid, IssuedSvidStore, RefusedSvids } from '../issued-svid-store.ts'
@@ -10,10 +10,14 @@ import type { SqlDatabase } from './sql-database.ts'
 
 /** Rows one deletion takes: nobody waits for long behind it. */
 const prunedAtOnce = 1_000
+/** Of how many rows at once the text of the insert is kept: calls that meet are few. */
+const mostKeptRows = 32
 
 export class SqlIssuedSvidStore implements IssuedSvidStore {
   readonly #database: SqlDatabase
   readonly #clock: Clock
+  /** By number of rows: building a text takes longer than its statement does. */
+  readonly #inserts = new Map<number, string>()
 
   constructor (database: SqlDatabase, clock: Clock) {
     this.#database = database
@@ -23,7 +27,11 @@ export class SqlIssuedSvidStore implements IssuedSvidStore {
   async record (svids: readonly IssuedSvid[]): Promise<RefusedSvids> {
     const rows = encodeIssuedSvids(svids)
     // In this order: who revokes keeps records out until it has committed. It has seen these rows, or it is seen now.
-    for (const chunk of chunks(rows, rowsPerInsert)) await this.#database.write(db => insertInto(db, chunk).execute())
+    let mayBeRevoked = false
+    for (const chunk of chunks(rows, rowsPerInsert)) {
+      mayBeRevoked = await this.#database.write(db => this.#insertAndLook(db, chunk)) || mayBeRevoked
+    }
+    if (!mayBeRevoked) return noneRefused
     const standing = await this.#database.read(db => this.#covering(db, svids))
     if (standing.length === 0) return noneRefused
     const kinds = new Map(standing.map(row => [row.subject, row.kind]))
@@ -80,6 +88,25 @@ export class SqlIssuedSvidStore implements IssuedSvidStore {
     }
   }
 
+  /**
+   * @returns whether revocations may cover the rows. SQLite has one writer, so that its statement sees all that were made before it; one of
+   * PostgreSQL's that waited for a revocation does not see it, which takes a look of its own
+   */
+  async #insertAndLook (db: Kysely<Schema>, rows: readonly IssuedSvidRow[]): Promise<boolean> {
+    if (this.#database.kind === 'postgres') {
+      await insertInto(db, rows).execute()
+      return true
+    }
+    let text = this.#inserts.get(rows.length)
+    if (text === undefined) {
+      text = insertInto(db, rows).returning(anyStands.as('stands')).compile().sql
+      if (rows.length <= mostKeptRows) this.#inserts.set(rows.length, text)
+    }
+    // The order of columns is that of the rows' keys.
+    const { rows: inserted } = await db.executeQuery<{ stands: number }>(CompiledQuery.raw(text, rows.flatMap(row => Object.values(row))))
+    return inserted.length < rows.length || inserted.some(({ stands }) => stands !== 0)
+  }
+
   /** Revocations of these SVIDs' IDs and nodes. */
   async #covering (db: Kysely<Schema>, svids: readonly IssuedSvid[]): Promise<RevocationRow[]> {
     // Nearly always there is none at all.
@@ -95,6 +122,7 @@ export class SqlIssuedSvidStore implements IssuedSvidStore {
 }
 
 const noneRefused: RefusedSvids = new Map()
+const anyStands = sql<number>`exists (select 1 from revocations where kind <> 'svid')`
 
 async function insert (trx: Transaction<Schema>, rows: readonly IssuedSvidRow[]): Promise<void> {
   for (const chunk of chunks(rows, rowsPerInsert)) await insertInto(trx, chunk).execute()
