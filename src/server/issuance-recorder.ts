@@ -6,9 +6,9 @@ import type { Logger } from '../runtime/logger.ts'
 import type { Metrics } from '../runtime/metrics.ts'
 import { isStop } from '../runtime/tasks.ts'
 import { Waiter } from '../runtime/waiter.ts'
-import { codeOf, SpiffeError } from '../spiffe/errors.ts'
+import { codeOf, type SpiffeError } from '../spiffe/errors.ts'
 import type { SpiffeId } from '../spiffe/spiffe-id.ts'
-import type { IssuedSvid, IssuedSvidStore } from '../storage/issued-svid-store.ts'
+import { refusalOf, type IssuedSvid, type IssuedSvidStore } from '../storage/issued-svid-store.ts'
 
 export interface IssuanceRecorderOptions {
   readonly store: IssuedSvidStore
@@ -60,16 +60,21 @@ export class IssuanceRecorder {
    */
   async record (issued: readonly IssuedX509Svid[], agentId: SpiffeId | undefined): Promise<ReadonlyArray<SpiffeError | undefined>> {
     if (issued.length === 0) return []
-    const { replicaId, clock } = this.#options
-    const issuedAt = clock.now()
-    const svids = issued.map(({ id: spiffeId, chain, serialNumber, notAfter }): IssuedSvid => ({
-      digest: hash('sha256', chain[0] as Uint8Array), serialNumber, spiffeId, agentId, replicaId, issuedAt, notAfter
-    }))
+    const issuedAt = this.#options.clock.now()
+    const svids = issued.map(svid => this.#recordOf(svid, agentId, issuedAt))
     const { promise, resolve, reject } = Promise.withResolvers<ReadonlyMap<IssuedSvid, 'id' | 'node'>>()
     this.#waiting.push({ svids, resolve, reject })
     if (!this.#writing) void this.#writeAll()
     const refused = await promise
-    return svids.map(svid => refusal(svid, refused.get(svid)))
+    return svids.map(svid => {
+      const why = refused.get(svid)
+      return why && refusalOf(svid, why)
+    })
+  }
+
+  /** For who writes it in a transaction of its own, before the SVID is given out. */
+  recordOf (issued: IssuedX509Svid, agentId: SpiffeId): IssuedSvid {
+    return this.#recordOf(issued, agentId, this.#options.clock.now())
   }
 
   /** @throws {SpiffeError} why this one must not be given out */
@@ -95,6 +100,11 @@ export class IssuanceRecorder {
       }
       throw error
     }
+  }
+
+  #recordOf ({ id: spiffeId, chain, serialNumber, notAfter }: IssuedX509Svid, agentId: SpiffeId | undefined, issuedAt: Date): IssuedSvid {
+    const { replicaId } = this.#options
+    return { digest: hash('sha256', chain[0] as Uint8Array), serialNumber, spiffeId, agentId, replicaId, issuedAt, notAfter }
   }
 
   async #writeAll (): Promise<void> {
@@ -153,10 +163,4 @@ export class IssuanceRecorder {
     }
     if (total > 0) log.info({ svids: total }, 'issued X509-SVIDs whose record waited are recorded')
   }
-}
-
-function refusal ({ spiffeId, agentId }: IssuedSvid, why: 'id' | 'node' | undefined): SpiffeError | undefined {
-  if (why === 'id') return new SpiffeError('spiffe_id_revoked', `${spiffeId} is revoked`)
-  if (why === 'node') return new SpiffeError('agent_banned', `agent ${agentId} is revoked`)
-  return undefined
 }

@@ -1,3 +1,4 @@
+import type { AttestOptions } from '../storage/agent-store.ts'
 import type { BundleDeleteMode, BundleRemoval } from '../storage/bundle-store.ts'
 import type { Stores } from '../storage/datastore.ts'
 import type { FederationChange } from '../storage/federation-store.ts'
@@ -44,9 +45,9 @@ export class Registrations {
     return this.#shown(this.#store.entries.deleteMany(ids, guard))
   }
 
-  /** @throws {SpiffeError} `join_token_invalid`, `agent_banned`, `attestation_refused` */
-  attestAgent (agent: Agent, joinToken?: string, onlyOnce?: boolean): Promise<Agent> {
-    return this.#shown(this.#store.agents.attest(agent, joinToken, onlyOnce))
+  /** @throws {SpiffeError} `join_token_invalid`, `agent_banned`, `attestation_refused`, `spiffe_id_revoked` */
+  attestAgent (agent: Agent, options: AttestOptions): Promise<Agent> {
+    return this.#shown(this.#store.agents.attest(agent, options))
   }
 
   /** @throws {SpiffeError} `agent_not_found` */

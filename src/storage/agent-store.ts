@@ -2,6 +2,7 @@ import type { Agent } from '../spiffe/agent.ts'
 import type { Entry } from '../spiffe/entry.ts'
 import type { Selector } from '../spiffe/selector.ts'
 import type { SpiffeId } from '../spiffe/spiffe-id.ts'
+import type { IssuedSvid } from './issued-svid-store.ts'
 import type { PageRequest } from './page.ts'
 import type { SetMatch } from './set-match.ts'
 
@@ -29,6 +30,15 @@ export interface AgentRemoval {
   readonly entries: readonly Entry[]
 }
 
+export interface AttestOptions {
+  /** To be taken. */
+  readonly joinToken?: string | undefined
+  /** Whether there must be no such agent yet. */
+  readonly onlyOnce?: boolean | undefined
+  /** The SVID that the agent is to be given, to be recorded with it; as in `IssuedSvidStore.record`, nothing slips through. */
+  readonly issued?: IssuedSvid | undefined
+}
+
 export interface AgentPruning {
   /** Whether agents go that cannot attest again with what they have (trust on first use). */
   readonly includeTofu: boolean
@@ -39,13 +49,13 @@ export interface AgentPruning {
 /** Attested nodes, one row each. All methods that name an agent throw `agent_not_found` unless they say otherwise. */
 export interface AgentStore {
   /**
-   * Takes the join token, if one is given, and writes the agent's row, in one transaction: either both happen or neither.
-   * An earlier row of the same agent is replaced: selectors, serial number; a serial number not yet used is forgotten; the
-   * version it last reported stays if `agent.agentVersion` is empty.
-   * @param onlyOnce whether there must be no such agent yet
-   * @throws {SpiffeError} `join_token_invalid` (unknown, used or expired), `agent_banned`, `attestation_refused` (there is such an agent)
+   * Records the SVID, takes the join token and writes the agent's row, in one transaction: either token and row change or neither. Those
+   * that come at the same time share it. An earlier row of the same agent is replaced: selectors, serial number; a serial number not yet
+   * used is forgotten; the version it last reported stays if `agent.agentVersion` is empty.
+   * @throws {SpiffeError} `join_token_invalid` (unknown, used or expired), `agent_banned`, `attestation_refused` (there is such an agent),
+   *   `spiffe_id_revoked`
    */
-  attest (agent: Agent, joinToken?: string, onlyOnce?: boolean): Promise<Agent>
+  attest (agent: Agent, options?: AttestOptions): Promise<Agent>
   /** `undefined` when there is none. */
   get (id: SpiffeId): Promise<Agent | undefined>
   /** @throws {SpiffeError} `page_token_malformed`, `argument_invalid` (an empty set in the filter) */

@@ -1,3 +1,4 @@
+import { SpiffeError } from '../spiffe/errors.ts'
 import type { CertificateDigest } from '../spiffe/revocation.ts'
 import type { SpiffeId } from '../spiffe/spiffe-id.ts'
 
@@ -33,4 +34,11 @@ export interface IssuedSvidStore {
   findBySerial (serialNumber: string): Promise<readonly IssuedSvid[]>
   /** @returns how many records had expired, of SVIDs that were written together when the last of them had */
   prune (now: Date): Promise<number>
+}
+
+/** What is said to who asked for an SVID that must not be given out. */
+export function refusalOf ({ spiffeId, agentId }: IssuedSvid, why: 'id' | 'node'): SpiffeError {
+  return why === 'id'
+    ? new SpiffeError('spiffe_id_revoked', `${spiffeId} is revoked`)
+    : new SpiffeError('agent_banned', `agent ${agentId} is revoked`)
 }

@@ -25,7 +25,7 @@ export async function agentContract (t: Test, database: DatabaseKind): Promise<v
 
   await t.test('who is trusted on first use attests once, until it is evicted', async t => {
     const { store } = await openFresh(t, database)
-    const once = (serialNumber: string) => store.agents.attest(agent('n', { serialNumber }), undefined, true)
+    const once = (serialNumber: string) => store.agents.attest(agent('n', { serialNumber }), { onlyOnce: true })
     const attempts = await Promise.allSettled(Array.from({ length: 10 }, (_, n) => once(`a${n}`)))
     const refusals = attempts.flatMap(attempt => attempt.status === 'rejected' ? [codeOf(attempt.reason)] : [])
     t.strictSame(refusals, Array.from({ length: 9 }, () => 'attestation_refused'), 'of 10 at once exactly one succeeds')
@@ -69,7 +69,8 @@ export async function agentContract (t: Test, database: DatabaseKind): Promise<v
     await t.rejects(store.joinTokens.check('other', now),
       { code: 'join_token_invalid', message: 'join token does not exist or has already been used' })
     await t.rejects(store.joinTokens.check('secret-token', soon), { code: 'join_token_invalid', message: 'join token expired' })
-    const attempts = await Promise.allSettled(Array.from({ length: 50 }, (_, n) => store.agents.attest(agent(`n${n}`), 'secret-token')))
+    const attempts = await Promise.allSettled(Array.from({ length: 50 }, (_, n) =>
+      store.agents.attest(agent(`n${n}`), { joinToken: 'secret-token' })))
     const refusals = attempts.flatMap(attempt => attempt.status === 'rejected' ? [codeOf(attempt.reason)] : [])
     t.strictSame(refusals, Array.from({ length: 49 }, () => 'join_token_invalid'), 'of 50 at once exactly one succeeds')
     t.equal(await store.agents.count({}), 1)
@@ -77,11 +78,39 @@ export async function agentContract (t: Test, database: DatabaseKind): Promise<v
 
     await store.joinTokens.create('late', soon)
     await clock.advance(60_000)
-    await t.rejects(store.agents.attest(agent('late'), 'late'), { code: 'join_token_invalid', message: 'join token expired' })
+    const late = store.agents.attest(agent('late'), { joinToken: 'late' })
+    await t.rejects(late, { code: 'join_token_invalid', message: 'join token expired' })
     t.equal(await store.agents.get(agent('late').id), undefined)
     await store.joinTokens.create('fresh', new Date(soon.getTime() + 1))
     t.equal(await store.joinTokens.prune(soon), 1, 'the expired one')
     await store.joinTokens.check('fresh', soon)
+  })
+
+  await t.test('those that attest at the same time are one change, and what refuses one refuses it alone', async t => {
+    const { store, clock } = await openFresh(t, database)
+    await store.agents.attest(agent('gone'))
+    await store.agents.ban(agent('gone').id)
+    for (const token of ['a', 'b', 'gone']) await store.joinTokens.create(token, soon)
+    await store.joinTokens.create('late', new Date(now.getTime() + 1))
+    await clock.advance(1)
+    const before = await store.log.head()
+    const outcomes = await Promise.allSettled([
+      store.agents.attest(agent('b'), { joinToken: 'b' }), store.agents.attest(agent('none'), { joinToken: 'none' }),
+      store.agents.attest(agent('late'), { joinToken: 'late' }), store.agents.attest(agent('gone'), { joinToken: 'gone' }),
+      store.agents.attest(agent('odd', { agentVersion: 'v'.repeat(256) }), { joinToken: 'gone' }),
+      store.agents.attest(agent('a'), { joinToken: 'a' }), store.agents.attest(agent('c'), { onlyOnce: true }),
+      store.agents.attest(agent('c', { serialNumber: 'second' }), { onlyOnce: true })
+    ])
+    t.strictSame(outcomes.map(outcome => outcome.status === 'fulfilled' ? outcome.value.id : codeOf(outcome.reason)), [
+      agent('b').id, 'join_token_invalid', 'join_token_invalid', 'agent_banned', 'argument_invalid', agent('a').id, agent('c').id,
+      'attestation_refused'
+    ])
+    t.equal((await store.log.head()).number, before.number + 1)
+    t.equal(await store.agents.count({ banned: false }), 3)
+    t.match(await store.agents.get(agent('c').id), { serialNumber: agent('c').serialNumber }, 'the first of two')
+    await store.joinTokens.check('gone', clock.now())
+    await t.rejects(store.joinTokens.check('a', clock.now()), { code: 'join_token_invalid' })
+    await t.rejects(store.joinTokens.check('late', clock.now()), { message: 'join token expired' }, 'it is as it was')
   })
 
   await t.test('a stolen database lets nobody in', async t => {
@@ -103,7 +132,7 @@ export async function agentContract (t: Test, database: DatabaseKind): Promise<v
     t.strictSame(banned, agent('n', { serialNumber: '', banned: true }), 'both serial numbers are blank')
     t.strictSame(await store.agents.get(agentId), banned)
     await store.joinTokens.create('token', soon)
-    await t.rejects(store.agents.attest(agent('n'), 'token'), { code: 'agent_banned' })
+    await t.rejects(store.agents.attest(agent('n'), { joinToken: 'token' }), { code: 'agent_banned' })
     await store.joinTokens.check('token', now)
     t.pass('the token was not taken: both or neither')
     await t.rejects(store.agents.setNewSerial(agentId, 'c3', soon), { code: 'agent_banned' })
@@ -111,7 +140,7 @@ export async function agentContract (t: Test, database: DatabaseKind): Promise<v
     await t.rejects(store.agents.promoteSerial(agentId, ''), { code: 'agent_banned' }, 'a blank serial number is nobody\'s')
     t.strictSame(await store.agents.ban(agentId), banned, 'twice is as once')
     await store.agents.delete(agentId)
-    t.equal((await store.agents.attest(agent('n'), 'token')).banned, false, 'evicted, it may attest again')
+    t.equal((await store.agents.attest(agent('n'), { joinToken: 'token' })).banned, false, 'evicted, it may attest again')
   })
 
   await t.test('a renewed SVID becomes the current one when it is used', async t => {

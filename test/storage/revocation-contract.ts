@@ -1,5 +1,6 @@
 import { hash } from 'node:crypto'
 import type { Test } from 'tap'
+import { codeOf } from '../../src/spiffe/errors.ts'
 import type { IssuedSvid } from '../../src/storage/issued-svid-store.ts'
 import type { Datastore } from '../../src/storage/datastore.ts'
 import { agent, id, now, openFresh, type DatabaseKind } from './fixture.ts'
@@ -104,6 +105,23 @@ export async function revocationContract (t: Test, database: DatabaseKind): Prom
     await store.agents.delete(node)
     t.match(await store.revocations.revoke({ kind: 'node', subject: node, until: now, ...why }),
       { certificateDigests: { length: 3 } }, 'what an evicted node holds can be revoked')
+  })
+
+  await t.test('an agent\'s SVID is recorded with it, and not given out when its ID or node is revoked', async t => {
+    const { store } = await openFresh(t, database)
+    const attest = (name: string, digest: string) => {
+      const { id: agentId } = agent(name)
+      return store.agents.attest(agent(name), { issued: issued(digest, { spiffeId: agentId, agentId }) })
+    }
+    await Promise.all([attest('n', 'n#1'), attest('m', 'm#1')])
+    t.match(await store.issuedSvids.findByDigest(issued('n#1').digest), { spiffeId: node, agentId: node })
+    await store.revocations.revoke({ kind: 'node', subject: node, until: minutes(60), ...why })
+    await store.revocations.revoke({ kind: 'spiffe_id', subject: agent('id').id, until: minutes(60), ...why })
+    await store.agents.delete(node)
+    const outcomes = await Promise.allSettled([attest('n', 'n#2'), attest('m', 'm#2'), attest('id', 'id#1')])
+    t.strictSame(outcomes.map(outcome => outcome.status === 'fulfilled' ? outcome.value.id : codeOf(outcome.reason)),
+      ['agent_banned', agent('m').id, 'spiffe_id_revoked'])
+    t.equal(await store.agents.count({}), 1, 'who is refused leaves no row')
   })
 
   await t.test('what was given out while the database was away is covered afterwards', async t => {

@@ -12,8 +12,8 @@ import { encodeX509Svid } from './encode-svid.ts'
 import { hostOf } from './limits.ts'
 
 /**
- * Node attestation (spire-surface §2.1). The SVID is signed before a join token is taken, and token and node row change in one
- * transaction: a token is used up exactly when its agent exists.
+ * Node attestation (spire-surface §2.1). The SVID is signed before a join token is taken; its record, token and node row are written in
+ * one transaction: a token is used up exactly when its agent exists.
  */
 export async function * attestAgent (requests: AsyncIterable<AttestAgentRequest>, context: CallContext, deps: AgentDeps):
 AsyncGenerator<AttestAgentResponseInit> {
@@ -63,8 +63,7 @@ async function * attest (
     banned: false,
     agentVersion: ''
   }
-  await deps.recorder.recordOne(svid, id)
-  await deps.registrations.attestAgent(agent, joinToken, onlyOnce)
+  await deps.registrations.attestAgent(agent, { joinToken, onlyOnce, issued: deps.recorder.recordOf(svid, id) })
   log.info({ agent: id, expires: svid.notAfter.toISOString() }, 'agent attested')
   yield { result: { svid: encodeX509Svid(svid), reattestable: canReattest } }
 }

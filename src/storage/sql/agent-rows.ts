@@ -1,7 +1,11 @@
 import type { Agent } from '../../spiffe/agent.ts'
+import { SpiffeError } from '../../spiffe/errors.ts'
 import type { SpiffeId } from '../../spiffe/spiffe-id.ts'
+import { isStorableText } from '../../spiffe/storable-text.ts'
 import type { AgentRow, AgentRowDraft } from './schema.ts'
 import { decodeSelectors, encodeSelectors } from './selector-columns.ts'
+
+const longestVersion = 255
 
 /** @param agent its selectors normalised */
 export function encodeAgent (agent: Agent): AgentRowDraft {
@@ -33,4 +37,13 @@ export function decodeAgent (row: AgentRow): Agent {
     agentVersion: row.agent_version,
     selectors: decodeSelectors(row.selectors)
   }
+}
+
+/** @throws {SpiffeError} `argument_invalid` */
+export function checkAgentVersion (agentVersion: string): string {
+  if (agentVersion.length > longestVersion) {
+    throw new SpiffeError('argument_invalid', `agent version has ${agentVersion.length} characters, at most ${longestVersion} are allowed`)
+  }
+  if (!isStorableText(agentVersion)) throw new SpiffeError('argument_invalid', 'agent version contains U+0000 or a lone surrogate')
+  return agentVersion
 }

@@ -1,60 +1,38 @@
-import { sql, type ExpressionBuilder, type ExpressionWrapper, type Kysely, type SqlBool } from 'kysely'
+import { sql, type ExpressionBuilder, type ExpressionWrapper, type SqlBool } from 'kysely'
 import type { Clock } from '../../runtime/clock.ts'
-import { type Agent, attestedBefore } from '../../spiffe/agent.ts'
+import { type Agent, agentBanned } from '../../spiffe/agent.ts'
 import { SpiffeError } from '../../spiffe/errors.ts'
-import { normalizeSelectors } from '../../spiffe/selector.ts'
 import type { SpiffeId } from '../../spiffe/spiffe-id.ts'
-import { isStorableText } from '../../spiffe/storable-text.ts'
-import type { AgentFilter, AgentPage, AgentPruning, AgentRemoval, AgentStore } from '../agent-store.ts'
+import type { AgentFilter, AgentPage, AgentPruning, AgentRemoval, AgentStore, AttestOptions } from '../agent-store.ts'
 import type { PageRequest } from '../page.ts'
-import { decodeAgent, encodeAgent } from './agent-rows.ts'
+import { checkAgentVersion, decodeAgent } from './agent-rows.ts'
 import type { ChangeSet } from './change-set.ts'
 import { chunks, rowsPerInsert } from './chunks.ts'
-import { differs } from './differs.ts'
 import { GroupedAgentChanges } from './grouped-agent-changes.ts'
+import { GroupedAttestations } from './grouped-attestations.ts'
 import { countKept, readChunks, readPage, type ReadRows } from './read-pages.ts'
 import type { AgentRow, Schema } from './schema.ts'
-import { selectorKey, selectorKeys } from './selector-columns.ts'
+import { selectorKeys } from './selector-columns.ts'
 import { agentSelectorSet, setCondition } from './set-condition.ts'
 import type { SqlDatabase } from './sql-database.ts'
-import { takeJoinToken } from './sql-join-token-store.ts'
 import { deleteJoinTokenAliases } from './write-entries.ts'
 
-const longestVersion = 255
 const prunedAtOnce = 1_000
 
 export class SqlAgentStore implements AgentStore {
   readonly #database: SqlDatabase
   readonly #clock: Clock
   readonly #changes: GroupedAgentChanges
+  readonly #attestations: GroupedAttestations
 
   constructor (database: SqlDatabase, clock: Clock) {
     this.#database = database
     this.#clock = clock
     this.#changes = new GroupedAgentChanges(database, clock, notFound)
+    this.#attestations = new GroupedAttestations(database, clock)
   }
 
-  async attest (agent: Agent, joinToken?: string, onlyOnce = false): Promise<Agent> {
-    const now = this.#clock.now()
-    return this.#database.change(now, async (trx, changes) => {
-      if (joinToken !== undefined) await takeJoinToken(trx, joinToken, now)
-      const before = await this.#lock(trx, agent.id)
-      if (before?.banned === 1) throw banned(agent.id)
-      if (before !== undefined && onlyOnce) throw attestedBefore(agent.id)
-      const after: Agent = {
-        ...agent,
-        selectors: normalizeSelectors(agent.selectors),
-        newSerialNumber: undefined,
-        newExpiresAt: undefined,
-        banned: false,
-        agentVersion: checkVersion(agent.agentVersion || (before?.agent_version ?? ''))
-      }
-      if (before !== undefined && !differs(before, encodeAgent(after))) return decodeAgent(before)
-      const row = await write(trx, before?.row_id, after)
-      changes.agent(after)
-      return decodeAgent(row)
-    })
-  }
+  attest (agent: Agent, options?: AttestOptions): Promise<Agent> { return this.#attestations.attest({ agent, ...options }) }
 
   async get (id: SpiffeId): Promise<Agent | undefined> {
     const row = await this.#database.read(db => db.selectFrom('agents').selectAll().where('id', '=', id).executeTakeFirst())
@@ -94,14 +72,14 @@ export class SqlAgentStore implements AgentStore {
 
   async setNewSerial (id: SpiffeId, serialNumber: string, expiresAt: Date): Promise<Agent> {
     return this.#changes.change(id, row => {
-      if (row.banned === 1) throw banned(id)
+      if (row.banned === 1) throw agentBanned(id)
       return { new_serial_number: serialNumber, new_expires_at: expiresAt.getTime() }
     })
   }
 
   async promoteSerial (id: SpiffeId, newSerialNumber: string): Promise<Agent> {
     return this.#changes.change(id, row => {
-      if (row.banned === 1) throw banned(id)
+      if (row.banned === 1) throw agentBanned(id)
       if (row.serial_number === newSerialNumber) return {}
       if (row.new_serial_number !== newSerialNumber || row.new_expires_at === null) {
         throw new SpiffeError('agent_not_active', `serial number ${newSerialNumber} is not the agent's`, { details: { id } })
@@ -111,7 +89,7 @@ export class SqlAgentStore implements AgentStore {
   }
 
   async setVersion (id: SpiffeId, agentVersion: string): Promise<Agent> {
-    checkVersion(agentVersion)
+    checkAgentVersion(agentVersion)
     return this.#changes.change(id, () => ({ agent_version: agentVersion }))
   }
 
@@ -136,10 +114,6 @@ export class SqlAgentStore implements AgentStore {
     })
   }
 
-  async #lock (trx: Kysely<Schema>, id: SpiffeId): Promise<AgentRow | undefined> {
-    return this.#database.locked(trx.selectFrom('agents').selectAll().where('id', '=', id)).executeTakeFirst()
-  }
-
   #reader (filter: AgentFilter): ReadRows<AgentRow> {
     return (after, limit) => this.#database.read(db => db.selectFrom('agents').selectAll()
       .where(eb => conditions(eb, filter)).where('row_id', '>', after).orderBy('row_id').limit(limit).execute())
@@ -155,31 +129,8 @@ function noteRemoval (changes: ChangeSet, { agent, entries }: AgentRemoval): voi
   changes.entries(entries)
 }
 
-async function write (trx: Kysely<Schema>, rowId: number | undefined, agent: Agent): Promise<AgentRow> {
-  const columns = encodeAgent(agent)
-  const row = rowId === undefined
-    ? await trx.insertInto('agents').values(columns).returningAll().executeTakeFirstOrThrow()
-    : await trx.updateTable('agents').set(columns).where('row_id', '=', rowId).returningAll().executeTakeFirstOrThrow()
-  if (rowId !== undefined) await trx.deleteFrom('agent_selectors').where('agent_row', '=', rowId).execute()
-  const members = agent.selectors.map(selector => ({ agent_row: row.row_id, selector_key: selectorKey(selector) }))
-  for (const chunk of chunks(members, rowsPerInsert)) await trx.insertInto('agent_selectors').values(chunk).execute()
-  return row
-}
-
-function checkVersion (agentVersion: string): string {
-  if (agentVersion.length > longestVersion) {
-    throw new SpiffeError('argument_invalid', `agent version has ${agentVersion.length} characters, at most ${longestVersion} are allowed`)
-  }
-  if (!isStorableText(agentVersion)) throw new SpiffeError('argument_invalid', 'agent version contains U+0000 or a lone surrogate')
-  return agentVersion
-}
-
 function notFound (id: SpiffeId): SpiffeError {
   return new SpiffeError('agent_not_found', 'agent not found', { details: { id } })
-}
-
-function banned (id: SpiffeId): SpiffeError {
-  return new SpiffeError('agent_banned', 'agent is banned', { details: { id } })
 }
 
 function conditions (eb: ExpressionBuilder<Schema, 'agents'>, filter: AgentFilter): ExpressionWrapper<Schema, 'agents', SqlBool> {

@@ -32,14 +32,9 @@ export class SqlIssuedSvidStore implements IssuedSvidStore {
       mayBeRevoked = await this.#database.write(db => this.#insertAndLook(db, chunk)) || mayBeRevoked
     }
     if (!mayBeRevoked) return noneRefused
-    const standing = await this.#database.read(db => this.#covering(db, svids))
+    const standing = await this.#database.read(db => covering(db, svids, this.#clock.now()))
     if (standing.length === 0) return noneRefused
-    const kinds = new Map(standing.map(row => [row.subject, row.kind]))
-    const refused = new Map<IssuedSvid, 'id' | 'node'>()
-    for (const svid of svids) {
-      if (kinds.get(svid.spiffeId) === 'spiffe_id') refused.set(svid, 'id')
-      else if (kinds.get(svid.agentId ?? '') === 'node') refused.set(svid, 'node')
-    }
+    const refused = refusedBy(standing, svids)
     await this.#database.transaction(async trx => {
       for (const ids of chunks(rows.map(({ id }) => id), idsPerStatement)) {
         await trx.deleteFrom('issued_svids').where('id', 'in', ids).execute()
@@ -52,7 +47,7 @@ export class SqlIssuedSvidStore implements IssuedSvidStore {
   async recordLate (svids: readonly IssuedSvid[]): Promise<void> {
     await this.#database.change(this.#clock.now(), async (trx, changes) => {
       await insert(trx, encodeIssuedSvids(svids))
-      for (const row of await this.#covering(trx, svids)) {
+      for (const row of await covering(trx, svids, this.#clock.now())) {
         const before = decodeRevocation(row)
         const covered = svids.filter(svid => (row.kind === 'node' ? svid.agentId : svid.spiffeId) === row.subject)
         const certificateDigests = [...new Set([...before.certificateDigests, ...covered.map(({ digest }) => digest)])].toSorted()
@@ -106,23 +101,44 @@ export class SqlIssuedSvidStore implements IssuedSvidStore {
     const { rows: inserted } = await db.executeQuery<{ stands: number }>(CompiledQuery.raw(text, rows.flatMap(row => Object.values(row))))
     return inserted.length < rows.length || inserted.some(({ stands }) => stands !== 0)
   }
-
-  /** Revocations of these SVIDs' IDs and nodes. */
-  async #covering (db: Kysely<Schema>, svids: readonly IssuedSvid[]): Promise<RevocationRow[]> {
-    // Nearly always there is none at all.
-    if (await db.selectFrom('revocations').select('id').where('kind', '<>', 'svid').limit(1).executeTakeFirst() === undefined) return []
-    const subjects = new Set(svids.flatMap(({ spiffeId, agentId }) => agentId === undefined ? [spiffeId] : [spiffeId, agentId]))
-    const found: RevocationRow[] = []
-    for (const ids of chunks([...subjects], idsPerStatement)) {
-      found.push(...await db.selectFrom('revocations').selectAll().where('subject', 'in', ids).where('kind', '<>', 'svid')
-        .where('expires_at', '>', this.#clock.now().getTime()).execute())
-    }
-    return found
-  }
 }
 
 const noneRefused: RefusedSvids = new Map()
 const anyStands = sql<number>`exists (select 1 from revocations where kind <> 'svid')`
+
+/**
+ * The same within a transaction that has written nothing yet, which is to be committed before the SVIDs are given out: it waits for who
+ * revokes, whom it then sees, or keeps who revokes waiting. What is refused stays recorded.
+ */
+export async function recordIssued (trx: Transaction<Schema>, svids: readonly IssuedSvid[], now: Date): Promise<RefusedSvids> {
+  if (svids.length === 0) return noneRefused
+  await insert(trx, encodeIssuedSvids(svids))
+  const standing = await covering(trx, svids, now)
+  return standing.length === 0 ? noneRefused : refusedBy(standing, svids)
+}
+
+function refusedBy (standing: readonly RevocationRow[], svids: readonly IssuedSvid[]): RefusedSvids {
+  const kinds = new Map(standing.map(row => [row.subject, row.kind]))
+  const refused = new Map<IssuedSvid, 'id' | 'node'>()
+  for (const svid of svids) {
+    if (kinds.get(svid.spiffeId) === 'spiffe_id') refused.set(svid, 'id')
+    else if (kinds.get(svid.agentId ?? '') === 'node') refused.set(svid, 'node')
+  }
+  return refused
+}
+
+/** Revocations of these SVIDs' IDs and nodes. */
+async function covering (db: Kysely<Schema>, svids: readonly IssuedSvid[], now: Date): Promise<RevocationRow[]> {
+  // Nearly always there is none at all.
+  if (await db.selectFrom('revocations').select('id').where('kind', '<>', 'svid').limit(1).executeTakeFirst() === undefined) return []
+  const subjects = new Set(svids.flatMap(({ spiffeId, agentId }) => agentId === undefined ? [spiffeId] : [spiffeId, agentId]))
+  const found: RevocationRow[] = []
+  for (const ids of chunks([...subjects], idsPerStatement)) {
+    found.push(...await db.selectFrom('revocations').selectAll().where('subject', 'in', ids).where('kind', '<>', 'svid')
+      .where('expires_at', '>', now.getTime()).execute())
+  }
+  return found
+}
 
 async function insert (trx: Transaction<Schema>, rows: readonly IssuedSvidRow[]): Promise<void> {
   for (const chunk of chunks(rows, rowsPerInsert)) await insertInto(trx, chunk).execute()

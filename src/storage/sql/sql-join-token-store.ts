@@ -19,9 +19,8 @@ export class SqlJoinTokenStore implements JoinTokenStore {
   }
 
   async check (token: string, now: Date): Promise<void> {
-    const row = await this.#database.read(db =>
-      db.selectFrom('join_tokens').select('expires_at').where('digest', '=', digestOf(token)).executeTakeFirst())
-    checkRow(row, now)
+    const refusal = refusalOf(await this.#database.read(db => find(db, digestOf(token))), now)
+    if (refusal !== undefined) throw refusal
   }
 
   async prune (now: Date): Promise<number> {
@@ -31,16 +30,27 @@ export class SqlJoinTokenStore implements JoinTokenStore {
   }
 }
 
-/** Takes a token within a transaction; of many takers one succeeds. @throws {SpiffeError} `join_token_invalid` */
-export async function takeJoinToken (trx: Kysely<Schema>, token: string, now: Date): Promise<void> {
-  const row = await trx.deleteFrom('join_tokens').where('digest', '=', digestOf(token)).returning('expires_at').executeTakeFirst()
-  checkRow(row, now)
+/**
+ * Takes a token within a transaction; of many takers one succeeds.
+ * @returns `join_token_invalid` where nothing was taken
+ */
+export async function takeJoinToken (trx: Kysely<Schema>, token: string, now: Date): Promise<SpiffeError | undefined> {
+  const digest = digestOf(token)
+  const taken = await trx.deleteFrom('join_tokens').where('digest', '=', digest).where('expires_at', '>', now.getTime())
+    .returning('expires_at').executeTakeFirst()
+  return taken === undefined ? refusalOf(await find(trx, digest), now) : undefined
 }
 
+async function find (db: Kysely<Schema>, digest: Uint8Array): Promise<Found> {
+  return await db.selectFrom('join_tokens').select('expires_at').where('digest', '=', digest).executeTakeFirst()
+}
+
+type Found = { readonly expires_at: number } | undefined
+
 /** The wording is that of SPIRE. */
-function checkRow (row: { readonly expires_at: number } | undefined, now: Date): void {
-  if (row === undefined) throw new SpiffeError('join_token_invalid', 'join token does not exist or has already been used')
-  if (row.expires_at <= now.getTime()) throw new SpiffeError('join_token_invalid', 'join token expired')
+function refusalOf (found: Found, now: Date): SpiffeError | undefined {
+  if (found === undefined) return new SpiffeError('join_token_invalid', 'join token does not exist or has already been used')
+  return found.expires_at <= now.getTime() ? new SpiffeError('join_token_invalid', 'join token expired') : undefined
 }
 
 function digestOf (token: string): Uint8Array {
