@@ -55,10 +55,4 @@ export class DecisionMetrics {
     }
     this.#latency.observe(latencyMs / 1_000)
   }
-
-  /** After a change of policies: forgets rules that are no more. */
-  keepOnly (rules: ReadonlySet<string>): void {
-    this.#rules.keepOnly(rules)
-    this.#shadowRules.keepOnly(rules)
-  }
 }

@@ -1,39 +1,41 @@
+/** What all count as that have no series of their own; rules' names have a slash. */
+const others = 'other'
+/** Names that are told apart until they are taken: with partners' trust domains, and rules of all revisions, they are any number. */
+const mostNames = 10_000
+
 /**
- * Which rules have a series of their own: at most so many, chosen by how often they decided. A rule that has one keeps it, so that no
- * counter ever goes back; what it counted before stays with the others.
+ * Which rules have a series of their own: at most so many, the busiest of those that decided first. A rule that has one keeps it, so that
+ * no counter ever goes back; what it counted before stays with the others.
  */
 export class RuleCounts {
   readonly #most: number
   readonly #told = new Set<string>()
   /** Decisions by rule since the last time they were taken. */
   #since = new Map<string, number>()
-  /** Decisions by rule without a series, of all times. */
-  readonly #waiting = new Map<string, number>()
 
   constructor (most: number) { this.#most = most }
 
-  add (rule: string): void { this.#since.set(rule, (this.#since.get(rule) ?? 0) + 1) }
+  /** Names that are kept. */
+  get size (): number { return this.#told.size + this.#since.size }
 
-  /** Forgets rules that are no more, except their series. */
-  keepOnly (rules: ReadonlySet<string>): void {
-    for (const rule of this.#waiting.keys()) if (!rules.has(rule)) this.#waiting.delete(rule)
+  add (rule: string): void {
+    const isKept = this.#since.size < mostNames || this.#since.has(rule) || this.#told.has(rule)
+    const name = isKept ? rule : others
+    this.#since.set(name, (this.#since.get(name) ?? 0) + 1)
   }
 
   /** What came since the last time, by the name of its series. */
   take (): ReadonlyMap<string, number> {
-    const taken = new Map<string, number>()
     const since = this.#since
     this.#since = new Map()
-    for (const [rule, count] of since) if (!this.#told.has(rule)) this.#waiting.set(rule, (this.#waiting.get(rule) ?? 0) + count)
     const room = this.#most - this.#told.size
     if (room > 0) {
-      for (const [rule] of [...this.#waiting].toSorted(([, a], [, b]) => b - a).slice(0, room)) {
-        this.#told.add(rule)
-        this.#waiting.delete(rule)
-      }
+      const untold = [...since].filter(([rule]) => rule !== others && !this.#told.has(rule))
+      for (const [rule] of untold.toSorted(([, a], [, b]) => b - a).slice(0, room)) this.#told.add(rule)
     }
+    const taken = new Map<string, number>()
     for (const [rule, count] of since) {
-      const name = this.#told.has(rule) ? rule : 'other'
+      const name = this.#told.has(rule) ? rule : others
       taken.set(name, (taken.get(name) ?? 0) + count)
     }
     return taken

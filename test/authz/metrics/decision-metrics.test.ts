@@ -1,5 +1,6 @@
 import t from 'tap'
 import { DecisionMetrics } from '../../../src/authz/metrics/decision-metrics.ts'
+import { RuleCounts } from '../../../src/authz/metrics/rule-counts.ts'
 import { SinkMetrics } from '../../../src/authz/metrics/sink-metrics.ts'
 import type { Decision } from '../../../src/authz/policy/decision.ts'
 import { createMetrics } from '../../../src/runtime/metrics.ts'
@@ -25,6 +26,28 @@ t.test('rules have series of their own, the busiest first, and never more than s
   t.same(await series(), { 'p/busy': 6, 'p/second': 3, other: 101 }, 'who has a series keeps it: no counter goes back')
   for (let i = 0; i < 1_000; i++) decide(`p/${i}`, 1)
   t.same(await series(), { 'p/busy': 6, 'p/second': 3, other: 1_101 }, 'and all add up')
+})
+
+t.test('names that are any number, such as those of foreign trust domains, take no more memory than so much', t => {
+  const counts = new RuleCounts(2)
+  let all = 0
+  const add = (rule: string) => {
+    counts.add(rule)
+    all++
+  }
+  for (let i = 0; i < 3; i++) add('p/busy')
+  const taken = new Map<string, number>()
+  for (let round = 0; round < 3; round++) {
+    for (let i = 0; i < 20_000; i++) add(`federation/d${round}-${i}.test`)
+    add('p/busy')
+    t.ok(counts.size <= 10_100, `before they are taken: ${counts.size}`)
+    for (const [rule, count] of counts.take()) taken.set(rule, (taken.get(rule) ?? 0) + count)
+    t.ok(counts.size <= 2, `afterwards: ${counts.size}`)
+  }
+  t.equal(taken.get('p/busy'), 6)
+  t.equal(taken.size, 3, 'two with a series, and the others')
+  t.equal([...taken.values()].reduce((sum, count) => sum + count), all, 'and each counts')
+  t.end()
 })
 
 t.test('decisions, their latency, shadow rules and the log', async t => {
