@@ -49,7 +49,8 @@ export function openTerminal (program: Program = 'assay'): ProcessTerminal {
   // By itself Node opens its inspector at the first, to every user of the machine, and ends at the second. Some commands use them.
   for (const name of ['SIGUSR1', 'SIGUSR2'] as const) process.on(name, () => {})
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-    if (error.code === 'EPIPE') process.exit(0)
+    // Whoever read may have read enough; what is half done may still say that it is no success.
+    if (error.code === 'EPIPE') return stop.abort(new Error('nobody reads the output any more'))
     failure ??= new SpiffeError('file_unusable', `the output cannot be written: ${reasonOf(error)}`, { cause: error })
     stop.abort(failure)
   })

@@ -67,4 +67,14 @@ void t.test('signals', async t => {
   t.match(String((await once(stubborn.stdout, 'data'))[0]), 'stopping')
   stubborn.kill('SIGINT')
   t.same(await once(stubborn, 'exit'), [130, null], 'the second signal ends the process at once')
+
+  const halfDone = `
+    import { openTerminal } from ${JSON.stringify(new URL('../../src/cli/terminal.ts', import.meta.url).href)}
+    const { signal, out } = openTerminal()
+    signal.addEventListener('abort', () => process.exit(7))
+    setInterval(() => out('at work\\n'), 10)`
+  const unread = spawn(process.execPath, ['--input-type=module', '-e', halfDone], { stdio: ['ignore', 'pipe', 'inherit'] })
+  await once(unread.stdout, 'data')
+  unread.stdout.destroy()
+  t.same(await once(unread, 'exit'), [7, null], 'who is not read any more ends as by a signal, and what is half done is no success')
 })
