@@ -128,6 +128,11 @@ const schema = z.strictObject({
   logLevel: logLevel.default('info'),
   /** `console` is spire-controller-manager's word for text. */
   logEncoding: z.string().transform(name => name === 'console' ? 'text' : name).pipe(logFormat).default('json')
+}).check(({ value, issues }) => {
+  if (value.entryIDPrefix !== undefined || !value.className.includes('.')) return
+  // Cluster `prod.eu` with class `x` has the prefix of cluster `prod` with class `eu.x`: each would delete the other's entries.
+  const message = 'must have no dot unless entryIDPrefix is set: the usual prefix could be that of another cluster\'s controller'
+  issues.push({ code: 'custom', path: ['className'], message, input: undefined })
 })
 
 /** @throws {SpiffeError} `config_invalid`, with one line per problem */

@@ -73,6 +73,7 @@ void t.test('what is refused, and how', async t => {
     'no prefix at all': [{ entryIDPrefix: '' }, /entryIDPrefix: must not be empty/],
     'a prefix with a slash': [{ entryIDPrefix: 'a/' }, /entryIDPrefix/],
     'a cleanup': [{ entryIDPrefixCleanup: '' }, /entryIDPrefixCleanup: is not supported; remove such entries/],
+    'a class that makes the prefix another cluster\'s': [{ clusterName: 'prod', className: 'eu.x' }, /className: must have no dot/],
     'static manifests': [{ staticManifestPath: '/x' }, /staticManifestPath: is not supported/],
     'a Lease that ends too soon': [{ leaderElection: { leaseDuration: '5s' } }, /leaderElection: needs retryPeriod < renewDeadline </],
     'a bare number': [{ gcInterval: 10 }, /gcInterval: must be a duration/],
@@ -85,4 +86,6 @@ void t.test('no two classes share a prefix or a Lease', async t => {
   const [one, blue] = [read({}), read({ className: 'Blue_1' })]
   t.notOk(blue.entryIdPrefix.startsWith(one.entryIdPrefix) || one.entryIdPrefix.startsWith(blue.entryIdPrefix))
   t.equal(blue.lease.name, 'assay-controller-blue-1')
+  t.equal(read({ clusterName: 'prod.eu', className: 'x' }).entryIdPrefix, 'assay-controller.prod.eu.x.')
+  t.equal(read({ clusterName: 'prod', className: 'eu.x', entryIDPrefix: 'prod-eu-x' }).entryIdPrefix, 'prod-eu-x.', 'what is said is so')
 })
