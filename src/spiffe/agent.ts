@@ -55,11 +55,11 @@ export function templatedAgentIdOf (trustDomain: TrustDomain, path: string): Spi
   }
 }
 
-/** Why a node may not attest that is trusted on first use only. */
 export function agentBanned (id: SpiffeId): SpiffeError {
   return new SpiffeError('agent_banned', 'agent is banned', { details: { id } })
 }
 
+/** Why a node may not attest that is trusted on first use only. */
 export function attestedBefore (id: SpiffeId): SpiffeError {
   return new SpiffeError('attestation_refused',
     `attestation data has already been used to attest an agent: ${id}; if it was this node's, \`assay agent evict\` lets it attest again`)
