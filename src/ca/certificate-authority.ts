@@ -1,4 +1,3 @@
-import { randomBytes } from 'node:crypto'
 import type { Bundle, JwtAuthority } from '../spiffe/bundle.ts'
 import { appendAuthorities, pruneExpired } from '../spiffe/bundle-change.ts'
 import { SpiffeError } from '../spiffe/errors.ts'
@@ -12,6 +11,7 @@ import { signJws, type StatementType } from '../jwt/sign-jws.ts'
 import { parseCertificate } from '../x509/certificate.ts'
 import { createCaCertificate, type CaSubject } from '../x509/ca-certificate.ts'
 import type { KeyType } from '../x509/key-type.ts'
+import { randomSerial } from '../x509/random-serial.ts'
 import { AuthoritySlots, type AuthorityDeps, type AuthorityRecords } from './authority-slots.ts'
 import type { AuthorityKind, AuthorityRecord, AuthorityWriter } from './authority-record.ts'
 import { checkComposedClaims, checkComposedLeaf, Composition } from './composition.ts'
@@ -194,7 +194,7 @@ export class CertificateAuthority {
     const issued = await Promise.all(orders.map(async order => {
       const { id, publicKey, dnsNames, ttlSeconds, subject } = order
       const notAfter = earlier(new Date(now + ttlSeconds * 1000), end)
-      const serialNumber = randomBytes(16)
+      const serialNumber = randomSerial()
       const request = {
         id, publicKey, dnsNames, notBefore, notAfter, serialNumber, ...(subject === undefined ? {} : { subject }),
         ...(composition === undefined ? {} : await composition.x509Svid(order))
@@ -213,7 +213,7 @@ export class CertificateAuthority {
     const notBefore = this.#deps.clock.now()
     const notAfter = new Date(notBefore.getTime() + 1_000)
     const { leafIssuer } = await this.#issuerUntil(notAfter)
-    await leafIssuer.issue({ id, publicKey, dnsNames: [], notBefore, notAfter, serialNumber: randomBytes(16) })
+    await leafIssuer.issue({ id, publicKey, dnsNames: [], notBefore, notAfter, serialNumber: randomSerial() })
   }
 
   /** The root itself, or this replica's intermediate below it. */

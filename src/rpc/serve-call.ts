@@ -237,8 +237,14 @@ function orAbort<T> (promise: Promise<T>, signal: AbortSignal): Promise<T> {
       return reject(signal.reason)
     }
     const stop = () => reject(signal.reason)
-    signal.addEventListener('abort', stop, { once: true })
-    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', stop))
+    signal.addEventListener('abort', stop)
+    promise.then(value => {
+      signal.removeEventListener('abort', stop)
+      resolve(value)
+    }, error => {
+      signal.removeEventListener('abort', stop)
+      reject(error)
+    })
   })
 }
 

@@ -1,4 +1,4 @@
-import { hash, randomBytes } from 'node:crypto'
+import { hash } from 'node:crypto'
 import { SpiffeError } from '../spiffe/errors.ts'
 import { parseSpiffeId, pathOf, trustDomainOf, type SpiffeId } from '../spiffe/spiffe-id.ts'
 import type { TrustDomain } from '../spiffe/trust-domain.ts'
@@ -15,6 +15,7 @@ import { encodeDnsName, encodeUri } from './general-names.ts'
 import { encodeName, parseName } from './name.ts'
 import { oid } from './oid.ts'
 import { parseSubjectKey } from './public-key.ts'
+import { randomSerial } from './random-serial.ts'
 import { algorithmOfKeyType } from './signature-algorithm.ts'
 import type { Signer } from './signer.ts'
 
@@ -157,12 +158,7 @@ function checkLife ({ notBefore, notAfter }: LeafRequest, issuer: Certificate): 
 }
 
 function serialOf ({ serialNumber }: LeafRequest): Uint8Array {
-  if (serialNumber === undefined) {
-    const random = randomBytes(16)
-    // One chance in 2^128; a zero would be no serial number (RFC 5280 §4.1.2.2).
-    if (random.every(byte => byte === 0)) random[15] = 1
-    return encodeUnsigned(random)
-  }
+  if (serialNumber === undefined) return encodeUnsigned(randomSerial())
   if (serialNumber.every(byte => byte === 0)) throw invalid('a serial number of zero')
   const encoded = encodeUnsigned(serialNumber)
   if (encoded.length > 2 + 20) throw invalid('a serial number longer than 20 bytes')
