@@ -97,7 +97,9 @@ export function poolLimitsOf (pool: z.output<typeof poolSchema>, sql: SqlConfig 
     lifetimeMs: lifetime === 0 ? usualPoolLimits.lifetimeMs : lifetime * 1000,
     connectTimeoutMs: pool.connect_timeout * 1000,
     statementTimeoutMs: pool.statement_timeout * 1000,
-    answerTimeoutMs: pool.statement_timeout * 1000 + answerGraceMs
+    answerTimeoutMs: pool.statement_timeout * 1000 + answerGraceMs,
+    // Several that vanish together are waited for one after the other, by statements that have their own time for it.
+    idleTransactionMs: Math.ceil(pool.statement_timeout * 1000 / 3)
   }
 }
 

@@ -32,7 +32,7 @@ void t.test('a server configuration has SPIRE\'s defaults', async t => {
     datastoreDirectUrl: undefined,
     datastorePool: {
       connections: 10, idleConnections: Infinity, lifetimeMs: Infinity,
-      connectTimeoutMs: 5_000, statementTimeoutMs: 15_000, answerTimeoutMs: 20_000
+      connectTimeoutMs: 5_000, statementTimeoutMs: 15_000, answerTimeoutMs: 20_000, idleTransactionMs: 5_000
     },
     migrateDatastore: true,
     maxStaleMs: 10_000,

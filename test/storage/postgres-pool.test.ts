@@ -177,11 +177,11 @@ if (skip !== false) {
     process.env['PGHOST'] = 'nowhere.invalid'
     process.env['PGSSLMODE'] = 'require'
     t.teardown(() => { for (const name of ['PGHOST', 'PGSSLMODE']) delete process.env[name] })
-    const pool = poolOf({ statementTimeoutMs: 1_234 })
+    const pool = poolOf({ statementTimeoutMs: 1_234, idleTransactionMs: 567 })
     const client = await pool.connect()
     const names = ['application_name', 'idle_in_transaction_session_timeout', 'lock_timeout', 'statement_timeout']
     const { rows } = await client.query<{ setting: string }>('select setting from pg_settings where name = any($1) order by name', [names])
-    t.strictSame(rows.map(({ setting }) => setting), ['assay', '1234', '1234', '1234'])
+    t.strictSame(rows.map(({ setting }) => setting), ['assay', '567', '1234', '1234'])
     await t.rejects(client.query('select pg_sleep(5)', []), { code: '57014' })
     t.type(await pidOf(client), 'number', 'a statement that took too long costs no connection')
     client.release()

@@ -99,6 +99,25 @@ if (skip !== false) {
     }
   })
 
+  await t.test('a server that vanishes in the midst of several changes keeps the others from theirs for a moment', async t => {
+    const url = await cluster.createSchema()
+    await using store = await openDatastore(url, deps)
+    const connector = new PostgresConnector(parsePostgresAddress(url), { ...usualPoolLimits, idleTransactionMs: 300 }, {
+      ...deps, timelines: new Timelines()
+    })
+    const vanished = await Promise.all(Array.from({ length: 3 }, () => connector.connect('assay')))
+    const lock = async (client: pg.Client) => {
+      await client.query('begin')
+      await client.query('update log_head set number = number')
+    }
+    await lock(vanished[0] as pg.Client)
+    // These wait for it, and each for the one before: nobody is there to go on.
+    const waiting = vanished.slice(1).map(lock)
+    const [outcome] = await store.entries.createMany([draft('waited')])
+    t.equal(outcome?.kind, 'created')
+    await Promise.allSettled([...waiting, ...vanished.map(client => client.end())])
+  })
+
   await t.test('a connection that falls silent is given up', async t => {
     let silent = false
     const passed: Socket[] = []

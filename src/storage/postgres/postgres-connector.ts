@@ -14,6 +14,8 @@ export interface ConnectionLimits {
   readonly statementTimeoutMs: number
   /** Longer than the server's own limit: it only strikes when the network swallows the answer. */
   readonly answerTimeoutMs: number
+  /** Of a transaction in which nothing is said: whoever vanished in one keeps others waiting no longer, and so on for each that it has. */
+  readonly idleTransactionMs: number
 }
 
 export interface ConnectorDeps {
@@ -125,7 +127,7 @@ export class PostgresConnector {
   /** Everything is said, so that libpq's environment variables change nothing but what the address leaves open. */
   async #clientConfig ({ host, port }: PostgresTarget, name: string): Promise<pg.ClientConfig> {
     const { user, password, database, tls, applicationName = name, options } = this.#address
-    const { statementTimeoutMs, answerTimeoutMs } = this.#limits
+    const { statementTimeoutMs, answerTimeoutMs, idleTransactionMs } = this.#limits
     return {
       host,
       port,
@@ -140,7 +142,7 @@ export class PostgresConnector {
       statement_timeout: statementTimeoutMs,
       query_timeout: answerTimeoutMs,
       lock_timeout: statementTimeoutMs,
-      idle_in_transaction_session_timeout: statementTimeoutMs,
+      idle_in_transaction_session_timeout: idleTransactionMs,
       keepAlive: true,
       types: { getTypeParser },
       ...options === undefined ? {} : { options }

@@ -20,7 +20,7 @@ export const answerGraceMs = 5_000
 
 export const usualPoolLimits: PoolLimits = {
   connections: 10, idleConnections: Number.POSITIVE_INFINITY, lifetimeMs: Number.POSITIVE_INFINITY,
-  connectTimeoutMs: 5_000, statementTimeoutMs: 15_000, answerTimeoutMs: 15_000 + answerGraceMs
+  connectTimeoutMs: 5_000, statementTimeoutMs: 15_000, answerTimeoutMs: 15_000 + answerGraceMs, idleTransactionMs: 15_000
 }
 
 export interface PoolDeps {
