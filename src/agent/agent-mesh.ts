@@ -34,7 +34,7 @@ import { aggregatedDiscoveryService } from '../wire/generated/envoy-sds.ts'
 import type { MeshConfig } from './mesh-config.ts'
 import { directoryOf, reportEndpoints } from './mesh-directory.ts'
 import { openAgentPods } from './agent-pods.ts'
-import { redirectRules, redirectWorkloads } from './mesh-redirect.ts'
+import { redirectRules, WorkloadRedirects } from './mesh-redirect.ts'
 import { meshPolicies } from './mesh-policies.ts'
 import { openNodeAuthorization } from './node-authorization.ts'
 import type { NodeIdentities } from './node-identities.ts'
@@ -127,6 +127,9 @@ export async function openAgentMesh (config: MeshConfig, deps: AgentMeshDeps): P
     dataDir, pins, attestors: deps.attestors, registry, rules: config.redirect ? redirectRules(settings) : undefined,
     onLooked: () => looked('pods'), metrics: deps.metrics, clock, log
   }))
+  const redirects = !config.redirect ? undefined : new WorkloadRedirects({
+    registry, rules: redirectRules(settings), isPod: uid => pods?.enrolment.has(uid) === true, clock, log
+  })
   const rpc = scope.use(openRpcServer({
     services: [
       bind(aggregatedDiscoveryService, adsHandlers({
@@ -139,7 +142,9 @@ export async function openAgentMesh (config: MeshConfig, deps: AgentMeshDeps): P
         admit, stopping: stopping.signal,
         onReport: report => recordProxyDecision(report, { policies, log: recorder.log, decisions: reported })
       }))],
-      bind(meshService, meshHandlers({ node, proxy, registry, announced, pods, envoy, settings, now: () => clock.now() }))
+      bind(meshService, meshHandlers({
+        node, proxy, registry, announced, pods, redirects, envoy, settings, now: () => clock.now()
+      }))
     ],
     log,
     clock
@@ -169,10 +174,7 @@ export async function openAgentMesh (config: MeshConfig, deps: AgentMeshDeps): P
       signal => recorder.log.run(signal),
       signal => reportEndpoints(registry, deps.nodeMesh, signal),
       ...pods?.enrolment.tasks() ?? [],
-      ...config.redirect ? [(signal: AbortSignal) =>
-        redirectWorkloads({
-          registry, rules: redirectRules(settings), isPod: uid => pods?.enrolment.has(uid) === true, clock, log
-        }, signal)] : [],
+      ...redirects === undefined ? [] : [(signal: AbortSignal) => redirects.run(signal)],
       ...netns === undefined ? [] : [(signal: AbortSignal) => netns.run(signal)],
       ...envoy === undefined ? [] : [(signal: AbortSignal) => envoy.run(signal)]
     ],

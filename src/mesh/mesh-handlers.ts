@@ -22,6 +22,8 @@ export interface MeshHandlersDeps {
   readonly announced: AnnouncedWorkloads
   /** Where labels decide which pods belong to the mesh. */
   readonly pods?: PodMesh | undefined
+  /** Of all others, where the agent writes rules. */
+  readonly redirects?: { untilDone (uid: string, signal: AbortSignal): Promise<boolean> } | undefined
   readonly envoy: SupervisedEnvoy | undefined
   readonly settings: MeshSettings
   readonly now: () => Date
@@ -29,17 +31,24 @@ export interface MeshHandlersDeps {
 
 /** Of one workload; a runtime that waits for it must not wait for ever. */
 const servedWithinMs = 5_000
+/** Tools wait for others who change rules; less than the plugin waits. */
+const redirectedWithinMs = 20_000
 const idPattern = /^[\w.-]{1,128}$/
 const mostSelectors = 100
 
 /** What the node's administrator may do: the agent's own user and root, nobody else. */
 export function meshHandlers (deps: MeshHandlersDeps): MeshHandlers<CallContext> {
-  const { node, proxy, registry, announced, pods, envoy, settings, now } = deps
+  const { node, proxy, registry, announced, pods, redirects, envoy, settings, now } = deps
   const served = new ServedWorkloads({ node, proxy, registry, now })
   const added = (uid: string, leftAlone: string) => ({
     spiffeId: served.find(uid)?.id ?? '', served: served.isServed(uid), leftAlone,
     outboundPort: settings.outboundPort, inboundPort: settings.inboundPort, mark: settings.mark
   })
+  const redirected = async (uid: string, name: string, signal: AbortSignal) => {
+    const isDone = await redirects?.untilDone(uid, AbortSignal.any([signal, AbortSignal.timeout(redirectedWithinMs)]))
+    signal.throwIfAborted()
+    if (isDone === false) throw new SpiffeError('redirect_failed', `the connections of ${name} are not redirected yet`)
+  }
   return {
     async addWorkload (request, context) {
       checkAdministrator(context)
@@ -50,6 +59,9 @@ export function meshHandlers (deps: MeshHandlersDeps): MeshHandlers<CallContext>
       }
       const uid = await announced.add(announcement)
       const patience = AbortSignal.any([context.signal, AbortSignal.timeout(servedWithinMs)])
+      await registry.untilAnswered(uid, patience)
+      // It starts when this returns, and would speak in the clear until its rules are there.
+      if (served.find(uid) !== undefined) await redirected(uid, announcement.name, context.signal)
       // Without an identity or a proxy there is nothing to wait for.
       for await (const _ of proxy.watch(patience)) {
         if (served.find(uid) === undefined || proxy.streams === 0 || served.isServed(uid)) break

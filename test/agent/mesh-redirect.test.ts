@@ -1,5 +1,5 @@
 import t from 'tap'
-import { redirectWorkloads } from '../../src/agent/mesh-redirect.ts'
+import { WorkloadRedirects } from '../../src/agent/mesh-redirect.ts'
 import type { MeshWorkload } from '../../src/mesh/mesh-state.ts'
 import type { LocalWorkloads } from '../../src/mesh/workloads/workload-registry.ts'
 import { Watchable } from '../../src/runtime/watchable.ts'
@@ -18,7 +18,7 @@ async function setUp () {
   const failing = new Set<string>()
   const tried: string[] = []
   const stop = new AbortController()
-  const running = redirectWorkloads({
+  const redirects = new WorkloadRedirects({
     registry: {
       watch: signal => state.watch(signal),
       get arrivals () { return state.value.workloads.map(one => ({ ...one, selectors: [] })) }
@@ -32,9 +32,10 @@ async function setUp () {
     },
     isPod: uid => uid === 'pod',
     clock, log
-  }, stop.signal)
+  })
+  const running = redirects.run(stop.signal)
   return {
-    clock, failing, tried, lines,
+    clock, failing, tried, lines, redirects,
     set: async (...uids: string[]) => { state.set({ workloads: uids.map(workload), identities: new Map() }); await settle() },
     async [Symbol.asyncDispose] () { stop.abort(new Error('over')); await running }
   }
@@ -49,9 +50,15 @@ void t.test('rules that cannot be written are tried again though nothing changes
   await node.clock.advance(2_000)
   t.same(node.tried, ['a', 'b', 'a', 'a'], 'with growing pauses')
   t.equal(node.lines.filter(({ level }) => level === 'error').length, 3)
+  const patience = new AbortController()
+  t.equal(await node.redirects.untilDone('b', patience.signal), true)
+  const waiting = node.redirects.untilDone('a', patience.signal)
+  const impatient = node.redirects.untilDone('a', AbortSignal.abort())
+  t.equal(await impatient, false)
   node.failing.clear()
   await node.clock.advance(4_000)
   t.same(node.tried, ['a', 'b', 'a', 'a', 'a'])
+  t.equal(await waiting, true, 'who waits for it is told')
   await node.clock.advance(600_000)
   t.equal(node.tried.length, 5, 'what is redirected is left alone')
 })

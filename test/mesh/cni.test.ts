@@ -2,8 +2,9 @@ import { createServer } from 'node:net'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import t from 'tap'
-import { meshHandlers } from '../../src/mesh/mesh-handlers.ts'
+import { meshHandlers, type MeshHandlersDeps } from '../../src/mesh/mesh-handlers.ts'
 import { MeshNode } from '../../src/mesh/mesh-node.ts'
 import { ProxyState } from '../../src/mesh/ads/proxy-state.ts'
 import { defaultMeshSettings } from '../../src/mesh/mesh-state.ts'
@@ -133,7 +134,42 @@ void t.test('containers come and go, and outlive the agent', { skip: noNamespace
   t.match(await call(environment('DEL'), config), { code: 0 }, 'also of one that is gone')
 })
 
-async function startMesh (folder: string, identities: FakeIdentities, domain: TestTrustDomain) {
+void t.test('a container does not start before its connections are redirected', { skip: noNamespaces() }, async t => {
+  await using network = await PodNetwork.open()
+  const domain = await TestTrustDomain.create('lab.test')
+  const folder = await mkdtemp(join(tmpdir(), 'cni-'))
+  t.teardown(() => rm(folder, { recursive: true, force: true }))
+  const identities = new FakeIdentities(domain.bundle)
+  const facts = (id: string) => [`id:${id}`, 'network:pods'].map(value => ({ type: 'cni', value }))
+  identities.set(facts('c1'), identityOf(domain.bundle, [await domain.issue('/c1')]))
+  identities.set(facts('c2'), identityOf(domain.bundle, []))
+  for (const [name, address] of [['c1', '10.77.0.2'], ['c2', '10.77.0.3']] as const) network.addPod(name, address, { redirected: false })
+  const events: string[] = []
+  let isDone = true
+  await using agent = await startMesh(folder, identities, domain, {
+    async untilDone (uid) {
+      await nextTurn()
+      events.push(`${uid.slice(0, 2)} redirected: ${isDone}`)
+      return isDone
+    }
+  })
+  const config = { cniVersion: '1.0.0', name: 'pods', type: 'assay-cni', socketPath: join(folder, 'xds.sock') }
+  const add = async (id: string) => {
+    const said = await call({ CNI_COMMAND: 'ADD', CNI_CONTAINERID: id, CNI_NETNS: network.path(id), CNI_IFNAME: 'eth0' }, config)
+    events.push(`${id} added: ${said.code}`)
+    return said
+  }
+  await add('c1')
+  await add('c2')
+  t.same(events, ['c1 redirected: true', 'c1 added: 0', 'c2 added: 0'], 'one without an identity is left alone')
+  isDone = false
+  t.match(await add('c1'), { code: 1, answer: { code: 100, details: /redirect_failed/ } })
+  t.equal(agent.registry.arrivals.length, 2, 'until its runtime takes it away again')
+})
+
+async function startMesh (
+  folder: string, identities: FakeIdentities, domain: TestTrustDomain, redirects?: MeshHandlersDeps['redirects']
+) {
   await using scope = new AsyncDisposableStack()
   const registry = scope.use(new WorkloadRegistry(identities, silentLogger))
   const announced = scope.use(await AnnouncedWorkloads.open({
@@ -147,7 +183,9 @@ async function startMesh (folder: string, identities: FakeIdentities, domain: Te
     async * revoked () { yield { digests: new Set(), ids: new Set() } },
     async * policies () { yield { kind: 'none' } }
   })
-  const handlers = meshHandlers({ node, proxy: new ProxyState(), registry, announced, envoy: undefined, settings, now: () => new Date() })
+  const handlers = meshHandlers({
+    node, proxy: new ProxyState(), registry, announced, redirects, envoy: undefined, settings, now: () => new Date()
+  })
   const rpc = scope.use(openRpcServer({ services: [bind(meshService, handlers)], log: silentLogger, clock: systemClock }))
   await rpc.listenUnix({ path: join(folder, 'xds.sock'), mode: 0o600 })
   const held = scope.move()

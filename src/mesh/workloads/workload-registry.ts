@@ -57,6 +57,11 @@ export class WorkloadRegistry implements Disposable {
   /** Whether who was here already when the agent started is known, each with its identity if it has one. */
   get complete (): boolean { return this.#scanned && [...this.#known.values()].every(({ answered }) => answered) }
 
+  /** Until it is known whether a workload has an identity, or the signal aborts. */
+  async untilAnswered (uid: string, signal: AbortSignal): Promise<void> {
+    for await (const _ of this.#state.watch(signal)) if (this.#known.get(uid)?.answered !== false) return
+  }
+
   /** Whoever was here already has arrived. */
   scanned (): void {
     if (this.#scanned) return
