@@ -1,10 +1,10 @@
 // Runs the tests and prints one line per file, each failure with its diagnosis, each skip with its reason, and a count at the end.
-// usage: node scripts/test.mjs [soak | explore] [--coverage] [file ...]
+// usage: node scripts/test.mjs [soak | explore] [--coverage] [file or folder ...]
 //   soak     the long proofs, test/**/*.soak.ts
 //   explore  the tests that choose at random, with a new seed (ASSAY_SEED) in each of EXPLORE_ROUNDS (10), until one fails
 import { spawn } from 'node:child_process'
 import { randomInt } from 'node:crypto'
-import { globSync, readFileSync } from 'node:fs'
+import { globSync, readFileSync, statSync } from 'node:fs'
 import { delimiter, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { startsPrograms } from './starts-programs.mjs'
@@ -18,8 +18,10 @@ const soak = first === 'soak'
 const explore = first === 'explore'
 const named = soak || explore || first === undefined ? rest : [first, ...rest]
 const random = file => /from 'fast-check'|chooseSeed/.test(readFileSync(join(root, file), 'utf8'))
-const all = () => globSync(soak ? 'test/**/*.soak.ts' : 'test/**/*.test.ts', { cwd: root }).toSorted()
-const files = named.length > 0 ? named : explore ? all().filter(random) : all()
+const below = folder => globSync(join(folder, soak ? '**/*.soak.ts' : '**/*.test.ts'), { cwd: root }).toSorted()
+const isFolder = path => statSync(join(root, path), { throwIfNoEntry: false })?.isDirectory() === true
+const all = () => below('test')
+const files = named.length > 0 ? named.flatMap(path => isFolder(path) ? below(path) : path) : explore ? all().filter(random) : all()
 const timeoutSeconds = soak ? 1800 : 300
 
 const stopped = new AbortController()

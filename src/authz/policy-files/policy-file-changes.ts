@@ -14,10 +14,13 @@ export interface ChangesOptions {
   readonly besides?: () => Iterable<string>
 }
 
-/** Yields after each change of policy files that has come to rest. Throws the signal's reason when it aborts. */
+/**
+ * Yields after each change of policy files that has come to rest, and with it `stateOf` them. Whoever reads them then finds out by it whether
+ * somebody has begun to write them again: that change is told of next. Throws the signal's reason when it aborts.
+ */
 export async function * policyFileChanges (
   paths: readonly string[], clock: Clock, signal: AbortSignal, { seen, besides = () => [] }: ChangesOptions = {}
-): AsyncGenerator<undefined, never> {
+): AsyncGenerator<string, never> {
   const look = () => stateOf(paths, besides())
   for (let last = seen; ;) {
     let state = await look()
@@ -27,7 +30,7 @@ export async function * policyFileChanges (
     }
     if (state !== last) {
       last = state
-      yield
+      yield state
     }
     await clock.sleep(lookEveryMs, signal)
   }

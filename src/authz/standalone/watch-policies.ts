@@ -25,7 +25,7 @@ export interface ActivePolicies {
 
 export interface WatchedPolicies {
   readonly active: Watchable<ActivePolicies>
-  /** Takes over each whole new state; one that is broken is reported, and the last good one goes on. */
+  /** Takes over each new state that has come to rest; one that is broken is reported, and the last good one goes on. */
   readonly run: (signal: AbortSignal) => Promise<void>
 }
 
@@ -37,9 +37,11 @@ export async function openPolicies (source: PolicySource, { clock, log }: { cloc
   return {
     active,
     async run (signal) {
-      for await (const _ of policyFileChanges(source.paths, clock, signal, { seen })) {
+      for await (const state of policyFileChanges(source.paths, clock, signal, { seen })) {
         try {
           const engine = await compile(source)
+          // Half of a set may be another's: read while somebody began to write it again.
+            if (await stateOf(source.paths) !== state) continue
           active.set({ engine, loadedAt: clock.now(), problem: undefined })
           log.info({ revision: engine.set.revision, rules: engine.set.rules.length }, 'policies taken over')
         } catch (error) {
