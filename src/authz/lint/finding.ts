@@ -19,6 +19,7 @@ export const findingCatalogue = {
   'method-in-lower-case': { severity: 'warning', next: 'write methods as they are sent: GET, POST, …' },
   'federation-over': { severity: 'warning', next: 'remove the scope, or give it a new `until`' },
   'federation-whole-domain': { severity: 'warning', next: 'accept the IDs that are needed: others name their workloads as they like' },
+  'federation-with-itself': { severity: 'error', next: 'remove the scope, and say in rules what your own callers may' },
   'federation-accepts-nobody': { severity: 'info', next: 'accept IDs, or leave it: they are authenticated, and refused' },
   'not-all-compared': { severity: 'info', next: 'nothing: the other findings hold; split the policies to have all rules compared' },
   'too-many-alternatives': { severity: 'info', next: 'split the rule: with so many alternatives it is not looked at' }

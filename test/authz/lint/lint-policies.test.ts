@@ -48,6 +48,8 @@ t.test('each code is found where it should be, and not beside', t => {
     ['no more', [[{ from: farWeb }], { scopes: [{ accept: ['spiffe://far.test/web'], until: '2026-05-01T00:00:00Z' }] }],
       ['not-federated p/r0', 'federation-over federation/far.test']],
     ['all of theirs', [[], { scopes: [{ accept: ['spiffe://far.test/*'] }] }], ['federation-whole-domain federation/far.test']],
+    ['our own', [[], { scopes: [{ trustDomain: 'own.test', accept: ['spiffe://own.test/web'] }] }],
+      ['federation-with-itself federation/own.test']],
     ['none of theirs', [[], { scopes: [{}] }], ['federation-accepts-nobody federation/far.test']],
     ['a wider rule before', [[{ from: [web], to: [{ paths: ['/a/*'] }] }, { from: [web], to: [{ paths: ['/a/b'], methods: ['GET'] }] }]],
       ['shadowed p/r1']],
