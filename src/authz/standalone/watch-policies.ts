@@ -41,7 +41,7 @@ export async function openPolicies (source: PolicySource, { clock, log }: { cloc
         try {
           const engine = await compile(source)
           // Half of a set may be another's: read while somebody began to write it again.
-            if (await stateOf(source.paths) !== state) continue
+          if (await stateOf(source.paths) !== state) continue
           active.set({ engine, loadedAt: clock.now(), problem: undefined })
           log.info({ revision: engine.set.revision, rules: engine.set.rules.length }, 'policies taken over')
         } catch (error) {
