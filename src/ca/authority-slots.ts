@@ -187,7 +187,8 @@ export class AuthoritySlots<Held> {
       throw new SpiffeError('authority_in_use', `unable to ${verb} current local authority`)
     }
     if (authorityId === this.#prepared?.record.authorityId) {
-      throw new SpiffeError('authority_in_use', `only Old authorities can be ${verb === 'taint' ? 'tainted' : 'revoked'}`)
+      const rule = verb === 'taint' ? 'only Old local authorities can be tainted' : 'only Old local authority can be revoked'
+      throw new SpiffeError('authority_in_use', rule)
     }
     const old = this.#old.find(old => old.authorityId === authorityId) ?? this.#profile.appended(this.#deps.bundle.value, authorityId)
     if (old === undefined) throw new SpiffeError('authority_unknown', 'unexpected authority ID')

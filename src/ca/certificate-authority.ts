@@ -316,11 +316,13 @@ export class CertificateAuthority {
   get knowsUpstream (): boolean { return this.#options.upstream !== undefined || !this.#upstreamRoots.isEmpty }
 
   /** @throws {SpiffeError} `upstream_authority_signs` unless the X.509 authority of this ID is a root of its own */
-  requireOwnRoot (authorityId: string): void {
+  requireOwnRoot (authorityId: string, verb: 'taint' | 'revoke'): void {
     const { active, prepared, old } = this.#x509.records
     const record = [active, prepared, old].find(record => record?.authorityId === authorityId)
     if (record === undefined ? this.#options.upstream === undefined : record.upstreamAuthorityId === undefined) return
-    throw new SpiffeError('upstream_authority_signs', 'an upstream authority is configured: taint and revoke its root')
+    const done = verb === 'taint' ? 'tainted' : 'revoked'
+    throw new SpiffeError('upstream_authority_signs',
+      `local authority can't be ${done} if there is an upstream authority: taint and revoke its root`)
   }
 
   /** @param subjectKeyId hex. @throws {SpiffeError} `no_upstream_authority`, `authority_unknown`, `authority_in_use` */

@@ -28,9 +28,10 @@ void t.test('create: what is refused, item by item, and what is not', async t =>
     ['one', withBundle, ok, /^OK$/],
     ['a duplicate', { ...partner, httpsSpiffe: undefined, httpsWeb: {} }, internal,
       /^failed to create federation relationship: a relationship with "partner.test" already exists$/],
-    ['the own domain', { ...partner, trustDomain: 'example.org' }, invalidArgument, /cannot federate with itself$/],
-    ['a bad name', { ...partner, trustDomain: 'Bad' }, invalidArgument, /^invalid trust_domain/],
-    ['no name', { ...partner, trustDomain: '' }, invalidArgument, /^invalid trust_domain/],
+    ['the own domain', { ...partner, trustDomain: 'example.org' }, invalidArgument,
+      /^unable to create federation relationship for server trust domain: .*cannot federate with itself$/],
+    ['a bad name', { ...partner, trustDomain: 'Bad' }, invalidArgument, /^failed to convert federation relationship: invalid trust_domain/],
+    ['no name', { ...partner, trustDomain: '' }, invalidArgument, /^failed to convert .*: invalid trust_domain/],
     ['not https', { ...partner, bundleEndpointUrl: 'http://a.test' }, invalidArgument, /is not https/],
     ['no URL', { ...partner, bundleEndpointUrl: '' }, invalidArgument, /bundle_endpoint_url: is missing/],
     ['no host', { ...partner, bundleEndpointUrl: 'https:///x' }, invalidArgument, /has no host/],
@@ -143,7 +144,7 @@ void t.test('delete: the relationship goes, the bundle stays until it is deleted
   const { results } = await api.batchDeleteFederationRelationship({ trustDomains: ['spiffe://partner.test', 'partner.test', 'Bad', ''] })
   t.same(results.map(({ trustDomain, status }) => [trustDomain, status?.code]),
     [['spiffe://partner.test', ok], ['partner.test', notFound], ['Bad', invalidArgument], ['', invalidArgument]])
-  t.equal(results[1]?.status?.message, 'no relationship with trust domain "partner.test"')
+  t.equal(results[1]?.status?.message, 'federation relationship not found: no relationship with trust domain "partner.test"')
   const bundles = server.admin.client(bundleService)
   t.ok(await bundles.getFederatedBundle({ trustDomain: 'partner.test' }))
   const remove = async (mode: number) =>

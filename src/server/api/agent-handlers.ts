@@ -4,7 +4,7 @@ import type { CertificateAuthority, IssuedX509Svid } from '../../ca/certificate-
 import { parseAgentId } from '../../spiffe/agent.ts'
 import { plainEntry, type EntryDraft } from '../../spiffe/entry.ts'
 import { SpiffeError } from '../../spiffe/errors.ts'
-import { checkMemberId, isReservedId } from '../../spiffe/member-id.ts'
+import { checkWorkloadId } from '../../spiffe/member-id.ts'
 import type { SpiffeId } from '../../spiffe/spiffe-id.ts'
 import type { TrustDomain } from '../../spiffe/trust-domain.ts'
 import type { Clock } from '../../runtime/clock.ts'
@@ -26,6 +26,7 @@ import { encodeX509Svid } from './encode-svid.ts'
 import { decodeAgentFilter } from './filters.ts'
 import type { SigningQueue } from '../signing-queue.ts'
 import type { Limits } from './limits.ts'
+import { saidFirst, saidFirstLater } from './said-first.ts'
 
 export interface AgentDeps {
   readonly trustDomain: TrustDomain
@@ -52,7 +53,10 @@ export interface AgentDeps {
 /** `spire.api.server.agent.v1.Agent` (spire-surface §1.3). */
 export function agentHandlers (deps: AgentDeps): AgentHandlers<CallContext> {
   const { agents, authority, authorizer, registrations, signing, trustDomain } = deps
-  const agentIdFrom = (id: SPIFFEID | undefined) => parseAgentId(id === undefined ? '' : spiffeIdText(id), trustDomain)
+  const agentIdFrom = (id: SPIFFEID | undefined) => saidFirst('invalid agent ID: ', () => {
+    if (id === undefined) throw new SpiffeError('agent_id_malformed', 'request must specify SPIFFE ID')
+    return parseAgentId(spiffeIdText(id), trustDomain)
+  })
   const readable = (context: CallContext) => authorizer.accessOf(context).filter<{ readonly id: SpiffeId }>('agents.read', objectOf)
   return {
     async countAgents ({ filter }, context) {
@@ -130,7 +134,8 @@ async function createJoinToken ({ ttl, token, agentId }: CreateJoinTokenRequest,
   // Who shows a token that was used before becomes the agent that used it: one that is chosen is as much as the agent.
   access.require('tokens.create', { kind: 'token', agentId: token === '' ? undefined : nodeId, alias })
   const expiresAt = new Date(deps.clock.now().getTime() + ttl * 1000)
-  await deps.joinTokens.create(value, expiresAt)
+  const words = { join_token_exists: 'failed to create token: datastore-sql: ' }
+  await saidFirstLater(words, () => deps.joinTokens.create(value, expiresAt))
   if (alias !== undefined) {
     const [outcome] = await deps.registrations.createEntries([aliasDraft(nodeId, alias)])
     if (outcome?.kind === 'refused') throw outcome.error
@@ -140,9 +145,7 @@ async function createJoinToken ({ ttl, token, agentId }: CreateJoinTokenRequest,
 }
 
 function checkAliasId (message: SPIFFEID, trustDomain: TrustDomain): SpiffeId {
-  const id = checkMemberId(decodeSpiffeId(message), trustDomain)
-  if (isReservedId(id)) throw new SpiffeError('spiffe_id_not_allowed', `${id} is in the reserved namespace /spire`)
-  return id
+  return saidFirst('invalid agent ID: ', () => checkWorkloadId(decodeSpiffeId(message), trustDomain))
 }
 
 function aliasDraft (nodeId: SpiffeId, alias: SpiffeId): EntryDraft {

@@ -10,6 +10,7 @@ import { parseCertificateRequest } from '../../x509/certificate-request.ts'
 import type { AgentDeps } from './agent-handlers.ts'
 import { encodeX509Svid } from './encode-svid.ts'
 import { hostOf } from './limits.ts'
+import { saidFirstOf } from './said-first.ts'
 
 /**
  * Node attestation (spire-surface §2.1). The SVID is signed before a join token is taken; its record, token and node row are written in
@@ -20,8 +21,9 @@ AsyncGenerator<AttestAgentResponseInit> {
   try {
     yield * attest(requests[Symbol.asyncIterator](), context, deps)
   } catch (error) {
-    if (error instanceof SpiffeError) context.log.warn({ code: error.code, reason: error.message }, 'attestation refused')
-    throw error
+    const told = saidFirstOf({ join_token_invalid: 'failed to attest: ' }, error)
+    if (told instanceof SpiffeError) context.log.warn({ code: told.code, reason: told.message }, 'attestation refused')
+    throw told
   }
 }
 
@@ -34,7 +36,8 @@ async function * attest (
   log.debug({ attestor: type, payloadBytes: payload.length }, 'attestation received')
   const verifier = deps.verifiers.get(type)
   if (verifier === undefined) {
-    throw new SpiffeError('attestor_unknown', `could not find node attestor type ${JSON.stringify(type.slice(0, 64))}`)
+    throw new SpiffeError('attestor_unknown',
+      `error getting node attestor: could not find node attestor type ${JSON.stringify(type.slice(0, 64))}`)
   }
 
   const { publicKey } = parseCertificateRequest(csr)

@@ -1,6 +1,6 @@
 import type { OwnBundle } from '../../ca/own-bundle.ts'
 import { appendAuthorities, withContent } from '../../spiffe/bundle-change.ts'
-import type { Bundle } from '../../spiffe/bundle.ts'
+import type { Bundle, JwtAuthority } from '../../spiffe/bundle.ts'
 import { codeOf, SpiffeError } from '../../spiffe/errors.ts'
 import { parseTrustDomainOrId } from '../../spiffe/spiffe-id.ts'
 import type { TrustDomain } from '../../spiffe/trust-domain.ts'
@@ -9,13 +9,14 @@ import type { CallContext } from '../../rpc/call.ts'
 import type { BundleDeleteMode, BundleStore } from '../../storage/bundle-store.ts'
 import { decodeBundle, decodeJwtAuthority, encodeBundle, encodeJwtAuthority } from '../../wire/bundle-codec.ts'
 import type { BatchDeleteFederatedBundleRequest, BundleHandlers } from '../../wire/generated/server-bundle.ts'
-import type { Bundle as BundleMessage, BundleMask, StatusInit } from '../../wire/generated/types.ts'
+import type { Bundle as BundleMessage, BundleMask, JWTKey, StatusInit } from '../../wire/generated/types.ts'
 import type { Clock } from '../../runtime/clock.ts'
 import type { Authorities } from '../authorities.ts'
 import type { Authorizer } from '../authorize.ts'
 import type { Registrations } from '../registrations.ts'
 import { checkBundleContent, splitX509Authorities } from './check-bundle.ts'
 import type { Limits } from './limits.ts'
+import { saidFirst } from './said-first.ts'
 import { itemOk, itemRefused } from './item-status.ts'
 
 export interface BundleDeps {
@@ -36,8 +37,8 @@ export function bundleHandlers (deps: BundleDeps): BundleHandlers<CallContext> {
   const { authorities, authorizer, clock, limits, trustDomain, ownBundle, bundles, registrations } = deps
   const foreign = (name: string) => foreignDomain(name, trustDomain)
   const readable = (context: CallContext) => authorizer.accessOf(context).filter('bundles.read', objectOf)
-  const readWritable = (message: BundleMessage, context: CallContext) => {
-    const bundle = readForeign(message, trustDomain)
+  const readWritable = (message: BundleMessage, verb: Verb, context: CallContext) => {
+    const bundle = readForeign(message, verb, trustDomain)
     authorizer.accessOf(context).require('bundles.write', objectOf(bundle.trustDomain))
     return bundle
   }
@@ -56,8 +57,9 @@ export function bundleHandlers (deps: BundleDeps): BundleHandlers<CallContext> {
       if (x509Authorities.length + jwtAuthorities.length === 0) throw new SpiffeError('argument_invalid', 'no authorities to append')
       const added = checkBundleContent({
         trustDomain,
-        x509Authorities: splitX509Authorities(x509Authorities.map(({ asn1, tainted }) => ({ certificate: asn1, tainted }))),
-        jwtAuthorities: jwtAuthorities.map(decodeJwtAuthority)
+        x509Authorities: saidFirst('failed to convert X.509 authority: ', () =>
+          splitX509Authorities(x509Authorities.map(({ asn1, tainted }) => ({ certificate: asn1, tainted })))),
+        jwtAuthorities: saidFirst('failed to convert JWT authority: ', () => jwtAuthorities.map(readJwtAuthority))
       })
       return encodeBundle(await ownBundle.update(current => appendAuthorities(current, added)), outputMask)
     },
@@ -65,8 +67,7 @@ export function bundleHandlers (deps: BundleDeps): BundleHandlers<CallContext> {
     async publishJWTAuthority ({ jwtAuthority }, context) {
       await limits.publish(context, 1)
       if (jwtAuthority === undefined) throw new SpiffeError('argument_invalid', 'missing JWT authority')
-      const key = decodeJwtAuthority(jwtAuthority)
-      checkBundleContent({ trustDomain, x509Authorities: [], jwtAuthorities: [key] })
+      const key = saidFirst('invalid JWT authority: ', () => readJwtAuthority(jwtAuthority))
       if (key.expiresAt !== undefined && key.expiresAt <= clock.now()) {
         throw new SpiffeError('argument_invalid', `JWT authority ${JSON.stringify(key.keyId)} has expired`)
       }
@@ -92,13 +93,14 @@ export function bundleHandlers (deps: BundleDeps): BundleHandlers<CallContext> {
     },
 
     async batchCreateFederatedBundle ({ bundle: messages, outputMask }, context) {
-      return { results: await eachBundle(messages, outputMask, message => registrations.createBundle(readWritable(message, context))) }
+      const create = (message: BundleMessage) => registrations.createBundle(readWritable(message, 'creating', context))
+      return { results: await eachBundle(messages, outputMask, create) }
     },
 
     async batchUpdateFederatedBundle ({ bundle: messages, inputMask, outputMask }, context) {
       return {
         results: await eachBundle(messages, outputMask, message => {
-          const given = readWritable(message, context)
+          const given = readWritable(message, 'updating', context)
           return registrations.updateBundle(given.trustDomain, current => {
             if (current === undefined) throw new SpiffeError('bundle_not_found', 'bundle not found')
             return merged(current, given, inputMask)
@@ -108,7 +110,8 @@ export function bundleHandlers (deps: BundleDeps): BundleHandlers<CallContext> {
     },
 
     async batchSetFederatedBundle ({ bundle: messages, outputMask }, context) {
-      return { results: await eachBundle(messages, outputMask, message => registrations.setBundle(readWritable(message, context))) }
+      const set = (message: BundleMessage) => registrations.setBundle(readWritable(message, 'setting', context))
+      return { results: await eachBundle(messages, outputMask, set) }
     },
 
     async batchDeleteFederatedBundle (request, context) {
@@ -121,19 +124,34 @@ function objectOf (trustDomain: TrustDomain, detaches = false) { return { kind: 
 
 /** @throws {SpiffeError} `argument_invalid` for the own domain, `trust_domain_malformed` */
 function foreignDomain (name: string, own: TrustDomain): TrustDomain {
-  const parsed = parseTrustDomainOrId(name)
+  const parsed = parseDomain(name)
   if (parsed === own) throw new SpiffeError(
     'argument_invalid', 'getting a federated bundle for the server\'s own trust domain is not allowed'
   )
   return parsed
 }
 
-function readForeign (message: BundleMessage, own: TrustDomain): Bundle {
-  const bundle = decodeBundle(message)
-  if (bundle.trustDomain === own) {
-    throw new SpiffeError('argument_invalid', `a federated bundle cannot be of the server's own trust domain "${own}"`)
+type Verb = 'creating' | 'updating' | 'setting'
+
+function readForeign (message: BundleMessage, verb: Verb, own: TrustDomain): Bundle {
+  if (parseDomain(message.trustDomain) === own) {
+    throw new SpiffeError('argument_invalid', `${verb} a federated bundle for the server's own trust domain is not allowed`)
   }
-  return checkBundleContent({ ...bundle, x509Authorities: splitX509Authorities(bundle.x509Authorities) })
+  return saidFirst('failed to convert bundle: ', () => {
+    const bundle = decodeBundle(message)
+    return checkBundleContent({ ...bundle, x509Authorities: splitX509Authorities(bundle.x509Authorities) })
+  })
+}
+
+function parseDomain (name: string): TrustDomain {
+  return saidFirst('trust domain argument is not valid: ', () => parseTrustDomainOrId(name))
+}
+
+/** @throws {SpiffeError} `bundle_malformed` */
+function readJwtAuthority (message: JWTKey): JwtAuthority {
+  const authority = decodeJwtAuthority(message)
+  checkBundleContent({ x509Authorities: [], jwtAuthorities: [authority] })
+  return authority
 }
 
 /** Fields the mask names come from `given`; the sequence number is the publisher's, so it may be set as well. */
@@ -165,11 +183,11 @@ async function deleteBundles (
   { trustDomains, mode }: BatchDeleteFederatedBundleRequest, access: AdminAccess, { trustDomain, registrations }: BundleDeps
 ) {
   const deleteMode = deleteModes[mode]
-  if (deleteMode === undefined) throw new SpiffeError('argument_invalid', `unhandled delete mode ${mode}`)
+  if (deleteMode === undefined) throw new SpiffeError('argument_invalid', `failed to parse deletion mode: unhandled delete mode "${mode}"`)
   const results: Array<{ status: StatusInit, trustDomain: string }> = []
   for (const name of trustDomains) {
     try {
-      const domain = parseTrustDomainOrId(name)
+      const domain = parseDomain(name)
       if (domain === trustDomain) throw new SpiffeError(
         'argument_invalid', 'removing the bundle for the server trust domain is not allowed'
       )

@@ -113,7 +113,7 @@ async function updateEntries (
   return updates.map((update): BatchUpdateEntryResponse_ResultInit => {
     const outcome = update instanceof SpiffeError ? update : outcomes.next().value as Entry | SpiffeError
     if (!(outcome instanceof SpiffeError)) return { status: itemOk, entry: encodeEntry(outcome, outputMask) }
-    return { status: outcome.code === 'entry_not_found' ? itemRefused(outcome) : entryRefused(outcome, 'update') }
+    return { status: entryRefused(outcome, 'update') }
   })
 }
 

@@ -10,6 +10,7 @@ import type { ListAgentsRequest_Filter } from '../../wire/generated/server-agent
 import type { ListEntriesRequest_Filter } from '../../wire/generated/server-entry.ts'
 import type { FederatesWithMatch, SelectorMatch } from '../../wire/generated/types.ts'
 import { decodeSpiffeId } from '../../wire/spiffe-id-codec.ts'
+import { saidFirst } from './said-first.ts'
 
 const matchKinds: readonly MatchKind[] = ['exact', 'subset', 'superset', 'any']
 
@@ -31,7 +32,7 @@ export function decodeAgentFilter (filter: ListAgentsRequest_Filter | undefined)
   if (filter === undefined) return {}
   return {
     attestationType: filter.byAttestationType,
-    selectors: decodeSelectorMatch(filter.bySelectorMatch),
+    selectors: saidFirst('failed to parse selectors: ', () => decodeSelectorMatch(filter.bySelectorMatch)),
     banned: filter.byBanned?.value,
     canReattest: filter.byCanReattest?.value,
     expiresBefore: parseGoTime(filter.byExpiresBefore)

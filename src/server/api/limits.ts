@@ -2,6 +2,7 @@ import type { Clock } from '../../runtime/clock.ts'
 import { timed, type Took } from '../../runtime/took.ts'
 import type { CallContext } from '../../rpc/call.ts'
 import { RateLimiter } from '../rate-limit.ts'
+import { saidFirstLater } from './said-first.ts'
 
 /** The rates of spire-surface §1.2, per client address; calls over the local socket are not limited. */
 export interface Limits {
@@ -17,20 +18,22 @@ export interface LimitSwitches { readonly attestation: boolean, readonly signing
 
 /** @param tell of each call how long it waited, or how it was refused, also where limits are off; `method` as in `CallContext` */
 export function createLimits (switches: LimitSwitches, clock: Clock, tell?: (method: string, took: Took) => void): Limits {
-  const limiter = (perSecond: number, enabled: boolean) => {
+  const limiter = (perSecond: number, enabled: boolean, what: string) => {
+    const words = { rate_limited: `rejecting request due to ${what} rate limiting: ` }
     const limiter = new RateLimiter(perSecond, clock)
     return async ({ method, caller, signal }: CallContext, count: number) => {
       await timed(clock, tell && ((took: Took) => tell(method, took)), async () => {
-        if (enabled && caller.kind === 'tls') await limiter.take(hostOf(caller.address), count, signal)
+        if (!enabled || caller.kind !== 'tls') return
+        await saidFirstLater(words, () => limiter.take(hostOf(caller.address), count, signal))
       })
     }
   }
   return {
-    attestation: limiter(1, switches.attestation),
-    signing: limiter(500, switches.signing),
-    jwt: limiter(500, switches.signing),
-    status: limiter(10, true),
-    publish: limiter(500, true)
+    attestation: limiter(1, switches.attestation, 'attest agent'),
+    signing: limiter(500, switches.signing, 'certificate signing'),
+    jwt: limiter(500, switches.signing, 'JWT signing request'),
+    status: limiter(10, true, 'post status'),
+    publish: limiter(500, true, 'key publishing')
   }
 }
 

@@ -3,6 +3,7 @@ import { SpiffeError } from '../../spiffe/errors.ts'
 import type { CallContext } from '../../rpc/call.ts'
 import type { AuthorityStateInit, LocalAuthorityHandlers } from '../../wire/generated/server-local-authority.ts'
 import type { Authorities } from '../authorities.ts'
+import { saidFirstLater, type WordsByCode } from './said-first.ts'
 
 /**
  * `spire.api.server.localauthority.v1.LocalAuthority` (spire-surface §1.8). Where replicas share their keys, it acts on the trust domain's
@@ -16,8 +17,8 @@ export function localAuthorityHandlers (
   const run = async (kind: AuthorityKind, verb: Verb, authorityId: string, { log }: CallContext) => {
     const slots = ca.slots(kind)
     const record = await authorities.command(writer => {
-      if (kind === 'x509' && verb !== 'activate') ca.requireOwnRoot(authorityId)
-      return slots[verb](authorityId, writer)
+      if (kind === 'x509' && verb !== 'activate') ca.requireOwnRoot(authorityId, verb)
+      return saidFirstLater(verb === 'revoke' ? wordsOfRevoke(kind) : {}, () => slots[verb](authorityId, writer))
     })
     log.warn({ kind, authority: record.authorityId, verb }, 'an authority was changed by an operator')
     return encodeAuthority(record)
@@ -35,7 +36,9 @@ export function localAuthorityHandlers (
     return { active: encodeAuthority(active), prepared: prepared && encodeAuthority(prepared), old: old && encodeAuthority(old) }
   }
   const upstream = async (verb: 'taint' | 'revoke', subjectKeyId: string, { log }: CallContext) => {
-    await authorities.command(writer => verb === 'taint' ? ca.taintUpstream(subjectKeyId, writer) : ca.revokeUpstream(subjectKeyId, writer))
+    const words = verb === 'taint' ? 'provided subject key id is not valid: ' : 'invalid subject key ID: '
+    await authorities.command(writer => saidFirstLater({ authority_unknown: words, authority_in_use: words }, () =>
+      verb === 'taint' ? ca.taintUpstream(subjectKeyId, writer) : ca.revokeUpstream(subjectKeyId, writer)))
     log.warn({ subjectKeyId, verb }, 'an upstream authority was changed by an operator')
     return { upstreamAuthoritySubjectKeyId: subjectKeyId }
   }
@@ -59,6 +62,14 @@ export function localAuthorityHandlers (
     revokeJWTAuthority: async ({ authorityId }, context) => ({ revokedAuthority: await run('jwt', 'revoke', authorityId, context) }),
     taintX509UpstreamAuthority: ({ subjectKeyId }, context) => upstream('taint', subjectKeyId, context),
     revokeX509UpstreamAuthority: ({ subjectKeyId }, context) => upstream('revoke', subjectKeyId, context)
+  }
+}
+
+function wordsOfRevoke (kind: AuthorityKind): WordsByCode {
+  const words = 'invalid authority ID: '
+  return {
+    authority_unknown: words, authority_in_use: words,
+    authority_not_tainted: `failed to revoke ${kind === 'x509' ? 'X.509' : 'JWT'} authority: `
   }
 }
 

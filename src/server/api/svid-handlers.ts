@@ -22,6 +22,7 @@ import type { StandingRevocations } from '../standing-revocations.ts'
 import { encodeJwtSvid, encodeX509Svid } from './encode-svid.ts'
 import { isAccepted, itemOk, itemRefused } from './item-status.ts'
 import type { Limits } from './limits.ts'
+import { saidFirst } from './said-first.ts'
 import { witSvidHandlers } from './wit-svid-handlers.ts'
 
 export interface SvidDeps {
@@ -62,11 +63,12 @@ export function svidHandlers (deps: SvidDeps): SVIDHandlers<CallContext> {
     async mintX509SVID ({ csr, ttl }, context) {
       if (csr.length === 0) throw new SpiffeError('csr_malformed', 'missing CSR')
       const { publicKey, uriSans, dnsSans, subjectDer } = parseCertificateRequest(csr)
-      if (uriSans.length !== 1) throw new SpiffeError('csr_malformed', `CSR has ${uriSans.length} URI SANs where exactly one is needed`)
-      const id = checkWorkloadId(parseSpiffeId(uriSans[0] as string), trustDomain)
+      if (uriSans.length === 0) throw new SpiffeError('csr_malformed', 'CSR URI SAN is required')
+      if (uriSans.length > 1) throw new SpiffeError('csr_malformed', `only one URI SAN is expected: CSR has ${uriSans.length}`)
+      const id = saidFirst('CSR URI SAN is invalid: ', () => checkWorkloadId(parseSpiffeId(uriSans[0] as string), trustDomain))
       revocations.requireId(id)
-      for (const name of dnsSans) checkDnsName(name)
-      checkNoOverlap(dnsSans)
+      saidFirst('CSR DNS name is invalid: ', () => dnsSans.forEach(checkDnsName))
+      saidFirst('CSR DNS name contains a wildcard that covers another non-wildcard name: ', () => checkNoOverlap(dnsSans))
       await requireMint(context, id, dnsSans)
       const svid = await authority.issueX509Svid({
         id, publicKey, dnsNames: dnsSans, ttlSeconds: ttlOf(ttl, deps.defaultX509SvidTtlSeconds),
@@ -78,7 +80,7 @@ export function svidHandlers (deps: SvidDeps): SVIDHandlers<CallContext> {
 
     async mintJWTSVID ({ id, audience, ttl }, context) {
       authority.requireJwt()
-      const workloadId = checkWorkloadId(decodeSpiffeId(id), trustDomain)
+      const workloadId = saidFirst('invalid SPIFFE ID: ', () => checkWorkloadId(decodeSpiffeId(id), trustDomain))
       await requireMint(context, workloadId, [])
       revocations.requireId(workloadId)
       const svid = await authority.issueJwtSvid({

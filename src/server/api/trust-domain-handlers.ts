@@ -1,5 +1,5 @@
 import type { Bundle } from '../../spiffe/bundle.ts'
-import { codeOf, SpiffeError } from '../../spiffe/errors.ts'
+import { codeOf, SpiffeError, type ErrorCode } from '../../spiffe/errors.ts'
 import {
   parseBundleEndpointProfile, parseEndpointUrl, parseFederationRelationship, parsePartner, type FederationRelationship
 } from '../../spiffe/federation-relationship.ts'
@@ -21,6 +21,7 @@ import type { Registrations } from '../registrations.ts'
 import type { Replica } from '../replication/replica.ts'
 import { checkBundleContent, splitX509Authorities } from './check-bundle.ts'
 import { itemOk, itemRefused } from './item-status.ts'
+import { saidFirst } from './said-first.ts'
 
 export interface TrustDomainDeps {
   readonly trustDomain: TrustDomain
@@ -53,10 +54,10 @@ export function trustDomainHandlers (deps: TrustDomainDeps): TrustDomainHandlers
     },
 
     async getFederationRelationship ({ trustDomain: name, outputMask }, context) {
-      const domain = parseTrustDomainOrId(name)
+      const domain = parseDomain(name)
       const relationship = await federation.get(domain)
       const hidden = relationship === undefined || readable(context)?.(domain) === false
-      if (hidden) throw notFound(domain)
+      if (hidden) throw new SpiffeError('federation_not_found', 'federation relationship does not exist')
       await replica.catchUp()
       return shown(relationship, outputMask)
     },
@@ -93,19 +94,20 @@ export function trustDomainHandlers (deps: TrustDomainDeps): TrustDomainHandlers
       const results: Array<{ status: StatusInit, trustDomain: string }> = []
       for (const name of trustDomains) {
         try {
-          const domain = parseTrustDomainOrId(name)
+          const domain = parseDomain(name)
           requireWrite(access, domain, undefined)
           await registrations.deleteFederation(domain)
           results.push({ trustDomain: name, status: itemOk })
         } catch (error) {
-          results.push({ trustDomain: name, status: itemRefused(error) })
+          const isMissing = codeOf(error) === 'federation_not_found'
+          results.push({ trustDomain: name, status: itemRefused(error, isMissing ? 'federation relationship not found: ' : '') })
         }
       }
       return { results }
     },
 
     async refreshBundle ({ trustDomain: name }, context) {
-      const domain = parseTrustDomainOrId(name)
+      const domain = parseDomain(name)
       await replica.catchUp()
       const relationship = partners.get(domain)
       const access = authorizer.accessOf(context)
@@ -153,12 +155,22 @@ async function each (
 }
 
 const internal = 13
+/** What a request says wrongly. */
+const malformed: ReadonlySet<string> = new Set<ErrorCode>(['federation_malformed', 'trust_domain_malformed', 'bundle_malformed'])
 
 /** What SPIRE's datastore refuses, one that is there already or one that is not there, is INTERNAL to its clients (spire-surface §1.7). */
 function refused (error: unknown, verb: 'create' | 'update'): StatusInit {
   const code = codeOf(error)
+  if (code === 'federation_invalid' && verb === 'create') {
+    return itemRefused(error, 'unable to create federation relationship for server trust domain: ')
+  }
+  if (code !== undefined && malformed.has(code)) return itemRefused(error, 'failed to convert federation relationship: ')
   if (code !== 'federation_exists' && code !== 'federation_not_found') return itemRefused(error)
   return { ...itemRefused(error, `failed to ${verb} federation relationship: `), code: internal }
+}
+
+function parseDomain (name: string): TrustDomain {
+  return saidFirst('failed to parse trust domain: ', () => parseTrustDomainOrId(name))
 }
 
 function notFound (trustDomain: TrustDomain): SpiffeError {

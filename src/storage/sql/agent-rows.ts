@@ -42,7 +42,7 @@ export function decodeAgent (row: AgentRow): Agent {
 /** @throws {SpiffeError} `argument_invalid` */
 export function checkAgentVersion (agentVersion: string): string {
   if (agentVersion.length > longestVersion) {
-    throw new SpiffeError('argument_invalid', `agent version has ${agentVersion.length} characters, at most ${longestVersion} are allowed`)
+    throw new SpiffeError('argument_invalid', `agent version is too long (max ${longestVersion} characters): it has ${agentVersion.length}`)
   }
   if (!isStorableText(agentVersion)) throw new SpiffeError('argument_invalid', 'agent version contains U+0000 or a lone surrogate')
   return agentVersion
