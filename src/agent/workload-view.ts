@@ -33,6 +33,8 @@ export class WorkloadView {
   #wanted: readonly Entry[] = []
   /** By the entry's id. */
   #held: ReadonlyMap<string, Held> = new Map()
+  /** Of entries that are wanted and have been shown. */
+  #shownIds: ReadonlySet<string> = new Set()
   watchers = 0
   #ended = false
 
@@ -60,8 +62,11 @@ export class WorkloadView {
     const last = this.#shown.value
     if (last === undefined && held.length < this.#wanted.length) return
     this.#held = new Map(held.map(one => [one.entry.id, one]))
+    // Partners of a new entry come with its SVID; those of one whose SVID has expired stay.
+    const shown = this.#wanted.filter(({ id }) => this.#held.has(id) || this.#shownIds.has(id))
+    this.#shownIds = new Set(shown.map(({ id }) => id))
     const svids = held.map(({ svid }) => svid)
-    const federatedBundles = federatedOf(this.#wanted, state.federatedBundles)
+    const federatedBundles = federatedOf(shown, state.federatedBundles)
     const awaitsSvids = svids.length === 0 && this.#wanted.length > 0
     const next = { svids, bundle: state.bundle, federatedBundles, awaitsSvids, revision }
     if (last === undefined || !sameContent(last, next)) this.#shown.set(next)

@@ -147,6 +147,19 @@ await t.test('a changed entry is shown as before until it is signed anew, its pa
   t.same(workload.seen.map(({ federatedBundles }) => federatedBundles.size), [1, 0], 'but the partner is')
 })
 
+await t.test('a new entry\'s partners are shown with its SVID, not before', async t => {
+  await using node = await setUp()
+  const partner = parseTrustDomain('partner.example')
+  const a = makeEntry({ id: 'a', spiffeId: '/a', selectors: ['unix:uid:1'] })
+  node.identities.setBundles(node.authority.bundle, new Map([[partner, { ...node.authority.bundle, trustDomain: partner }]]))
+  node.set(a)
+  await using workload = follow(node.identities)
+  await until(() => workload.seen.length === 1)
+  node.set(a, makeEntry({ id: 'b', spiffeId: '/b', selectors: ['unix:uid:1'], federatesWith: [partner] }))
+  await until(() => workload.ids().at(-1) === '/a /b')
+  t.same(workload.seen.map(({ federatedBundles }) => federatedBundles.size), [0, 1])
+})
+
 await t.test('of entries with the same hint the oldest is kept; order is by entry id (WLAPI-35 WLAPI-36)', async t => {
   await using node = await setUp()
   node.set(
