@@ -1,21 +1,25 @@
 import type { CallOptions, Channel } from '../rpc/channel.ts'
+import { batchBytes, batchesBySize } from '../runtime/batches-by-size.ts'
 import { SpiffeError } from '../spiffe/errors.ts'
 import { encodeJwtAuthority } from '../wire/bundle-codec.ts'
+import { encodeMessage } from '../wire/encode-message.ts'
 import { bundleService } from '../wire/generated/server-bundle.ts'
 import { entryService } from '../wire/generated/server-entry.ts'
 import { localAuthorityService } from '../wire/generated/server-local-authority.ts'
 import { trustDomainService } from '../wire/generated/server-trust-domain.ts'
-import type { Bundle as BundleMessage, EntryInit, FederationRelationship, Status } from '../wire/generated/types.ts'
+import { Bundle, Entry, type EntryInit, FederationRelationship, type Status } from '../wire/generated/types.ts'
 import { spiffeIdText } from '../wire/spiffe-id-codec.ts'
 import { parseCertificate } from '../x509/certificate.ts'
 import { isEmpty, type Authorities, type OutdatedCopies } from './authorities.ts'
 import type { EntryDiff } from './diff-entries.ts'
 
-/** Items in one call. */
+/** Items in one call, at most. */
 const batchSize = 200
 const timeoutMs = 60_000
 /** Of gRPC. */
 const [notFound, alreadyExists, inUse] = [5, 6, 9]
+
+const sizeOf = (entry: EntryInit) => encodeMessage(Entry, entry).length
 
 /** After each batch of what may be many. @param what such as `entries copied` */
 export type OnProgress = (what: string, done: number, total: number) => void
@@ -66,27 +70,30 @@ export class Changes {
     }
   }
 
-  async setBundles (bundles: readonly BundleMessage[]): Promise<void> {
-    if (bundles.length === 0) return
-    const { results } = await this.#channel.client(bundleService)
-      .batchSetFederatedBundle({ bundle: bundles, outputMask: {} }, this.#options)
-    this.#requireAll(results, index => `the bundle of ${bundles[index]?.trustDomain}`)
+  async setBundles (bundles: readonly Bundle[]): Promise<void> {
+    for (const batch of this.#batches(bundles, bundle => encodeMessage(Bundle, bundle).length)) {
+      const { results } = await this.#channel.client(bundleService)
+        .batchSetFederatedBundle({ bundle: batch, outputMask: {} }, this.#options)
+      this.#requireAll(results, index => `the bundle of ${batch[index]?.trustDomain}`)
+    }
   }
 
   async removeBundles (trustDomains: readonly string[]): Promise<void> {
     if (trustDomains.length === 0) return
     const { results } = await this.#channel.client(bundleService)
       .batchDeleteFederatedBundle({ trustDomains, mode: 0 }, this.#options)
-    // One that other entries name stays: they need it.
-    const kept = results.filter(({ status }) => status?.code !== inUse)
-    this.#requireAll(kept, index => `the end of a bundle, ${trustDomains[index]}`, notFound)
+    for (const [index, { status }] of results.entries()) {
+      // One that other entries name stays: they need it.
+      if (status?.code !== inUse && status?.code !== notFound) this.#require(status, `the end of a bundle, ${trustDomains[index]}`)
+    }
   }
 
   async createRelationships (relationships: readonly FederationRelationship[]): Promise<void> {
-    if (relationships.length === 0) return
-    const { results } = await this.#channel.client(trustDomainService)
-      .batchCreateFederationRelationship({ federationRelationships: relationships, outputMask: {} }, this.#options)
-    this.#requireAll(results, index => `the relationship with ${relationships[index]?.trustDomain}`, alreadyExists)
+    for (const batch of this.#batches(relationships, one => encodeMessage(FederationRelationship, one).length)) {
+      const { results } = await this.#channel.client(trustDomainService)
+        .batchCreateFederationRelationship({ federationRelationships: batch, outputMask: {} }, this.#options)
+      this.#requireAll(results, index => `the relationship with ${batch[index]?.trustDomain}`, alreadyExists)
+    }
   }
 
   async removeRelationships (trustDomains: readonly string[]): Promise<void> {
@@ -108,7 +115,7 @@ export class Changes {
   }
 
   async removeEntries (ids: readonly string[]): Promise<void> {
-    for (const batch of this.#batches(ids, 'entries removed')) {
+    for (const batch of this.#batches(ids, id => id.length, 'entries removed')) {
       const { results } = await this.#channel.client(entryService).batchDeleteEntry({ ids: batch }, this.#options)
       this.#requireAll(results, index => `the end of entry ${batch[index]}`, notFound)
     }
@@ -119,7 +126,7 @@ export class Changes {
   /** @returns those that a similar entry keeps out */
   async #createEntries (entries: readonly EntryInit[]): Promise<readonly EntryInit[]> {
     const blocked: EntryInit[] = []
-    for (const batch of this.#batches(entries, 'entries copied')) {
+    for (const batch of this.#batches(entries, sizeOf, 'entries copied')) {
       const { results } = await this.#channel.client(entryService).batchCreateEntry({ entries: batch, outputMask: {} }, this.#options)
       for (const [index, entry] of batch.entries()) {
         const { status, entry: existing } = results[index] ?? {}
@@ -133,17 +140,19 @@ export class Changes {
   }
 
   async #updateEntries (entries: readonly EntryInit[]): Promise<void> {
-    for (const batch of this.#batches(entries, 'entries changed')) {
+    for (const batch of this.#batches(entries, sizeOf, 'entries changed')) {
       const { results } = await this.#channel.client(entryService).batchUpdateEntry({ entries: batch, outputMask: {} }, this.#options)
       this.#requireAll(results, index => `the change of entry ${batch[index]?.id}`)
     }
   }
 
   /** Each is told of when the next one is asked for: when it is done. */
-  * #batches<T> (items: readonly T[], what: string): Generator<readonly T[]> {
-    for (let start = 0; start < items.length; start += batchSize) {
-      yield items.slice(start, start + batchSize)
-      this.#onProgress?.(what, Math.min(start + batchSize, items.length), items.length)
+  * #batches<T> (items: readonly T[], sizeOf: (item: T) => number, what?: string): Generator<readonly T[]> {
+    let done = 0
+    for (const batch of batchesBySize(items, sizeOf, { most: batchSize, bytes: batchBytes })) {
+      yield batch
+      done += batch.length
+      if (what !== undefined) this.#onProgress?.(what, done, items.length)
     }
   }
 

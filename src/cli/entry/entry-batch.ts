@@ -1,3 +1,4 @@
+import { batchBytes, batchesBySize } from '../../runtime/batches-by-size.ts'
 import { decodeMessage } from '../../wire/decode-message.ts'
 import { encodeMessage } from '../../wire/encode-message.ts'
 import { Entry, type EntryInit, type Status } from '../../wire/generated/types.ts'
@@ -12,7 +13,7 @@ import { formatEntry } from './format-entry.ts'
 
 export interface EntryResult { readonly status: Status | undefined, readonly entry: Entry | undefined }
 
-/** Keeps each message far below gRPC's usual 4 MiB, and lets progress show. */
+/** In one call, at most: lets progress show. */
 const batchSize = 200
 
 /** Sends entries in batches, one after the other. Results come in the order of the entries. */
@@ -21,8 +22,9 @@ export async function inBatches (
 ): Promise<EntryResult[]> {
   using progress = openProgress(terminal, entries.length, 'entries')
   const results: EntryResult[] = []
-  for (let start = 0; start < entries.length; start += batchSize) {
-    results.push(...await send(entries.slice(start, start + batchSize)))
+  const sizeOf = (entry: EntryInit) => encodeMessage(Entry, entry).length
+  for (const batch of batchesBySize(entries, sizeOf, { most: batchSize, bytes: batchBytes })) {
+    results.push(...await send(batch))
     progress.show(results.length)
   }
   return results

@@ -1,3 +1,4 @@
+import { batchBytes, batchesBySize } from '../../runtime/batches-by-size.ts'
 import type { EntryChanges } from '../desired/diff-entries.ts'
 import type { EntryMirror } from '../server/entry-mirror.ts'
 import type { Outcome, ServerEntries } from '../server/server-entries.ts'
@@ -21,8 +22,8 @@ export interface ApplyDeps {
 
 /** Entries in one call, at most: one transaction of the server. */
 const batchSize = 200
-/** Bytes of their JSON, which is longer than the message: servers, SPIRE's too, take 4 MiB. Who makes services gives pods many names. */
-const batchLength = 2 * 1024 * 1024
+/** Its JSON is longer than its message. Who makes services gives pods many names. */
+const sizeOf = ({ entry }: { readonly entry: object }) => Buffer.byteLength(JSON.stringify(entry))
 
 /**
  * Creates first and removes last, so that a pod whose ID changes has one all the time. What was done is in the mirror even if a later call
@@ -39,7 +40,7 @@ export async function applyEntries (
     operation: Operation, items: readonly Item[], call: (items: readonly Item[]) => Promise<Outcome[]>,
     done: (item: Item, outcome: Outcome) => string | undefined
   ) => {
-    for (const batch of batchesOf(items)) {
+    for (const batch of batchesBySize(items, sizeOf, { most: batchSize, bytes: batchBytes })) {
       check()
       const outcomes = await call(batch)
       for (const [index, item] of batch.entries()) {
@@ -75,18 +76,4 @@ export async function applyEntries (
     return undefined
   })
   return { created, failures, counts }
-}
-
-function * batchesOf<Item extends { readonly entry: object }> (items: readonly Item[]): Generator<readonly Item[], void, undefined> {
-  let [batch, length]: [Item[], number] = [[], 0]
-  for (const item of items) {
-    const more = Buffer.byteLength(JSON.stringify(item.entry))
-    if (batch.length === batchSize || (batch.length > 0 && length + more > batchLength)) {
-      yield batch
-      ;[batch, length] = [[], 0]
-    }
-    batch.push(item)
-    length += more
-  }
-  if (batch.length > 0) yield batch
 }
