@@ -15,8 +15,8 @@ export interface ChangesOptions {
 }
 
 /**
- * Yields after each change of policy files that has come to rest, and with it `stateOf` them. Whoever reads them then finds out by it whether
- * somebody has begun to write them again: that change is told of next. Throws the signal's reason when it aborts.
+ * Yields after each change of policy files that has come to rest, and with it `stateOf` them. Whoever reads them then finds out by it
+ * whether somebody has begun to write them again: that change is told of next. Throws the signal's reason when it aborts.
  */
 export async function * policyFileChanges (
   paths: readonly string[], clock: Clock, signal: AbortSignal, { seen, besides = () => [] }: ChangesOptions = {}
