@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises'
-import { Pool } from 'undici'
+import type { Pool } from 'undici'
 import { foreignWords } from '../runtime/foreign-words.ts'
 import { SpiffeError, type ErrorCode } from '../spiffe/errors.ts'
 import { isJsonObject, parseStrictJsonObject, type JsonObject } from '../spiffe/strict-json.ts'
@@ -71,7 +71,8 @@ export class VaultHttp implements AsyncDisposable {
   async refresh (): Promise<void> {
     const { caPath, client, skipVerify, url } = this.#options
     const paths = [caPath, client?.certificatePath, client?.keyPath]
-    const files = await Promise.all(paths.map(async path => path === undefined ? undefined : await readText(path)))
+    const reading = paths.map(async path => path === undefined ? undefined : await readText(path))
+    const [{ Pool }, files] = await Promise.all([import('undici'), Promise.all(reading)])
     this.#doubtful = false
     if (this.#pool !== undefined && files.every((pem, index) => pem === this.#files[index])) return
     const before = this.#pool

@@ -1,4 +1,4 @@
-import { Agent } from 'undici'
+import type { Agent } from 'undici'
 import type { ApiAccess } from './api-access.ts'
 
 export interface ApiConnectionLimits {
@@ -19,7 +19,11 @@ export class ApiConnection implements AsyncDisposable {
 
   constructor (limits: ApiConnectionLimits) { this.#limits = limits }
 
-  dispatcher ({ ca, serverName, skipVerify, client }: ApiAccess): Agent {
+  /**
+   * To be used at once: the next one ends it, if that is made with something else.
+   * @param undici is loaded by whoever asks, when he asks: it is a sixth of what an agent loads, and few have a cluster
+   */
+  dispatcher ({ ca, serverName, skipVerify, client }: ApiAccess, { Agent }: Pick<typeof import('undici'), 'Agent'>): Agent {
     const key = JSON.stringify([ca, serverName, skipVerify, client])
     if (this.#held?.key === key) return this.#held.agent
     void this.#held?.agent.close()

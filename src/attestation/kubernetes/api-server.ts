@@ -1,4 +1,3 @@
-import { request } from 'undici'
 import { foreignWords } from '../../runtime/foreign-words.ts'
 import { SpiffeError } from '../../spiffe/errors.ts'
 import { type JsonObject, type JsonValue, parseStrictJsonObject } from '../../spiffe/strict-json.ts'
@@ -93,9 +92,10 @@ export class ApiServer implements AsyncDisposable {
     access: ApiAccess, { body, type = 'application/json', ...target }: Call & { readonly origin: string }, signal: AbortSignal
   ) {
     try {
-      const response = await request(`${target.origin}${target.path}`, {
+      const undici = await import('undici')
+      const response = await undici.request(`${target.origin}${target.path}`, {
         method: target.method,
-        dispatcher: this.#connection.dispatcher(access),
+        dispatcher: this.#connection.dispatcher(access, undici),
         signal,
         headers: {
           accept: 'application/json',

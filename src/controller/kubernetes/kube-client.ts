@@ -1,4 +1,3 @@
-import { request } from 'undici'
 import type { ApiAccess } from '../../attestation/kubernetes/api-access.ts'
 import { readInClusterAccess } from '../../attestation/kubernetes/api-access.ts'
 import { ApiConnection } from '../../attestation/kubernetes/api-connection.ts'
@@ -154,9 +153,10 @@ export class KubeClient implements AsyncDisposable {
     const access = await this.#access()
     const { origin, pathname } = access.server
     try {
-      return await request(origin + pathname.replace(/\/$/, '') + path, {
+      const undici = await import('undici')
+      return await undici.request(origin + pathname.replace(/\/$/, '') + path, {
         method,
-        dispatcher: connection.dispatcher(access),
+        dispatcher: connection.dispatcher(access, undici),
         signal,
         headers: {
           accept: 'application/json',

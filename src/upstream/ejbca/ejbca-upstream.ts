@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { createSecureContext } from 'node:tls'
-import { Agent, request } from 'undici'
+import type { Agent } from 'undici'
 import type { MintedX509Ca, UpstreamAuthority, X509CaOrder } from '../../ca/upstream-authority.ts'
 import { readTextFile } from '../../plugins/text-file.ts'
 import { foreignWords } from '../../runtime/foreign-words.ts'
@@ -106,7 +106,8 @@ export class EjbcaUpstream implements UpstreamAuthority {
 
   async #enroll (body: object, signal: AbortSignal): Promise<JsonObject> {
     const { ca, cert, key } = await this.readFiles()
-    await using agent = openAgent({ ...ca === undefined ? {} : { ca }, cert, key })
+    const { Agent, request } = await import('undici')
+    await using agent = openAgent(Agent, { ...ca === undefined ? {} : { ca }, cert, key })
     let status: number, bytes: Uint8Array
     try {
       const response = await request(`https://${this.#options.host}${path}`, {
@@ -132,8 +133,10 @@ export class EjbcaUpstream implements UpstreamAuthority {
   }
 }
 
-function openAgent (tls: { readonly ca?: string, readonly cert: string, readonly key: string }): Agent & AsyncDisposable {
-  const agent = new Agent({
+function openAgent (
+  AgentOfLibrary: typeof Agent, tls: { readonly ca?: string, readonly cert: string, readonly key: string }
+): Agent & AsyncDisposable {
+  const agent = new AgentOfLibrary({
     maxResponseSize: maxBytes, headersTimeout: answerTimeoutMs, bodyTimeout: answerTimeoutMs,
     connect: { ...tls, minVersion: 'TLSv1.2', timeout: connectTimeoutMs }
   })

@@ -1,4 +1,4 @@
-import { Pool } from 'undici'
+import type { Pool } from 'undici'
 import { SpiffeError } from '../../../spiffe/errors.ts'
 import { isJsonObject, type JsonObject, type JsonValue, parseStrictJsonObject } from '../../../spiffe/strict-json.ts'
 
@@ -34,7 +34,7 @@ const newestVersion = [1, 51] as const
 export class DockerEngine implements AsyncDisposable {
   readonly #socketPath: string
   readonly #fixedVersion: string | undefined
-  readonly #pool: Pool
+  #pool: Promise<Pool> | undefined
   #version: string | undefined
   readonly #timeoutMs: number
 
@@ -42,7 +42,6 @@ export class DockerEngine implements AsyncDisposable {
     this.#socketPath = config.socketPath
     this.#fixedVersion = config.apiVersion
     this.#timeoutMs = config.timeoutMs ?? timeoutMs
-    this.#pool = new Pool('http://localhost', { socketPath: config.socketPath, connections: 4, maxResponseSize: maxBytes })
   }
 
   /**
@@ -67,7 +66,7 @@ export class DockerEngine implements AsyncDisposable {
     return answer === undefined ? undefined : this.#reading(path, () => textOf(answer['Id'], 'Id'))
   }
 
-  async [Symbol.asyncDispose] (): Promise<void> { await this.#pool.destroy() }
+  async [Symbol.asyncDispose] (): Promise<void> { await (await this.#pool)?.destroy() }
 
   async #get (path: string, signal: AbortSignal): Promise<JsonObject | undefined> {
     const version = this.#fixedVersion ?? (this.#version ??= await this.#negotiate(signal))
@@ -91,10 +90,15 @@ export class DockerEngine implements AsyncDisposable {
     return (isOlder(newestVersion, offered) ? newestVersion : offered).join('.')
   }
 
+  async #open (): Promise<Pool> {
+    const { Pool } = await import('undici')
+    return new Pool('http://localhost', { socketPath: this.#socketPath, connections: 4, maxResponseSize: maxBytes })
+  }
+
   async #ask (path: string, signal: AbortSignal) {
     try {
       const stop = AbortSignal.any([signal, AbortSignal.timeout(this.#timeoutMs)])
-      const { statusCode, headers, body } = await this.#pool.request({ method: 'GET', path, signal: stop })
+      const { statusCode, headers, body } = await (await (this.#pool ??= this.#open())).request({ method: 'GET', path, signal: stop })
       const version = headers['api-version']
       const bytes = new Uint8Array(await body.arrayBuffer())
       return { status: statusCode, bytes, version: typeof version === 'string' ? version : undefined }

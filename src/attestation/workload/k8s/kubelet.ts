@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises'
-import { Pool } from 'undici'
+import type { Pool } from 'undici'
 import type { Clock } from '../../../runtime/clock.ts'
 import { SpiffeError } from '../../../spiffe/errors.ts'
 import { parsePodList, type Pod } from './pod.ts'
@@ -83,6 +83,7 @@ export class Kubelet implements AsyncDisposable {
   }
 
   async #connected (): Promise<Connection> {
+    const { Pool } = await import('undici')
     const { reloadIntervalMs, proof, caPath, nodeName, secure } = this.#config
     const now = this.#clock.monotonicMs()
     const before = this.#connection
