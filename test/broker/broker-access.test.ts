@@ -18,14 +18,15 @@ import { ManualClock } from '../fakes/clock.ts'
 import { createTestAuthority } from '../fakes/authority.ts'
 import { eventually } from '../fakes/eventually.ts'
 import { forge } from '../fakes/forge.ts'
-import { any, brokerId, header, idsOf, objectReference, objectType, pidReference, pidType, reader, setUp } from '../fakes/broker.ts'
+import { any, brokerId, header, idsOf, objectReference, objectType, pidReference, pidType, setUp } from '../fakes/broker.ts'
+import { readStream } from '../fakes/read-stream.ts'
 
 const namespaceType = 'type.googleapis.com/assay.broker.v1.NetworkNamespaceReference'
 
 void t.test('what a broker may name', async t => {
   const only = new Map([[objectType, { allowOverTcp: false }]])
   const { client } = await setUp(t, { brokers: new Map([[parseSpiffeId(brokerId), { allowedTypes: only }]]) })
-  const subscribe = (reference: WorkloadReferenceInit) => reader(client.subscribeToX509SVID({ reference }, header)).next()
+  const subscribe = (reference: WorkloadReferenceInit) => readStream(client.subscribeToX509SVID({ reference }, header)).next()
   const notAllowed = { status: 'PERMISSION_DENIED', code: 'reference_not_allowed' }
   await t.rejects(subscribe(pidReference(process.pid)), notAllowed, 'BRK-15 a type that is not its')
   await t.rejects(subscribe(objectReference({})), { code: 'workload_reference_invalid' }, 'BRK-15 its own type is looked at')
@@ -40,12 +41,12 @@ void t.test('over TCP', async t => {
   const { port } = lines.find(({ msg, port }) => msg === 'broker endpoint is open' && port !== undefined) as { port: number }
   const channel = clientAs(identity, `127.0.0.1:${port}`)
   const client = channel.client(brokerService)
-  const subscribe = (reference: WorkloadReferenceInit) => reader(client.subscribeToX509SVID({ reference }, header)).next()
+  const subscribe = (reference: WorkloadReferenceInit) => readStream(client.subscribeToX509SVID({ reference }, header)).next()
   t.same(idsOf(await subscribe(pidReference(process.pid))), [brokerId], 'BRE-02 BRK-07 from this machine, as it is allowed')
   const notAllowed = { status: 'PERMISSION_DENIED', code: 'reference_not_allowed' }
   await t.rejects(subscribe(objectReference({})), notAllowed, 'BRK-15 a type that is not allowed over TCP')
   const asks = (async function * () { yield { listServices: '' } })()
-  await t.rejects(reader(channel.client(reflectionService).serverReflectionInfo(asks, header)).next(),
+  await t.rejects(readStream(channel.client(reflectionService).serverReflectionInfo(asks, header)).next(),
     { code: 'authorization_denied' }, 'no reflection')
 })
 
@@ -56,7 +57,7 @@ void t.test('a broker of another trust domain', async t => {
   const own = parseCertificate(bundle.x509Authorities[0]?.certificate ?? new Uint8Array())
   const partner = await createTestAuthority('partner.test', { subject: own.subjectDer })
   const call = async (identity: TlsIdentity) =>
-    await reader(clientAs(identity).client(brokerService).subscribeToX509SVID({ reference: pidReference(process.pid) }, header)).next()
+    await readStream(clientAs(identity).client(brokerService).subscribeToX509SVID({ reference: pidReference(process.pid) }, header)).next()
   const [guest, forged] = await Promise.all([partner.issue('/broker'), forge(brokerId, partner, own)])
   await t.rejects(call(guest), { code: 'x509_chain_untrusted' }, 'as long as nothing here federates with its domain')
   await admin.setBundle(encodeBundle(partner.bundle))

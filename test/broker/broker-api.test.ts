@@ -14,7 +14,8 @@ import { reflectionService } from '../../src/wire/generated/reflection.ts'
 import { parseCertificate, splitCertificates } from '../../src/x509/certificate.ts'
 import { createTestAuthority } from '../fakes/authority.ts'
 import { eventually } from '../fakes/eventually.ts'
-import { brokerId, header, idsOf, objectReference, pidReference, pidType, reader, setUp } from '../fakes/broker.ts'
+import { brokerId, header, idsOf, objectReference, pidReference, pidType, setUp } from '../fakes/broker.ts'
+import { readStream } from '../fakes/read-stream.ts'
 
 /** A workload that is another program than this process, with an entry of its own once it is registered. */
 function startSleeper (t: Test, program = 'sleep', words = ['60']): { child: ChildProcess, pid: number, stop: () => Promise<unknown> } {
@@ -37,13 +38,13 @@ const failureOf = async (call: Promise<unknown>) =>
 const infoOf = (error: RpcError) => error.detail(ErrorInfo)
 
 const codeOfFirst = async (stream: AsyncIterable<unknown>) =>
-  await reader(stream).next().then(() => undefined, error => (error as { code?: string }).code)
+  await readStream(stream).next().then(() => undefined, error => (error as { code?: string }).code)
 
 void t.test('the endpoint (Broker Endpoint)', async t => {
   const { client, channel, clientAs, registerHere, socketPath } = await setUp(t)
   const { pid } = process
   const first = (metadata: Readonly<Record<string, string>>) =>
-    reader(client.subscribeToX509SVID({ reference: pidReference(pid) }, { metadata })).next()
+    readStream(client.subscribeToX509SVID({ reference: pidReference(pid) }, { metadata })).next()
   t.same(idsOf(await first({ 'broker.spiffe.io': 'true' })), [brokerId], 'BRE-02 BRE-04 mutual TLS on a Unix socket')
   t.equal((await stat(socketPath)).mode & 0o777, 0o770, 'BRE-01 for its owner and group alone')
 
@@ -59,7 +60,7 @@ void t.test('the endpoint (Broker Endpoint)', async t => {
   }
 
   const call = async (identity: TlsIdentity | undefined) =>
-    await reader(clientAs(identity).client(brokerService).subscribeToX509SVID({ reference: pidReference(pid) }, header)).next()
+    await readStream(clientAs(identity).client(brokerService).subscribeToX509SVID({ reference: pidReference(pid) }, header)).next()
   const unauthenticated = { status: 'UNAUTHENTICATED' }
   await t.rejects(call(undefined), { ...unauthenticated, code: 'peer_unauthenticated' }, 'BRE-04 BRE-10 without an SVID')
   const forger = await createTestAuthority('example.org')
@@ -68,7 +69,7 @@ void t.test('the endpoint (Broker Endpoint)', async t => {
   await t.rejects(call(other), { status: 'PERMISSION_DENIED', code: 'broker_not_authorized' },
     'BRE-07 BRE-11 BRK-14 another member of the domain')
   t.ok(await plainIsCutOff(socketPath), 'BRE-04 without TLS nothing is answered')
-  await t.rejects(reader(openUnixChannelFor(t, socketPath).subscribeToX509SVID({ reference: pidReference(pid) }, header)).next(),
+  await t.rejects(readStream(openUnixChannelFor(t, socketPath).subscribeToX509SVID({ reference: pidReference(pid) }, header)).next(),
     { name: 'RpcError', status: 'UNAVAILABLE' }, 'BRE-04 not even to a gRPC client')
 
   const listed: string[] = []
@@ -117,9 +118,9 @@ void t.test('references (Broker API §3.1)', async t => {
   }
   for (const [what, reference] of Object.entries(invalid)) {
     const calls = {
-      svids: reader(client.subscribeToX509SVID({ reference }, header)).next(),
-      bundles: reader(client.subscribeToX509Bundles({ reference }, header)).next(),
-      keys: reader(client.subscribeToJWTBundles({ reference }, header)).next(),
+      svids: readStream(client.subscribeToX509SVID({ reference }, header)).next(),
+      bundles: readStream(client.subscribeToX509Bundles({ reference }, header)).next(),
+      keys: readStream(client.subscribeToJWTBundles({ reference }, header)).next(),
       tokens: client.fetchJWTSVID({ reference, audience: ['a'] }, header)
     }
     for (const [method, call] of Object.entries(calls)) {
@@ -130,7 +131,7 @@ void t.test('references (Broker API §3.1)', async t => {
   }
   const { pid, stop } = startSleeper(t)
   await stop()
-  const failure = await failureOf(reader(client.subscribeToX509SVID({ reference: pidReference(pid) }, header)).next())
+  const failure = await failureOf(readStream(client.subscribeToX509SVID({ reference: pidReference(pid) }, header)).next())
   t.match(failure, { status: 'NOT_FOUND', code: 'workload_not_found' }, 'BRK-06 BRK-22 a process that has ended')
   t.match(infoOf(failure), { reason: 'WORKLOAD_NOT_FOUND', domain: 'spiffe.io', metadata: { code: 'workload_not_found' } }, 'BRK-24')
 })
@@ -140,13 +141,13 @@ void t.test('X509-SVIDs of a process (Broker API §5)', async t => {
   const { pid, stop } = startSleeper(t)
   const selectors = await selectorOf(pid)
   const subscribe = () => client.subscribeToX509SVID({ reference: pidReference(pid) }, header)
-  const failure = await failureOf(reader(subscribe()).next())
+  const failure = await failureOf(readStream(subscribe()).next())
   t.match(failure, { status: 'PERMISSION_DENIED', code: 'workload_not_entitled' }, 'BRK-23 found, without an entry')
   t.match(infoOf(failure), { reason: 'WORKLOAD_NOT_ENTITLED', domain: 'spiffe.io' }, 'BRK-24')
 
   const one = await admin.register('spiffe://example.org/one', parent, { selectors, id: 'a', hint: 'first' })
   await eventually('the agent knows the entry', async () => await codeOfFirst(subscribe()) === undefined)
-  const stream = reader(subscribe())
+  const stream = readStream(subscribe())
   const state = await stream.next()
   t.same(idsOf(state), ['spiffe://example.org/one'], 'BRK-16 BRK-18 its own identity at once, not the broker\'s')
   const [svid] = state.svids
@@ -169,9 +170,9 @@ void t.test('X509-SVIDs of a process (Broker API §5)', async t => {
 
   await admin.register('spiffe://example.org/again', parent, { selectors })
   await eventually('it has an identity again', async () => await codeOfFirst(subscribe()) === undefined)
-  const last = reader(subscribe())
+  const last = readStream(subscribe())
   await last.next()
-  const here = reader(client.subscribeToX509SVID({ reference: pidReference(process.pid) }, header))
+  const here = readStream(client.subscribeToX509SVID({ reference: pidReference(process.pid) }, header))
   t.same(idsOf(await here.next()), [brokerId], 'BRK-16 another workload on the same connection')
   await stop()
   const ended = await failureOf(last.next())
@@ -187,7 +188,7 @@ void t.test('bundles and tokens (Broker API §5.2.2, §6)', async t => {
   const { pid } = startSleeper(t)
   const selectors = await selectorOf(pid)
   const reference = pidReference(pid)
-  await t.rejects(reader(client.subscribeToX509Bundles({ reference }, header)).next(), { code: 'workload_not_entitled' }, 'BRK-23')
+  await t.rejects(readStream(client.subscribeToX509Bundles({ reference }, header)).next(), { code: 'workload_not_entitled' }, 'BRK-23')
   const notEntitled = { status: 'PERMISSION_DENIED', code: 'workload_not_entitled' }
   await t.rejects(client.fetchJWTSVID({ reference, audience: ['a'] }, header), notEntitled, 'BRK-23')
   await admin.register('spiffe://example.org/one', parent, { selectors, id: 'a' })
@@ -202,9 +203,9 @@ void t.test('bundles and tokens (Broker API §5.2.2, §6)', async t => {
   await t.rejects(tokens('spiffe://example.org/admin'), { code: 'workload_not_entitled' })
   const invalid = { status: 'INVALID_ARGUMENT', code: 'argument_invalid' }
   await t.rejects(client.fetchJWTSVID({ reference }, header), invalid, 'BRK-29 no audience')
-  const { bundles } = await reader(client.subscribeToX509Bundles({ reference }, header)).next()
+  const { bundles } = await readStream(client.subscribeToX509Bundles({ reference }, header)).next()
   t.same(Object.keys(bundles), ['spiffe://example.org'], 'BRK-20 BRK-28 the own domain is among them')
-  const keys = (await reader(client.subscribeToJWTBundles({ reference }, header)).next()).bundles['spiffe://example.org'] ?? []
+  const keys = (await readStream(client.subscribeToJWTBundles({ reference }, header)).next()).bundles['spiffe://example.org'] ?? []
   t.match(JSON.parse(Buffer.from(keys).toString()), { keys: [{ kty: 'EC' }] }, 'BRK-28 JWT keys')
   t.notMatch(Buffer.from(keys).toString(), 'x5c', 'BRK-28 and those alone')
 })

@@ -17,6 +17,7 @@ import { startTestAgent } from '../fakes/agent.ts'
 import { fakeCall } from '../fakes/call-context.ts'
 import { eventually } from '../fakes/eventually.ts'
 import { startTestServer, type TestServer } from '../fakes/server.ts'
+import { readStream } from '../fakes/read-stream.ts'
 import { Administrator } from '../interop/administrator.ts'
 
 const uid = process.getuid?.() ?? 0
@@ -43,28 +44,9 @@ async function setUp (t: Test) {
   return { server, agent, admin, channel, client, register, adminSocketPath }
 }
 
-function reader<T> (stream: AsyncIterable<T>) {
-  const iterator = stream[Symbol.asyncIterator]()
-  return {
-    async next (): Promise<T> {
-      const { value, done } = await iterator.next()
-      if (done === true) throw new Error('the stream has ended')
-      return value
-    },
-    /** The first that fits, leaving out those before it. */
-    async until (fits: (item: T) => boolean): Promise<T> {
-      for (;;) {
-        const item = await this.next()
-        if (fits(item)) return item
-      }
-    },
-    close: () => iterator.return?.()
-  }
-}
-
 /** Of the refusal that is the first answer; `undefined` when it is none. */
 async function codeOfFirst (stream: AsyncIterable<unknown>): Promise<string | undefined> {
-  return await reader(stream).next().then(() => undefined, error => (error as { code?: string }).code)
+  return await readStream(stream).next().then(() => undefined, error => (error as { code?: string }).code)
 }
 
 const idsOf = ({ x509Svids }: SubscribeToX509SVIDsResponse) =>
@@ -99,22 +81,22 @@ void t.test('who may ask', async t => {
   t.equal((await stat(adminSocketPath)).mode & 0o777, 0o770, 'the socket is for its owner and group')
   await eventually('the agent knows its entries', async () => await codeOfFirst(client.subscribeToX509SVIDs({ selectors: meshed })) !==
     'server_initializing')
-  await t.rejects(reader(client.subscribeToX509SVIDs({ selectors: meshed })).next(), { ...denied, code: 'no_identity_issued' },
+  await t.rejects(readStream(client.subscribeToX509SVIDs({ selectors: meshed })).next(), { ...denied, code: 'no_identity_issued' },
     'a caller without an identity')
   await t.rejects(client.fetchJWTSVIDs({ selectors: meshed, audience: ['a'] }), { ...denied, message: 'no identity issued' })
   await register('/somebody')
   await eventually('the caller has an identity', async () => await codeOfFirst(client.subscribeToX509Bundles({})) ===
     'delegate_not_authorized')
   const expected = { ...denied, message: 'caller not configured as an authorized delegate' }
-  await t.rejects(reader(client.subscribeToX509SVIDs({ selectors: meshed })).next(), expected, 'a caller with another identity')
-  await t.rejects(reader(client.subscribeToX509Bundles({})).next(), expected)
-  await t.rejects(reader(client.subscribeToJWTBundles({})).next(), expected)
+  await t.rejects(readStream(client.subscribeToX509SVIDs({ selectors: meshed })).next(), expected, 'a caller with another identity')
+  await t.rejects(readStream(client.subscribeToX509Bundles({})).next(), expected)
+  await t.rejects(readStream(client.subscribeToJWTBundles({})).next(), expected)
   await t.rejects(client.fetchJWTSVIDs({ selectors: meshed, audience: ['a'] }), expected)
 
   const entry = await register('/delegate')
   await admitted(client)
-  const svids = reader(client.subscribeToX509SVIDs({ selectors: meshed }))
-  const bundles = reader(client.subscribeToJWTBundles({}))
+  const svids = readStream(client.subscribeToX509SVIDs({ selectors: meshed }))
+  const bundles = readStream(client.subscribeToJWTBundles({}))
   t.same(await svids.next(), { x509Svids: [], federatesWith: [] }, 'a delegate is served; nothing is an empty list')
   await bundles.next()
   await admin.unregister(entry)
@@ -128,7 +110,7 @@ void t.test('a caller that cannot be attested is no delegate, and may come again
     authorized: [parseSpiffeId(delegate)], attestWorkload: async () => { throw failed }, callers: { idsOf: () => [], async * watch () {} }
   })
   await t.rejects(delegates.admit(fakeCall()), failed)
-  await t.rejects(reader(delegates.whileAdmitted(fakeCall(), async function * () { yield 'a secret' })).next(), failed)
+  await t.rejects(readStream(delegates.whileAdmitted(fakeCall(), async function * () { yield 'a secret' })).next(), failed)
   t.match(failed.row, { status: 'UNAVAILABLE', retry: true })
 })
 
@@ -138,14 +120,14 @@ void t.test('by selectors', async t => {
   await register('/delegate')
   await admitted(client)
   const both = { selectors: meshed, pid: process.pid }
-  await t.rejects(reader(client.subscribeToX509SVIDs({})).next(), invalid, 'neither selectors nor PID')
-  await t.rejects(reader(client.subscribeToX509SVIDs(both)).next(), invalid, 'both')
-  await t.rejects(reader(client.subscribeToX509SVIDs({ selectors: [{ type: '', value: 'x' }] })).next(),
+  await t.rejects(readStream(client.subscribeToX509SVIDs({})).next(), invalid, 'neither selectors nor PID')
+  await t.rejects(readStream(client.subscribeToX509SVIDs(both)).next(), invalid, 'both')
+  await t.rejects(readStream(client.subscribeToX509SVIDs({ selectors: [{ type: '', value: 'x' }] })).next(),
     { status: 'INVALID_ARGUMENT', code: 'selector_malformed' })
   await t.rejects(client.fetchJWTSVIDs({ selectors: meshed }), { ...invalid, message: 'audience must be specified' })
   await t.rejects(client.fetchJWTSVIDs({ selectors: meshed, audience: ['a'] }), { ...denied, message: 'no identity issued' })
 
-  const stream = reader(client.subscribeToX509SVIDs({ selectors: [...meshed, ...other] }))
+  const stream = readStream(client.subscribeToX509SVIDs({ selectors: [...meshed, ...other] }))
   t.same(idsOf(await stream.next()), [], 'nothing matches yet')
   const first = await register('/identity/1', { selectors: meshed, id: 'a', hint: 'one' })
   const state = await stream.next()
@@ -185,23 +167,23 @@ void t.test('by PID', async t => {
   t.teardown(() => child.kill('SIGKILL'))
   const pid = child.pid as number
   await register('/same-user')
-  const stream = reader(client.subscribeToX509SVIDs({ pid }))
+  const stream = readStream(client.subscribeToX509SVIDs({ pid }))
   await stream.until(state => idsOf(state).includes('example.org/same-user'))
   const { svids } = await client.fetchJWTSVIDs({ pid, audience: ['db'] })
   t.same(new Set(svids.map(({ id }) => id?.path)), new Set(['/delegate', '/same-user']), 'it is attested as if it had called')
   child.kill('SIGKILL')
   await exit
   await t.rejects(stream.next(), { status: 'NOT_FOUND', code: 'workload_not_found' }, 'its end ends the stream')
-  await t.rejects(reader(client.subscribeToX509SVIDs({ pid })).next(), { code: 'workload_not_found' }, 'nobody has that PID')
-  await t.rejects(reader(client.subscribeToX509SVIDs({ pid: -1 })).next(), invalid)
+  await t.rejects(readStream(client.subscribeToX509SVIDs({ pid })).next(), { code: 'workload_not_found' }, 'nobody has that PID')
+  await t.rejects(readStream(client.subscribeToX509SVIDs({ pid: -1 })).next(), invalid)
 })
 
 void t.test('bundles of the whole node', async t => {
   const { client, register, admin } = await setUp(t)
   await register('/delegate')
   await admitted(client)
-  const x509 = reader(client.subscribeToX509Bundles({}))
-  const jwt = reader(client.subscribeToJWTBundles({}))
+  const x509 = readStream(client.subscribeToX509Bundles({}))
+  const jwt = readStream(client.subscribeToJWTBundles({}))
   const own = await x509.next()
   t.same(Object.keys(own.caCertificates), ['spiffe://example.org'])
   t.equal(splitCertificates(own.caCertificates['spiffe://example.org'] ?? new Uint8Array()).length, 1, 'DER back to back')

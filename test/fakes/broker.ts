@@ -77,16 +77,4 @@ export async function setUp (t: Test, options: Partial<BrokerConfig> = {}, log: 
   return { admin, agent, parent, socketPath, identity, registerHere, clientAs, channel, client, bundle }
 }
 
-export function reader<T> (stream: AsyncIterable<T>) {
-  const iterator = stream[Symbol.asyncIterator]()
-  return {
-    async next (): Promise<T> {
-      const { value, done } = await iterator.next()
-      if (done === true) throw new Error('the stream has ended')
-      return value
-    },
-    close: () => iterator.return?.()
-  }
-}
-
 export const idsOf = ({ svids }: SubscribeToX509SVIDResponse) => svids.map(({ spiffeId }) => spiffeId)

@@ -29,6 +29,7 @@ import { workloadHandlers, type WorkloadApiDeps } from '../../src/workloadapi/wo
 import { fakeCall } from '../fakes/call-context.ts'
 import { grpcMessage, rawCall, unixTarget } from '../faults/listeners.ts'
 import { FakeIdentities, identityOf, TestTrustDomain } from '../fakes/identities.ts'
+import { readStream } from '../fakes/read-stream.ts'
 
 const own = await TestTrustDomain.create('own.test')
 const foreign = await TestTrustDomain.create('foreign.test')
@@ -61,19 +62,6 @@ async function serve (t: Test, options: Partial<WorkloadApiDeps> = {}) {
     if (identities.watchers > 0) throw new Error('a watch was left behind')
   })
   return { identities, callers, client: channel.client(workloadService), handlers, channel, path }
-}
-
-/** A stream read answer by answer; what is asked for must come, so a missing answer fails by the test's time limit. */
-function reader<T> (stream: AsyncIterable<T>) {
-  const iterator = stream[Symbol.asyncIterator]()
-  return {
-    async next (): Promise<T> {
-      const { value, done } = await iterator.next()
-      if (done === true) throw new Error('the stream has ended')
-      return value
-    },
-    close: () => iterator.return?.()
-  }
 }
 
 /** Our own client cannot send a header twice. */
@@ -110,9 +98,9 @@ await t.test('the endpoint (Workload Endpoint)', async t => {
     }
     for (const [title, metadata] of Object.entries(refused)) {
       const expected = { status: 'INVALID_ARGUMENT', code: 'security_header_missing', message: 'security header missing from request' }
-      await t.rejects(reader(client.fetchX509SVID({}, { metadata })).next(), expected, `${title}: FetchX509SVID`)
-      await t.rejects(reader(client.fetchX509Bundles({}, { metadata })).next(), expected, `${title}: FetchX509Bundles`)
-      await t.rejects(reader(client.fetchJWTBundles({}, { metadata })).next(), expected, `${title}: FetchJWTBundles`)
+      await t.rejects(readStream(client.fetchX509SVID({}, { metadata })).next(), expected, `${title}: FetchX509SVID`)
+      await t.rejects(readStream(client.fetchX509Bundles({}, { metadata })).next(), expected, `${title}: FetchX509Bundles`)
+      await t.rejects(readStream(client.fetchJWTBundles({}, { metadata })).next(), expected, `${title}: FetchJWTBundles`)
       await t.rejects(client.fetchJWTSVID({ audience: ['a'] }, { metadata }), expected, `${title}: FetchJWTSVID`)
       await t.rejects(client.validateJWTSVID({ audience: 'a', svid: 'x' }, { metadata }), expected, `${title}: ValidateJWTSVID`)
     }
@@ -121,7 +109,7 @@ await t.test('the endpoint (Workload Endpoint)', async t => {
   })
 
   await t.test('a local caller is known by its process', async t => {
-    const stream = reader(client.fetchX509SVID({}, { metadata: header }))
+    const stream = readStream(client.fetchX509SVID({}, { metadata: header }))
     const { svids } = await stream.next()
     t.equal(svids[0]?.spiffeId, web.id, 'WLE-02, WLE-04 served over gRPC to a caller with the header')
     t.match(callers[0], { kind: 'unix', peer: { pid: process.pid, uid: process.getuid?.() } },
@@ -139,12 +127,12 @@ await t.test('the endpoint (Workload Endpoint)', async t => {
 
   await t.test('statuses', async t => {
     const failing = await serve(t, { attestWorkload: async () => { throw new SpiffeError('workload_attestation_failed', 'no attestor') } })
-    await t.rejects(reader(failing.client.fetchX509SVID({}, { metadata: header })).next(), unavailable, 'WLE-13')
+    await t.rejects(readStream(failing.client.fetchX509SVID({}, { metadata: header })).next(), unavailable, 'WLE-13')
     const unknown = await serve(t)
-    await t.rejects(reader(unknown.client.fetchX509SVID({}, { metadata: header })).next(),
+    await t.rejects(readStream(unknown.client.fetchX509SVID({}, { metadata: header })).next(),
       { status: 'PERMISSION_DENIED', message: 'no identity issued' }, 'WLE-14')
-    await t.rejects(reader(client.fetchWITSVID({}, { metadata: header })).next(), unimplemented, 'WLE-16, WLAPI-02 FetchWITSVID')
-    await t.rejects(reader(client.fetchWITBundles({}, { metadata: header })).next(), unimplemented, 'WLE-16, WLAPI-02 FetchWITBundles')
+    await t.rejects(readStream(client.fetchWITSVID({}, { metadata: header })).next(), unimplemented, 'WLE-16, WLAPI-02 FetchWITSVID')
+    await t.rejects(readStream(client.fetchWITBundles({}, { metadata: header })).next(), unimplemented, 'WLE-16, WLAPI-02 FetchWITBundles')
   })
 })
 
@@ -165,7 +153,7 @@ await t.test('FetchX509SVID', async t => {
   await t.test('the whole state at once and after each change', async t => {
     const { identities, client } = await serve(t)
     identities.set(mine, identityOf(own.bundle, [web, admin], [foreign.bundle]))
-    const stream = reader(client.fetchX509SVID({}, { metadata: header }))
+    const stream = readStream(client.fetchX509SVID({}, { metadata: header }))
     const first = await stream.next()
     t.same(first.svids.map(svid => [svid.spiffeId, svid.hint]), [[web.id, 'internal'], [admin.id, 'external']],
       'WLAPI-01, WLAPI-08, WLAPI-13, WLAPI-35 all identities at once, in entry order')
@@ -198,7 +186,7 @@ await t.test('FetchX509SVID', async t => {
     const twice = { ...own.bundle, x509Authorities: [...own.bundle.x509Authorities, ...foreign.bundle.x509Authorities] }
     const rival = { ...admin, hint: 'internal' }
     identities.set(mine, identityOf(twice, [chained, rival, { ...admin, hint: '' }, { ...admin, hint: '' }]))
-    const stream = reader(client.fetchX509SVID({}, { metadata: header }))
+    const stream = readStream(client.fetchX509SVID({}, { metadata: header }))
     const { svids } = await stream.next()
     t.same(svids.map(svid => [svid.spiffeId, svid.hint]), [[web.id, 'internal'], [admin.id, ''], [admin.id, '']],
       'WLAPI-36 of two with one hint the oldest stays; without a hint all do')
@@ -214,7 +202,7 @@ await t.test('FetchX509SVID', async t => {
     identities.set(mine, identityOf(own.bundle, [web]))
     identities.set([{ type: 'unix', value: 'uid:4242' }], identityOf(own.bundle, [admin]))
     const metadata = { ...header, 'x-uid': '4242', authorization: 'Bearer admin', 'spiffe-id': admin.id }
-    const stream = reader(client.fetchX509SVID({}, { metadata }))
+    const stream = readStream(client.fetchX509SVID({}, { metadata }))
     t.same((await stream.next()).svids.map(svid => svid.spiffeId), [web.id], 'WLAPI-05')
     await stream.close()
   })
@@ -222,7 +210,7 @@ await t.test('FetchX509SVID', async t => {
   await t.test('a state in which nothing changed for the caller is not pushed', async t => {
     const { identities, client } = await serve(t)
     identities.set(mine, identityOf(own.bundle, [web]))
-    const stream = reader(client.fetchX509SVID({}, { metadata: header }))
+    const stream = readStream(client.fetchX509SVID({}, { metadata: header }))
     await stream.next()
     identities.set(mine, identityOf(own.bundle, [web], [], 2))
     const next = stream.next()
@@ -280,8 +268,8 @@ await t.test('FetchX509Bundles and FetchJWTBundles', async t => {
   await t.test('own and federated bundles, pushed when they change', async t => {
     const { identities, client } = await serve(t)
     identities.set(mine, identityOf(own.bundle, [web], [foreign.bundle]))
-    const x509 = reader(client.fetchX509Bundles({}, { metadata: header }))
-    const jwt = reader(client.fetchJWTBundles({}, { metadata: header }))
+    const x509 = readStream(client.fetchX509Bundles({}, { metadata: header }))
+    const jwt = readStream(client.fetchJWTBundles({}, { metadata: header }))
     const certificates = (await x509.next()).bundles
     t.same(Object.keys(certificates).toSorted(), ['spiffe://foreign.test', 'spiffe://own.test'], 'WLAPI-19 own domain and foreign ones')
     t.same(Buffer.from(certificates['spiffe://own.test'] ?? ''), Buffer.from(own.root), 'WLAPI-18 CA certificates only')
@@ -307,15 +295,15 @@ await t.test('FetchX509Bundles and FetchJWTBundles', async t => {
 
   await t.test('callers without an identity', async t => {
     const closed = await serve(t)
-    await t.rejects(reader(closed.client.fetchX509Bundles({}, { metadata: header })).next(), denied, 'WLAPI-20')
-    await t.rejects(reader(closed.client.fetchJWTBundles({}, { metadata: header })).next(), denied, 'WLAPI-27')
+    await t.rejects(readStream(closed.client.fetchX509Bundles({}, { metadata: header })).next(), denied, 'WLAPI-20')
+    await t.rejects(readStream(closed.client.fetchJWTBundles({}, { metadata: header })).next(), denied, 'WLAPI-27')
     const { identities, client } = await serve(t, { allowUnauthenticatedVerifiers: true })
     identities.set(mine, identityOf(own.bundle, [], [foreign.bundle]))
-    const x509 = reader(client.fetchX509Bundles({}, { metadata: header }))
-    const jwt = reader(client.fetchJWTBundles({}, { metadata: header }))
+    const x509 = readStream(client.fetchX509Bundles({}, { metadata: header }))
+    const jwt = readStream(client.fetchJWTBundles({}, { metadata: header }))
     t.same(Object.keys((await x509.next()).bundles), ['spiffe://own.test'], 'unauthenticated verifiers get the own domain only')
     t.same(Object.keys((await jwt.next()).bundles), ['spiffe://own.test'])
-    await t.rejects(reader(client.fetchX509SVID({}, { metadata: header })).next(), denied, 'and no SVID')
+    await t.rejects(readStream(client.fetchX509SVID({}, { metadata: header })).next(), denied, 'and no SVID')
     await x509.close()
     await jwt.close()
   })
