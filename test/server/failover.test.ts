@@ -62,7 +62,7 @@ await t.test('replicas live through a fail-over of PostgreSQL, and take nothing 
   for (const server of replicas.servers) {
     const startedMs = performance.now()
     await t.rejects(create(server, '/none'), { status: 'UNAVAILABLE', code: 'datastore_unavailable', message: /server is a standby/ })
-    t.ok(performance.now() - startedMs < 1_000, 'said at once')
+    t.ok(performance.now() - startedMs < 5_000, 'said before any attempt to connect has to end')
   }
   const { entries } = await channel.client(entryService).getAuthorizedEntries({})
   t.equal(entries.length, 2, 'agents are answered from memory meanwhile')

@@ -220,7 +220,7 @@ void t.test('an alias finds its agents, and an agent its aliases, by what only f
   const aliasOf = (n: number) => makeEntry({
     id: `alias-${n}`, spiffeId: `/node/${n}`, parentId: '/spire/server', selectors: ['x:a-cluster', `x:node-${n}`]
   })
-  const started = performance.now()
+  const started = process.cpuUsage()
   registry.apply({ entries: new Map(nodes.map((_, n) => [`alias-${n}`, aliasOf(n)])), agents: new Map() })
   registry.apply({ entries: new Map(), agents: new Map(nodes.map((id, n) => [id, agentOf(n)])) })
   registry.put(nodes.map((_, n) => makeEntry({ id: `w-${n}`, spiffeId: `/w/${n}`, parentId: `/node/${n}` })))
@@ -231,7 +231,7 @@ void t.test('an alias finds its agents, and an agent its aliases, by what only f
     if (!registry.isAuthorized(agentOf(n), registry.get(`w-${n}`) as Entry)) throw new Error(`${id} may serve what is below its alias`)
   }
   // Some tenths of a second; searching among all that share the cluster takes twenty million comparisons.
-  t.ok(performance.now() - started < 10_000)
+  t.ok(process.cpuUsage(started).user < 10_000_000)
 })
 
 void t.test('a write whose acknowledgement was lost shows all the same', async t => {

@@ -62,9 +62,9 @@ void t.test('nudges on PostgreSQL', { skip }, async t => {
     proxy.swallowNotifications = true
     const swallowed = performance.now()
     await eventually('it is noticed', () => !reader.replica.nudged)
-    t.ok(performance.now() - swallowed < 8_000)
+    t.ok(performance.now() - swallowed < 20_000)
     t.ok(writer.replica.nudged, 'by whom it concerns')
-    for (let n = 0; n < 5; n++) t.ok(await propagate(writer, reader, `polled${n}`) < 2_000, 'shown all the same')
+    for (let n = 0; n < 5; n++) t.ok(await propagate(writer, reader, `polled${n}`) < 10_000, 'shown all the same')
     proxy.swallowNotifications = false
     await eventually('nudges are proved again', () => reader.replica.nudged)
     await propagate(writer, reader, 'nudged-again')

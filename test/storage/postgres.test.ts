@@ -25,7 +25,7 @@ await t.test('an unreachable database is named at once, without its password', a
   const error = await openDatastore('postgres://someone:s3cret@127.0.0.1:1/assay', deps).catch((error: unknown) => error)
   t.match(error, { code: 'datastore_unavailable', message: /assay at 127\.0\.0\.1:1 as someone .*ECONNREFUSED/ })
   t.equal((error as { row: { retry: boolean } }).row.retry, true)
-  t.ok(performance.now() - started < 2_000, 'at once')
+  t.ok(performance.now() - started < 5_000, 'before an attempt to connect has to end')
   t.notMatch(inspect(error, { depth: 10, showHidden: true }), /s3cret/)
 })
 
@@ -164,7 +164,7 @@ if (skip !== false) {
       const started = performance.now()
       await t.rejects(store.ping(), { code: 'datastore_unavailable' })
       await t.rejects(store.entries.createMany([draft('down')]), { code: 'datastore_unavailable' })
-      t.ok(performance.now() - started < 1_000, 'said quickly')
+      t.ok(performance.now() - started < 5_000, 'said before an attempt to connect has to end')
     }
     await cluster.start()
     await store.ping()

@@ -50,11 +50,11 @@ t.test('what is like a regular expression is text, and no request makes a rule s
     http: { method: 'GET', path, host: '', headers: new Map([['x', x]]) }
   })
   t.equal(engine.decide(ask('/', '(a+)+$')).rule, 'p/text')
-  const began = performance.now()
+  const began = process.cpuUsage()
   for (const path of [`/${'a/'.repeat(30_000)}end`, `/a${'/b'.repeat(30_000)}`, `/${'%61'.repeat(20_000)}`, `/${'%2'.repeat(30_000)}`,
     '/'.repeat(60_000)]) {
     t.type(engine.decide(ask(path, 'a'.repeat(60_000))).allowed, 'boolean')
   }
-  t.ok(performance.now() - began < 5_000, 'far below what a caller waits')
+  t.ok(process.cpuUsage(began).user < 5_000_000, 'its microseconds are far below what a caller waits')
   t.end()
 })
