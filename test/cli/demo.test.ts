@@ -5,11 +5,11 @@ import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
 import { promisify } from 'node:util'
 import t from 'tap'
-import { findEnvoy } from '../fakes/envoy.ts'
+import { noEnvoy } from '../fakes/envoy.ts'
 import { noNamespaces } from '../fakes/pods.ts'
 import { eventually } from '../fakes/eventually.ts'
 
-const skip = findEnvoy() === undefined ? 'there is no Envoy here; `npm test` brings one' : false
+const skip = noEnvoy()
 const skipPods = skip === false ? noNamespaces() : skip
 const program = join(import.meta.dirname, '../../src/cli/main.ts')
 

@@ -2,13 +2,13 @@ import { randomBytes } from 'node:crypto'
 import { connect } from 'node:tls'
 import t from 'tap'
 import { encodePem } from '../../src/x509/pem.ts'
-import { Envoy, findEnvoy, localAddress } from '../fakes/envoy.ts'
+import { Envoy, noEnvoy, localAddress } from '../fakes/envoy.ts'
 import { forgeCrl } from '../fakes/forge-crl.ts'
 import { authorityKeyId, caExtensions, forge, keyIdOf, leafExtensions, subjectKeyId, type Forged } from '../x509/forge-certificate.ts'
 import { makeTestKey } from '../fakes/authority.ts'
 import { oid } from '../../src/x509/oid.ts'
 
-const skip = findEnvoy() === undefined ? 'there is no Envoy here; `npm test` brings one' : false
+const skip = noEnvoy()
 const tls = 'type.googleapis.com/envoy.extensions.transport_sockets.tls.v3'
 const hour = 3_600_000
 const fromNow = (ms: number) => new Date(Math.floor((Date.now() + ms) / 1000) * 1000)

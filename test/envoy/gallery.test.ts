@@ -12,7 +12,7 @@ import { formatBundleDocument } from '../../src/spiffe/bundle-document.ts'
 import { type AuthorizationHandlers, authorizationService } from '../../src/wire/generated/envoy-authorization.ts'
 import { parseCertificate } from '../../src/x509/certificate.ts'
 import { createTestAuthority } from '../fakes/authority.ts'
-import { findEnvoy, get, until, type Envoy } from '../fakes/envoy.ts'
+import { noEnvoy, get, until, type Envoy } from '../fakes/envoy.ts'
 import { forge, mint, type Identity } from '../fakes/forge.ts'
 import { runAssay } from '../fakes/run-assay.ts'
 import { Administrator } from '../interop/administrator.ts'
@@ -21,7 +21,7 @@ import {
 } from './gallery.ts'
 import { Mesh, portOf } from './mesh.ts'
 
-const skip = findEnvoy() === undefined ? 'there is no Envoy here; `npm test` brings one' : false
+const skip = noEnvoy()
 /** Of gRPC. */
 const permissionDenied = 7
 const idOf = (path: string) => `spiffe://example.org/${path}`

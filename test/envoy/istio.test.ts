@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { parse } from 'yaml'
 import { placeEnvoyConfig } from '../../src/cli/demo/place-envoy-config.ts'
-import { Envoy, findEnvoy, get, until } from '../fakes/envoy.ts'
+import { Envoy, noEnvoy, get, until } from '../fakes/envoy.ts'
 import { startAgent, startServer } from '../fakes/processes.ts'
 import { runAssay } from '../fakes/run-assay.ts'
 import { Workload } from '../faults/workload.ts'
@@ -15,7 +15,7 @@ import { createWebCa } from '../federation/web-ca.ts'
 import { Administrator } from '../interop/administrator.ts'
 import { folderOfConfigs, portOf, startPlacedEnvoy, startWorkload } from './mesh.ts'
 
-const skip = findEnvoy() === undefined ? 'there is no Envoy here; `npm test` brings one' : false
+const skip = noEnvoy()
 const backend = 'spiffe://example.org/ns/default/sa/backend'
 const webCa = await createWebCa()
 const rootsFile = join(t.testdir(), 'roots.pem')

@@ -1,9 +1,9 @@
 import t from 'tap'
 import { systemClock } from '../../src/runtime/clock.ts'
-import { findEnvoy, until } from '../fakes/envoy.ts'
+import { noEnvoy, until } from '../fakes/envoy.ts'
 import { Mesh, portOf, startLoad, startWorkload, type Api } from './mesh.ts'
 
-const skip = findEnvoy() === undefined ? 'there is no Envoy here; `npm test` brings one' : false
+const skip = noEnvoy()
 const web = 'spiffe://example.org/web'
 const backend = 'spiffe://example.org/backend'
 const seconds = Number(process.env['SOAK_SECONDS'] ?? 150)

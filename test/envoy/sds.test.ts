@@ -3,12 +3,12 @@ import t from 'tap'
 import { parseCertificate } from '../../src/x509/certificate.ts'
 import { encodePem } from '../../src/x509/pem.ts'
 import { createTestAuthority } from '../fakes/authority.ts'
-import { findEnvoy, get, until, type Envoy } from '../fakes/envoy.ts'
+import { noEnvoy, get, until, type Envoy } from '../fakes/envoy.ts'
 import { createNamesake, forge, mint, pemOf, type Identity } from '../fakes/forge.ts'
 import { Administrator } from '../interop/administrator.ts'
 import { certificateSeen, Mesh, portOf, serialsHeld, startLoad, startWorkload, type Api } from './mesh.ts'
 
-const skip = findEnvoy() === undefined ? 'there is no Envoy here; `npm test` brings one' : false
+const skip = noEnvoy()
 const web = 'spiffe://example.org/web'
 const batch = 'spiffe://example.org/batch'
 const backend = 'spiffe://example.org/backend'

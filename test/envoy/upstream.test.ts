@@ -5,10 +5,10 @@ import t from 'tap'
 import { openUnixChannel } from '../../src/rpc/channel.ts'
 import { localAuthorityService } from '../../src/wire/generated/server-local-authority.ts'
 import { createTestCa, writeCaFiles } from '../fakes/ca-files.ts'
-import { findEnvoy, get, until } from '../fakes/envoy.ts'
+import { noEnvoy, get, until } from '../fakes/envoy.ts'
 import { Mesh, portOf, serialsHeld, startLoad, startWorkload } from './mesh.ts'
 
-const skip = findEnvoy() === undefined ? 'there is no Envoy here; `npm test` brings one' : false
+const skip = noEnvoy()
 const web = 'spiffe://example.org/web'
 const backend = 'spiffe://example.org/backend'
 

@@ -16,6 +16,9 @@ export function findEnvoy (): string | undefined {
   return [brought, ...onPath].find(candidate => existsSync(candidate) && runs(candidate))
 }
 
+/** Why tests with a real Envoy are passed over; `false` when there is one. */
+export function noEnvoy (): string | false { return findEnvoy() === undefined && 'there is no Envoy here; `npm test` brings one' }
+
 function runs (file: string): boolean {
   try {
     return execFileSync(file, ['--version'], { stdio: ['ignore', 'pipe', 'ignore'] }).includes('version')

@@ -11,11 +11,11 @@ import type { X509Svid } from '../../src/spiffe/svid.ts'
 import type { SdsDelivery, SdsKind, SdsMetrics } from '../../src/sds/sds-events.ts'
 import { sdsHandlers } from '../../src/sds/sds-handlers.ts'
 import { secretDiscoveryService } from '../../src/wire/generated/envoy-sds.ts'
-import { Envoy, findEnvoy, get, until } from '../fakes/envoy.ts'
+import { Envoy, noEnvoy, get, until } from '../fakes/envoy.ts'
 import { FakeIdentities, identityOf, TestTrustDomain } from '../fakes/identities.ts'
 import { clientConfig, serverConfig } from './mtls-config.ts'
 
-const skip = findEnvoy() === undefined ? 'there is no Envoy here; `npm test` brings one' : false
+const skip = noEnvoy()
 const own = await TestTrustDomain.create('own.test')
 const partner = await TestTrustDomain.create('partner.test')
 

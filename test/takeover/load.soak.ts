@@ -2,7 +2,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
-import { findEnvoy, until } from '../fakes/envoy.ts'
+import { noEnvoy, until } from '../fakes/envoy.ts'
 import { eventually } from '../fakes/eventually.ts'
 import { MachineCa } from '../fakes/machine-ca.ts'
 import { startServer } from '../fakes/processes.ts'
@@ -12,7 +12,7 @@ import { Administrator } from '../interop/administrator.ts'
 import { machineProof, MovingNode, type NodeProof } from './moving-node.ts'
 import { Operator, patienceMs } from './operator.ts'
 
-const withoutEnvoy = findEnvoy() === undefined ? 'there is no Envoy here; `npm test` brings one' : false
+const withoutEnvoy = noEnvoy()
 const skip = withoutSpireServer || withoutSpireAgent || withoutEnvoy
 t.setTimeout(1_500_000)
 if (skip !== false) t.comment(`takeover under load: skipped: ${skip}`)

@@ -2,7 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
-import { findEnvoy, until } from '../fakes/envoy.ts'
+import { noEnvoy, until } from '../fakes/envoy.ts'
 import { eventually } from '../fakes/eventually.ts'
 import { startServer } from '../fakes/processes.ts'
 import { startSpireServer, withoutSpireAgent, withoutSpireServer } from '../fakes/spire.ts'
@@ -11,7 +11,7 @@ import { Administrator, idMessage } from '../interop/administrator.ts'
 import { MovingNode, tokenProof } from './moving-node.ts'
 import { Operator, patienceMs } from './operator.ts'
 
-const withoutEnvoy = findEnvoy() === undefined ? 'there is no Envoy here; `npm test` brings one' : false
+const withoutEnvoy = noEnvoy()
 const skip = withoutSpireServer || withoutSpireAgent || withoutEnvoy
 t.setTimeout(600_000)
 if (skip !== false) t.comment(`takeover of agents that joined by tokens: skipped: ${skip}`)

@@ -14,7 +14,7 @@ import { parseSpiffeId, type SpiffeId } from '../../../src/spiffe/spiffe-id.ts'
 import { decodeMessage } from '../../../src/wire/decode-message.ts'
 import { encodeMessage } from '../../../src/wire/encode-message.ts'
 import { CheckRequest, CheckResponse } from '../../../src/wire/generated/envoy-authorization.ts'
-import { findEnvoy } from '../../fakes/envoy.ts'
+import { noEnvoy } from '../../fakes/envoy.ts'
 import { judge } from '../policy/oracle.ts'
 import { policiesOf } from '../rbac/policies-of.ts'
 import { RbacLab } from '../rbac/rbac-lab.ts'
@@ -56,7 +56,7 @@ for (const { one, set } of sets) {
   })
 }
 
-const skip = findEnvoy() === undefined ? 'there is no Envoy here; `npm test` brings one' : false
+const skip = noEnvoy()
 
 t.test('in a real Envoy', { skip, timeout: 120_000 }, async t => {
   await using scope = new AsyncDisposableStack()

@@ -5,10 +5,10 @@ import t from 'tap'
 import { serveAuthz } from '../../../src/authz/standalone/serve-authz.ts'
 import { systemClock } from '../../../src/runtime/clock.ts'
 import { capturedLog } from '../../fakes/captured-log.ts'
-import { Envoy, findEnvoy, until } from '../../fakes/envoy.ts'
+import { Envoy, noEnvoy, until } from '../../fakes/envoy.ts'
 import { ask, mtlsListener, openPki } from './envoy-mtls.ts'
 
-const skip = findEnvoy() === undefined ? 'there is no Envoy here; `npm test` brings one' : false
+const skip = noEnvoy()
 const types = 'type.googleapis.com/envoy.extensions'
 const id = (path: string) => `spiffe://example.org/${path}`
 const rego = (name: string) => `{ name: ${name}, action: custom, provider: rego/hostile/${name}, to: [{ paths: [/rego/${name}] }] }`

@@ -7,10 +7,10 @@ import { tlsOfFiles } from '../../../src/cli/authz/tls-files.ts'
 import { systemClock } from '../../../src/runtime/clock.ts'
 import { parseCallerPattern } from '../../../src/spiffe/caller-pattern.ts'
 import { capturedLog } from '../../fakes/captured-log.ts'
-import { Envoy, findEnvoy, localAddress, until } from '../../fakes/envoy.ts'
+import { Envoy, noEnvoy, localAddress, until } from '../../fakes/envoy.ts'
 import { ask, mtlsListener, openPki } from './envoy-mtls.ts'
 
-const skip = findEnvoy() === undefined ? 'there is no Envoy here; `npm test` brings one' : false
+const skip = noEnvoy()
 const types = 'type.googleapis.com/envoy.extensions'
 const id = (path: string) => `spiffe://example.org/${path}`
 const policies = `

@@ -1,9 +1,9 @@
 import t from 'tap'
-import { findEnvoy } from '../../fakes/envoy.ts'
+import { noEnvoy } from '../../fakes/envoy.ts'
 import { chooseSeed } from '../../fakes/random.ts'
 import { compareInEnvoy } from './compare-in-envoy.ts'
 
-const skip = findEnvoy() === undefined ? 'there is no Envoy here; `npm test` brings one' : false
+const skip = noEnvoy()
 
 const patience = { skip, timeout: 1_500_000 }
 t.test('a real Envoy decides thousands of requests by hundreds of policy sets as the engine does', patience, async t => {

@@ -1,9 +1,9 @@
 import t from 'tap'
-import { findEnvoy } from '../../fakes/envoy.ts'
+import { noEnvoy } from '../../fakes/envoy.ts'
 import { chooseSeed } from '../../fakes/random.ts'
 import { compareInEnvoy } from './compare-in-envoy.ts'
 
-const skip = findEnvoy() === undefined ? 'there is no Envoy here; `npm test` brings one' : false
+const skip = noEnvoy()
 
 t.test('a real Envoy decides as the engine does, HTTP and bytes, whoever calls and however the path is written', { skip, timeout: 120_000 },
   async t => {

@@ -3,14 +3,14 @@ import { createServer, type AddressInfo } from 'node:net'
 import t from 'tap'
 import { compileRbac } from '../../../src/authz/rbac/compile-rbac.ts'
 import { parseSpiffeId } from '../../../src/spiffe/spiffe-id.ts'
-import { findEnvoy, until } from '../../fakes/envoy.ts'
+import { noEnvoy, until } from '../../fakes/envoy.ts'
 import { caExtensions, type Forged, forge, leafExtensions } from '../../x509/forge-certificate.ts'
 import type { TestSvid } from '../../fakes/authority.ts'
 import { policiesOf } from './policies-of.ts'
 import { RbacLab } from './rbac-lab.ts'
 import { bytesComeBack, openTls, RawHttp } from './tls-client.ts'
 
-const skip = findEnvoy() === undefined ? 'there is no Envoy here; `npm test` brings one' : false
+const skip = noEnvoy()
 const db = parseSpiffeId('spiffe://own.test/db')
 const far = { kind: 'FederationScope', trustDomain: 'far.test', accept: ['spiffe://far.test/*'] }
 
