@@ -32,6 +32,7 @@ export function saidFirstOf (words: WordsByCode, error: unknown): unknown {
 
 function beginning (words: string, error: unknown): unknown {
   if (!(error instanceof SpiffeError)) return error
-  const { code, message, requirement, details, retryAfterMs } = error
-  return new SpiffeError(code, words + message, { cause: error, requirement, details, retryAfterMs })
+  // In its place, and not because of it: logs would say the same twice.
+  const { code, message, cause, requirement, details, retryAfterMs } = error
+  return new SpiffeError(code, words + message, { cause, requirement, details, retryAfterMs })
 }
