@@ -112,7 +112,8 @@ export function serviceClusterOf (service: MeshService, port: MeshPort, settings
     connectTimeout: duration(3),
     edsClusterConfig: { edsConfig: fromAgent },
     lbPolicy: LbPolicy.LEAST_REQUEST,
-    commonLbConfig: { healthyPanicThreshold: { value: 0 } },
+    // Where none answers in time, this node may be too busy to ask: then they are tried all the same, and nobody is worse off.
+    commonLbConfig: { healthyPanicThreshold: { value: 1 } },
     healthChecks: [{
       // Envoy goes by the third and fourth until a first connection was made. The first look of an Envoy that starts is before its own
       // listeners are open: the next one must come soon.
