@@ -3,6 +3,7 @@ import type { Entry, FederationRelationship } from '../wire/generated/types.ts'
 import { spiffeIdText } from '../wire/spiffe-id-codec.ts'
 import { aliasesOfPods, type AgentMove } from './agent-moves.ts'
 import { clashingKeyIds, endOf, outdatedCopies, x509NameOf, type AuthorityNames, type OutdatedCopies } from './authorities.ts'
+import { bansNotHere } from './bans.ts'
 import { raisedSequence, type BundleSequences } from './bundle-sequence.ts'
 import type { EntryDiff } from './diff-entries.ts'
 import type { DomainState } from './domain-state.ts'
@@ -31,7 +32,8 @@ export function findAll (found: Findable): readonly Finding[] {
   return [
     ...blocking(there, ours, entries), ...differingRelationships(there, ours), ...staying(there, agents, attestors),
     ...kept(outdatedCopies(ours.bundle, there.bundle, publishedThere, at)), ...keptAliases.map(aliasKept),
-    ...serversBelow(there.entries, agents, phase), ...podAliases(there, agents), ...byHand(there, ours, phase)
+    ...serversBelow(there.entries, agents, phase), ...podAliases(there, agents), ...bansNotHere(agents, ours.agents),
+    ...byHand(there, ours, phase)
   ]
 }
 

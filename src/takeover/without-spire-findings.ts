@@ -1,18 +1,18 @@
-import type { Entry } from '../wire/generated/types.ts'
+import { bansNotHere } from './bans.ts'
+import type { DomainState } from './domain-state.ts'
 import type { Finding } from './finding.ts'
 import type { Journal } from './journal.ts'
 import { serversBelow } from './servers-below.ts'
 import type { PlanWithoutSpire, SpiresAuthority } from './without-spire-plan.ts'
 
 interface Alone {
-  /** At our server. */
-  readonly entries: readonly Entry[]
+  readonly ours: DomainState
   readonly journal: Journal
   readonly answers: boolean
 }
 
 /** What is in the way of an end without SPIRE's server, what went with it, and what is left to the operator, in this order. */
-export function findWithoutSpire (plan: Omit<PlanWithoutSpire, 'findings'>, { entries, journal, answers }: Alone): readonly Finding[] {
+export function findWithoutSpire (plan: Omit<PlanWithoutSpire, 'findings'>, { ours, journal, answers }: Alone): readonly Finding[] {
   const { trustDomain } = plan
   const seen = journal.lastRoundAt.toISOString()
   return [
@@ -26,8 +26,8 @@ export function findWithoutSpire (plan: Omit<PlanWithoutSpire, 'findings'>, { en
       kind: 'lost', code: 'no-way-back', about: trustDomain, message: 'there is no SPIRE server to give the trust domain back to',
       next: 'if you have a backup of its database and keys, restore that instead, and go on with the takeover'
     },
-    ...lostAgents(plan, seen), ...serversBelow(entries.filter(({ downstream }) => downstream), plan.agents, 'gone'),
-    ...plan.authorities.map(stillTrusted),
+    ...lostAgents(plan, seen), ...serversBelow(ours.entries.filter(({ downstream }) => downstream), plan.agents, 'gone'),
+    ...bansNotHere(plan.agents, ours.agents), ...plan.authorities.map(stillTrusted),
     {
       kind: 'by-hand', code: 'bundle-endpoint', about: trustDomain,
       message: 'partners that fetch the bundle from SPIRE\'s endpoint get none',

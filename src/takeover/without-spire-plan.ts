@@ -62,7 +62,7 @@ export function planWithoutSpire (ours: DomainState, { journal, here, answers, a
     trustDomain, entries: { copied, missing, own: ours.entries.length - copied }, authorities,
     lastKnownEnd: latest(left.map(({ expiresAt }) => expiresAt)), lastPossibleEnd, agentsKnown: journal.agents !== undefined, agents
   }
-  return { ...plan, findings: findWithoutSpire(plan, { entries: ours.entries, journal, answers }) }
+  return { ...plan, findings: findWithoutSpire(plan, { ours, journal, answers }) }
 }
 
 function spiresAuthorities ({ bundle }: DomainState, { published: { here } }: Journal): readonly SpiresAuthority[] {

@@ -50,6 +50,17 @@ await t.test('what the plan says that our agents and servers attest by is what t
   t.end()
 })
 
+await t.test('a ban at SPIRE is told of where the node could attest here all the same', t => {
+  const banned = (path: string) => agent(path, { banned: true })
+  const told = (ours: Agent[]) => codesOf(plan({
+    agents: [banned('/x509pop/a'), banned('/join_token/b'), banned('/aws_iid/c'), agent('/x509pop/d')]
+  }, { ours: { agents: ours } })).filter(code => code.startsWith('ban-not-copied'))
+  t.strictSame(told([agent('/x509pop/a')]), [`ban-not-copied ${domain}/spire/agent/x509pop/a`],
+    'not of one whose token is not here, nor of one that could not attest')
+  t.strictSame(told([banned('/x509pop/a')]), [], 'nor of one that is banned here, too')
+  t.end()
+})
+
 await t.test('an agent by k8s_psat keeps its ID, and entries below its ID and below aliases of its cluster', t => {
   const node = '/k8s_psat/prod/2e6a5d9c-node'
   const agents = [agent(node, psat('cluster:prod', 'agent_ns:spire', 'agent_node_name:worker-1'))]
