@@ -3,6 +3,7 @@ import t from 'tap'
 import { systemClock } from '../../src/runtime/clock.ts'
 import { silentLogger } from '../../src/runtime/logger.ts'
 import { Follower } from '../../src/server/replication/follower.ts'
+import type { Agent } from '../../src/spiffe/agent.ts'
 import { codeOf, SpiffeError } from '../../src/spiffe/errors.ts'
 import type { ChangedState } from '../../src/storage/change-log.ts'
 import type { Datastore } from '../../src/storage/datastore.ts'
@@ -187,7 +188,7 @@ async function write (store: Datastore, name: string, random: Random): Promise<O
         { id: `${name}-${numbered}`, change: { spiffeId: id(`/${name}/${random.below(30)}`) } }
       ])),
       async () => didSome(await store.entries.deleteMany([shared, `${name}-${numbered}`])),
-      async () => await store.agents.attest(agent(name, { serialNumber: `${n}` })) !== undefined,
+      async () => await attestAlone(store, agent(name, { serialNumber: `${n}` })) !== undefined,
       async () => await store.agents.delete(own) !== undefined,
       async () => await store.bundles.update(hot, current =>
         bundle('hot.test', { sequenceNumber: (current?.sequenceNumber ?? 0n) + 1n })) !== undefined,
@@ -207,6 +208,19 @@ async function write (store: Datastore, name: string, random: Random): Promise<O
     }
   }
   return outcome
+}
+
+const attesting = new WeakMap<Datastore, Promise<unknown>>()
+
+/** Those that come to one store at the same time would share a commit and its number, and each number is to be somebody's own here. */
+async function attestAlone (store: Datastore, agent: Agent): Promise<Agent> {
+  const before = attesting.get(store)
+  const mine = (async () => {
+    await before
+    return await store.agents.attest(agent)
+  })()
+  attesting.set(store, mine.catch(() => {}))
+  return await mine
 }
 
 function createdSome (outcomes: ReadonlyArray<{ readonly kind: string }>): boolean {
