@@ -1,6 +1,7 @@
 import type { Clock } from '../../runtime/clock.ts'
 import { firstOf } from '../../runtime/first-of.ts'
 import type { Logger } from '../../runtime/logger.ts'
+import { isStop } from '../../runtime/tasks.ts'
 import { certificateSecret } from '../../sds/identity-secrets.ts'
 import type { Found } from '../../sds/secret-resource.ts'
 import { codeOf } from '../../spiffe/errors.ts'
@@ -26,6 +27,8 @@ const keptMs = 3_000
 const refusedMs = 10_000
 /** Connections whose processes are looked for at one time. */
 const mostAtOnce = 200
+/** Names that are remembered, with a secret or without: some thousand new connections a second. */
+const mostKnown = 10_000
 
 const absent: Found = { kind: 'absent' }
 
@@ -37,14 +40,14 @@ export class ConnectionSecrets implements Disposable {
   readonly #deps: ConnectionSecretsDeps
   readonly #known = new Map<string, Found>()
   readonly #stop = new AbortController()
-  #running = 0
+  #looking = 0
 
   constructor (deps: ConnectionSecretsDeps) { this.#deps = deps }
 
   find (name: string): Found {
     const known = this.#known.get(name)
     if (known !== undefined) return known
-    if (this.#running >= mostAtOnce || this.#stop.signal.aborted) return absent
+    if (this.#looking >= mostAtOnce || this.#known.size >= mostKnown || this.#stop.signal.aborted) return absent
     this.#known.set(name, { kind: 'pending' })
     void this.#look(name)
     return { kind: 'pending' }
@@ -53,33 +56,44 @@ export class ConnectionSecrets implements Disposable {
   [Symbol.dispose] (): void { this.#stop.abort(new Error('the agent is stopping')) }
 
   async #look (name: string): Promise<void> {
-    const { clock, log, onChange } = this.#deps
-    this.#running++
+    const { clock } = this.#deps
+    this.#looking++
+    const found = await this.#secretOf(name)
+    // What is kept is not looked for any more: others may be.
+    this.#looking--
+    if (this.#stop.signal.aborted) return
     try {
-      const found = await this.#secretOf(name)
-      this.#known.set(name, found)
-      onChange()
+      this.#tell(name, found)
       if (found.kind === 'usable') await clock.sleep(keptMs, this.#stop.signal)
+      if (found.kind !== 'absent') this.#tell(name, absent)
+      await clock.sleep(refusedMs, this.#stop.signal)
     } catch (error) {
-      if (this.#stop.signal.aborted) return
-      if (codeOf(error) === undefined) log.error({ connection: name, err: error }, 'whose a connection is could not be looked up')
-      else log.info({ connection: name, code: codeOf(error), reason: (error as Error).message }, 'a connection has no identity')
-    } finally {
-      this.#running--
+      if (!isStop(error, this.#stop.signal)) throw error
     }
-    this.#known.set(name, absent)
-    onChange()
-    await clock.sleep(refusedMs, this.#stop.signal).catch(() => {})
     this.#known.delete(name)
   }
 
+  #tell (name: string, found: Found): void {
+    this.#known.set(name, found)
+    this.#deps.onChange()
+  }
+
+  /** @returns `absent` where there is none, whatever the reason, which is logged */
   async #secretOf (name: string): Promise<Found> {
+    const { attest, identities, log } = this.#deps
     const within = AbortSignal.any([this.#stop.signal, AbortSignal.timeout(patienceMs)])
-    const selectors = await this.#deps.attest(name, within)
-    const identity = await firstOf(served(this.#deps.identities.watch(selectors, within)))
-    const svid = identity?.svids[0]
-    if (svid !== undefined) return certificateSecret(name, svid)
-    this.#deps.log.info({ connection: name, selectors: selectors.map(formatSelector) }, 'a connection has no identity: no entry matches')
+    try {
+      const selectors = await attest(name, within)
+      const identity = await firstOf(served(identities.watch(selectors, within)))
+      const svid = identity?.svids[0]
+      if (svid !== undefined) return certificateSecret(name, svid)
+      log.info({ connection: name, selectors: selectors.map(formatSelector) }, 'a connection has no identity: no entry matches')
+    } catch (error) {
+      const code = codeOf(error)
+      if (this.#stop.signal.aborted) return absent
+      if (code === undefined) log.error({ connection: name, err: error }, 'whose a connection is could not be looked up')
+      else log.info({ connection: name, code, reason: (error as Error).message }, 'a connection has no identity')
+    }
     return absent
   }
 }
