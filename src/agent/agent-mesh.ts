@@ -123,12 +123,13 @@ export async function openAgentMesh (config: MeshConfig, deps: AgentMeshDeps): P
     looking.delete(who)
     if (looking.size === 0) registry.scanned()
   }
+  const rules = config.redirect ? redirectRules(settings) : undefined
   const pods = config.kubernetes === undefined ? undefined : scope.use(await openAgentPods(config.kubernetes, {
-    dataDir, pins, attestors: deps.attestors, registry, rules: config.redirect ? redirectRules(settings) : undefined,
+    dataDir, pins, attestors: deps.attestors, registry, rules,
     onLooked: () => looked('pods'), metrics: deps.metrics, clock, log
   }))
-  const redirects = !config.redirect ? undefined : new WorkloadRedirects({
-    registry, rules: redirectRules(settings), isPod: uid => pods?.enrolment.has(uid) === true, clock, log
+  const redirects = rules === undefined ? undefined : new WorkloadRedirects({
+    registry, rules, isPod: uid => pods?.enrolment.has(uid) === true, clock, log
   })
   const rpc = scope.use(openRpcServer({
     services: [

@@ -20,8 +20,6 @@ export interface NodeState {
   isRevoked (svid: X509Svid): boolean
 }
 
-interface Held { readonly entry: Entry, readonly svid: X509Svid }
-
 /**
  * What workloads with one set of selectors see. Many streams share one view, so a change is computed and encoded once for all of them.
  */
@@ -32,7 +30,7 @@ export class WorkloadView {
   readonly #shown: Watchable<WorkloadIdentity | undefined> = new Watchable<WorkloadIdentity | undefined>(undefined)
   #wanted: readonly Entry[] = []
   /** By the entry's id. */
-  #held: ReadonlyMap<string, Held> = new Map()
+  #held: ReadonlyMap<string, X509Svid> = new Map()
   /** Of entries that are wanted and have been shown. */
   #shownIds: ReadonlySet<string> = new Set()
   watchers = 0
@@ -55,17 +53,18 @@ export class WorkloadView {
    */
   refresh (state: NodeState, revision: number): void {
     this.#wanted = entriesIn(this.#scope, state.entries.matching(this.#present))
-    const held = this.#wanted.flatMap((entry): Held[] => {
+    const held = new Map<string, X509Svid>()
+    for (const entry of this.#wanted) {
       const svid = state.svidOf(entry) ?? this.#heldBefore(entry, state)
-      return svid === undefined ? [] : [{ entry, svid }]
-    })
+      if (svid !== undefined) held.set(entry.id, svid)
+    }
     const last = this.#shown.value
-    if (last === undefined && held.length < this.#wanted.length) return
-    this.#held = new Map(held.map(one => [one.entry.id, one]))
+    if (last === undefined && held.size < this.#wanted.length) return
+    this.#held = held
     // Partners of a new entry come with its SVID; those of one whose SVID has expired stay.
-    const shown = this.#wanted.filter(({ id }) => this.#held.has(id) || this.#shownIds.has(id))
+    const shown = this.#wanted.filter(({ id }) => held.has(id) || this.#shownIds.has(id))
     this.#shownIds = new Set(shown.map(({ id }) => id))
-    const svids = held.map(({ svid }) => svid)
+    const svids = [...held.values()]
     const federatedBundles = federatedOf(shown, state.federatedBundles)
     const awaitsSvids = svids.length === 0 && this.#wanted.length > 0
     const next = { svids, bundle: state.bundle, federatedBundles, awaitsSvids, revision }
@@ -73,8 +72,8 @@ export class WorkloadView {
   }
 
   #heldBefore ({ id, spiffeId }: Entry, state: NodeState): X509Svid | undefined {
-    const held = this.#held.get(id)
-    return held?.entry.spiffeId === spiffeId && held.svid.notAfter > state.now && !state.isRevoked(held.svid) ? held.svid : undefined
+    const svid = this.#held.get(id)
+    return svid?.id === spiffeId && svid.notAfter > state.now && !state.isRevoked(svid) ? svid : undefined
   }
 
   /** Nothing more is shown: watches end, without an error, once they have seen one state. */

@@ -5,12 +5,12 @@ export interface BatchLimits {
   readonly bytes: number
 }
 
-/** For calls with many items: servers, SPIRE's too, take messages of 4 MiB and nothing larger. */
-export const batchBytes = 2 * 1024 * 1024
+/** Of one call: servers, SPIRE's too, take messages of 4 MiB and nothing larger, and make one transaction of it; and progress shows. */
+const callLimits: BatchLimits = { most: 200, bytes: 2 * 1024 * 1024 }
 
 /** All items, in order. @param sizeOf bytes of one */
 export function * batchesBySize<Item> (
-  items: readonly Item[], sizeOf: (item: Item) => number, { most, bytes }: BatchLimits
+  items: readonly Item[], sizeOf: (item: Item) => number, { most, bytes }: BatchLimits = callLimits
 ): Generator<readonly Item[], void, undefined> {
   let [batch, size]: [Item[], number] = [[], 0]
   for (const item of items) {

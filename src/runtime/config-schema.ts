@@ -47,6 +47,8 @@ export function notOffered (reason: string, soAnyway: readonly string[] = []) {
 export const text = z.string().min(1, 'must not be empty')
 /** As SPIRE has it, empty is as good as absent. */
 export const optionalText = z.string().optional().transform(value => value === '' ? undefined : value)
+/** ISO 8601 in UTC, as we write it. */
+export const instant = z.iso.datetime().transform(text => new Date(text))
 /** 0 lets the system choose. */
 export const port = z.int().min(0, 'must be 0 to 65535').max(65_535, 'must be 0 to 65535')
 

@@ -7,7 +7,7 @@ const over = new Error('the nap is over')
  * bytes each time.
  * @throws the signal's reason when it aborts
  */
-export async function nap (clock: Clock, ms: number, woken: Promise<void>, signal: AbortSignal): Promise<void> {
+export async function nap (clock: Pick<Clock, 'sleep'>, ms: number, woken: Promise<void>, signal: AbortSignal): Promise<void> {
   signal.throwIfAborted()
   const rest = new AbortController()
   const stop = () => rest.abort(signal.reason)

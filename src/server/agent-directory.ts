@@ -28,10 +28,9 @@ export class AgentDirectory {
    * @throws {SpiffeError} `agent_not_attested`, `agent_banned`
    */
   standing (id: SpiffeId): Agent {
-    const agent = this.#agents.get(id)
-    if (agent === undefined) throw refusal('agent_not_attested', id)
-    if (agent.banned) throw refusal('agent_banned', id)
-    return agent
+    const found = this.#find(id)
+    if (typeof found === 'string') throw refusal(found, id)
+    return found
   }
 
   put (agent: Agent): void { this.#agents.set(agent.id, agent) }
@@ -53,11 +52,15 @@ export class AgentDirectory {
   }
 
   #judge (id: SpiffeId, serialNumber: string): Agent | 'renewed' | AgentRefusal {
+    const found = this.#find(id)
+    if (typeof found === 'string' || serialNumber === found.serialNumber) return found
+    return serialNumber === found.newSerialNumber ? 'renewed' : 'agent_not_active'
+  }
+
+  #find (id: SpiffeId): Agent | AgentRefusal {
     const agent = this.#agents.get(id)
     if (agent === undefined) return 'agent_not_attested'
-    if (agent.banned) return 'agent_banned'
-    if (serialNumber === agent.serialNumber) return agent
-    return serialNumber === agent.newSerialNumber ? 'renewed' : 'agent_not_active'
+    return agent.banned ? 'agent_banned' : agent
   }
 
   async #admitAs (verdict: Agent | 'renewed' | AgentRefusal, id: SpiffeId, serialNumber: string): Promise<Agent> {

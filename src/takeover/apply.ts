@@ -1,5 +1,5 @@
 import type { CallOptions, Channel } from '../rpc/channel.ts'
-import { batchBytes, batchesBySize } from '../runtime/batches-by-size.ts'
+import { batchesBySize } from '../runtime/batches-by-size.ts'
 import { SpiffeError } from '../spiffe/errors.ts'
 import { encodeJwtAuthority } from '../wire/bundle-codec.ts'
 import { encodeMessage } from '../wire/encode-message.ts'
@@ -13,8 +13,6 @@ import { parseCertificate } from '../x509/certificate.ts'
 import { isEmpty, type Authorities, type OutdatedCopies } from './authorities.ts'
 import type { EntryDiff } from './diff-entries.ts'
 
-/** Items in one call, at most. */
-const batchSize = 200
 const timeoutMs = 60_000
 /** Of gRPC. */
 const [notFound, alreadyExists, inUse] = [5, 6, 9]
@@ -149,7 +147,7 @@ export class Changes {
   /** Each is told of when the next one is asked for: when it is done. */
   * #batches<T> (items: readonly T[], sizeOf: (item: T) => number, what?: string): Generator<readonly T[]> {
     let done = 0
-    for (const batch of batchesBySize(items, sizeOf, { most: batchSize, bytes: batchBytes })) {
+    for (const batch of batchesBySize(items, sizeOf)) {
       yield batch
       done += batch.length
       if (what !== undefined) this.#onProgress?.(what, done, items.length)

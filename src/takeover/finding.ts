@@ -13,3 +13,6 @@ export interface Finding {
   readonly message: string
   readonly next: string
 }
+
+/** Whether something is in the way. */
+export function isBlocked (findings: readonly Finding[]): boolean { return findings.some(({ kind }) => kind === 'blocks') }

@@ -3,7 +3,7 @@ import { writeFileAtomically } from '../runtime/atomic-file.ts'
 import { readIfThere } from '../runtime/read-if-there.ts'
 import { SpiffeError } from '../spiffe/errors.ts'
 import { parseTrustDomain, type TrustDomain } from '../spiffe/trust-domain.ts'
-import { parsedBy } from '../runtime/config-schema.ts'
+import { instant, parsedBy } from '../runtime/config-schema.ts'
 import { seenAgentSchema } from './seen-agents.ts'
 
 /**
@@ -13,7 +13,6 @@ import { seenAgentSchema } from './seen-agents.ts'
 export type Phase = 'publishing' | 'open' | 'finished' | 'rolled_back'
 
 const names = z.strictObject({ x509: z.array(z.string()), jwt: z.array(z.string()) })
-const instant = z.iso.datetime().transform(text => new Date(text))
 
 const schema = z.strictObject({
   version: z.literal(1),

@@ -1,7 +1,6 @@
 import { z } from 'zod'
+import { instant } from '../runtime/config-schema.ts'
 import type { AgentMove } from './agent-moves.ts'
-
-const instant = z.iso.datetime().transform(text => new Date(text))
 
 /** What a journal remembers of an agent: where it is, changes without SPIRE's server, too. */
 export const seenAgentSchema = z.strictObject({

@@ -26,7 +26,7 @@ export function findWithoutSpire (plan: Omit<PlanWithoutSpire, 'findings'>, { ou
       kind: 'lost', code: 'no-way-back', about: trustDomain, message: 'there is no SPIRE server to give the trust domain back to',
       next: 'if you have a backup of its database and keys, restore that instead, and go on with the takeover'
     },
-    ...lostAgents(plan, seen), ...serversBelow(ours.entries.filter(({ downstream }) => downstream), plan.agents, 'gone'),
+    ...lostAgents(plan, seen), ...serversBelow(ours.entries, plan.agents, 'gone'),
     ...bansNotHere(plan.agents, ours.agents), ...plan.authorities.map(stillTrusted),
     {
       kind: 'by-hand', code: 'bundle-endpoint', about: trustDomain,

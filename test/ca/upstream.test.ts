@@ -1,4 +1,3 @@
-import { createPublicKey } from 'node:crypto'
 import t from 'tap'
 import { CertificateAuthority, type CertificateAuthorityOptions } from '../../src/ca/certificate-authority.ts'
 import type { AuthorityJournal, AuthorityRecord } from '../../src/ca/authority-record.ts'
@@ -11,20 +10,12 @@ import { SpiffeError } from '../../src/spiffe/errors.ts'
 import { parseTrustDomain } from '../../src/spiffe/trust-domain.ts'
 import { parseCertificate } from '../../src/x509/certificate.ts'
 import { verifyX509Svid } from '../../src/x509/verify-svid.ts'
-import { newKey } from '../fakes/agent-client.ts'
 import { createTestCa, type TestCa } from '../fakes/ca-files.ts'
+import { caOptions, day, domain, newPublicKey, x509Order } from '../fakes/certificate-authority.ts'
 import { ManualClock } from '../fakes/clock.ts'
 import { idOf } from '../fakes/entries.ts'
 import { FakeUpstream } from '../fakes/upstream.ts'
 
-const domain = parseTrustDomain('example.org')
-const day = 86_400_000
-const options: CertificateAuthorityOptions = {
-  trustDomain: domain, caTtlSeconds: day / 1000, caKeyType: 'ec-p256', jwtKeyType: 'ec-p256',
-  caSubject: { country: ['US'], organization: ['SPIFFE'], commonName: '' }, disableJwtSvids: false
-}
-const publicKey = () => createPublicKey(newKey()).export({ format: 'der', type: 'spki' })
-const order = () => ({ id: idOf('/web'), publicKey: publicKey(), dnsNames: [], ttlSeconds: 3600 })
 const trusted = (cas: readonly TestCa[], tainted: readonly TestCa[] = []): UpstreamTrust => ({
   x509Authorities: [...cas, ...tainted].map(ca => ({ certificate: ca.certificate.raw, tainted: tainted.includes(ca) })),
   jwtAuthorities: [], complete: true
@@ -49,7 +40,7 @@ class Bed {
   async open (more: Partial<CertificateAuthorityOptions>): Promise<CertificateAuthority> {
     const bundles = { get: async () => this.stored, update: async () => { throw new Error('not here') } }
     const { keys, journal, clock } = this
-    return await CertificateAuthority.open({ ...options, ...more }, { keys, journal, bundles, clock, log: silentLogger })
+    return await CertificateAuthority.open({ ...caOptions, ...more }, { keys, journal, bundles, clock, log: silentLogger })
   }
 
   verify (chain: readonly Uint8Array[]) { return verifyX509Svid(chain, { bundleOf: () => this.stored, at: this.clock.now() }) }
@@ -73,7 +64,7 @@ await t.test('the bundle holds the upstream\'s root, chains lead there, and it l
   t.same(bed.roots, rootsOf([root, false]), 'no root of its own')
   const { active } = ca.x509Records
   t.equal(active?.upstreamAuthorityId, root.subjectKeyId)
-  const { chain } = await ca.issueX509Svid(order())
+  const { chain } = await ca.issueX509Svid(x509Order())
   t.equal(chain.length, 3, 'leaf, the CA, the one between; no root')
   t.equal(bed.verify(chain).id, idOf('/web'))
 
@@ -81,7 +72,7 @@ await t.test('the bundle holds the upstream\'s root, chains lead there, and it l
   await again.rotateIfDue(bed.writer)
   t.equal(again.x509Records.active?.authorityId, active?.authorityId)
   t.equal(upstream.minted, 1, 'a restart asks for nothing')
-  t.ok(bed.verify((await again.issueX509Svid(order())).chain))
+  t.ok(bed.verify((await again.issueX509Svid(x509Order())).chain))
   bed.stored = { ...emptyBundle(domain), sequenceNumber: 40n }
   const restored = await bed.open({ upstream })
   await restored.rotateIfDue(bed.writer)
@@ -96,7 +87,7 @@ await t.test('the bundle holds the upstream\'s root, chains lead there, and it l
   t.equal(upstream.minted, 2)
   t.same(bed.roots, rootsOf([root, false]))
   t.throws(() => bed.verify(early), { code: 'x509_svid_expired' }, 'an hour\'s leaf')
-  t.ok(bed.verify((await restored.issueX509Svid({ ...order(), ttlSeconds: 10 * day })).chain), 'a leaf is cut at the end of its CA')
+  t.ok(bed.verify((await restored.issueX509Svid({ ...x509Order(), ttlSeconds: 10 * day })).chain), 'a leaf is cut at the end of its CA')
 })
 
 await t.test('what an upstream gives is checked, whatever it says of itself', async t => {
@@ -145,7 +136,7 @@ await t.test('an upstream that is gone stops neither what signs nor the JWT keys
   await bed.clock.advance(0.12 * day)
   await t.rejects(ca.rotateIfDue(bed.writer), { code: 'upstream_unavailable' })
   t.not(ca.jwtRecords.active?.authorityId, before, 'the JWT key has changed')
-  t.ok(bed.verify((await ca.issueX509Svid(order())).chain), 'the CA goes on until its end')
+  t.ok(bed.verify((await ca.issueX509Svid(x509Order())).chain), 'the CA goes on until its end')
   upstream.failure = undefined
   await ca.rotateIfDue(bed.writer)
   t.ok(ca.x509Records.active && ca.x509Records.active.notBefore >= bed.clock.now(), 'back, it signs the next one')
@@ -184,7 +175,7 @@ await t.test('taint and revocation are carried down: another CA first, then the 
   await ca.followUpstream(trusted([third]), bed.writer)
   t.same(bed.roots, rootsOf([third, false]), 'a root that is revoked without a taint goes at once, with what it signed')
   t.equal(ca.x509Records.active?.upstreamAuthorityId, third.subjectKeyId)
-  t.ok(bed.verify((await ca.issueX509Svid(order())).chain))
+  t.ok(bed.verify((await ca.issueX509Svid(x509Order())).chain))
   await ca.followUpstream({ ...trusted([]), complete: false }, bed.writer)
   t.same(bed.roots, rootsOf([third, false]), 'who does not say all takes nothing away')
 })
@@ -227,7 +218,7 @@ await t.test('an upstream root that has ended leaves the bundle, and nobody puts
   const upstream = await FakeUpstream.open(() => bed.clock.now())
   const [root] = upstream.roots as [TestCa]
   const short = await laterCa(bed, { notAfter: new Date(bed.clock.now().getTime() + 3_600_000) })
-  const key = { keyId: 'short', publicKey: publicKey(), expiresAt: new Date(bed.clock.now().getTime() + 3_600_000), tainted: false }
+  const key = { keyId: 'short', publicKey: newPublicKey(), expiresAt: new Date(bed.clock.now().getTime() + 3_600_000), tainted: false }
   const ca = await bed.open({ upstream })
   const says = { ...trusted([root, short]), jwtAuthorities: [key] }
   await ca.rotateIfDue(bed.writer)
@@ -249,7 +240,7 @@ await t.test('a trust domain moves below an upstream and back without a gap', as
   const bed = new Bed()
   const own = await bed.open({})
   await own.rotateIfDue(bed.writer)
-  const before = (await own.issueX509Svid({ ...order(), ttlSeconds: day / 1000 })).chain
+  const before = (await own.issueX509Svid({ ...x509Order(), ttlSeconds: day / 1000 })).chain
   const upstream = await FakeUpstream.open(() => bed.clock.now())
   const moved = await bed.open({ upstream })
   await moved.rotateIfDue(bed.writer)
@@ -265,7 +256,7 @@ await t.test('a trust domain moves below an upstream and back without a gap', as
   await bed.clock.advance(0.13 * day)
   await back.rotateIfDue(bed.writer)
   t.equal(back.x509Records.active?.upstreamAuthorityId, undefined)
-  t.ok(bed.verify((await back.issueX509Svid(order())).chain))
+  t.ok(bed.verify((await back.issueX509Svid(x509Order())).chain))
 })
 
 await t.test('path lengths: replicas sign with an intermediate where one may stand below, else with the CA itself', async t => {
@@ -277,10 +268,10 @@ await t.test('path lengths: replicas sign with an intermediate where one may sta
     upstream.roots = [root]
     const ca = await bed.open({ upstream, intermediate: { usualTtlSeconds: 3600 } })
     await ca.rotateIfDue(bed.writer)
-    const { chain } = await ca.issueX509Svid(order())
+    const { chain } = await ca.issueX509Svid(x509Order())
     t.equal(chain.length, chainLength, `path length ${pathLength}`)
     t.ok(bed.verify(chain))
-    const downstream = ca.issueDownstreamCa({ publicKey: publicKey(), ttlSeconds: 600 })
+    const downstream = ca.issueDownstreamCa({ publicKey: newPublicKey(), ttlSeconds: 600 })
     if (room) t.equal((await downstream).length, 2)
     else await t.rejects(downstream, { code: 'ca_path_exhausted' })
   }
@@ -290,19 +281,19 @@ await t.test('a downstream CA (spire-surface §7.1)', async t => {
   const bed = new Bed()
   const ca = await bed.open({})
   await ca.rotateIfDue(bed.writer)
-  const [der] = await ca.issueDownstreamCa({ publicKey: publicKey(), ttlSeconds: 600 })
+  const [der] = await ca.issueDownstreamCa({ publicKey: newPublicKey(), ttlSeconds: 600 })
   const certificate = parseCertificate(der as Uint8Array)
   t.match(Buffer.from(certificate.subjectDer).toString('latin1'), /SPIFFE.*DOWNSTREAM-1/s)
   t.same(certificate.uriSans, ['spiffe://example.org'])
   t.equal(certificate.notAfter.getTime(), bed.clock.now().getTime() + 600_000)
-  const [long] = await ca.issueDownstreamCa({ publicKey: publicKey(), ttlSeconds: 100 * day })
+  const [long] = await ca.issueDownstreamCa({ publicKey: newPublicKey(), ttlSeconds: 100 * day })
   t.equal(parseCertificate(long as Uint8Array).notAfter.getTime(), ca.x509Records.active?.notAfter.getTime(), 'cut at this CA\'s end')
 })
 
 await t.test('JWT keys go up before they are used, and those of others come down', async t => {
   const bed = new Bed()
   const upstream = await FakeUpstream.open(() => bed.clock.now())
-  const other = { keyId: 'other', publicKey: publicKey(), expiresAt: undefined, tainted: false }
+  const other = { keyId: 'other', publicKey: newPublicKey(), expiresAt: undefined, tainted: false }
   upstream.jwtKeys = [other]
   const ca = await bed.open({ upstream })
   await ca.rotateIfDue(bed.writer)
@@ -310,7 +301,7 @@ await t.test('JWT keys go up before they are used, and those of others come down
   t.same(upstream.jwtKeys.map(({ keyId }) => keyId), ['other', own], 'published above')
   const keyIds = () => bed.stored.jwtAuthorities.map(({ keyId }) => keyId).toSorted()
   t.same(keyIds(), ['other', own].toSorted())
-  const child = { keyId: 'child', publicKey: publicKey(), expiresAt: new Date(bed.clock.now().getTime() + day), tainted: false }
+  const child = { keyId: 'child', publicKey: newPublicKey(), expiresAt: new Date(bed.clock.now().getTime() + day), tainted: false }
   await ca.publishDownstreamJwtKey(child, bed.writer)
   t.same(upstream.jwtKeys.at(-1), child, 'a nested server\'s key goes up as well')
   t.same(keyIds(), ['child', 'other', own].toSorted())

@@ -4,11 +4,11 @@ import { chmod, mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
-import { findEnvoy } from '../fakes/envoy.ts'
+import { noEnvoy } from '../fakes/envoy.ts'
 import { eventually } from '../fakes/eventually.ts'
 import { postgresMissing } from '../fakes/postgres.ts'
 
-const skip = postgresMissing() || (findEnvoy() === undefined && 'there is no Envoy here; `npm test` brings one')
+const skip = postgresMissing() || noEnvoy()
 const program = join(import.meta.dirname, '../../compose/local/main.ts')
 
 t.test('the topology of compose.yaml as plain processes', { skip, timeout: 200_000 }, async t => {

@@ -10,7 +10,7 @@ import { commandTree } from '../../src/cli/command-tree.ts'
 import { isGroup } from '../../src/cli/command.ts'
 import { findCommand } from '../../src/cli/find-command.ts'
 import { parseFlags } from '../../src/cli/parse-flags.ts'
-import { findEnvoy } from '../fakes/envoy.ts'
+import { findEnvoy, noEnvoy } from '../fakes/envoy.ts'
 import { eventually } from '../fakes/eventually.ts'
 import { postgresMissing, startPostgres } from '../fakes/postgres.ts'
 import { freePort } from '../fakes/free-port.ts'
@@ -90,7 +90,7 @@ async function parseCommandLine (words: readonly string[]): Promise<void> {
 }
 
 const envoy = findEnvoy()
-const skip = postgresMissing() || (envoy === undefined && 'there is no Envoy here; `npm test` brings one')
+const skip = postgresMissing() || noEnvoy()
 
 await t.test('the scripts of compose/, with plain processes for containers', { skip, timeout: 300_000 }, async t => {
   await using scope = new AsyncDisposableStack()

@@ -8,12 +8,12 @@ import { parse } from 'yaml'
 import { placeEnvoyConfig } from '../../src/cli/demo/place-envoy-config.ts'
 import { openUnixChannel } from '../../src/rpc/channel.ts'
 import { secretDiscoveryService } from '../../src/wire/generated/envoy-sds.ts'
-import { findEnvoy, get, until } from '../fakes/envoy.ts'
+import { findEnvoy, get, noEnvoy, until } from '../fakes/envoy.ts'
 import { folderOfConfigs, Mesh, portOf, startWorkload } from './mesh.ts'
 
 const run = promisify(execFile)
 const envoy = findEnvoy()
-const skip = envoy === undefined ? 'there is no Envoy here; `npm test` brings one' : false
+const skip = noEnvoy()
 const files = (await readdir(folderOfConfigs)).filter(name => name.endsWith('.yaml'))
 
 await t.test('each file of envoy-configs/ as it stands', { skip, timeout: 60_000 }, async t => {

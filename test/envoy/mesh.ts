@@ -187,6 +187,28 @@ export function startLoad (port: number): Load {
   }
 }
 
+export interface LoadedPair extends AsyncDisposable { readonly load: Load }
+
+/** A workload behind the callee's Envoy, which the caller's calls as `web` by mTLS; and load through both. @param sockets of agents */
+export async function startLoadedPair (sockets: { readonly callee: string, readonly caller: string }): Promise<LoadedPair> {
+  await using scope = new AsyncDisposableStack()
+  const workload = scope.use(await startWorkload())
+  const server = scope.use(await startPlacedEnvoy('server-node.yaml', 'GRPC', sockets.callee, {
+    backend: { host: '127.0.0.1', port: workload.port }
+  }))
+  const to = { host: '127.0.0.1', port: await portOf(server, 'mtls') }
+  await server.ready()
+  const client = scope.use(await startPlacedEnvoy('client-node.yaml', 'GRPC', sockets.caller, {
+    'backend-as-web': to, 'backend-as-batch': to
+  }))
+  const port = await portOf(client, 'web')
+  await client.ready()
+  const load = startLoad(port)
+  scope.defer(async () => { await load.stop() })
+  const held = scope.move()
+  return { load, [Symbol.asyncDispose]: () => held.disposeAsync() }
+}
+
 export async function portOf (envoy: Envoy, listener: string): Promise<number> {
   await until(`Envoy to listen as ${listener}`, async () => await envoy.listenerPort(listener) !== undefined)
   return await envoy.listenerPort(listener) as number

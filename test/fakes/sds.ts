@@ -7,6 +7,7 @@ import { openUnixChannel } from '../../src/rpc/channel.ts'
 import { openRpcServer } from '../../src/rpc/server.ts'
 import { systemClock } from '../../src/runtime/clock.ts'
 import { silentLogger } from '../../src/runtime/logger.ts'
+import { Mailbox } from '../../src/runtime/mailbox.ts'
 import type { SdsKind } from '../../src/sds/sds-events.ts'
 import { sdsHandlers, type SdsDeps } from '../../src/sds/sds-handlers.ts'
 import {
@@ -19,31 +20,6 @@ export const foreign = await TestTrustDomain.create('foreign.test')
 export const web = await own.issue('/web')
 export const db = await own.issue('/db')
 export const mine = [{ type: 'unix', value: `uid:${process.getuid?.()}` }]
-
-export class Outbox<T> implements AsyncIterable<T> {
-  readonly #waiting: T[] = []
-  #wake: (() => void) | undefined
-  #ended = false
-
-  send (item: T): void {
-    this.#waiting.push(item)
-    this.#wake?.()
-  }
-
-  end (): void {
-    this.#ended = true
-    this.#wake?.()
-  }
-
-  async * [Symbol.asyncIterator] (): AsyncGenerator<T, void, undefined> {
-    for (;;) {
-      const next = this.#waiting.shift()
-      if (next !== undefined) yield next
-      else if (this.#ended) return
-      else await new Promise<void>(resolve => { this.#wake = resolve })
-    }
-  }
-}
 
 export async function serve (t: Test, options: Partial<SdsDeps> = {}) {
   const folder = await mkdtemp(join(tmpdir(), 'sds-'))
@@ -84,17 +60,17 @@ export async function serve (t: Test, options: Partial<SdsDeps> = {}) {
 
 export function conversation<Request, Response> (call: (requests: AsyncIterable<Request>, signal: AbortSignal) => AsyncIterable<Response>) {
   const stop = new AbortController()
-  const outbox = new Outbox<Request>()
+  const outbox = new Mailbox<Request>()
   const answers = call(outbox, stop.signal)[Symbol.asyncIterator]()
   return {
-    send: (request: Request) => outbox.send(request),
+    send: (request: Request) => outbox.put(request),
     async next (): Promise<Response> {
       const { value, done } = await answers.next()
       if (done === true) throw new Error('the stream has ended')
       return value
     },
     hangUp: () => stop.abort(),
-    end: () => outbox.end()
+    end: () => outbox.close()
   }
 }
 

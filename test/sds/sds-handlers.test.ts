@@ -1,6 +1,7 @@
 import t from 'tap'
 import type { CallContext } from '../../src/rpc/call.ts'
 import { systemClock } from '../../src/runtime/clock.ts'
+import { Mailbox } from '../../src/runtime/mailbox.ts'
 import { Inbox } from '../../src/sds/inbox.ts'
 import { sdsHandlers } from '../../src/sds/sds-handlers.ts'
 import { SpiffeError } from '../../src/spiffe/errors.ts'
@@ -13,7 +14,7 @@ import { Secret } from '../../src/wire/generated/envoy-tls.ts'
 import { fakeCall } from '../fakes/call-context.ts'
 import { until } from '../fakes/envoy.ts'
 import { FakeIdentities, identityOf } from '../fakes/identities.ts'
-import { db, described, foreign, mine, Outbox, own, serve, web } from '../fakes/sds.ts'
+import { db, described, foreign, mine, own, serve, web } from '../fakes/sds.ts'
 
 const secretType = 'type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret'
 const namesIn = (response: DiscoveryResponse) => response.resources.map(one => decodeMessage(Secret, one.value).name)
@@ -146,8 +147,8 @@ await t.test('WLAPI-39 each push checks the caller again', async t => {
     const handlers = sdsHandlers({ attestWorkload: async () => mine, identities, clock: systemClock })
     let gone = false
     const context = fakeCall({ check: () => { if (gone) throw new SpiffeError('caller_gone', 'process 1 ended') } })
-    const requests = new Outbox<never>()
-    requests.send(asking[method] as never)
+    const requests = new Mailbox<never>()
+    requests.put(asking[method] as never)
     const answers = (handlers[method](requests, context) as AsyncIterable<unknown>)[Symbol.asyncIterator]()
     t.equal((await answers.next()).done, false)
     gone = true

@@ -2,16 +2,16 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
-import { findEnvoy, until } from '../fakes/envoy.ts'
+import { noEnvoy, until } from '../fakes/envoy.ts'
 import { eventually } from '../fakes/eventually.ts'
 import { startServer } from '../fakes/processes.ts'
 import { startSpireServer, withoutSpireAgent, withoutSpireServer } from '../fakes/spire.ts'
-import { portOf, startLoad, startPlacedEnvoy, startWorkload } from '../envoy/mesh.ts'
+import { startLoadedPair } from '../envoy/mesh.ts'
 import { Administrator } from '../interop/administrator.ts'
 import { MovingNode, tokenProof } from './moving-node.ts'
 import { Operator, patienceMs, type Status } from './operator.ts'
 
-const withoutEnvoy = findEnvoy() === undefined ? 'there is no Envoy here; `npm test` brings one' : false
+const withoutEnvoy = noEnvoy()
 const skip = withoutSpireServer || withoutSpireAgent || withoutEnvoy
 t.setTimeout(600_000)
 if (skip !== false) t.comment(`a takeover whose SPIRE server is gone for good: skipped: ${skip}`)
@@ -37,19 +37,7 @@ await t.test('a real SPIRE server burns when one of two agents has moved: the ot
   const [callee, caller] = [await joined('callee'), await joined('caller')]
   await there.register(backend, callee.id)
   for (const id of [web, batch]) await there.register(id, caller.id)
-  const workload = scope.use(await startWorkload())
-  const server = scope.use(await startPlacedEnvoy('server-node.yaml', 'GRPC', callee.socket, {
-    backend: { host: '127.0.0.1', port: workload.port }
-  }))
-  const to = { host: '127.0.0.1', port: await portOf(server, 'mtls') }
-  await server.ready()
-  const client = scope.use(await startPlacedEnvoy('client-node.yaml', 'GRPC', caller.socket, {
-    'backend-as-web': to, 'backend-as-batch': to
-  }))
-  const port = await portOf(client, 'web')
-  await client.ready()
-  const load = startLoad(port)
-  scope.defer(async () => { await load.stop() })
+  const { load } = scope.use(await startLoadedPair({ callee: callee.socket, caller: caller.socket }))
   await until('the first calls', () => load.certificates.size > 0, patienceMs)
 
   const operator = new Operator(spire, ours, join(folder, 'takeover.json'))

@@ -6,7 +6,7 @@ import { noEnvoy, until } from '../fakes/envoy.ts'
 import { eventually } from '../fakes/eventually.ts'
 import { startServer } from '../fakes/processes.ts'
 import { startSpireServer, withoutSpireAgent, withoutSpireServer } from '../fakes/spire.ts'
-import { portOf, startLoad, startPlacedEnvoy, startWorkload } from '../envoy/mesh.ts'
+import { startLoadedPair } from '../envoy/mesh.ts'
 import { Administrator, idMessage } from '../interop/administrator.ts'
 import { MovingNode, tokenProof } from './moving-node.ts'
 import { Operator, patienceMs } from './operator.ts'
@@ -41,19 +41,7 @@ await t.test('agents that joined a real SPIRE server by tokens move to ours and 
   for (const id of [web, batch]) await there.register(id, alias)
   const foreign = await there.register('spiffe://example.org/container', alias, { selectors: [{ type: 'windows', value: 'user_name:a' }] })
 
-  const workload = scope.use(await startWorkload())
-  const server = scope.use(await startPlacedEnvoy('server-node.yaml', 'GRPC', callee.socket, {
-    backend: { host: '127.0.0.1', port: workload.port }
-  }))
-  const to = { host: '127.0.0.1', port: await portOf(server, 'mtls') }
-  await server.ready()
-  const client = scope.use(await startPlacedEnvoy('client-node.yaml', 'GRPC', caller.socket, {
-    'backend-as-web': to, 'backend-as-batch': to
-  }))
-  const port = await portOf(client, 'web')
-  await client.ready()
-  const load = startLoad(port)
-  scope.defer(async () => { await load.stop() })
+  const { load } = scope.use(await startLoadedPair({ callee: callee.socket, caller: caller.socket }))
   const pause = () => new Promise(resolve => { setTimeout(resolve, betweenMs) })
   await until('the first calls', () => load.certificates.size > 0, patienceMs)
 

@@ -15,14 +15,16 @@ export interface ChangesOptions {
 }
 
 /**
- * Yields after each change of policy files that has come to rest, and with it `stateOf` them. Whoever reads them then finds out by it
- * whether somebody has begun to write them again: that change is told of next. Throws the signal's reason when it aborts.
+ * Yields after each change of policy files that has come to rest. What is yielded tells whoever has read them then whether that is still
+ * so: half of a set that somebody began to write again may be another's, and that change is told of next. Throws the signal's reason when
+ * it aborts.
  */
 export async function * policyFileChanges (
   paths: readonly string[], clock: Clock, signal: AbortSignal, { seen, besides = () => [] }: ChangesOptions = {}
-): AsyncGenerator<string, never> {
-  const look = () => stateOf(paths, besides())
+): AsyncGenerator<() => Promise<boolean>, never> {
   for (let last = seen; ;) {
+    const others = [...besides()]
+    const look = () => stateOf(paths, others)
     let state = await look()
     for (let before = last; state !== last && state !== before; state = await look()) {
       before = state
@@ -30,7 +32,7 @@ export async function * policyFileChanges (
     }
     if (state !== last) {
       last = state
-      yield state
+      yield async () => await look() === state
     }
     await clock.sleep(lookEveryMs, signal)
   }

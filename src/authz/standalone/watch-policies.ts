@@ -37,11 +37,10 @@ export async function openPolicies (source: PolicySource, { clock, log }: { cloc
   return {
     active,
     async run (signal) {
-      for await (const state of policyFileChanges(source.paths, clock, signal, { seen })) {
+      for await (const isStill of policyFileChanges(source.paths, clock, signal, { seen })) {
         try {
           const engine = await compile(source)
-          // Half of a set may be another's: read while somebody began to write it again.
-          if (await stateOf(source.paths) !== state) continue
+          if (!await isStill()) continue
           active.set({ engine, loadedAt: clock.now(), problem: undefined })
           log.info({ revision: engine.set.revision, rules: engine.set.rules.length }, 'policies taken over')
         } catch (error) {

@@ -1,4 +1,4 @@
-import { batchBytes, batchesBySize } from '../../runtime/batches-by-size.ts'
+import { batchesBySize } from '../../runtime/batches-by-size.ts'
 import { decodeMessage } from '../../wire/decode-message.ts'
 import { encodeMessage } from '../../wire/encode-message.ts'
 import { Entry, type EntryInit, type Status } from '../../wire/generated/types.ts'
@@ -13,9 +13,6 @@ import { formatEntry } from './format-entry.ts'
 
 export interface EntryResult { readonly status: Status | undefined, readonly entry: Entry | undefined }
 
-/** In one call, at most: lets progress show. */
-const batchSize = 200
-
 /** Sends entries in batches, one after the other. Results come in the order of the entries. */
 export async function inBatches (
   entries: readonly EntryInit[], terminal: Terminal, send: (batch: readonly EntryInit[]) => Promise<readonly EntryResult[]>
@@ -23,7 +20,7 @@ export async function inBatches (
   using progress = openProgress(terminal, entries.length, 'entries')
   const results: EntryResult[] = []
   const sizeOf = (entry: EntryInit) => encodeMessage(Entry, entry).length
-  for (const batch of batchesBySize(entries, sizeOf, { most: batchSize, bytes: batchBytes })) {
+  for (const batch of batchesBySize(entries, sizeOf)) {
     results.push(...await send(batch))
     progress.show(results.length)
   }

@@ -1,4 +1,4 @@
-import { policyFileChanges, stateOf } from '../../authz/policy-files/policy-file-changes.ts'
+import { policyFileChanges } from '../../authz/policy-files/policy-file-changes.ts'
 import { readPolicyFiles, type PolicyFile } from '../../authz/policy-files/read-policy-files.ts'
 import type { Clock } from '../../runtime/clock.ts'
 import { SpiffeError } from '../../spiffe/errors.ts'
@@ -11,12 +11,10 @@ export async function * watchPolicyFiles (paths: readonly string[], clock: Clock
   /** What documents name counts as they do. */
   const bundles = new Set<string>()
   let last: string | undefined
-  for await (const state of policyFileChanges(paths, clock, signal, { besides: () => bundles })) {
-    const before = [...bundles]
+  for await (const isStill of policyFileChanges(paths, clock, signal, { besides: () => bundles })) {
     bundles.clear()
     const reading = await look(paths, path => bundles.add(path), signal)
-    // Half of a set may be another's: read while somebody began to write it again.
-    if (await stateOf(paths, before) !== state) continue
+    if (!await isStill()) continue
     const content = JSON.stringify('files' in reading ? reading.files : reading.failure.message)
     // Files that were written again as they were.
     if (content === last) continue

@@ -1,6 +1,6 @@
 import type { AgentMove } from '../../takeover/agent-moves.ts'
 import { isEmpty, namesOf, type Authorities } from '../../takeover/authorities.ts'
-import type { Finding } from '../../takeover/finding.ts'
+import { type Finding, isBlocked } from '../../takeover/finding.ts'
 import { settledAt, type Journal } from '../../takeover/journal.ts'
 import type { Looked } from '../../takeover/look.ts'
 import { spiffeIdText } from '../../wire/spiffe-id-codec.ts'
@@ -40,7 +40,7 @@ export function formatAgents (agents: readonly AgentMove[]): readonly string[] {
 
 /** The next step, and what would break at it. */
 function formatNext ({ plan, journal, at }: Pick<Looked, 'plan' | 'journal' | 'at'>): string {
-  if (plan.findings.some(({ kind }) => kind === 'blocks')) return 'Next: settle what is marked with !; until then nothing is begun\n'
+  if (isBlocked(plan.findings)) return 'Next: settle what is marked with !; until then nothing is begun\n'
   if (journal === undefined) {
     return 'Next: assay takeover start; it breaks nobody: bundles grow, and entries are copied once everybody had time to see them\n'
   }

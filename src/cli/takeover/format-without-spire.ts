@@ -1,3 +1,4 @@
+import { isBlocked } from '../../takeover/finding.ts'
 import type { LookedWithoutSpire } from '../../takeover/without-spire.ts'
 import { counted, formatRows, formatTime } from '../pretty.ts'
 import { agentsText, formatAgents, formatFindings } from './format-takeover.ts'
@@ -25,7 +26,7 @@ export function formatWithoutSpire ({ plan, journal, at }: LookedWithoutSpire): 
 }
 
 function formatNext ({ plan: { findings, agents }, journal }: Pick<LookedWithoutSpire, 'plan' | 'journal'>): string {
-  if (findings.some(({ kind }) => kind === 'blocks')) return 'Next: settle what is marked with !\n'
+  if (isBlocked(findings)) return 'Next: settle what is marked with !\n'
   const left = agents.filter(({ place }) => place === 'there').length
   const move = `move ${counted(left, 'agent', 'agents')} before their SVIDs end`
   if (journal.phase === 'finished') return left === 0 ? 'Next: nothing\n' : `Next: ${move}\n`

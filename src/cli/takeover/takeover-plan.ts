@@ -1,10 +1,11 @@
 import { defineCommand, type ExitCode } from '../command.ts'
 import { formatJson } from '../json-output.ts'
+import { isBlocked } from '../../takeover/finding.ts'
 import type { Looked } from '../../takeover/look.ts'
 import type { Terminal } from '../terminal.ts'
 import { encodeTakeover, formatTakeover } from './format-takeover.ts'
 import { spireGoneFlag, takeoverFlags, withTakeover } from './takeover-flags.ts'
-import { isBlocked, isWithoutSpire, tellWithoutSpire, withoutSpire } from './takeover-without-spire.ts'
+import { isWithoutSpire, tellWithoutSpire, withoutSpire } from './takeover-without-spire.ts'
 
 export const takeoverPlan = defineCommand({
   flags: { ...takeoverFlags, spireGone: spireGoneFlag },
@@ -21,11 +22,11 @@ export const takeoverPlan = defineCommand({
     if (await isWithoutSpire(call)) {
       const looked = await withoutSpire(call, takeover => takeover.look())
       tellWithoutSpire(call, looked)
-      return isBlocked(looked) ? 4 : 0
+      return isBlocked(looked.plan.findings) ? 4 : 0
     }
     const looked = await withTakeover(call, takeover => takeover.look())
     tellTakeover(call, looked)
-    return isBlocked(looked) ? 4 : 0
+    return isBlocked(looked.plan.findings) ? 4 : 0
   }
 })
 

@@ -1,8 +1,9 @@
 import { isEmpty } from '../../takeover/authorities.ts'
+import { isBlocked } from '../../takeover/finding.ts'
 import { defineCommand } from '../command.ts'
 import { spireGoneFlag, takeoverFlags, withTakeover } from './takeover-flags.ts'
 import { tellTakeover } from './takeover-plan.ts'
-import { isBlocked, isWithoutSpire, tellWithoutSpire, withoutSpire } from './takeover-without-spire.ts'
+import { isWithoutSpire, tellWithoutSpire, withoutSpire } from './takeover-without-spire.ts'
 
 export const takeoverStatus = defineCommand({
   flags: { ...takeoverFlags, spireGone: spireGoneFlag },
@@ -13,13 +14,13 @@ export const takeoverStatus = defineCommand({
     if (await isWithoutSpire(call)) {
       const looked = await withoutSpire(call, takeover => takeover.look())
       tellWithoutSpire(call, looked)
-      return looked.journal.phase === 'finished' ? 0 : isBlocked(looked) ? 4 : 3
+      return looked.journal.phase === 'finished' ? 0 : isBlocked(looked.plan.findings) ? 4 : 3
     }
     const looked = await withTakeover(call, takeover => takeover.look())
     tellTakeover(call, looked)
     const { plan, journal } = looked
     if (journal?.phase === 'finished' || journal?.phase === 'rolled_back') return 0
-    if (plan.findings.some(({ kind }) => kind === 'blocks')) return 4
+    if (isBlocked(plan.findings)) return 4
     const { entries: { create, update, remove }, authorities: { toThere, toHere } } = plan
     const equal = create.length + update.length + remove.length === 0 && isEmpty(toThere) && isEmpty(toHere)
     return journal?.phase === 'open' && equal ? 0 : 3

@@ -1,7 +1,6 @@
 import type { Channel } from '../../rpc/channel.ts'
 import { systemClock } from '../../runtime/clock.ts'
 import { codeOf, SpiffeError } from '../../spiffe/errors.ts'
-import type { Finding } from '../../takeover/finding.ts'
 import type { LookedWithoutSpire, TakeoverWithoutSpire } from '../../takeover/without-spire.ts'
 import type { ExitCode } from '../command.ts'
 import { formatJson } from '../json-output.ts'
@@ -71,10 +70,6 @@ export async function finishWithoutSpire (
 
 export function tellWithoutSpire ({ flags, terminal }: TakeoverCall, looked: LookedWithoutSpire): void {
   terminal.out(flags.output === 'json' ? `${formatJson(encodeWithoutSpire(looked))}\n` : formatWithoutSpire(looked))
-}
-
-export function isBlocked ({ plan: { findings } }: { readonly plan: { readonly findings: readonly Finding[] } }): boolean {
-  return findings.some(({ kind }) => kind === 'blocks')
 }
 
 export function nobodyToGoBackTo (): SpiffeError {

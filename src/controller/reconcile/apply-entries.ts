@@ -1,4 +1,4 @@
-import { batchBytes, batchesBySize } from '../../runtime/batches-by-size.ts'
+import { batchesBySize } from '../../runtime/batches-by-size.ts'
 import type { EntryChanges } from '../desired/diff-entries.ts'
 import type { EntryMirror } from '../server/entry-mirror.ts'
 import type { Outcome, ServerEntries } from '../server/server-entries.ts'
@@ -20,8 +20,6 @@ export interface ApplyDeps {
   readonly check: () => void
 }
 
-/** Entries in one call, at most: one transaction of the server. */
-const batchSize = 200
 /** Its JSON is longer than its message. Who makes services gives pods many names. */
 const sizeOf = ({ entry }: { readonly entry: object }) => Buffer.byteLength(JSON.stringify(entry))
 
@@ -40,7 +38,7 @@ export async function applyEntries (
     operation: Operation, items: readonly Item[], call: (items: readonly Item[]) => Promise<Outcome[]>,
     done: (item: Item, outcome: Outcome) => string | undefined
   ) => {
-    for (const batch of batchesBySize(items, sizeOf, { most: batchSize, bytes: batchBytes })) {
+    for (const batch of batchesBySize(items, sizeOf)) {
       check()
       const outcomes = await call(batch)
       for (const [index, item] of batch.entries()) {

@@ -2,7 +2,7 @@ import { readdirSync, watch } from 'node:fs'
 import { join } from 'node:path'
 import type { Clock } from '../../runtime/clock.ts'
 import type { Logger } from '../../runtime/logger.ts'
-import { isStop } from '../../runtime/tasks.ts'
+import { nap } from '../../runtime/nap.ts'
 import { readNetnsAddresses } from './netns-addresses.ts'
 import { type NetnsPin, pinNetns } from './netns-pin.ts'
 import { inodeOf } from './stored-workloads.ts'
@@ -49,11 +49,10 @@ export class NetnsWatcher implements Disposable {
         this.#look()
         registry.scanned()
         const settling = clock.monotonicMs() < unsettledUntil
-        const nap = new AbortController()
-        wake = () => nap.abort(new Error('something changed'))
-        const both = AbortSignal.any([signal, nap.signal])
-        await clock.sleep(settling ? settlingMs : settledMs, both).catch((error: unknown) => {
-          if (!isStop(error, both)) throw error
+        const changed = Promise.withResolvers<void>()
+        wake = changed.resolve
+        await nap(clock, settling ? settlingMs : settledMs, changed.promise, signal).catch((error: unknown) => {
+          if (!signal.aborted) throw error
         })
       }
     } finally {

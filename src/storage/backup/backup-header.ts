@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { instant } from '../../runtime/config-schema.ts'
 import { SpiffeError } from '../../spiffe/errors.ts'
 import { newestSchema } from '../migrations/migrate.ts'
 
@@ -29,7 +30,7 @@ const headerSchema = z.strictObject({
   trust_domain: z.string(),
   epoch: z.string().min(1),
   number: wholeNumber,
-  taken_at: z.iso.datetime().transform(text => new Date(text)),
+  taken_at: instant,
   version: z.string(),
   database: z.enum(['sqlite', 'postgres']),
   counts: z.record(z.string(), wholeNumber)
