@@ -16,7 +16,7 @@ export interface AuthorityProfile<Held> {
   readonly keyType: KeyType
   readonly lifetimeSeconds: number
   keyId (slot: Slot): string
-  create (key: ManagedKey, slot: Slot, now: Date, writer: AuthorityWriter): Promise<AuthorityRecord>
+  create (key: ManagedKey, slot: Slot, clock: Clock, writer: AuthorityWriter): Promise<AuthorityRecord>
   /** Whether the configuration would make one like it today; one that is not is replaced before its time. Always unless given. */
   isCurrent? (record: AuthorityRecord): boolean
   hold (record: AuthorityRecord, key: ManagedKey): Held
@@ -128,7 +128,7 @@ export class AuthoritySlots<Held> {
     const unused = this.#prepared?.record
     const { clock, events } = this.#deps
     const key = await timed(clock, events?.keyMade, () => writer.keys.generateKey(this.#profile.keyId(slot), this.#profile.keyType))
-    const record = await this.#profile.create(key, slot, clock.now(), writer)
+    const record = await this.#profile.create(key, slot, clock, writer)
     const dropped = unused === undefined ? [] : [{ ...unused, state: 'revoked' as const }]
     await this.#save([...dropped, record], writer, bundle =>
       this.#profile.publish(unused === undefined ? bundle : this.#profile.withdraw(bundle, unused), record))

@@ -1,3 +1,4 @@
+import type { Clock } from '../runtime/clock.ts'
 import { serverIdOf } from '../spiffe/member-id.ts'
 import { SpiffeError } from '../spiffe/errors.ts'
 import { trustDomainId } from '../spiffe/spiffe-id.ts'
@@ -10,6 +11,8 @@ import type { MintedX509Ca } from './upstream-authority.ts'
 
 const longestChain = 8
 const probeSeconds = 60
+/** An upstream's clock may be ahead of ours, and not every one dates back. */
+const longestWaitMs = 30_000
 /** A CA that ends so soon would be due for the next one as it is made. */
 const leastLifeSeconds = 60
 
@@ -24,11 +27,12 @@ export interface CheckedCa {
 /**
  * Checks what an upstream has signed before anything depends on it: the CA is ours, and a leaf below it verifies with the roots that came
  * along (RFC 5280 §6.1: path lengths, purposes, name constraints, strengths). Its SPIFFE ID is the trust domain's, or it has none
- * (X509-09).
+ * (X509-09). A CA that begins within half a minute is waited for.
  * @throws {SpiffeError} `upstream_invalid`
  */
 export async function checkMinted (
-  { chain, roots }: MintedX509Ca, { key, trustDomain, now }: { readonly key: Signer, readonly trustDomain: TrustDomain, readonly now: Date }
+  { chain, roots }: MintedX509Ca,
+  { key, trustDomain, clock }: { readonly key: Signer, readonly trustDomain: TrustDomain, readonly clock: Clock }
 ): Promise<CheckedCa> {
   if (chain.length > longestChain) throw invalid(`a chain of more than ${longestChain} certificates`)
   try {
@@ -41,6 +45,8 @@ export async function checkMinted (
     if (uriSans.length > 1 || (uriSans[0] !== undefined && uriSans[0] !== trustDomainId(trustDomain))) {
       throw invalid(`a CA with the URI names ${uriSans.join(', ')} where ${trustDomainId(trustDomain)} alone may be`)
     }
+    await waitForStart(certificate, clock)
+    const now = clock.now()
     if (certificate.notAfter.getTime() - now.getTime() < leastLifeSeconds * 1000) {
       throw invalid(`a CA that ends at ${certificate.notAfter.toISOString()}: is the upstream's own end near?`)
     }
@@ -57,6 +63,12 @@ export async function checkMinted (
       cause: error, requirement: error.requirement
     })
   }
+}
+
+/** Far from its start it is left to who verifies to refuse it. */
+async function waitForStart ({ notBefore }: Certificate, clock: Clock): Promise<void> {
+  const ms = notBefore.getTime() - clock.now().getTime()
+  if (ms > 0 && ms <= longestWaitMs) await clock.sleep(ms)
 }
 
 /**

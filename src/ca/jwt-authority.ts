@@ -29,7 +29,8 @@ export function jwtProfile (options: JwtAuthorityOptions): AuthorityProfile<JwtK
     keyType: options.keyType,
     lifetimeSeconds: options.lifetimeSeconds,
     keyId: slot => `JWT-Signer-${slot}`,
-    async create (key, slot, now, writer) {
+    async create (key, slot, clock, writer) {
+      const now = clock.now()
       const authorityId = Array.from({ length: 32 }, () => keyIdAlphabet[randomInt(keyIdAlphabet.length)]).join('')
       const notAfter = new Date(now.getTime() + options.lifetimeSeconds * 1000)
       await options.publishAbove?.({ keyId: authorityId, publicKey: key.publicKey, expiresAt: notAfter, tainted: false }, writer)

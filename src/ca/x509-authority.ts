@@ -1,4 +1,5 @@
 import { createHash, randomBytes } from 'node:crypto'
+import type { Clock } from '../runtime/clock.ts'
 import type { Bundle } from '../spiffe/bundle.ts'
 import { trustDomainId } from '../spiffe/spiffe-id.ts'
 import type { TrustDomain } from '../spiffe/trust-domain.ts'
@@ -53,9 +54,9 @@ export function x509Profile (options: X509AuthorityOptions): AuthorityProfile<He
     keyType,
     lifetimeSeconds,
     keyId: slot => `x509-CA-${slot}`,
-    create: (key, slot, now, writer) => upstream === undefined
-      ? signSelf(key, slot, now, options)
-      : askUpstream({ key, slot, now, writer, upstream }, options),
+    create: (key, slot, clock, writer) => upstream === undefined
+      ? signSelf(key, slot, clock.now(), options)
+      : askUpstream({ key, slot, clock, writer, upstream }, options),
     isCurrent: record => (record.upstreamAuthorityId === undefined) === (upstream === undefined),
     hold (record, signer) {
       const chain = chainOf(record).map(der => parseCertificate(der))
@@ -99,14 +100,14 @@ async function signSelf (
 interface UpstreamOrder {
   readonly key: Signer
   readonly slot: Slot
-  readonly now: Date
+  readonly clock: Clock
   readonly writer: AuthorityWriter
   readonly upstream: UpstreamAuthority
 }
 
 /** The upstream's roots are published first: a root without a CA below it harms nobody. */
 async function askUpstream (
-  { key, slot, now, writer, upstream }: UpstreamOrder,
+  { key, slot, clock, writer, upstream }: UpstreamOrder,
   { trustDomain, subject, lifetimeSeconds, upstreamRoots, composition }: X509AuthorityOptions
 ): Promise<AuthorityRecord> {
   const composed = await composition?.ca(subject)
@@ -115,14 +116,14 @@ async function askUpstream (
     extensions: composed?.requestExtensions
   })
   const minted = await upstream.mintX509Ca({ csr, ttlSeconds: lifetimeSeconds }, AbortSignal.timeout(upstreamTimeoutMs))
-  const { certificate, path, notAfter } = await checkMinted(minted, { key, trustDomain, now })
+  const { certificate, path, notAfter } = await checkMinted(minted, { key, trustDomain, clock })
   await upstreamRoots.apply({ x509Authorities: minted.roots, jwtAuthorities: [], complete: false }, writer)
   const root = path.at(-1) as Certificate
   return {
     authorityId: subjectKeyIdOf(certificate), kind: 'x509', slot, state: 'prepared', publicKey: key.publicKey,
     certificate: Buffer.concat(path.slice(0, -1).map(({ raw }) => raw)), upstreamAuthorityId: subjectKeyIdOf(root),
     // The schedule counts from here, not from how far the upstream dates back.
-    notBefore: now, notAfter
+    notBefore: clock.now(), notAfter
   }
 }
 

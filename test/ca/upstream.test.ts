@@ -12,7 +12,7 @@ import { parseCertificate } from '../../src/x509/certificate.ts'
 import { verifyX509Svid } from '../../src/x509/verify-svid.ts'
 import { createTestCa, type TestCa } from '../fakes/ca-files.ts'
 import { caOptions, day, domain, newPublicKey, x509Order } from '../fakes/certificate-authority.ts'
-import { ManualClock } from '../fakes/clock.ts'
+import { ManualClock, until } from '../fakes/clock.ts'
 import { idOf } from '../fakes/entries.ts'
 import { FakeUpstream } from '../fakes/upstream.ts'
 
@@ -108,6 +108,7 @@ await t.test('what an upstream gives is checked, whatever it says of itself', as
     'no certificate': upstream => { upstream.spoil = minted => ({ ...minted, chain: [Buffer.from('no')] }) },
     'one half': upstream => { upstream.spoil = ({ chain, roots }) => ({ chain: [(chain[0] as Uint8Array).slice(0, 200)], roots }) },
     'a CA that has ended': upstream => { upstream.overrides = { notBefore: new Date(0), notAfter: new Date(1) } },
+    'a CA that begins in a minute': upstream => { upstream.overrides = { notBefore: new Date(now().getTime() + 60_000) } },
     'a CA that ends at once': upstream => { upstream.overrides = { notAfter: new Date(now().getTime() + 30_000) } },
     'an issuer that allows no CA below it': async (upstream, root) => {
       upstream.issuers = [await laterCa(bed, { issuer: root, pathLength: 0 })]
@@ -122,6 +123,28 @@ await t.test('what an upstream gives is checked, whatever it says of itself', as
     t.equal(fresh.stored.x509Authorities.length, 0, 'nothing is published')
     t.equal(ca.x509Records.active, undefined)
   }
+})
+
+await t.test('an upstream that does not date back may take its time, and its clock may be ahead', async t => {
+  const bed = new Bed()
+  const slow = await FakeUpstream.open(() => bed.clock.now())
+  const ca = await bed.open({ upstream: {
+    mintX509Ca: async order => { await bed.clock.advance(3_000); return await slow.mintX509Ca(order) },
+    [Symbol.asyncDispose]: async () => {}
+  } })
+  await ca.rotateIfDue(bed.writer)
+  t.same(ca.x509Records.active?.notBefore, bed.clock.now(), 'the schedule counts from the answer')
+
+  const ahead = new Bed()
+  const upstream = await FakeUpstream.open(() => new Date(ahead.clock.now().getTime() + 5_000))
+  const early = await ahead.open({ upstream })
+  const rotating = early.rotateIfDue(ahead.writer)
+  await until(() => ahead.clock.sleeping === 1)
+  await ahead.clock.advance(4_999)
+  t.equal(early.x509Records.active, undefined, 'nothing depends on what is not valid yet')
+  await ahead.clock.advance(1)
+  await rotating
+  t.ok(early.x509Records.active)
 })
 
 await t.test('an upstream that is gone stops neither what signs nor the JWT keys', async t => {

@@ -84,7 +84,7 @@ void t.test('cert-manager itself signs the server\'s CA', { skip, timeout: 400_0
 
   for (const [issuer, length] of [['root', 1], ['between', 2]] as const) {
     const minted = await mint(issuer)
-    const { certificate, notAfter } = await checkMinted(minted, { key, trustDomain, now: new Date() })
+    const { certificate, notAfter } = await checkMinted(minted, { key, trustDomain, clock: systemClock })
     t.equal(minted.chain.length, length, `${issuer}: the chain without its root`)
     t.same(minted.roots, [{ certificate: root.certificate.raw, tainted: false }], issuer)
     t.strictSame(certificate.uriSans, ['spiffe://example.org'], `${issuer}: ID-16`)

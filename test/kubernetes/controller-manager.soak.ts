@@ -134,6 +134,8 @@ void t.test('the real spire-controller-manager at our server', { skip }, async t
     t.match(await entry('/vm'), {
       x509SvidTtl: 7_200, jwtSvidTtl: 360, dnsNames: ['vm.example.org'], hint: 'vm', admin: true, storeSvid: true
     }, 'with all that the resource says')
+    // Of two that are equal the older one counts, and of two of one second any.
+    await until('a second has passed', async () => Date.now() >= createdAt(await readResource(cluster, 'ClusterStaticEntry', 'vm')) + 1000)
     await createResource(cluster, resource('ClusterStaticEntry', 'vm-again', spec))
     await until('the same again is masked', async () => (await status('vm-again'))['masked'] === true)
     t.equal((await mine()).length, 1)
@@ -169,6 +171,9 @@ function resource (kind: string, name: string, spec: object): object {
 }
 
 type Fields = Readonly<Record<string, unknown>>
+
+/** Milliseconds since the epoch, to the second. */
+function createdAt ({ metadata }: Fields): number { return Date.parse(String((metadata as Fields)['creationTimestamp'])) }
 
 function statusOf (stored: Fields): Fields { return stored['status'] as Fields | undefined ?? {} }
 

@@ -4,7 +4,7 @@ import t from 'tap'
 import { awsFailureOf } from '../../src/aws/aws-failure.ts'
 import { checkMinted } from '../../src/ca/check-minted.ts'
 import type { UpstreamTrust } from '../../src/ca/upstream-authority.ts'
-import type { Clock } from '../../src/runtime/clock.ts'
+import { systemClock, type Clock } from '../../src/runtime/clock.ts'
 import { parseTrustDomain } from '../../src/spiffe/trust-domain.ts'
 import { awsPcaUpstreamPlugin as plugin } from '../../src/upstream/aws-pca/aws-pca-plugin.ts'
 import { parseCertificate } from '../../src/x509/certificate.ts'
@@ -39,7 +39,7 @@ void t.test('a CA that AWS Private CA signs', { skip }, async t => {
   await using gate = await startAwsGate(endpoint)
   await using upstream = await start({ endpoint: gate.endpoint })
   const minted = await upstream.mintX509Ca(order, signal)
-  const { certificate, notAfter } = await checkMinted(minted, { key, trustDomain, now: new Date() })
+  const { certificate, notAfter } = await checkMinted(minted, { key, trustDomain, clock: systemClock })
   t.same(certificate.uriSans, ['spiffe://example.org'], 'ID-16')
   t.equal(certificate.pathLength, 0, 'the usual template: leaves alone below it')
   t.match(Buffer.from(certificate.subjectDer).toString('latin1'), /Example/, 'the subject of the request')
@@ -62,7 +62,7 @@ void t.test('a CA that AWS Private CA signs', { skip }, async t => {
     ca_signing_template_arn: 'arn:aws:acm-pca:::template/SubordinateCACertificate_PathLen2/V1'
   })
   const long = await other.mintX509Ca({ ...order, ttlSeconds: 100 * 365 * 86_400 }, signal)
-  const deeper = await checkMinted(long, { key, trustDomain, now: new Date() })
+  const deeper = await checkMinted(long, { key, trustDomain, clock: systemClock })
   t.equal(deeper.certificate.pathLength, 2)
   t.equal(gate.calls.at(-2)?.body['SigningAlgorithm'], 'SHA512WITHRSA')
   t.ok(deeper.certificate.notAfter <= (deeper.path.at(-1)?.notAfter ?? 0), 'never asked to live longer than the CA itself')
@@ -82,7 +82,7 @@ void t.test('a certificate that takes its time is waited for, trouble on the way
     await eventually('it waits', () => clock.sleeping === 1 && gate.calls.length === 2 + look, 60_000)
     await clock.advance(500)
   }
-  t.ok(await checkMinted(await minting, { key, trustDomain, now: new Date() }))
+  t.ok(await checkMinted(await minting, { key, trustDomain, clock: systemClock }))
   t.equal(gate.calls.filter(({ action }) => action === 'IssueCertificate').length, 1, 'ordered, and paid for, once')
 
   gate.fault = ({ action }) => action === 'GetCertificate' ? { status: 400, body: '{"__type":"RequestInProgressException"}' } : undefined
@@ -129,7 +129,7 @@ void t.test('what AWS refuses, and answers that are of no use', { skip }, async 
     t.equal(error?.cause instanceof Error && !('code' in error.cause), false, 'the lower error holds the request')
   }
   gate.fault = ({ action }) => action === 'GetCertificate' ? issued({ Certificate: other, CertificateChain: other }) : undefined
-  await t.rejects(upstream.mintX509Ca(order, signal).then(minted => checkMinted(minted, { key, trustDomain, now: new Date() })),
+  await t.rejects(upstream.mintX509Ca(order, signal).then(minted => checkMinted(minted, { key, trustDomain, clock: systemClock })),
     { code: 'upstream_invalid' }, 'a certificate of somebody else, or that does not chain')
   gate.fault = () => 'hang'
   const stop = new AbortController()
@@ -163,7 +163,7 @@ void t.test('with the credentials of a role', { skip }, async t => {
   t.teardown(() => { delete process.env['AWS_ENDPOINT_URL_STS'] })
   const role = 'arn:aws:iam::123456789012:role/sign/assay'
   await using upstream = await start({ endpoint: gate.endpoint, assume_role_arn: role })
-  t.ok(await checkMinted(await upstream.mintX509Ca(order, signal), { key, trustDomain, now: new Date() }))
+  t.ok(await checkMinted(await upstream.mintX509Ca(order, signal), { key, trustDomain, clock: systemClock }))
   t.match(gate.calls[0], { action: 'AssumeRole', body: { RoleArn: role, RoleSessionName: 'assay', DurationSeconds: '3600' } })
   t.equal(gate.calls.filter(({ action }) => action === 'AssumeRole').length, 1, 'once for all calls')
   t.match(gate.calls[1]?.headers, { 'authorization': /Credential=(?!AKIDEXAMPLE)/, 'x-amz-security-token': /./ }, 'the role\'s own')

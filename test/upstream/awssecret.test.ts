@@ -1,6 +1,7 @@
 import { SecretsManagerClient, CreateSecretCommand, PutSecretValueCommand } from '@aws-sdk/client-secrets-manager'
 import t from 'tap'
 import { checkMinted } from '../../src/ca/check-minted.ts'
+import { systemClock } from '../../src/runtime/clock.ts'
 import { parseTrustDomain } from '../../src/spiffe/trust-domain.ts'
 import { awsSecretUpstreamPlugin as plugin } from '../../src/upstream/awssecret/awssecret-plugin.ts'
 import { parseCertificate } from '../../src/x509/certificate.ts'
@@ -50,7 +51,7 @@ void t.test('a root in secrets signs, by ARN or by name, also one in bytes', { s
   const [cert_file_arn, key_file_arn] = [await secretOf(pemOf(root)), await secretOf(keyPemOf(root))]
   await using upstream = await start({ cert_file_arn, key_file_arn, secret_token: 'session' })
   const minted = await upstream.mintX509Ca(order, signal)
-  const { certificate, notAfter } = await checkMinted(minted, { key, trustDomain, now: new Date() })
+  const { certificate, notAfter } = await checkMinted(minted, { key, trustDomain, clock: systemClock })
   t.same(certificate.uriSans, ['spiffe://example.org'], 'ID-16')
   t.ok(Math.abs(notAfter.getTime() - Date.now() - 3_600_000) < 60_000)
   t.same(minted.roots, [{ certificate: root.certificate.raw, tainted: false }])
@@ -59,7 +60,7 @@ void t.test('a root in secrets signs, by ARN or by name, also one in bytes', { s
   })
   await operator.send(new CreateSecretCommand({ Name: 'by/name', SecretBinary: Buffer.from(pemOf(root)) }))
   await using named = await start({ cert_file_arn: 'by/name', key_file_arn })
-  t.ok(await checkMinted(await named.mintX509Ca(order, signal), { key, trustDomain, now: new Date() }))
+  t.ok(await checkMinted(await named.mintX509Ca(order, signal), { key, trustDomain, clock: systemClock }))
 })
 
 void t.test('an intermediate in secrets needs its roots; new secrets count from the next order', { skip }, async t => {
@@ -71,7 +72,7 @@ void t.test('an intermediate in secrets needs its roots; new secrets count from 
   const bundle_file_arn = await secretOf(pemOf(root))
   await using upstream = await start({ cert_file_arn, key_file_arn, bundle_file_arn })
   const minted = await upstream.mintX509Ca(order, signal)
-  t.ok(await checkMinted(minted, { key, trustDomain, now: new Date() }))
+  t.ok(await checkMinted(minted, { key, trustDomain, clock: systemClock }))
   t.same(minted.chain[1], middle.certificate.raw)
 
   const next = await createTestCa()
@@ -80,7 +81,7 @@ void t.test('an intermediate in secrets needs its roots; new secrets count from 
     'between one secret and the other nothing is signed')
   await put(key_file_arn, keyPemOf(next))
   const stranded = await upstream.mintX509Ca(order, signal)
-  await t.rejects(checkMinted(stranded, { key, trustDomain, now: new Date() }), { code: 'upstream_invalid' }, 'it does not chain')
+  await t.rejects(checkMinted(stranded, { key, trustDomain, clock: systemClock }), { code: 'upstream_invalid' }, 'it does not chain')
   await put(bundle_file_arn, pemOf(root, next))
   const { chain, roots } = await upstream.mintX509Ca(order, signal)
   t.equal(roots.length, 2)

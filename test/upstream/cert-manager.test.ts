@@ -40,7 +40,7 @@ void t.test('a CertificateRequest is made, signed and deleted', async t => {
     let looks = 0
     peer.answer = async request => ++looks < 3 ? { conditions: [approved] } : await CertManagerPeer.signed(request, issuer, above)
     const minted = await upstream.mintX509Ca(order, never)
-    await checkMinted(minted, { key, trustDomain, now: new Date() })
+    await checkMinted(minted, { key, trustDomain, clock: systemClock })
     t.same(minted.roots, [{ certificate: root.certificate.raw, tainted: false }])
     t.equal(minted.chain.length, above.length + 1, 'the root is in no chain')
     t.ok(looks >= 3)

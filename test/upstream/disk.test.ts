@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import t from 'tap'
 import { checkMinted } from '../../src/ca/check-minted.ts'
 import type { UpstreamTrust } from '../../src/ca/upstream-authority.ts'
+import { systemClock } from '../../src/runtime/clock.ts'
 import { silentLogger } from '../../src/runtime/logger.ts'
 import { parseTrustDomain } from '../../src/spiffe/trust-domain.ts'
 import { diskUpstreamPlugin } from '../../src/upstream/disk/disk-upstream-plugin.ts'
@@ -51,7 +52,7 @@ await t.test('a root in files signs, and the request says the subject', async t 
   t.equal(ca.pathLength, undefined, 'CAs below it are not ruled out')
   t.match(Buffer.from(ca.subjectDer).toString('latin1'), /Example/)
   t.ok(Math.abs(ca.notAfter.getTime() - now.getTime() - 3_600_000) < 5_000, 'the ttl that was asked for')
-  t.ok((await checkMinted({ chain, roots }, { key, trustDomain, now })).notAfter.getTime() === ca.notAfter.getTime())
+  t.ok((await checkMinted({ chain, roots }, { key, trustDomain, clock: systemClock })).notAfter.getTime() === ca.notAfter.getTime())
 })
 
 await t.test('an intermediate in files needs its roots, and never signs beyond its own end', async t => {
@@ -64,7 +65,7 @@ await t.test('an intermediate in files needs its roots, and never signs beyond i
   const minted = await upstream.mintX509Ca({ csr, ttlSeconds: 86_400 }, signal)
   t.same(minted.chain.slice(1), [lower.certificate.raw, middle.certificate.raw], 'those between, without the root')
   t.equal(parseCertificate(minted.chain[0] as Uint8Array).notAfter.getTime(), notAfter.getTime())
-  t.ok(await checkMinted(minted, { key, trustDomain, now: new Date() }))
+  t.ok(await checkMinted(minted, { key, trustDomain, clock: systemClock }))
   await t.rejects(start(await writeCaFiles(place.folder, [lower, middle])), { code: 'upstream_invalid', message: /bundle_file_path/ })
 })
 
@@ -73,7 +74,7 @@ await t.test('all keys that sign here sign there', async t => {
     await using place = await openFolder()
     const root = await createTestCa({ keyType })
     await using upstream = await start(await writeCaFiles(place.folder, [root]))
-    t.ok(await checkMinted(await upstream.mintX509Ca({ csr, ttlSeconds: 3600 }, signal), { key, trustDomain, now: new Date() }), keyType)
+    t.ok(await checkMinted(await upstream.mintX509Ca({ csr, ttlSeconds: 3600 }, signal), { key, trustDomain, clock: systemClock }), keyType)
   }
   await using place = await openFolder()
   const root = await createTestCa()

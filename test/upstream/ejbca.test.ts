@@ -44,7 +44,7 @@ void t.test('a CA that EJBCA signs', async t => {
   for (const format of ['DER', 'PEM'] as const) {
     peer.format = format
     const minted = await upstream.mintX509Ca(order, signal)
-    const { certificate } = await checkMinted(minted, { key, trustDomain, now: new Date() })
+    const { certificate } = await checkMinted(minted, { key, trustDomain, clock: systemClock })
     t.strictSame(certificate.uriSans, ['spiffe://example.org'], `${format}: ID-16`)
     t.same(minted.chain[1], issuer.certificate.raw)
     t.same(minted.roots, [{ certificate: root.certificate.raw, tainted: false }])

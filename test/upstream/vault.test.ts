@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
 import { checkMinted } from '../../src/ca/check-minted.ts'
+import { systemClock } from '../../src/runtime/clock.ts'
 import { silentLogger } from '../../src/runtime/logger.ts'
 import { parseTrustDomain } from '../../src/spiffe/trust-domain.ts'
 import { vaultUpstreamPlugin } from '../../src/upstream/vault/vault-upstream-plugin.ts'
@@ -45,7 +46,7 @@ for (const [name, { skip, open }] of Object.entries(vaults)) {
     for (const [method, credentials] of Object.entries(methods)) {
       await using upstream = await start({ vault_addr: vault.address, [method]: credentials })
       const minted = await upstream.mintX509Ca(order, signal)
-      const { certificate, notAfter } = await checkMinted(minted, { key, trustDomain, now: new Date() })
+      const { certificate, notAfter } = await checkMinted(minted, { key, trustDomain, clock: systemClock })
       t.same(certificate.uriSans, ['spiffe://example.org'], `${method}: ID-16`)
       t.match(Buffer.from(certificate.subjectDer).toString('latin1'), /Example/, 'the subject of the request')
       t.ok(Math.abs(notAfter.getTime() - Date.now() - 3_600_000) < 60_000, 'the ttl that was asked for')
@@ -155,7 +156,7 @@ await t.test('a peer that is gone, slow, or answers nonsense', async t => {
     await t.rejects(upstream.mintX509Ca(order, signal), { code }, title)
   }
   vault.fault = response => { response.writeHead(200).end(data({ certificate: pemOf(other), ca_chain: [pemOf(other)] })) }
-  await t.rejects(upstream.mintX509Ca(order, signal).then(minted => checkMinted(minted, { key, trustDomain, now: new Date() })),
+  await t.rejects(upstream.mintX509Ca(order, signal).then(minted => checkMinted(minted, { key, trustDomain, clock: systemClock })),
     { code: 'upstream_invalid' }, 'a certificate of somebody else')
   t.equal(vault.asked.length - before, Object.keys(faults).length + 1, 'a redirect is not followed')
   const { promise: reached, resolve } = Promise.withResolvers<void>()
