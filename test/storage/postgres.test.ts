@@ -16,7 +16,8 @@ import { ConnectionPool, usualPoolLimits } from '../../src/storage/postgres/post
 import { Timelines } from '../../src/storage/postgres/timeline.ts'
 import { executeSql, postgresMissing, startPostgres } from '../fakes/postgres.ts'
 import { datastoreContract } from './contract.ts'
-import { draft } from './fixture.ts'
+import { agent, draft } from './fixture.ts'
+import { progressOf } from './replica-contract.ts'
 
 const deps = { clock: systemClock, log: silentLogger }
 
@@ -83,19 +84,22 @@ if (skip !== false) {
     t.equal(outcomes.filter(({ kind }) => kind === 'similar').length, 90)
   })
 
-  await t.test('a replica whose clock is wrong is known to live, and knows others to', async t => {
+  await t.test('a replica whose clock is wrong is known to live, as are its agents, and knows others to', async t => {
     const url = await cluster.createSchema()
     const clocks = [0, 3_600_000, -3_600_000].map(aheadMs => ({ ...systemClock, now: () => new Date(Date.now() + aheadMs) }))
     for (const [id, clock] of clocks.entries()) {
       await using store = await openDatastore(url, { ...deps, clock })
       const cursor = { epoch: 'e', number: 1 }
       await store.replicas.report({ id: `${id}`, name: 'host', version: '1', startedAt: clock.now(), cursor, facts: {} })
+      await store.progress.report([{ ...progressOf(`${id}`), seenAt: clock.now() }])
+      await store.progress.leave('r1', clock.now(), [agent(`${id}`).id])
     }
     for (const clock of clocks) {
       await using store = await openDatastore(url, { ...deps, clock })
       await store.replicas.prune(new Date(clock.now().getTime() - 600_000))
-      const seen = (await store.replicas.list()).map(({ seenAt }) => Math.abs(clock.now().getTime() - seenAt.getTime()))
-      t.equal(seen.filter(agoMs => agoMs < 300_000).length, 3)
+      await store.progress.prune(new Date(clock.now().getTime() - 600_000))
+      const seen = [...await store.replicas.list(), ...await store.progress.list()]
+      t.equal(seen.filter(({ seenAt }) => Math.abs(clock.now().getTime() - seenAt.getTime()) < 300_000).length, 6)
     }
   })
 

@@ -46,7 +46,7 @@ export async function openSqlDatastore (database: SqlDatabase, nudges: Nudges, c
     authorities: new SqlAuthorityStore(database, clock),
     keys: new SqlKeyStore(database, clock),
     replicas: new SqlReplicaStore(database, clock),
-    progress: new SqlProgressStore(database),
+    progress: new SqlProgressStore(database, clock),
     log: new SqlChangeLog(database, nudges)
   })
   return {

@@ -1,17 +1,26 @@
+import type { Kysely, RawBuilder } from 'kysely'
+import type { Clock } from '../../runtime/clock.ts'
 import type { SpiffeId } from '../../spiffe/spiffe-id.ts'
 import type { AgentProgress, ProgressState, ProgressStore } from '../progress-store.ts'
 import { chunks, idsPerStatement, rowsPerInsert } from './chunks.ts'
-import type { ProgressRow } from './schema.ts'
+import { databaseTime, inDatabaseTime, inOurTime } from './database-time.ts'
+import type { ProgressRow, Schema } from './schema.ts'
 import type { SqlDatabase } from './sql-database.ts'
 
+/** When agents were seen is kept in the database's time, as of replicas. */
 export class SqlProgressStore implements ProgressStore {
   readonly #database: SqlDatabase
+  readonly #clock: Clock
 
-  constructor (database: SqlDatabase) { this.#database = database }
+  constructor (database: SqlDatabase, clock: Clock) {
+    this.#database = database
+    this.#clock = clock
+  }
 
   async report (progress: readonly AgentProgress[]): Promise<void> {
     // In one order, so that two replicas' statements never wait for each other in a circle.
-    const rows = progress.map(encodeProgress).toSorted((a, b) => a.agent_id < b.agent_id ? -1 : 1)
+    const rows = progress.map(one => ({ ...encodeProgress(one), seen_at: this.#time(one.seenAt) }))
+      .toSorted((a, b) => a.agent_id < b.agent_id ? -1 : 1)
     for (const chunk of chunks(rows, rowsPerInsert)) {
       await this.#database.transaction(trx => trx.insertInto('agent_progress').values(chunk)
         .onConflict(conflict => conflict.column('agent_id').doUpdateSet(eb => ({
@@ -29,7 +38,7 @@ export class SqlProgressStore implements ProgressStore {
   }
 
   async leave (replicaId: string, seenAt: Date, agentIds?: readonly SpiffeId[]): Promise<void> {
-    const gone = { replica_id: '', seen_at: seenAt.getTime() }
+    const gone = { replica_id: '', seen_at: this.#time(seenAt) }
     if (agentIds === undefined) {
       await this.#database.transaction(trx =>
         trx.updateTable('agent_progress').set(gone).where('replica_id', '=', replicaId).execute())
@@ -43,40 +52,48 @@ export class SqlProgressStore implements ProgressStore {
 
   async list (agentIds?: readonly SpiffeId[]): Promise<readonly AgentProgress[]> {
     if (agentIds === undefined) {
-      const rows = await this.#database.read(db => db.selectFrom('agent_progress').selectAll().orderBy('agent_id').execute())
-      return rows.map(decodeProgress)
+      const rows = await this.#database.read(db => this.#rows(db).orderBy('agent_id').execute())
+      return rows.map(row => decodeProgress(row, inOurTime(this.#clock, row)))
     }
     const found: AgentProgress[] = []
     for (const chunk of chunks(agentIds, idsPerStatement)) {
-      const rows = await this.#database.read(db => db.selectFrom('agent_progress').selectAll().where('agent_id', 'in', chunk).execute())
-      found.push(...rows.map(decodeProgress))
+      const rows = await this.#database.read(db => this.#rows(db).where('agent_id', 'in', chunk).execute())
+      found.push(...rows.map(row => decodeProgress(row, inOurTime(this.#clock, row))))
     }
     return found
   }
 
   async prune (before: Date): Promise<void> {
-    await this.#database.transaction(trx => trx.deleteFrom('agent_progress').where('seen_at', '<', before.getTime())
+    await this.#database.transaction(trx => trx.deleteFrom('agent_progress').where('seen_at', '<', this.#time(before))
       .where('agent_id', 'not in', eb => eb.selectFrom('agents').select('id')).execute())
   }
+
+  #rows (db: Kysely<Schema>) {
+    return db.selectFrom('agent_progress').selectAll().select(databaseTime(this.#database.kind, this.#clock).as('now'))
+  }
+
+  #time (at: Date): RawBuilder<number> { return inDatabaseTime(this.#database.kind, this.#clock, at) }
 }
 
-function encodeProgress ({ agentId, replicaId, state, cursor, unservedEntryIds, seenAt, mesh, policies }: AgentProgress): ProgressRow {
+function encodeProgress (
+  { agentId, replicaId, state, cursor, unservedEntryIds, mesh, policies }: AgentProgress
+): Omit<ProgressRow, 'seen_at'> {
   return {
-    agent_id: agentId, replica_id: replicaId, state, ...cursor, unserved: JSON.stringify(unservedEntryIds), seen_at: seenAt.getTime(),
+    agent_id: agentId, replica_id: replicaId, state, ...cursor, unserved: JSON.stringify(unservedEntryIds),
     mesh: Number(mesh === true),
     policy_version: policies?.version ?? null,
     policy_refusal: policies?.refusal ?? ''
   }
 }
 
-function decodeProgress (row: ProgressRow): AgentProgress {
+function decodeProgress (row: ProgressRow, seenAt: Date): AgentProgress {
   return {
     agentId: row.agent_id as SpiffeId,
     replicaId: row.replica_id,
     state: row.state as ProgressState,
     cursor: { epoch: row.epoch, number: row.number },
     unservedEntryIds: JSON.parse(row.unserved) as string[],
-    seenAt: new Date(row.seen_at),
+    seenAt,
     ...row.mesh === 0 ? {} : { mesh: true },
     ...row.policy_version === null ? {} : { policies: { version: row.policy_version, refusal: row.policy_refusal } }
   }

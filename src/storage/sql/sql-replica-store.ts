@@ -1,7 +1,7 @@
-import { sql, type RawBuilder } from 'kysely'
+import type { RawBuilder } from 'kysely'
 import type { Clock } from '../../runtime/clock.ts'
 import type { Replica, ReplicaStore } from '../replica-store.ts'
-import { databaseTime } from './database-time.ts'
+import { databaseTime, inDatabaseTime, inOurTime } from './database-time.ts'
 import type { ReplicaRow } from './schema.ts'
 import type { SqlDatabase } from './sql-database.ts'
 
@@ -25,8 +25,7 @@ export class SqlReplicaStore implements ReplicaStore {
   async list (): Promise<readonly Replica[]> {
     const rows = await this.#database.read(db =>
       db.selectFrom('replicas').selectAll().select(this.#time().as('now')).orderBy('started_at').orderBy('id').execute())
-    const now = this.#clock.now().getTime()
-    return rows.map(row => decodeReplica(row, new Date(now - (row.now - row.seen_at))))
+    return rows.map(row => decodeReplica(row, inOurTime(this.#clock, row)))
   }
 
   async remove (id: string): Promise<void> {
@@ -34,9 +33,8 @@ export class SqlReplicaStore implements ReplicaStore {
   }
 
   async prune (before: Date): Promise<void> {
-    const agoMs = this.#clock.now().getTime() - before.getTime()
     await this.#database.transaction(trx =>
-      trx.deleteFrom('replicas').where('seen_at', '<', sql<number>`${this.#time()} - ${agoMs}`).execute())
+      trx.deleteFrom('replicas').where('seen_at', '<', inDatabaseTime(this.#database.kind, this.#clock, before)).execute())
   }
 
   #time (): RawBuilder<number> { return databaseTime(this.#database.kind, this.#clock) }
