@@ -207,7 +207,9 @@ void t.test('an operator can follow an attestation in the log, and see why one f
   await using server = await startTestServer({ log })
   const token = await createJoinToken(server)
   const identity = await attest(server, token)
-  const steps = lines.filter(line => line['method'] === '/spire.api.server.agent.v1.Agent/AttestAgent')
+  const stepsNow = () => lines.filter(line => line['method'] === '/spire.api.server.agent.v1.Agent/AttestAgent')
+  await eventually('the call has its line', () => stepsNow().some(({ msg }) => msg === 'call'))
+  const steps = stepsNow()
   t.match(steps, [
     { level: 'debug', msg: 'attestation received', attestor: 'join_token' },
     { level: 'debug', msg: 'certificate request is well formed and signed by its key' },

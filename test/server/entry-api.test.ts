@@ -169,12 +169,16 @@ void t.test('an agent synchronises 1 200 entries by revision, then only what cha
     more = value.more
   }
   t.equal(new Set(revisions).size, 1200)
-  ask.shift()?.({ ids: [revisions[3] as string, 'unknown'] })
+  /** The client asks for the next request when the one before has left. */
+  const send = async (request: { ids: string[] } | undefined) => {
+    while (ask.length === 0) await new Promise(resolve => setImmediate(resolve))
+    ask.shift()?.(request)
+  }
+  await send({ ids: [revisions[3] as string, 'unknown'] })
   const { value } = await answers.next()
   t.equal(value.entries.length, 1, 'unknown ids are left out in silence')
   t.match(value, { more: false, entries: [{ id: revisions[3], selectors: [] }] })
-  while (ask.length === 0) await new Promise(resolve => setImmediate(resolve))
-  ask.shift()?.(undefined)
+  await send(undefined)
   t.same((await answers.next()).done, true)
 
   const first = async (message: object) => { for await (

@@ -50,7 +50,7 @@ void t.test('a partner from its first poll to its last', async t => {
   const url = await relate(us, them)
   const relations = us.admin.client(trustDomainService)
   await relations.refreshBundle({ trustDomain: 'partner.test' })
-  await until('the partner to be healthy', () => isHealthy(us), 20_000)
+  await until('the partner to be healthy', () => isHealthy(us), 60_000)
   const time = String.raw`\(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d \+0000 UTC\)`
   const healthy = await status(us)
   t.equal(healthy.code, 0)
@@ -59,8 +59,8 @@ void t.test('a partner from its first poll to its last', async t => {
     'Trust domain {14}: partner.test', 'Health {20}: healthy', 'Relationship {14}: stored', `Bundle endpoint URL {7}: ${url}`,
     'Bundle endpoint profile {3}: https_spiffe', 'Endpoint SPIFFE ID {8}: spiffe://partner.test/spire/server',
     String.raw`Sequence number {11}: \d+`, 'Refresh hint {14}: 1h', 'Authorities {15}: 1 X.509, 1 JWT',
-    String.raw`Trust breaks {14}: in 23h59m\d+s ${time}`, 'Followed by {15}: replica sqlite',
-    String.raw`Last success {14}: \d+s ago ${time}, from ${url}`, 'Failures in a row {9}: 0',
+    String.raw`Trust breaks {14}: in 23h5\dm(?:\d+s)? ${time}`, 'Followed by {15}: replica sqlite',
+    String.raw`Last success {14}: (?:\d+[ms])+ ago ${time}, from ${url}`, 'Failures in a row {9}: 0',
     String.raw`Next poll {17}: (?:in )?\w+ (?:ago )?${time}`,
     'Outside enforcement {7}: no entries\n$'
   ].join('\n')))
@@ -80,13 +80,13 @@ void t.test('a partner from its first poll to its last', async t => {
   for (let n = 0; n < 5; n++) {
     await t.rejects(relations.refreshBundle({ trustDomain: 'partner.test' }), { code: 'bundle_endpoint_untrusted' })
   }
-  await until('the failures to count', async () => (await partnersOf(us))[0]?.health === 'failing', 30_000)
+  await until('the failures to count', async () => (await partnersOf(us))[0]?.health === 'failing', 60_000)
   const failing = await status(us)
   t.equal(failing.code, 1)
   t.match(failing.stdout, /Health {20}: failing\n/)
   const shows = String.raw`the endpoint shows \S+ instead of spiffe://partner.test/other, `
   t.match(failing.stdout, new RegExp(String.raw`Last error {16}: bundle_endpoint_untrusted FED-27: https:\S+: ${shows}`))
-  t.match(failing.stdout, /Last success {14}: \d+s ago/, 'what was is not forgotten')
+  t.match(failing.stdout, /Last success {14}: (?:\d+[ms])+ ago/, 'what was is not forgotten')
   t.match(failing.stdout, /Trust breaks {14}: in 23h/, 'the last good bundle stays')
   const json = await status(us, '-output', 'json')
   t.equal(json.code, 1)
@@ -114,14 +114,14 @@ void t.test('a replica that follows nobody tells the same, also after the one th
   t.teardown(stopHolder)
   await using other = await replicas.start()
   await relate(other, them)
-  await until('the other to know', () => isHealthy(other), 20_000)
+  await until('the other to know', () => isHealthy(other), 60_000)
   const following = async () => (await partnersOf(other))[0]?.following
   const known = await following()
   t.ok(known)
   t.strictSame((await partnersOf(holder))[0]?.following, known)
   await stopHolder()
   t.ok(await isHealthy(other), 'nothing is forgotten while nobody follows')
-  await until('the other to follow', async () => (await following())?.replica_id !== known?.replica_id, 30_000)
+  await until('the other to follow', async () => (await following())?.replica_id !== known?.replica_id, 60_000)
   const after = await following()
   t.equal(after?.failures ?? 0, 0)
   t.ok(BigInt(after?.last_success_at ?? 0) >= BigInt(known?.last_success_at ?? 0), 'nor when another begins')

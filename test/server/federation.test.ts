@@ -44,10 +44,10 @@ void t.test('two servers follow each other\'s roots by their SPIFFE IDs', async 
   await relate(them, us)
   t.equal(await rootsOf(us, 'partner.test'), 1)
   await prepareRoot(them)
-  await until('the partner\'s new root to come', async () => await rootsOf(us, 'partner.test') === 2, 20_000)
+  await until('the partner\'s new root to come', async () => await rootsOf(us, 'partner.test') === 2, 60_000)
   await prepareRoot(us)
   await us.admin.client(trustDomainService).refreshBundle({ trustDomain: 'partner.test' })
-  await until('our new root to reach the partner', async () => await rootsOf(them, 'example.org') === 2, 20_000)
+  await until('our new root to reach the partner', async () => await rootsOf(them, 'example.org') === 2, 60_000)
   t.equal(await rootsOf(us, 'partner.test'), 2, 'TDB-01 each keeps its own')
 
   const relations = us.admin.client(trustDomainService)
@@ -87,7 +87,7 @@ void t.test('an endpoint with a certificate of the web, and a partner that the c
   await using us = await startTestServer({
     config: { federation: { ...noFederation, webCaPath, leastRefreshMs: 100, partners: [partner] } }
   })
-  await until('the bundle to come unasked', async () => await rootsOf(us, 'partner.test') === 1, 20_000)
+  await until('the bundle to come unasked', async () => await rootsOf(us, 'partner.test') === 1, 60_000)
   await prepareRoot(them)
   await us.admin.client(trustDomainService).refreshBundle({ trustDomain: 'partner.test' })
   t.equal(await rootsOf(us, 'partner.test'), 2)

@@ -92,7 +92,7 @@ await t.test('three equal replicas on one database', { skip }, async t => {
     t.match(second, { snapshot: false, entries: [{ id }], removedEntryIds: [] })
     requests.put({ acknowledged: second?.cursor })
     const since = second?.cursor
-    const watch = (server: TestServer) => server.admin.client(clusterService).watchConvergence({ entryIds: [id], timeoutMs: 10_000 })
+    const watch = (server: TestServer) => server.admin.client(clusterService).watchConvergence({ entryIds: [id], timeoutMs: 60_000 })
     for (const server of replicas.servers) {
       const states = []
       for await (const state of watch(server)) states.push(state)
@@ -211,7 +211,7 @@ await t.test('real agents follow: pushed, acknowledged, and unbroken when their 
   const { results } = await create(one, '/a')
   await sees('/a')
   const states = []
-  const question = { since, entryIds: [results[0]?.entry?.id ?? ''], timeoutMs: 10_000 }
+  const question = { since, entryIds: [results[0]?.entry?.id ?? ''], timeoutMs: 60_000 }
   for await (const state of one.admin.client(clusterService).watchConvergence(question)) states.push(state)
   t.match(states.at(-1), { converged: true, consumers: [{ state: 'acknowledged', unservedEntryIds: [] }] })
   await two[Symbol.asyncDispose]()

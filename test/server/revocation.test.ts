@@ -163,7 +163,7 @@ void t.test('a node that is revoked is out, with all that was issued to it', asy
   await t.rejects(agent.ended, { code: 'agent_banned' })
   await eventually('others are told', () => other.told.some(({ revocations }) => revocations?.revocations[0]?.id === revocation.id))
   await server.admin.client(revocationService).liftRevocation({ id: revocation.id })
-  await eventually('and told that it is lifted', () => other.told.at(-1)?.revocations?.removedIds[0] === revocation.id)
+  await eventually('and told that it is lifted', () => other.told.some(({ revocations }) => revocations?.removedIds[0] === revocation.id))
   t.match(await server.admin.client(agentService).getAgent({ id: id(agent.path) }), { banned: true }, 'lifting lets nobody in')
   t.strictSame((await server.admin.client(revocationService).listRevocations({})).revocations, [])
 })

@@ -97,11 +97,11 @@ t.test('the registry is for operators', async t => {
   await using anonymous = openServerChannel(server)
   for (const caller of [channel, anonymous]) {
     const registry = caller.client(serviceRegistryService)
-    const calls: readonly Promise<unknown>[] = [
-      registry.batchCreateService({}), registry.batchUpdateService({}), registry.batchDeleteService({}), registry.listServices({}),
-      registry.getService({ name: 'web' })
+    const calls: readonly (() => Promise<unknown>)[] = [
+      () => registry.batchCreateService({}), () => registry.batchUpdateService({}), () => registry.batchDeleteService({}),
+      () => registry.listServices({}), () => registry.getService({ name: 'web' })
     ]
-    for (const call of calls) await t.rejects(call, /authorization denied for method/)
+    for (const call of calls) await t.rejects(call(), /authorization denied for method/)
   }
   const registry = server.admin.client(serviceRegistryService)
   await t.rejects(registry.getService({}), { code: 'argument_invalid' })

@@ -29,24 +29,24 @@ void t.test('what no role grants is refused as a whole, whatever entries one may
   await using server = await startTestServer({ config: { roles } })
   await using channel = await openAs(server, '/ci/team-a')
   const csr = createCertificateRequest(newKey(), { uriSans: ['spiffe://example.org/team-a/web'] })
-  const calls: Record<string, Promise<unknown>> = {
-    'mint an X509-SVID': channel.client(svidService).mintX509SVID({ csr }),
-    'mint a JWT-SVID': channel.client(svidService).mintJWTSVID({ id: id('/team-a/web'), audience: ['x'] }),
-    'append to the bundle': channel.client(bundleService).appendBundle({}),
-    'prepare an authority': channel.client(localAuthorityService).prepareX509Authority({}),
-    'read authorities': channel.client(localAuthorityService).getX509AuthorityState({}),
-    'make a join token': channel.client(agentService).createJoinToken({ ttl: 60 }),
-    'list agents': channel.client(agentService).listAgents({}),
-    'list entries': channel.client(entryService).listEntries({}),
-    'list services': channel.client(serviceRegistryService).listServices({}),
-    'list bundles': channel.client(bundleService).listFederatedBundles({}),
-    'list relationships': channel.client(trustDomainService).listFederationRelationships({}),
-    'refresh a bundle': channel.client(trustDomainService).refreshBundle({ trustDomain: 'partner.test' }),
-    'raise the bundle\'s number': channel.client(federationService).raiseBundleSequence({ sequenceNumber: 9 }),
-    'list revocations': channel.client(revocationService).listRevocations({}),
-    'see the cluster': channel.client(clusterService).getStatus({})
+  const calls: Record<string, () => Promise<unknown>> = {
+    'mint an X509-SVID': () => channel.client(svidService).mintX509SVID({ csr }),
+    'mint a JWT-SVID': () => channel.client(svidService).mintJWTSVID({ id: id('/team-a/web'), audience: ['x'] }),
+    'append to the bundle': () => channel.client(bundleService).appendBundle({}),
+    'prepare an authority': () => channel.client(localAuthorityService).prepareX509Authority({}),
+    'read authorities': () => channel.client(localAuthorityService).getX509AuthorityState({}),
+    'make a join token': () => channel.client(agentService).createJoinToken({ ttl: 60 }),
+    'list agents': () => channel.client(agentService).listAgents({}),
+    'list entries': () => channel.client(entryService).listEntries({}),
+    'list services': () => channel.client(serviceRegistryService).listServices({}),
+    'list bundles': () => channel.client(bundleService).listFederatedBundles({}),
+    'list relationships': () => channel.client(trustDomainService).listFederationRelationships({}),
+    'refresh a bundle': () => channel.client(trustDomainService).refreshBundle({ trustDomain: 'partner.test' }),
+    'raise the bundle\'s number': () => channel.client(federationService).raiseBundleSequence({ sequenceNumber: 9 }),
+    'list revocations': () => channel.client(revocationService).listRevocations({}),
+    'see the cluster': () => channel.client(clusterService).getStatus({})
   }
-  for (const [name, call] of Object.entries(calls)) await t.rejects(call, { ...denied, message: /no role of yours grants/ }, name)
+  for (const [name, call] of Object.entries(calls)) await t.rejects(call(), { ...denied, message: /no role of yours grants/ }, name)
   await using stranger = await openAs(server, '/ci/team-ab')
   await t.rejects(stranger.client(entryService).listEntries({}), { ...denied, message: /authorization denied for/ }, 'no role')
 })
