@@ -3,7 +3,7 @@ import { commandTree } from '../../src/cli/command-tree.ts'
 import { runCli } from '../../src/cli/run-cli.ts'
 import { bundleService } from '../../src/wire/generated/server-bundle.ts'
 import { eventually } from '../fakes/eventually.ts'
-import { startFollowingAgent } from '../fakes/following-agent.ts'
+import { type FollowingAgent, startFollowingAgent } from '../fakes/following-agent.ts'
 import { runAssay } from '../fakes/run-assay.ts'
 import { startTestServer, type TestServer } from '../fakes/server.ts'
 import { createTestTerminal } from '../fakes/terminal.ts'
@@ -20,6 +20,10 @@ async function withTainted (server: TestServer): Promise<{ id: string, local: (.
   return { id, local }
 }
 
+/** Waits until the server knows that an agent has whatever there is: what follows is about the other ones. */
+const isThere = ({ config }: TestServer, { spiffeId }: FollowingAgent) => eventually(`${spiffeId} to be there`, async () =>
+  new RegExp(`^${spiffeId} +acknowledged `, 'm').test((await runAssay(['status', '-socketPath', config.socketPath])).stdout))
+
 const rootsOf = async (server: TestServer) => (await server.admin.client(bundleService).getBundle({})).x509Authorities.length
 
 void t.test('an authority is not revoked while a live agent may rely on it', async t => {
@@ -28,6 +32,7 @@ void t.test('an authority is not revoked while a live agent may rely on it', asy
   await using bad = await startFollowingAgent(server)
   bad.mute()
   const { id, local } = await withTainted(server)
+  await isThere(server, good)
   const refused = await local('revoke', '-authorityID', id)
   t.match(refused, { code: 4, stdout: '' })
   t.equal(refused.stderr, `Error: 1 live agent would break: ${bad.spiffeId} (waiting)\n` +
@@ -51,6 +56,7 @@ void t.test('an agent that could not replace an SVID relies on the authority too
   await using agent = await startFollowingAgent(server)
   agent.setUnserved(['e1'])
   const { id, local } = await withTainted(server)
+  await isThere(server, agent)
   const { code, stderr } = await local('revoke', '-authorityID', id)
   t.equal(code, 4)
   t.match(stderr, /1 live agent would break: [^ ]+ \(acknowledged, no SVID for e1\)/)
