@@ -130,7 +130,9 @@ void t.test('the real spire-controller-manager at our server', { skip }, async t
     }
     await createResource(cluster, resource('ClusterStaticEntry', 'vm', spec))
     const status = async (name: string) => statusOf(await readResource(cluster, 'ClusterStaticEntry', name))
-    await until('it is set', async () => (await status('vm'))['set'] === true)
+    // It says `set` only until it looks again, which may be at once.
+    await until('it is rendered', async () => (await status('vm'))['rendered'] === true)
+    await until('it has an entry', async () => await entry('/vm') !== undefined)
     t.match(await entry('/vm'), {
       x509SvidTtl: 7_200, jwtSvidTtl: 360, dnsNames: ['vm.example.org'], hint: 'vm', admin: true, storeSvid: true
     }, 'with all that the resource says')
