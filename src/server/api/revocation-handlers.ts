@@ -32,6 +32,12 @@ export interface RevocationDeps {
   readonly clock: Clock
 }
 
+/**
+ * Tokens have no record that a revocation could find, and go on being signed until each replica knows of it: while the database is waited
+ * for, and then for as long as an older view may answer agents.
+ */
+const signedMeanwhileMs = 30_000
+
 /** `assay.server.revocation.v1.Revocation`. */
 export function revocationHandlers (deps: RevocationDeps): RevocationHandlers<CallContext> {
   const { authorizer, store, revocations, catchUp } = deps
@@ -88,7 +94,8 @@ async function readTarget ({ svid, spiffeId, agentId, until }: RevokeRequest, de
   if (spiffeId !== undefined) {
     const subject = decodeSpiffeId(spiffeId)
     refuseInfrastructure(subject, deps.trustDomain)
-    return { kind: 'spiffe_id', subject, until: until === 0n ? new Date(now + longestTtl(subject, deps) * 1000) : untilOf(until, now) }
+    const usual = () => new Date(now + longestTtl(subject, deps) * 1000 + signedMeanwhileMs)
+    return { kind: 'spiffe_id', subject, until: until === 0n ? usual() : untilOf(until, now) }
   }
   if (agentId === undefined) throw new SpiffeError('argument_invalid', 'nothing to revoke is named')
   const subject = parseAgentId(spiffeIdText(agentId), deps.trustDomain)
