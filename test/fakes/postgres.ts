@@ -71,7 +71,8 @@ async function startCluster (options: PostgresOptions, initialise: (files: Clust
   handOver(folder, data)
   const log = join(folder, 'log')
   const runHere = (program: string, args: readonly string[]) => run(join(programs, program), args, log)
-  const pgCtl = (...args: string[]) => runHere('pg_ctl', [...args, '-D', data, '-w', '-s'])
+  // A busy machine may take longer than the minute that is waited for otherwise.
+  const pgCtl = (...args: string[]) => runHere('pg_ctl', [...args, '-D', data, '-w', '-t', '180', '-s'])
   const port = options.tls === undefined ? 5432 : await freePort()
   // After a power cut each file would be synchronised by itself: half a minute with the tables of fifty schemas.
   const sync = versionOf(programs) >= 14 ? { recovery_init_sync_method: 'syncfs' } : {}
