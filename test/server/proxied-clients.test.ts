@@ -25,6 +25,7 @@ await t.test('proxy_protocol_trusted_cidrs: behind a real Envoy the server sees 
   await using envoy = await Envoy.start({ static_resources: {
     listeners: ['V1', 'V2'].map(version => listener(version)), clusters: ['V1', 'V2'].map(version => cluster(version, server.ready.port))
   } })
+  await envoy.ready()
   const through = async (version: string, from: string) => ({
     admin: server.admin, ready: { ...server.ready, port: await openHop(t, from, await envoy.listenerPort(version) ?? 0) }
   })
@@ -45,14 +46,14 @@ await t.test('proxy_protocol_trusted_cidrs: behind a real Envoy the server sees 
   const sleeping = clock.sleeping
   let done = false
   const waiting = attest(first, token).then(() => { done = true })
-  await eventually('the same client waits for its turn', () => clock.sleeping > sleeping)
+  const connections = () => lines.filter(({ msg, address }) => msg === 'connection accepted' && /^127\.0\.0\.7:/.test(String(address)))
+  // By then no handshake sleeps any more: it is the call.
+  await eventually('the same client waits for its turn', () => connections().length === 2 && clock.sleeping > sleeping)
   await attest(await through('V2', '127.0.0.9'))
   await settle()
   t.notOk(done, 'another one behind the same proxy does not wait with it')
-  await eventually('its second is over', async () => {
-    await clock.advance(500)
-    return done
-  })
+  await clock.advance(1_000)
+  await eventually('its second is over', () => done)
   await waiting
 
   await using direct = openServerChannel(server)
