@@ -54,10 +54,12 @@ export async function settle (): Promise<void> {
   for (let turn = 0; turn < 5; turn++) await new Promise(resolve => setImmediate(resolve))
 }
 
-/** Settles until it is so, with the clock at rest: keys, for one, are made on the thread pool. */
+const patienceMs = 60_000
+
+/** Settles until it is so, with the clock at rest: keys, for one, are made on the thread pool, which may have to wait for a core. */
 export async function until (isSo: () => boolean): Promise<void> {
-  for (let turns = 0; !isSo(); turns++) {
-    if (turns > 5000) throw new Error('did not happen')
+  for (const end = performance.now() + patienceMs; !isSo();) {
+    if (performance.now() > end) throw new Error('did not happen')
     await settle()
   }
 }
