@@ -86,7 +86,7 @@ void t.test('api fetch x509', async t => {
       x509_svid_key: Buffer.from(key).toString('base64')
     }]
   })
-  for (const words of [[], ['-timeout', '5s']]) {
+  for (const words of [[], ['-timeout', '60s']]) {
     t.match(await runAssay(['api', 'fetch', ...words], { environment: { SPIFFE_ENDPOINT_SOCKET: `unix://${socket}` } }), {
       code: 0, stdout: /^Received 1 svid after/, stderr: ''
     }, 'api fetch alone is api fetch x509')

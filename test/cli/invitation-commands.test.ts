@@ -61,7 +61,7 @@ void t.test('one step per side', async t => {
   t.match(await ours(['accept', '-', '-yes'], invited.stdout), done)
   t.match((await ours(['show', '-trustDomain', 'partner.test'])).stdout, url)
   const isHealthy = async () => /Health +: healthy/.test((await ours(['status'])).stdout)
-  await until('the partner\'s endpoint to be followed', isHealthy, 20_000)
+  await until('the partner\'s endpoint to be followed', isHealthy, 60_000)
   t.match(await ours(['accept', file, '-yes']), accepting('federation_exists|already exists'))
 })
 
