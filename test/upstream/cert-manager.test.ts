@@ -68,7 +68,7 @@ void t.test('SPIRE\'s keys; what is none is refused', async t => {
 })
 
 void t.test('what the issuer does not sign, and what is of no use', async t => {
-  const { api, peer, upstream } = await start(t)
+  const { api, peer, lines, upstream } = await start(t)
   const root = await createTestCa()
   const signed = async (change: object) => ({ ...await CertManagerPeer.signed(peer.orders.at(-1) as never, root, []), ...change })
   const text = (said: string) => Buffer.from(said).toString('base64')
@@ -87,10 +87,19 @@ void t.test('what the issuer does not sign, and what is of no use', async t => {
   }
   peer.answer = ({ metadata }) => { peer.requests.delete(metadata.name); return undefined }
   await t.rejects(upstream.mintX509Ca(order, never), { code: 'upstream_unavailable', message: /was deleted/ })
-  const soon = AbortSignal.timeout(300)
-  peer.answer = () => undefined
-  await t.rejects(upstream.mintX509Ca(order, soon), { code: 'upstream_unavailable' }, 'nobody signs')
+  const late = new AbortController()
+  let looks = 0
+  peer.answer = () => { if (++looks === 3) late.abort(); return undefined }
+  const prompt = api.besides
+  api.besides = (method, path, body) => {
+    // All stand still for longer than it takes until the next look.
+    if (method === 'DELETE') Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 700)
+    return prompt?.(method, path, body)
+  }
+  await t.rejects(upstream.mintX509Ca(order, late.signal), { code: 'upstream_unavailable' }, 'nobody signs')
   t.equal(peer.requests.size, 0)
+  t.strictSame(lines, [], 'a server that is slow to delete is waited for')
+  api.besides = prompt
   api.fails = true
   await t.rejects(upstream.mintX509Ca(order, never), { code: 'upstream_unavailable', message: /status 503/ })
   api.fails = false

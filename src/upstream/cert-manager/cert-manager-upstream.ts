@@ -20,6 +20,8 @@ export interface CertManagerOptions {
 /** SPIRE's, so that either finds what the other has left behind. */
 const trustDomainLabel = 'cert-manager.spiffe.io/trust-domain'
 const lookEveryMs = 500
+/** Long enough for an API server that is slow too: nobody deletes later what was never answered. */
+const cleanUpMs = 10_000
 /** What ended so long ago is nobody's who still waits for it. */
 const staleMs = 600_000
 const mostAbove = 16
@@ -96,7 +98,7 @@ export class CertManagerUpstream implements UpstreamAuthority {
    */
   async #cleanUp (name: string, signal: AbortSignal): Promise<void> {
     // Also after the order itself has run out of time.
-    const own = signal.aborted ? AbortSignal.timeout(lookEveryMs) : signal
+    const own = signal.aborted ? AbortSignal.timeout(cleanUpMs) : signal
     try {
       await this.#delete(name, own)
       const list = await this.#api.get(`${this.#path}?labelSelector=${encodeURIComponent(`${trustDomainLabel}=${this.#label}`)}`, own)
