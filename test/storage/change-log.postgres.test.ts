@@ -202,7 +202,7 @@ async function write (store: Datastore, name: string, random: Random): Promise<O
     try {
       if (await random.pick(acts)()) outcome.committed++
     } catch (error) {
-      if (codeOf(error) === 'datastore_unavailable') outcome.cut++
+      if (/^datastore_(unavailable|outcome_unknown)$/.test(codeOf(error) ?? '')) outcome.cut++
       else if (error instanceof SpiffeError) outcome.rolledBack++
       else throw error
     }

@@ -63,7 +63,7 @@ void t.test('nudges on PostgreSQL', { skip }, async t => {
     const swallowed = performance.now()
     await eventually('it is noticed', () => !reader.replica.nudged)
     t.ok(performance.now() - swallowed < 20_000)
-    t.ok(writer.replica.nudged, 'by whom it concerns')
+    await eventually('it is by whom it concerns alone', () => writer.replica.nudged && !reader.replica.nudged)
     for (let n = 0; n < 5; n++) t.ok(await propagate(writer, reader, `polled${n}`) < 10_000, 'shown all the same')
     proxy.swallowNotifications = false
     await eventually('nudges are proved again', () => reader.replica.nudged)
@@ -103,6 +103,6 @@ void t.test('nudges on PostgreSQL', { skip }, async t => {
     await eventually('it is noticed', () => !reader.replica.nudged)
     await eventually('another one is made', () => reader.replica.nudged, 30_000)
     proxy.silenceOpen()
-    t.ok(await reader.stop() < 3_000, 'ends at once')
+    t.ok(await reader.stop() < 12_000, 'ends before a statement that gets no answer is given up')
   })
 })

@@ -40,7 +40,8 @@ await t.test('the primary stops and its standby is promoted', { skip }, async t 
   for (const work of [() => store.entries.createMany([draft('meanwhile')]), () => store.ping(), () => store.log.read(before)]) {
     const { error, ms } = await refusalOf(work())
     t.match(error, { code: 'datastore_unavailable', message: /no server takes writes; .*:5432: .*; .*:5432: the server is a standby/ })
-    t.ok(ms < 4_000, `said before an attempt to connect has to end, in ${Math.round(ms)} ms`)
+    t.notMatch(String(error), /timeout/i)
+    t.ok(ms < 14_000, `said before an attempt to connect has to end, in ${Math.round(ms)} ms`)
   }
   await standby.promote()
   t.match(await store.entries.createMany([draft('after')]), [{ kind: 'created' }], 'goes on at the first attempt')

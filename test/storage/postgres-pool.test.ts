@@ -199,9 +199,11 @@ if (skip !== false) {
     t.teardown(() => hole.close())
     const { port } = hole.address() as AddressInfo
     const url = `postgres://assay@127.0.0.1:${port}/postgres`
-    const clock = new ManualClock()
+    let nowMs = 0
+    const clock = { ...systemClock, monotonicMs: () => nowMs }
     const taking = async (ms: number, connecting: Promise<unknown>) => {
-      await clock.advance(ms)
+      // At once: the attempt ends by the kernel's clock, and must not before this one has moved.
+      nowMs += ms
       return await connecting
     }
     const alone = connectorTo(url, { connectTimeoutMs: 100 }, clock)
@@ -209,20 +211,23 @@ if (skip !== false) {
     await eventually('it to be tried', () => tries === 1)
     await t.rejects(alone.connect('test'), { code: 'datastore_unavailable', message: /timeout/ })
     t.equal(tries, 1, 'who comes soon after is told at once')
-    await clock.advance(900)
+    nowMs += 900
     const tried = once(hole, 'connection')
     await t.rejects(alone.connect('test'), { code: 'datastore_unavailable' })
     await tried
     t.pass('but not for longer than it took')
 
     const list = across(postgres.url, postgres).replace(/host=/, 'host=127.0.0.1,').replace(/port=/, `port=${port},`)
-    const connector = connectorTo(list, { connectTimeoutMs: 100 })
-    const clients = [await connector.connect('test')]
-    const hit = { times: 0 }
-    hole.on('connection', () => hit.times++)
-    clients.push(await connector.connect('test'))
-    t.equal(hit.times, 0, 'the server that worked is tried first from then on')
-    for (const client of clients) await client.end()
+    await eventually('the server that worked is tried first from then on', async () => {
+      // Anew each time: the real server too may be slower than this.
+      const connector = connectorTo(list, { connectTimeoutMs: 300 })
+      const connect = () => connector.connect('test').catch(() => undefined)
+      const first = await connect()
+      const before = tries
+      const second = await connect()
+      for (const client of [first, second]) await client?.end()
+      return first !== undefined && second !== undefined && tries === before
+    })
     const patient = connectorTo(`${url}?connect_timeout=1`, { connectTimeoutMs: 60_000 })
     await t.rejects(patient.connect('test'), { code: 'datastore_unavailable', message: /timeout/ }, 'the address has the last word')
   })

@@ -14,6 +14,7 @@ import { PostgresConnector } from '../../src/storage/postgres/postgres-connector
 import { translatePostgresError } from '../../src/storage/postgres/postgres-errors.ts'
 import { ConnectionPool, usualPoolLimits } from '../../src/storage/postgres/postgres-pool.ts'
 import { Timelines } from '../../src/storage/postgres/timeline.ts'
+import { eventually } from '../fakes/eventually.ts'
 import { executeSql, postgresMissing, startPostgres } from '../fakes/postgres.ts'
 import { datastoreContract } from './contract.ts'
 import { agent, draft } from './fixture.ts'
@@ -26,7 +27,7 @@ await t.test('an unreachable database is named at once, without its password', a
   const error = await openDatastore('postgres://someone:s3cret@127.0.0.1:1/assay', deps).catch((error: unknown) => error)
   t.match(error, { code: 'datastore_unavailable', message: /assay at 127\.0\.0\.1:1 as someone .*ECONNREFUSED/ })
   t.equal((error as { row: { retry: boolean } }).row.retry, true)
-  t.ok(performance.now() - started < 5_000, 'before an attempt to connect has to end')
+  t.ok(performance.now() - started < 14_000, 'before an attempt to connect has to end')
   t.notMatch(inspect(error, { depth: 10, showHidden: true }), /s3cret/)
 })
 
@@ -110,10 +111,8 @@ if (skip !== false) {
       ...deps, timelines: new Timelines()
     })
     const vanished = await Promise.all(Array.from({ length: 3 }, () => connector.connect('assay')))
-    const lock = async (client: pg.Client) => {
-      await client.query('begin')
-      await client.query('update log_head set number = number')
-    }
+    // In one message: a moment between two would be one in which nothing is said.
+    const lock = (client: pg.Client) => client.query('begin; update log_head set number = number')
     await lock(vanished[0] as pg.Client)
     // These wait for it, and each for the one before: nobody is there to go on.
     const waiting = vanished.slice(1).map(lock)
@@ -144,15 +143,22 @@ if (skip !== false) {
     const db = new Kysely({ dialect: new PostgresDialect({ pool: new ConnectionPool({ connector, limits, ...deps }) }) })
     t.teardown(() => db.destroy())
     const ask = () => sql<{ pid: number }>`select pg_backend_pid() as pid`.execute(db).then(({ rows }) => rows[0]?.pid)
-    const before = await ask()
-    t.equal(await ask(), before, 'one connection, used again')
+    let before: number | undefined
+    await eventually('one connection is used again', async () => {
+      const [first, second] = [await ask().catch(() => -1), await ask().catch(() => -2)]
+      before = second
+      return first === second
+    })
     silent = true
     const error: unknown = await ask().catch((error: unknown) => error)
     t.equal(codeOf(translatePostgresError(error, 'the database')), 'datastore_unavailable')
     silent = false
-    const after = await ask()
-    t.type(after, 'number')
-    t.not(after, before, 'the next statement has a new connection')
+    let after: number | undefined
+    await eventually('the next statement has a connection', async () => {
+      after = await ask().catch(() => undefined)
+      return after !== undefined
+    })
+    t.not(after, before, 'a new one')
   })
 
   await t.test('a database that stops is unavailable, and used again when it is back', async t => {
@@ -166,9 +172,10 @@ if (skip !== false) {
     t.match(codeOf(await busy), /^datastore_(unavailable|outcome_unknown)$/, 'a writer caught in the middle, or while it committed')
     for (let n = 0; n < 12; n++) {
       const started = performance.now()
-      await t.rejects(store.ping(), { code: 'datastore_unavailable' })
-      await t.rejects(store.entries.createMany([draft('down')]), { code: 'datastore_unavailable' })
-      t.ok(performance.now() - started < 5_000, 'said before an attempt to connect has to end')
+      const message = /^(?!.*timeout)/is
+      await t.rejects(store.ping(), { code: 'datastore_unavailable', message })
+      await t.rejects(store.entries.createMany([draft('down')]), { code: 'datastore_unavailable', message })
+      t.ok(performance.now() - started < 14_000, 'said before an attempt to connect has to end')
     }
     await cluster.start()
     await store.ping()

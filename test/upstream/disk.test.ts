@@ -19,6 +19,7 @@ import { makeTestKey } from '../fakes/authority.ts'
 import { createTestCa, keyPemOf, pemOf, writeCaFiles, type CaFiles } from '../fakes/ca-files.ts'
 import { capturedLog } from '../fakes/captured-log.ts'
 import { ManualClock, settle } from '../fakes/clock.ts'
+import { eventually } from '../fakes/eventually.ts'
 
 const trustDomain = parseTrustDomain('example.org')
 const signal = new AbortController().signal
@@ -153,9 +154,9 @@ await t.test('new files count from the next order, new roots at once; what is ha
   const seen: UpstreamTrust[] = []
   const watching = (async () => { for await (const trust of upstream.watch?.(stop.signal) ?? []) seen.push(trust) })().catch(() => {})
   const look = async () => {
-    for (let tries = 0; tries < 100 && clock.sleeping === 0; tries++) await new Promise(resolve => setTimeout(resolve, 10))
+    await eventually('it waits for the next look', () => clock.sleeping > 0, 60_000)
     await clock.advance(5_000)
-    for (let tries = 0; tries < 100 && clock.sleeping === 0; tries++) await new Promise(resolve => setTimeout(resolve, 10))
+    await eventually('it has looked', () => clock.sleeping > 0, 60_000)
     await settle()
   }
   await look()
