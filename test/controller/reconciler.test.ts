@@ -38,8 +38,9 @@ async function setUp (t: Test, { fullEveryMs = 3_600_000 } = {}) {
     lag: seconds => lags.push(seconds), failed: cause => failed.push(cause), changed () {}, round () {}, restarted () {},
     used () {}, looked () {}
   }
+  const entries = new ServerEntries(server.admin)
   const reconciler = new Reconciler({ scope: config.scope, prefix: config.entryIdPrefix, fullEveryMs }, {
-    view: cluster, entries: new ServerEntries(server.admin), federation: new ServerFederation(server.admin, trustDomain),
+    view: cluster, entries, federation: new ServerFederation(server.admin, trustDomain),
     clock: systemClock, log: silentLogger, metrics, onRound: () => { rounds++ }
   })
   const uses: UseView = { ignorance: 'early', of: () => 'waiting', serversOf: () => { throw new Error('nobody is waited for') } }
@@ -64,7 +65,7 @@ async function setUp (t: Test, { fullEveryMs = 3_600_000 } = {}) {
     return all.find(({ resource }) => resource.name === name)
   }
   return {
-    server, admin, cluster, reconciler, begin, becomes, statusOf, lags, failed,
+    server, admin, cluster, entries, reconciler, begin, becomes, statusOf, lags, failed,
     rounds: () => rounds, note: () => note, lose: () => { isLost = true }, tenure, stop
   }
 }
@@ -122,6 +123,20 @@ void t.test('what the server refuses is told, and tried again', async t => {
   await admin.setBundle({ ...await admin.bundles.getBundle({}), trustDomain: 'partner.test' })
   await becomes('/good /machine')
   await eventually('it is ready', () => statusOf('needs-bundle')?.readiness.ready === true, patienceMs)
+})
+
+void t.test('that an entry was refused is told while it is tried again', async t => {
+  const { cluster, entries, begin, statusOf } = await setUp(t, { fullEveryMs: 20 })
+  cluster.addStatic('needs-bundle', { federatesWith: ['partner.test'] })
+  const told: unknown[] = []
+  const create = entries.create.bind(entries)
+  entries.create = async (...words) => {
+    told.push(statusOf('needs-bundle')?.readiness.reason)
+    return await create(...words)
+  }
+  void begin()
+  await eventually('it is tried in several rounds', () => told.length >= 8, patienceMs)
+  t.same(new Set(told.slice(1)), new Set(['Refused']))
 })
 
 void t.test('relationships', async t => {

@@ -160,9 +160,8 @@ export class Reconciler {
     if (isFull) {
       await this.#mirror.read(entries.list(signal), key => this.#desired.of(key).length > 0)
       this.#fullDueMs = startedMs + this.#options.fullEveryMs
-      this.#failures.clear()
-      this.#foreign.clear()
-      keys = [...keys, ...this.#mirror.keys()]
+      // What was known of an entry is told until it is known anew: whoever reads statuses meanwhile is not told that all is well.
+      keys = [...keys, ...this.#mirror.keys(), ...this.#failures.keys(), ...this.#foreign.keys()]
     }
     await this.#apply(new Set([...keys, ...startedMs >= this.#retryDueMs ? this.#failures.keys() : []]), dirty, tenure, signal)
     metrics.round(kind, (clock.monotonicMs() - startedMs) / 1_000)
