@@ -51,7 +51,8 @@ export class RunningProcess {
   }
 
   lines (): Array<Record<string, unknown>> {
-    const whole = this.#log.split('\n').filter(line => line.startsWith('{') && line.endsWith('}'))
+    // The last one may not be whole yet.
+    const whole = this.#log.split('\n').slice(0, -1).filter(line => line.startsWith('{') && line.endsWith('}'))
     return whole.map(line => JSON.parse(line) as Record<string, unknown>)
   }
 

@@ -78,12 +78,14 @@ void t.test('nginx serves each new SVID, and no request fails meanwhile', { skip
   })
   await running.said('the program serves the new certificate', serialOf(first))
   const knocking = new Knocking(3, knock)
+  const isShown = (serial: string) =>
+    eventually(`a client is shown ${serial}`, () => knocking.serials.some(seen => sameSerial(seen, serial)), 60_000)
+  await isShown(serialOf(first))
   let last = first
   for (let rotation = 0; rotation < rotations; rotation++) {
     last = await agent.rotate()
     await running.said('the program serves the new certificate', serialOf(last))
-    const serial = serialOf(last)
-    await eventually(`a client is shown ${serial}`, () => knocking.serials.some(seen => sameSerial(seen, serial)), 60_000)
+    await isShown(serialOf(last))
   }
   await knocking.end()
   t.same(knocking.failures, [], `no handshake and no request of ${knocking.served} failed; ${errors()}`)

@@ -80,12 +80,12 @@ void t.test('a signal goes to the process that is meant, and to no other', async
 
 void t.test('a command runs without a shell, and its failure is told', async t => {
   await runCommand(['test', '$HOME;x', '=', '$HOME;x'], minute, systemClock, never)
-  const refused = (argv: readonly string[], message: RegExp, clock = systemClock) =>
-    t.rejects(runCommand(argv, 1_000, clock, never), { code: 'reload_failed', message })
+  const refused = (argv: readonly string[], message: RegExp, clock = systemClock, timeoutMs = minute) =>
+    t.rejects(runCommand(argv, timeoutMs, clock, never), { code: 'reload_failed', message })
   await refused(['sh', '-c', 'echo what >&2; exit 3'], /command sh failed: it ended with 3; it wrote: what/)
   await refused(['/does/not/exist'], /ENOENT/)
   const clock = new ManualClock()
-  const slow = refused(['sleep', '600'], /has not ended within 1000 ms, and was killed/, clock)
+  const slow = refused(['sleep', '600'], /has not ended within 1000 ms, and was killed/, clock, 1_000)
   await clock.advance(1_000)
   await slow
   await refused(['sh', '-c', 'yes | head -c 5000000; exit 1'], /it wrote: (y\s*){1,500}$/)
