@@ -99,7 +99,11 @@ void t.test('a controller on a real API server', { skip }, async t => {
     const status = async () => (await kubernetes.ask('GET', `${resources}/clusterspiffeids/pods`))['status'] as {
       stats?: Record<string, number>, conditions?: Array<Record<string, string>>
     } | undefined
-    await eventually('the resource tells it', async () => (await status())?.conditions?.[0]?.['reason'] === 'Foreign', patienceMs)
+    // Told once in a second: the first time maybe before the second pod came.
+    await eventually('the resource tells it', async () => {
+      const { stats, conditions } = await status() ?? {}
+      return conditions?.[0]?.['reason'] === 'Foreign' && stats?.['podsSelected'] === 2
+    }, patienceMs)
     t.match(await status(), {
       stats: { podsSelected: 2, entriesToSet: 2, entryFailures: 1, podEntryRenderFailures: 0 },
       conditions: [{ type: 'Ready', status: 'False', message: new RegExp(foreignId) }]
@@ -176,14 +180,18 @@ void t.test('a controller on a real API server', { skip }, async t => {
     })
     const readiness = async (plural: string, name: string) => {
       const { status } = await kubernetes.ask('GET', `${resources}/${plural}/${name}`)
-      const { conditions, ...fields } = (status ?? {}) as { conditions?: Array<{ reason: string }> }
+      const { conditions, ...fields } = (status ?? {}) as { conditions?: Array<{ reason: string }>, set?: boolean }
       return { reason: conditions?.[0]?.reason, ...fields }
     }
     await kind('ClusterStaticEntry', 'clusterstaticentries', 'vm', {
       spiffeID: 'spiffe://example.org/vm', parentID: parent, selectors: ['unix:uid:77'], hint: 'vm'
     })
     await entriesBecome('the entry is there', ['/machine', '/ns/spire/sa/web', '/vm'])
-    await eventually('and tells so', async () => (await readiness('clusterstaticentries', 'vm')).reason === 'Reconciled', patienceMs)
+    await eventually('and tells so', async () => {
+      const { reason, set } = await readiness('clusterstaticentries', 'vm')
+      // What is about to be made is in order, too.
+      return reason === 'Reconciled' && set === true
+    }, patienceMs)
     t.match(await readiness('clusterstaticentries', 'vm'), { rendered: true, masked: false, set: true })
     await kind('ClusterFederatedTrustDomain', 'clusterfederatedtrustdomains', 'partner', {
       trustDomain: 'partner.test', bundleEndpointURL: 'https://partner.test/bundle', bundleEndpointProfile: { type: 'https_web' }
