@@ -34,6 +34,7 @@ export interface Looked {
   readonly ours: DomainState
   readonly plan: TakeoverPlan
   readonly journal: Journal | undefined
+  /** Before either was asked: what changed since may not be in what they said. */
   readonly at: Date
 }
 
@@ -50,13 +51,13 @@ export async function look (deps: Omit<TakeoverDeps, 'lock'>): Promise<Looked> {
   const journal = await readJournal(file)
   // Before SPIRE's server is asked: it does not answer then, and whoever waits for it is to be told.
   requireSpire(journal)
+  const at = clock.now()
   const [there, ours, here] = await Promise.all([readDomain(thereChannel, signal), readDomain(oursChannel, signal), agentsHere(deps)])
   const domains = [there.bundle.trustDomain, ours.bundle.trustDomain, journal?.trustDomain ?? there.bundle.trustDomain]
   if (new Set(domains).size > 1) {
     const [spire, assay, state] = domains
     throw new SpiffeError('trust_domain_differs', `SPIRE's server is of ${spire}, ours of ${assay}, the state file of ${state}`)
   }
-  const at = clock.now()
   return { there, ours, journal, at, plan: planTakeover(there, ours, { journal, here, attestors, at }) }
 }
 

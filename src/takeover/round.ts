@@ -1,27 +1,30 @@
+import type { Clock } from '../runtime/clock.ts'
 import { Changes } from './apply.ts'
 import { isEmpty, namesOf, signsBy, type AuthorityNames } from './authorities.ts'
 import { raisedSequence, raiseSequence, readSequences } from './bundle-sequence.ts'
 import type { DomainState } from './domain-state.ts'
 import { settledAt } from './journal.ts'
 import { added, type KeptJournal } from './kept-journal.ts'
-import type { Looked, TakeoverServers } from './look.ts'
+import type { Looked, TakeoverDeps, TakeoverServers } from './look.ts'
 import { seenAgent } from './seen-agents.ts'
 
 const timeoutMs = 10_000
 
 /** Makes equal what a look found different, each part in the journal before it is made. @throws {SpiffeError} `takeover_refused` */
-export async function makeEqual (looked: Looked, journal: KeptJournal, servers: TakeoverServers): Promise<void> {
+export async function makeEqual (looked: Looked, journal: KeptJournal, deps: TakeoverServers & Pick<TakeoverDeps, 'clock'>): Promise<void> {
   const { plan, at } = looked
-  const here = new Changes(servers.ours, 'our server', servers)
-  await publish(looked, journal, here, new Changes(servers.there, 'SPIRE\'s server', servers))
+  const here = new Changes(deps.ours, 'our server', deps)
+  await publish(looked, journal, here, new Changes(deps.there, 'SPIRE\'s server', deps), deps.clock)
   await here.retire(plan.outdated)
-  await keepAhead(journal, servers)
+  await keepAhead(journal, deps)
   await copyPartners(looked, journal, here)
-  if (settledAt(journal.current) <= at) await copyEntries(looked, journal, here)
+  if (settledAt(journal.current) <= deps.clock.now()) await copyEntries(looked, journal, here)
   await journal.save({ lastRoundAt: at, agents: looked.plan.agents.map(seenAgent) })
 }
 
-async function publish ({ journal: before, plan, ours, at }: Looked, journal: KeptJournal, here: Changes, there: Changes): Promise<void> {
+async function publish (
+  { journal: before, plan, ours, at }: Looked, journal: KeptJournal, here: Changes, there: Changes, clock: Clock
+): Promise<void> {
   const { toThere, toHere } = plan.authorities
   if (before !== undefined && isEmpty(toThere) && isEmpty(toHere)) return
   const { phase, published } = journal.current
@@ -33,6 +36,8 @@ async function publish ({ journal: before, plan, ours, at }: Looked, journal: Ke
   })
   await here.publish(toHere)
   await there.publish(toThere)
+  // Nobody could see it before, however long that took.
+  if (isUnseen) await journal.save({ publishedAt: clock.now() })
 }
 
 /** Partners take no bundle for newer that has a lower number: once they ask us, ours must have passed what SPIRE showed them. */

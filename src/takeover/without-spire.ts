@@ -32,11 +32,11 @@ export class TakeoverWithoutSpire {
     const { ours: channel, file, clock, signal, answers } = this.#deps
     const journal = await readJournal(file)
     if (journal === undefined) throw unknownTakeover(file)
+    const at = clock.now()
     const [ours, here, isThere] = await Promise.all([readDomain(channel, signal), agentsHere(this.#deps), answers()])
     if (ours.bundle.trustDomain !== journal.trustDomain) {
       throw new SpiffeError('trust_domain_differs', `our server is of ${ours.bundle.trustDomain}, the state file of ${journal.trustDomain}`)
     }
-    const at = clock.now()
     return { ours, journal, at, plan: planWithoutSpire(ours, { journal, here, answers: isThere, at }) }
   }
 

@@ -352,6 +352,33 @@ await t.test('the end waits for a round under way, which does not undo it', asyn
   t.same(await contentsOf(ours), await contentsOf(there))
 })
 
+await t.test('servers may be slow: SPIRE was seen when it was asked, and authorities can be seen once they are published', async t => {
+  await using scope = new AsyncDisposableStack()
+  const { there, ours, file, clock } = await twoServers(scope)
+  const begunAt = clock.now()
+  /** Time passes while a server makes what it is asked for. */
+  const slow = ({ admin }: TestServer): TestServer['admin'] => ({
+    [Symbol.asyncDispose]: () => admin[Symbol.asyncDispose](),
+    client: ((service: typeof bundleService) => service.name !== bundleService.name ? admin.client(service) : {
+      ...admin.client(service),
+      async getBundle (request: object) {
+        const answer = await admin.client(bundleService).getBundle(request)
+        await clock.skip(5_000)
+        return answer
+      },
+      async appendBundle (request: object) {
+        await clock.skip(20_000)
+        return await admin.client(bundleService).appendBundle(request)
+      }
+    }) as TestServer['admin']['client']
+  })
+  const takeover = new Takeover({ there: slow(there), ours: slow(ours), file, lock: lockOf(file), clock, attestors, signal })
+  await takeover.round({ begin: true, settleMs })
+  const { lastRoundAt, publishedAt } = await readJournal(file) ?? {}
+  t.same(lastRoundAt, begunAt, 'what changed at SPIRE while it told of itself may be unseen')
+  t.same(publishedAt, new Date(begunAt.getTime() + 50_000), 'who follows bundles has all of the time from then on')
+})
+
 await t.test('the command line says what is wrong with it, and which server does not answer', async t => {
   await using ours = await startTestServer()
   const file = join(folder, 'none.json')
