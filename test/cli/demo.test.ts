@@ -9,6 +9,9 @@ import { noEnvoy } from '../fakes/envoy.ts'
 import { noNamespaces } from '../fakes/pods.ts'
 import { eventually } from '../fakes/eventually.ts'
 
+// Six demos, one after another: each starts a dozen programs.
+t.setTimeout(900_000)
+
 const skip = noEnvoy()
 const skipPods = skip === false ? noNamespaces() : skip
 const program = join(import.meta.dirname, '../../src/cli/main.ts')
@@ -33,7 +36,7 @@ class Demo implements AsyncDisposable {
     await eventually(`"${text}" in\n${this.output}`, () => {
       if (this.#child.exitCode !== null && !this.output.includes(text)) throw new Error(`the demo ended:\n${this.output}`)
       return this.output.includes(text)
-    }, 60_000)
+    }, 180_000)
   }
 
   async exit (signal?: NodeJS.Signals): Promise<number | null> {
@@ -67,7 +70,7 @@ async function pathWithoutRedirects (scope: AsyncDisposableStack): Promise<strin
   return `${folder}${delimiter}${process.env['PATH']}`
 }
 
-await t.test('demo --once with the rights shows pods behind one Envoy per node', { skip: skipPods, timeout: 120_000 }, async t => {
+await t.test('demo --once with the rights shows pods behind one Envoy per node', { skip: skipPods, timeout: 300_000 }, async t => {
   await using scope = new AsyncDisposableStack()
   const demo = scope.use(new Demo(await openFolder(scope), ['--once']))
   t.equal(await demo.exit(), 0, 'exit code')
@@ -100,7 +103,7 @@ await t.test('demo --once with the rights shows pods behind one Envoy per node',
   t.strictSame(await demo.processes(), [], 'no process, hence no namespace is left')
 })
 
-await t.test('without the rights the demo says what is missing', { skip: skipPods, timeout: 60_000 }, async t => {
+await t.test('without the rights the demo says what is missing', { skip: skipPods, timeout: 180_000 }, async t => {
   await using scope = new AsyncDisposableStack()
   const nobody = 65_534
   const folder = await openFolder(scope)
@@ -117,7 +120,7 @@ const withoutPods = [
   ['loopback addresses', ['--no-namespaces'], skip, /namespaces were not wanted/]
 ] as const
 for (const [place, flags, skip, missing] of withoutPods) {
-  await t.test(`demo --once on ${place}`, { skip, timeout: 90_000 }, async t => {
+  await t.test(`demo --once on ${place}`, { skip, timeout: 240_000 }, async t => {
     await using scope = new AsyncDisposableStack()
     const path = await pathWithoutRedirects(scope)
     const demo = scope.use(new Demo(await openFolder(scope), ['--once', ...flags], { path }))
@@ -145,7 +148,7 @@ for (const [place, flags, skip, missing] of withoutPods) {
   })
 }
 
-await t.test('however the demo ends, nothing stays', { skip, timeout: 180_000 }, async t => {
+await t.test('however the demo ends, nothing stays', { skip, timeout: 400_000 }, async t => {
   await using scope = new AsyncDisposableStack()
   const folder = await openFolder(scope)
   const killed = scope.use(new Demo(folder))
@@ -177,7 +180,7 @@ await t.test('however the demo ends, nothing stays', { skip, timeout: 180_000 },
 })
 
 for (const [place, flags] of [['with pods where there can be', []], ['without', ['--no-namespaces']]] as const) {
-  await t.test(`a step that fails is named, with the place of the logs; ${place}`, { skip, timeout: 60_000 }, async t => {
+  await t.test(`a step that fails is named, with the place of the logs; ${place}`, { skip, timeout: 180_000 }, async t => {
     await using scope = new AsyncDisposableStack()
     // No Unix socket can have a path that long.
     const folder = join(await openFolder(scope), 'x'.repeat(100))

@@ -2,6 +2,7 @@ import { parseAccessRecord, type AccessRecord } from './access-record.ts'
 import { until } from './until.ts'
 
 const kept = 1_000
+const flushTimeoutMs = 30_000
 
 /** The requests an Envoy has told of, the newest thousand. */
 export class AccessLog {
@@ -21,6 +22,7 @@ export class AccessLog {
 
   /** Envoy writes its log a little later than it answers. */
   async find (requestId: string, signal: AbortSignal): Promise<AccessRecord> {
-    return await until('an access log line of the call', () => this.#records.find(record => record.requestId === requestId), 5_000, signal)
+    const look = () => this.#records.find(record => record.requestId === requestId)
+    return await until('an access log line of the call', look, flushTimeoutMs, signal)
   }
 }

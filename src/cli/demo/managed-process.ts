@@ -63,7 +63,7 @@ export class ManagedProcess implements AsyncDisposable {
   send (line: string): void { this.#child.stdin?.write(`${line}\n`) }
 
   /** The first line from now on that `read` makes something of. Fails when the process ends or the deadline passes. */
-  async line<T> (what: string, read: (line: string) => T | undefined, timeoutMs = 20_000): Promise<T> {
+  async line<T> (what: string, read: (line: string) => T | undefined, timeoutMs = 60_000): Promise<T> {
     const { promise, resolve } = Promise.withResolvers<T>()
     const waiter = (line: string) => {
       const value = read(line)

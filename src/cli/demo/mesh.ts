@@ -7,7 +7,7 @@ import type { Steps } from './steps.ts'
 import type { RunningEnvoy, RunningServer, Topology } from './topology.ts'
 import { until } from './until.ts'
 
-const rotationTimeoutMs = 30_000
+const rotationTimeoutMs = 60_000
 /** The loop goes on for a while under the new certificates. */
 const afterRotationMs = 1_000
 

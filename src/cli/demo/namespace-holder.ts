@@ -1,6 +1,8 @@
 import { readlink } from 'node:fs/promises'
 import { ManagedProcess } from './managed-process.ts'
 
+const patienceMs = 30_000
+
 /** A network namespace of one process. When that ends, also by `kill -9` of this one, the kernel removes the namespace and its links. */
 export interface HeldNamespace {
   readonly holder: ManagedProcess
@@ -27,11 +29,11 @@ export async function holdNamespace (name: string, folder: string, scope: AsyncD
 /** Until the holder has left this process's namespace. */
 async function separated (holder: ManagedProcess): Promise<void> {
   const ours = await readlink('/proc/self/ns/net')
-  const end = performance.now() + 5_000
+  const end = performance.now() + patienceMs
   for (;;) {
     if (!holder.running) throw new Error(holder.tail.at(-1) ?? `${holder.name} ended`)
     if (await readlink(`/proc/${holder.pid}/ns/net`).catch(() => ours) !== ours) return
-    if (performance.now() > end) throw new Error(`${holder.name} was not made within 5 s`)
+    if (performance.now() > end) throw new Error(`${holder.name} was not made within ${patienceMs / 1_000} s`)
     await new Promise(resolve => setTimeout(resolve, 5))
   }
 }

@@ -28,7 +28,7 @@ export interface TopologyDeps {
 
 /** Of the workloads; short, so that people see a rotation. */
 const svidTtlSeconds = 20
-const startTimeoutMs = 20_000
+const startTimeoutMs = 60_000
 const attestsByPath = { plugins: { WorkloadAttestor: { unix: { plugin_data: { discover_workload_path: true } } } } }
 const configs = join(import.meta.dirname, '../../../envoy-configs')
 /** `.ts` in a clone, `.js` when built. */

@@ -26,8 +26,8 @@ export interface CallWatchDeps {
 }
 
 /** A pod that has not answered for so long answers no more. */
-const latelyMs = 3_000
-const timeoutMs = 30_000
+const latelyMs = 10_000
+const timeoutMs = 60_000
 /** Not even the caller's own proxy answered. */
 const nobody = { peer: undefined, by: undefined }
 

@@ -10,7 +10,7 @@ import type { PodMesh, PodMeshDeps } from './pod-mesh.ts'
 
 const run = promisify(execFile)
 const betweenRequestsMs = 5
-const handshakesTimeoutMs = 15_000
+const handshakesTimeoutMs = 60_000
 
 /** The authority goes as if its key had leaked, while two workloads call without end. */
 export async function rotateAuthority (mesh: PodMesh, { steps, signal, clock }: PodMeshDeps): Promise<void> {

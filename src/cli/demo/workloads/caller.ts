@@ -8,6 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 const [host, port] = process.argv.slice(2)
 const agent = new Agent({ keepAlive: true })
 const betweenRequestsMs = 5
+const patienceMs = 15_000
 let looping: Promise<void> | undefined
 let stop = new AbortController()
 
@@ -40,12 +41,12 @@ async function loop (signal: AbortSignal): Promise<void> {
 function call (): Promise<Answer> {
   return new Promise((resolve, reject) => {
     const id = randomUUID()
-    const sent = request({ host, port, agent, path: '/hello', headers: { 'x-request-id': id }, timeout: 5_000 }, response => {
+    const sent = request({ host, port, agent, path: '/hello', headers: { 'x-request-id': id }, timeout: patienceMs }, response => {
       let body = ''
       response.setEncoding('utf8').on('data', text => { body += text }).on('error', reject)
         .on('end', () => resolve({ id, status: response.statusCode ?? 0, body }))
     })
-    sent.on('timeout', () => sent.destroy(new Error('no answer within 5 s'))).on('error', reject).end()
+    sent.on('timeout', () => sent.destroy(new Error('no answer'))).on('error', reject).end()
   })
 }
 

@@ -5,7 +5,7 @@ import { createServer, request } from 'node:http'
 import { createInterface } from 'node:readline'
 
 const [name, ownPort] = process.argv.slice(2)
-const patienceMs = 5_000
+const patienceMs = 15_000
 
 createServer((incoming, response) => {
   response.setHeader('content-type', 'application/json')
