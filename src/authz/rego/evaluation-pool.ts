@@ -1,12 +1,13 @@
 import { Worker } from 'node:worker_threads'
 import { SpiffeError } from '../../spiffe/errors.ts'
 import type { Clock } from '../../runtime/clock.ts'
+import { Stay } from './stay.ts'
 import type { LoadedModule, ThreadAnswer, ThreadGreeting, ThreadSetup, ThreadTask } from './thread-messages.ts'
 
 export interface EvaluationLimits {
   /** Threads that evaluate; each holds every module and its data. */
   readonly threads: number
-  /** Of one evaluation, from its begin; it is ended at most a quarter later. */
+  /** Of one evaluation, from its begin; it is ended a quarter later, or after a little more where the machine stood still meanwhile. */
   readonly timeoutMs: number
   /** Most WebAssembly memory of one module in one thread, in MiB. */
   readonly memoryMb: number
@@ -116,15 +117,10 @@ export class EvaluationPool implements AsyncDisposable {
   async #guard (slot: Slot): Promise<void> {
     if (slot.guarded) return
     slot.guarded = true
-    let seen: number | undefined
-    let since = this.#clock.monotonicMs()
     while (slot.running.length > 0 && slot.thread !== undefined) {
       const { thread } = slot
-      const begun = Atomics.load(thread.progress, 0)
-      const nowMs = this.#clock.monotonicMs()
-      // Between evaluations it hangs in none, even where its answers wait for this thread.
-      if (begun !== seen || Atomics.load(thread.progress, 1) === begun) [seen, since] = [begun, nowMs]
-      if (nowMs - since >= this.#limits.timeoutMs) {
+      const [begun, ended] = [Atomics.load(thread.progress, 0), Atomics.load(thread.progress, 1)]
+      if (thread.stay.look({ begun, ended }, this.#clock.monotonicMs()) >= this.#limits.timeoutMs) {
         slot.guarded = false
         const error = new SpiffeError('rego_timeout', `the evaluation took longer than ${this.#limits.timeoutMs} ms`)
         return this.#lose(slot, thread, error)
@@ -196,8 +192,13 @@ class Slot {
   guarded = false
 }
 
-interface Thread { readonly worker: Worker, readonly progress: Int32Array, readonly entrypoints: ReadonlyArray<ReadonlyMap<string,
-  number>> }
+interface Thread {
+  readonly worker: Worker
+  readonly progress: Int32Array
+  /** Its own: another thread begins to count anew. */
+  readonly stay: Stay
+  readonly entrypoints: ReadonlyArray<ReadonlyMap<string, number>>
+}
 
 /** The file beside this one, which is JavaScript where this one is. */
 const threadFile = new URL(import.meta.url.endsWith('.ts') ? './evaluation-thread.ts' : './evaluation-thread.js', import.meta.url)
@@ -225,7 +226,8 @@ async function startThread (modules: readonly LoadedModule[], limits: Evaluation
         () => { if (signal.aborted) reject(signal.reason) })
     })
     if ('refused' in greeting) throw new SpiffeError('rego_bundle_invalid', greeting.refused)
-    return { worker, progress: new Int32Array(progress), entrypoints: greeting.entrypoints }
+    const stay = new Stay(limits.timeoutMs / 2)
+    return { worker, progress: new Int32Array(progress), stay, entrypoints: greeting.entrypoints }
   } catch (error) {
     worker.on('error', () => undefined)
     await worker.terminate()
