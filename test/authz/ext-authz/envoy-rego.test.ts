@@ -36,7 +36,7 @@ const told = {
   'x-told-rule': '%DYNAMIC_METADATA(envoy.filters.http.ext_authz:rule)%'
 }
 
-t.test('a policy of the shape that OPA documents, asked by a real Envoy over mutual TLS', { skip, timeout: 60_000 }, async t => {
+t.test('a policy of the shape that OPA documents, asked by a real Envoy over mutual TLS', { skip, timeout: 120_000 }, async t => {
   const folder = mkdtempSync(join(tmpdir(), 'authz-rego-'))
   const at = (name: string) => join(folder, name)
   const pki = await openPki()
@@ -61,7 +61,7 @@ t.test('a policy of the shape that OPA documents, asked by a real Envoy over mut
   const grpc = {
     name: 'ext_authz', typed_config: {
       '@type': `${types}.filters.http.ext_authz.v3.ExtAuthz`, transport_api_version: 'V3',
-      grpc_service: { envoy_grpc: { cluster_name: 'authz' }, timeout: '5s' }
+      grpc_service: { envoy_grpc: { cluster_name: 'authz' }, timeout: '30s' }
     }
   }
   const patterns = { patterns: [{ prefix: 'x-' }, { exact: 'www-authenticate' }] }
@@ -69,7 +69,7 @@ t.test('a policy of the shape that OPA documents, asked by a real Envoy over mut
     name: 'ext_authz', typed_config: {
       '@type': `${types}.filters.http.ext_authz.v3.ExtAuthz`, transport_api_version: 'V3',
       http_service: {
-        server_uri: { uri: 'http://authz', cluster: 'authz-http', timeout: '5s' },
+        server_uri: { uri: 'http://authz', cluster: 'authz-http', timeout: '30s' },
         authorization_request: { headers_to_add: [
           { key: 'x-assay-source', value: '%DOWNSTREAM_PEER_URI_SAN%' },
           { key: 'x-assay-destination', value: '%DOWNSTREAM_LOCAL_URI_SAN%' },

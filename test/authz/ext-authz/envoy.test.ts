@@ -62,14 +62,14 @@ t.test('a real Envoy asks for each request, and the peer\'s certificate is who c
   const grpc = {
     name: 'ext_authz', typed_config: {
       '@type': `${types}.filters.http.ext_authz.v3.ExtAuthz`, transport_api_version: 'V3', include_tls_session: true,
-      grpc_service: { envoy_grpc: { cluster_name: 'authz' }, timeout: '5s' }
+      grpc_service: { envoy_grpc: { cluster_name: 'authz' }, timeout: '30s' }
     }
   }
   const http = {
     name: 'ext_authz', typed_config: {
       '@type': `${types}.filters.http.ext_authz.v3.ExtAuthz`, transport_api_version: 'V3',
       http_service: {
-        server_uri: { uri: 'http://authz', cluster: 'authz-http', timeout: '5s' },
+        server_uri: { uri: 'http://authz', cluster: 'authz-http', timeout: '30s' },
         authorization_request: { headers_to_add: [
           { key: 'x-assay-source', value: '%DOWNSTREAM_PEER_URI_SAN%' }, { key: 'x-assay-destination', value: '%DOWNSTREAM_LOCAL_URI_SAN%' }
         ] }

@@ -56,7 +56,7 @@ export class RbacLab implements AsyncDisposable {
           ...ports.map(name => tcpListener(`tcp/${name}`, portNumbers.tcp[name], cases, tls))
         ],
         clusters: [{
-          name: 'echo', type: 'STATIC', connect_timeout: '2s',
+          name: 'echo', type: 'STATIC', connect_timeout: '30s',
           load_assignment: { cluster_name: 'echo', endpoints: [{ lb_endpoints: [{ endpoint: { address: localAddress(echoPort) } }] }] }
         }]
       }
