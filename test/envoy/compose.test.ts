@@ -139,7 +139,7 @@ await t.test('the scripts of compose/, with plain processes for containers', { s
   for (const n of [1, 2, 3]) {
     const own = ['-dataDir', join(folder, `server-${n}`), '-socketPath', join(folder, `server-${n}.sock`)]
     const server = run([...commandOf(`server-${n}`, {}), ...own, '-bindAddress', '127.0.0.1', '-serverPort', String(ports[8080 + n])])
-    await eventually(() => `server ${n} to run; ${server.output}`, () => server.output.includes('server is running'), 30_000)
+    await eventually(() => `server ${n} to run; ${server.output}`, () => server.output.includes('server is running'), 120_000)
   }
   for (const round of ['first', 'repeated']) {
     const setup = run(commandOf('setup', {}))
@@ -148,7 +148,7 @@ await t.test('the scripts of compose/, with plain processes for containers', { s
   for (const node of ['node-1', 'node-2']) {
     const own = ['-dataDir', join(folder, node), '-socketPath', join(folder, `${node}.sock`)]
     const agent = run([...commandOf(`${node}-agent`, {}), ...own, '-trustBundle', join(shared, 'bundle.pem')])
-    await eventually(() => `${node} to serve; ${agent.output}`, () => agent.output.includes('agent is serving'), 30_000)
+    await eventually(() => `${node} to serve; ${agent.output}`, () => agent.output.includes('agent is serving'), 120_000)
   }
   run(commandOf('backend', { 8080: String(ports['8080']) }))
   const envoys = [run(commandOf('node-1-envoy', { '172.30.0.32': '127.0.0.1' })), run(commandOf('node-2-envoy', {}))]

@@ -57,7 +57,8 @@ export function clientConfig (options: MtlsConfigOptions & { readonly upstreamPo
       clusters: [agentCluster(options.agentSocket), {
         name: 'remote',
         type: 'STATIC',
-        connect_timeout: '5s',
+        // It counts until TLS is up, for which the other Envoy must get its turn.
+        connect_timeout: '30s',
         typed_extension_protocol_options: httpOptions({ common_http_protocol_options: { max_requests_per_connection: 1 } }),
         load_assignment: endpointAt('remote', localAddress(options.upstreamPort)),
         transport_socket: {
@@ -72,6 +73,8 @@ export function clientConfig (options: MtlsConfigOptions & { readonly upstreamPo
 function commonTlsContext ({ api }: MtlsConfigOptions, certificate: string, peers: readonly object[] = []): object {
   const sdsConfig = {
     resource_api_version: 'V3',
+    // It waits however long an agent needs to start here.
+    initial_fetch_timeout: '0s',
     api_config_source: {
       api_type: api,
       transport_api_version: 'V3',
@@ -94,7 +97,7 @@ function agentCluster (path: string): object {
   return {
     name: 'agent',
     type: 'STATIC',
-    connect_timeout: '1s',
+    connect_timeout: '30s',
     typed_extension_protocol_options: httpOptions({}, { http2_protocol_options: {} }),
     load_assignment: endpointAt('agent', { pipe: { path } })
   }
