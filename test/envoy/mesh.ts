@@ -21,12 +21,19 @@ export const folderOfConfigs = join(import.meta.dirname, '../../envoy-configs')
 
 export interface EntryOptions { readonly ttlSeconds: number, readonly federatesWith?: readonly string[] }
 
-/** One of `envoy-configs/` with free ports, its secrets from the given agent. */
-export async function startPlacedEnvoy (file: string, api: Api, agent: string, clusters: Placement['clusters']): Promise<Envoy> {
+/**
+ * One of `envoy-configs/` with free ports, its secrets from the given agent.
+ * @param waits for its secrets however long it takes: by default Envoy goes live without them after 15 s, which a busy machine needs itself
+ */
+export async function startPlacedEnvoy (
+  file: string, api: Api, agent: string, clusters: Placement['clusters'], waits = false
+): Promise<Envoy> {
   const yaml = (await readFile(join(folderOfConfigs, file), 'utf8')).replaceAll(/\b(DELTA_)?GRPC\b/g, api)
   const anywhere = { host: '127.0.0.1', port: 0 }
   const listeners = { web: anywhere, batch: anywhere, mtls: anywhere, in: anywhere, out: anywhere }
-  const { admin: _, ...config } = JSON.parse(placeEnvoyConfig(yaml, { admin: '', agent, listeners, clusters })) as { admin: object }
+  const patient = (key: string, value: object) => waits && key === 'sds_config' ? { ...value, initial_fetch_timeout: '0s' } : value
+  const placed = placeEnvoyConfig(yaml, { admin: '', agent, listeners, clusters })
+  const { admin: _, ...config } = JSON.parse(placed, patient) as { admin: object }
   return await Envoy.start(config)
 }
 
@@ -71,9 +78,9 @@ export class Mesh implements AsyncDisposable {
     this.#agentId ||= this.#agent.id
   }
 
-  /** One of `envoy-configs/` with free ports, its secrets by the given API. */
+  /** One of `envoy-configs/` with free ports, its secrets by the given API; live once it has an answer about each. */
   async startEnvoy (file: string, api: Api, clusters: Placement['clusters']): Promise<Envoy> {
-    return this.#scope.use(await startPlacedEnvoy(file, api, this.agentSocket, clusters))
+    return this.#scope.use(await startPlacedEnvoy(file, api, this.agentSocket, clusters, true))
   }
 
   /** An identity for whatever this user runs on the agent's node: Envoy, and this process. */
@@ -105,15 +112,16 @@ export class Mesh implements AsyncDisposable {
   }
 
   /** What the agent has for this process, which is the same user as Envoy; `undefined` when no such identity. */
-  async svidOf (id: string): Promise<{ readonly sha256: string, readonly validTo: Date } | undefined> {
+  async svidOf (id: string): Promise<{ readonly sha256: string, readonly serial: bigint, readonly validTo: Date } | undefined> {
     await using channel = openUnixChannel(this.agentSocket)
     const answers = channel.client(workloadService).fetchX509SVID({}, { metadata: { 'workload.spiffe.io': 'true' } })
     try {
       for await (const { svids } of answers) {
         const leaf = svids.find(svid => svid.spiffeId === id)?.x509Svid
         if (leaf === undefined) return undefined
-        const { fingerprint256, validTo } = new X509Certificate(leaf)
-        return { sha256: fingerprint256.replaceAll(':', '').toLowerCase(), validTo: new Date(validTo) }
+        const { fingerprint256, serialNumber, validTo } = new X509Certificate(leaf)
+        const sha256 = fingerprint256.replaceAll(':', '').toLowerCase()
+        return { sha256, serial: BigInt(`0x${serialNumber}`), validTo: new Date(validTo) }
       }
     } catch (error) {
       if (!['no_identity_issued', 'server_initializing'].includes((error as { code?: string }).code ?? '')) throw error

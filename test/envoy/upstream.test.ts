@@ -35,6 +35,7 @@ await t.test('Envoys below a CA in files, while its root is replaced, tainted an
   t.match(body, /^By=spiffe:\/\/example\.org\/backend;Hash=[\da-f]{64};URI=spiffe:\/\/example\.org\/web$/, 'by the upstream\'s root')
 
   const load = startLoad(port)
+  await until('calls under the first root', () => load.certificates.size > 0)
   const before = await serialsHeld(server, backend)
   await using admin = openUnixChannel(mesh.server.adminSocket)
   const authorities = admin.client(localAuthorityService)
