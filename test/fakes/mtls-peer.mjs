@@ -1,5 +1,6 @@
 // Somebody outside the mesh who speaks mTLS with an SVID. The folder holds svid.pem, key.pem and ca.pem.
-// usage: mtls-peer.mjs call|listen <host> <port> <folder> | hold <host> <port> <count> <ms> <folder> | serve <port> <folder>
+// usage: mtls-peer.mjs call <host> <port> <folder> | listen <host> <port> <ms> <folder> |
+//   hold <host> <port> <count> <ms> <folder> | serve <port> <folder>
 import { readFileSync } from 'node:fs'
 import { createServer, request } from 'node:https'
 import { join } from 'node:path'
@@ -22,10 +23,11 @@ if (mode === 'call') {
     response.setEncoding('utf8').on('data', text => { body += text }).on('end', () => say({ status: response.statusCode, body }))
   }).on('error', error => say({ error: error.code ?? error.message })).on('timeout', () => say({ error: 'timeout' })).end()
 } else if (mode === 'listen') {
-  // Silent: says what the other end said by itself, until it ends or a second after that began to be possible.
-  const [host, port] = rest
+  // Silent: says what the other end said by itself, until it ends or so long after that began to be possible.
+  const [host, port, ms] = rest
   let heard = ''
-  const socket = connect({ host, port, ...identity, checkServerIdentity: () => undefined }, () => setTimeout(() => socket.destroy(), 1_000))
+  const socket = connect({ host, port, ...identity, checkServerIdentity: () => undefined }, () =>
+    setTimeout(() => socket.destroy(), Number(ms)).unref())
   socket.setEncoding('utf8').on('data', text => { heard += text; socket.destroy() }).on('error', () => {})
   socket.on('close', () => process.stdout.write(JSON.stringify(heard)))
 } else if (mode === 'hold') {

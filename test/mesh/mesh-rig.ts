@@ -219,8 +219,8 @@ export class MeshRig implements AsyncDisposable {
   }
 
   /** What somebody in the node's network is told who finishes the handshake and is silent, within a second. */
-  async listenDirectly (svid: Pick<X509Svid, 'chain' | 'privateKey'>, host: string, port: number): Promise<string> {
-    return await this.#run<string>(mtlsPeer, 'listen', host, String(port), await this.folderOf(svid))
+  async listenDirectly (svid: Pick<X509Svid, 'chain' | 'privateKey'>, host: string, port: number, ms: number): Promise<string> {
+    return await this.#run<string>(mtlsPeer, 'listen', host, String(port), String(ms), await this.folderOf(svid))
   }
 
   /** A program's only line. This process goes on meanwhile: what is called may ask it. */

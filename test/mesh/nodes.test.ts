@@ -99,10 +99,10 @@ void t.test('processes of the host itself call with the identity of whoever has 
     return peers.length === 10
   })
   t.strictSame(new Set(peers), new Set(['URI=spiffe://example.org/alice']), 'each connection is attested')
-  t.equal((await alice!.tcp('10.99.0.1', 90)).body, 'one/b hello')
+  await until('alice to reach the port of bytes', async () => (await alice!.tcp('10.99.0.1', 90)).body === 'one/b hello')
   t.not((await bob!.http('10.99.0.1', 80)).status, 200, 'a process without an entry gets nowhere')
   t.equal((await bob!.tcp('10.99.0.1', 90)).body ?? '', '', 'nor by TCP')
-  t.ok(agent.log().includes('a connection has no identity: no entry matches'), 'and the agent says so')
+  await until('the agent to say so', () => agent.log().includes('a connection has no identity: no entry matches'))
 
   const seen: (string | undefined)[] = []
   for (const caller of [alice, carol, bob, alice, carol]) {
