@@ -112,16 +112,15 @@ export class Mesh implements AsyncDisposable {
   }
 
   /** What the agent has for this process, which is the same user as Envoy; `undefined` when no such identity. */
-  async svidOf (id: string): Promise<{ readonly sha256: string, readonly serial: bigint, readonly validTo: Date } | undefined> {
+  async svidOf (id: string): Promise<{ readonly sha256: string, readonly serial: string, readonly validTo: Date } | undefined> {
     await using channel = openUnixChannel(this.agentSocket)
     const answers = channel.client(workloadService).fetchX509SVID({}, { metadata: { 'workload.spiffe.io': 'true' } })
     try {
       for await (const { svids } of answers) {
         const leaf = svids.find(svid => svid.spiffeId === id)?.x509Svid
         if (leaf === undefined) return undefined
-        const { fingerprint256, serialNumber, validTo } = new X509Certificate(leaf)
-        const sha256 = fingerprint256.replaceAll(':', '').toLowerCase()
-        return { sha256, serial: BigInt(`0x${serialNumber}`), validTo: new Date(validTo) }
+        const { fingerprint256, serialNumber: serial, validTo } = new X509Certificate(leaf)
+        return { sha256: fingerprint256.replaceAll(':', '').toLowerCase(), serial, validTo: new Date(validTo) }
       }
     } catch (error) {
       if (!['no_identity_issued', 'server_initializing'].includes((error as { code?: string }).code ?? '')) throw error

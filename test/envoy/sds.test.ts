@@ -5,6 +5,7 @@ import { encodePem } from '../../src/x509/pem.ts'
 import { createTestAuthority } from '../fakes/authority.ts'
 import { noEnvoy, get, until, type Envoy } from '../fakes/envoy.ts'
 import { createNamesake, forge, mint, pemOf, type Identity } from '../fakes/forge.ts'
+import { sameSerial } from '../fakes/serial.ts'
 import { Administrator } from '../interop/administrator.ts'
 import { certificateSeen, Mesh, portOf, serialsHeld, startLoad, startWorkload, type Api } from './mesh.ts'
 
@@ -74,7 +75,7 @@ for (const api of apis) {
         await until('the certificate that lasts', async () => {
           const held = await mesh.svidOf(id)
           if (held === undefined || held.validTo.getTime() < Date.now() + 300_000) return false
-          return (await serialsHeld(envoy, id)).some(serial => BigInt(`0x${serial}`) === held.serial)
+          return (await serialsHeld(envoy, id)).some(serial => sameSerial(serial, held.serial))
         })
       }
       const last = (await mesh.svidOf(web))?.sha256 ?? 'none'

@@ -3,11 +3,17 @@ import { appendFileSync, chownSync, existsSync, globSync, mkdirSync, mkdtempSync
 import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
 import pg from 'pg'
+import { usualPoolLimits, type PoolLimits } from '../../src/storage/postgres/postgres-pool.ts'
 import { eventually } from './eventually.ts'
 import { freePort } from './free-port.ts'
 
 /** `nobody`: PostgreSQL refuses to run as root. */
 const unprivileged = 65534
+
+/** Milliseconds: sooner, nobody has waited for a statement to be given up nor, with the limits below, for an attempt to connect. */
+export const atOnceMs = 14_000
+/** An attempt to connect may take longer than a busy machine stands still. */
+export const patientPool: PoolLimits = { ...usualPoolLimits, connectTimeoutMs: 60_000 }
 
 export interface PostgresOptions {
   /** As in postgresql.conf, e.g. `{ fsync: 'off' }`. */

@@ -6,6 +6,7 @@ import type t from 'tap'
 import { eventually } from '../fakes/eventually.ts'
 import { RunningProcess } from '../fakes/processes.ts'
 import { runAssay } from '../fakes/run-assay.ts'
+import { sameSerial } from '../fakes/serial.ts'
 import type { FakeAgent } from './fake-agent.ts'
 
 const patienceMs = 120_000
@@ -71,13 +72,4 @@ class FilesProcess extends RunningProcess {
       return this.lines().some(line => line['msg'] === message && sameSerial(line['serial'], serial))
     }, patienceMs)
   }
-}
-
-/** Ours are in small letters without leading zeros, OpenSSL's otherwise. */
-export function sameSerial (a: unknown, b: unknown): boolean {
-  return typeof a === 'string' && typeof b === 'string' && BigInt(`0x${a}`) === BigInt(`0x${b}`)
-}
-
-export function serialOf ({ chain }: { readonly chain: readonly Uint8Array[] }): string {
-  return new X509Certificate(chain[0] as Uint8Array).serialNumber
 }

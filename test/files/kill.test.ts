@@ -2,7 +2,8 @@ import t from 'tap'
 import { eventually } from '../fakes/eventually.ts'
 import { chooseSeed, Random } from '../fakes/random.ts'
 import { FakeAgent } from './fake-agent.ts'
-import { FilesFolder, serialOf } from './files-process.ts'
+import { serialOf } from '../fakes/serial.ts'
+import { FilesFolder } from './files-process.ts'
 
 const patienceMs = 120_000
 

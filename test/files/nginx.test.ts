@@ -9,7 +9,8 @@ import { encodePem } from '../../src/x509/pem.ts'
 import { eventually } from '../fakes/eventually.ts'
 import { freePort } from '../fakes/free-port.ts'
 import { FakeAgent } from './fake-agent.ts'
-import { FilesFolder, sameSerial, serialOf } from './files-process.ts'
+import { sameSerial, serialOf } from '../fakes/serial.ts'
+import { FilesFolder } from './files-process.ts'
 import { Knocking } from './knocking.ts'
 
 const program = ['/usr/sbin/nginx', '/usr/local/sbin/nginx', '/usr/bin/nginx'].find(path => existsSync(path))

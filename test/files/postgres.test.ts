@@ -6,7 +6,8 @@ import { encodePem } from '../../src/x509/pem.ts'
 import { eventually } from '../fakes/eventually.ts'
 import { postgresMissing, postgresPrograms, startPostgres } from '../fakes/postgres.ts'
 import { FakeAgent } from './fake-agent.ts'
-import { FilesFolder, sameSerial, serialOf } from './files-process.ts'
+import { sameSerial, serialOf } from '../fakes/serial.ts'
+import { FilesFolder } from './files-process.ts'
 import { Knocking } from './knocking.ts'
 
 const missing = postgresMissing()

@@ -218,7 +218,7 @@ export class MeshRig implements AsyncDisposable {
     return await this.#run<number[]>(mtlsPeer, 'hold', host, String(port), String(count), String(ms), await this.folderOf(svid))
   }
 
-  /** What somebody in the node's network is told who finishes the handshake and is silent, within a second. */
+  /** What somebody in the node's network is told who finishes the handshake and is silent, within so many milliseconds. */
   async listenDirectly (svid: Pick<X509Svid, 'chain' | 'privateKey'>, host: string, port: number, ms: number): Promise<string> {
     return await this.#run<string>(mtlsPeer, 'listen', host, String(port), String(ms), await this.folderOf(svid))
   }

@@ -1,4 +1,3 @@
-import { X509Certificate } from 'node:crypto'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -13,6 +12,7 @@ import { sdsHandlers } from '../../src/sds/sds-handlers.ts'
 import { secretDiscoveryService } from '../../src/wire/generated/envoy-sds.ts'
 import { Envoy, noEnvoy, get, until } from '../fakes/envoy.ts'
 import { FakeIdentities, identityOf, TestTrustDomain } from '../fakes/identities.ts'
+import { sameSerial, serialOf } from '../fakes/serial.ts'
 import { clientConfig, serverConfig } from './mtls-config.ts'
 
 const skip = noEnvoy()
@@ -54,9 +54,6 @@ class TestAgent {
     return server
   }
 }
-
-const serialOf = (svid: X509Svid) => new X509Certificate(svid.chain[0] ?? '').serialNumber.toLowerCase()
-const sameSerial = (a: string | undefined, b: string) => BigInt(`0x${a ?? 0}`) === BigInt(`0x${b}`)
 
 for (const [api, kind] of [['GRPC', 'sotw'], ['DELTA_GRPC', 'delta']] as const) {
   await t.test(`real Envoys with ${api}`, { skip, timeout: 120_000 }, async t => {

@@ -8,6 +8,7 @@ import { createTestCa, type TestCa } from '../fakes/ca-files.ts'
 import { capturedLog } from '../fakes/captured-log.ts'
 import { approved, CertManagerPeer } from '../fakes/cert-manager.ts'
 import { KubeApi } from '../fakes/kube-api.ts'
+import { standStill } from '../fakes/stand-still.ts'
 import { key, order } from './ca-order.ts'
 
 const never = new AbortController().signal
@@ -92,8 +93,8 @@ void t.test('what the issuer does not sign, and what is of no use', async t => {
   peer.answer = () => { if (++looks === 3) late.abort(); return undefined }
   const prompt = api.besides
   api.besides = (method, path, body) => {
-    // All stand still for longer than it takes until the next look.
-    if (method === 'DELETE') Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 700)
+    // For longer than it takes until the next look.
+    if (method === 'DELETE') standStill(700)
     return prompt?.(method, path, body)
   }
   await t.rejects(upstream.mintX509Ca(order, late.signal), { code: 'upstream_unavailable' }, 'nobody signs')

@@ -14,8 +14,8 @@ export class Stay {
   /** @param nowMs of a monotonic clock @returns milliseconds */
   look ({ begun, ended }: Progress, nowMs: number): number {
     // Between evaluations it hangs in none, even where its answers wait for who looks.
-    const goesOn = begun !== this.#begun || ended === begun
-    this.#spentMs = goesOn ? 0 : this.#spentMs + Math.min(nowMs - this.#lookedAtMs, this.#longestStepMs)
+    const isAnother = begun !== this.#begun || ended === begun
+    this.#spentMs = isAnother ? 0 : this.#spentMs + Math.min(nowMs - this.#lookedAtMs, this.#longestStepMs)
     this.#begun = begun
     this.#lookedAtMs = nowMs
     return this.#spentMs

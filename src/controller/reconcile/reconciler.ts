@@ -161,9 +161,10 @@ export class Reconciler {
       await this.#mirror.read(entries.list(signal), key => this.#desired.of(key).length > 0)
       this.#fullDueMs = startedMs + this.#options.fullEveryMs
       // What was known of an entry is told until it is known anew: whoever reads statuses meanwhile is not told that all is well.
-      keys = [...keys, ...this.#mirror.keys(), ...this.#failures.keys(), ...this.#foreign.keys()]
+      keys = [...keys, ...this.#mirror.keys(), ...this.#foreign.keys()]
     }
-    await this.#apply(new Set([...keys, ...startedMs >= this.#retryDueMs ? this.#failures.keys() : []]), dirty, tenure, signal)
+    const refused = isFull || startedMs >= this.#retryDueMs ? this.#failures.keys() : []
+    await this.#apply(new Set([...keys, ...refused]), dirty, tenure, signal)
     metrics.round(kind, (clock.monotonicMs() - startedMs) / 1_000)
     onRound(this.#mirror.takeWritten())
   }

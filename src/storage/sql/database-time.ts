@@ -2,19 +2,28 @@ import { sql, type RawBuilder } from 'kysely'
 import type { Clock } from '../../runtime/clock.ts'
 import type { SqlDatabase } from './sql-database.ts'
 
-/** Unix milliseconds at this very moment: replicas' clocks differ, and the database has one, unless it is a file. */
-export function databaseTime (kind: SqlDatabase['kind'], clock: Pick<Clock, 'now'>): RawBuilder<number> {
-  return kind === 'postgres'
-    ? sql<number>`floor(extract(epoch from clock_timestamp()) * 1000)::bigint`
-    : sql<number>`${clock.now().getTime()}`
-}
+/** Replicas' clocks differ; the database has one, unless it is a file. Unix milliseconds. */
+export class DatabaseTime {
+  readonly #kind: SqlDatabase['kind']
+  readonly #clock: Pick<Clock, 'now'>
 
-/** A moment of a replica's clock in the database's time: what is so long ago for the one is so for the other. */
-export function inDatabaseTime (kind: SqlDatabase['kind'], clock: Pick<Clock, 'now'>, at: Date): RawBuilder<number> {
-  return sql<number>`${databaseTime(kind, clock)} + ${at.getTime() - clock.now().getTime()}`
-}
+  constructor ({ kind }: Pick<SqlDatabase, 'kind'>, clock: Pick<Clock, 'now'>) {
+    this.#kind = kind
+    this.#clock = clock
+  }
 
-/** And back. @param row a moment in the database's time, and what its time was when the row was read */
-export function inOurTime (clock: Pick<Clock, 'now'>, { seen_at: at, now }: { readonly seen_at: number, readonly now: number }): Date {
-  return new Date(clock.now().getTime() - (now - at))
+  /** This very moment. */
+  now (): RawBuilder<number> {
+    return this.#kind === 'postgres'
+      ? sql<number>`floor(extract(epoch from clock_timestamp()) * 1000)::bigint`
+      : sql<number>`${this.#clock.now().getTime()}`
+  }
+
+  /** A moment of this replica's clock: what is so long ago for the one is so for the other. */
+  of (at: Date): RawBuilder<number> { return sql<number>`${this.now()} + ${at.getTime() - this.#clock.now().getTime()}` }
+
+  /** And back. @param row when somebody was seen, and what the time was when the row was read */
+  seenAt ({ seen_at: at, now }: { readonly seen_at: number, readonly now: number }): Date {
+    return new Date(this.#clock.now().getTime() - (now - at))
+  }
 }

@@ -3,7 +3,7 @@ import type { Clock } from '../../runtime/clock.ts'
 import { SpiffeError } from '../../spiffe/errors.ts'
 import type { Stores } from '../datastore.ts'
 import type { Lease, LeaseStore } from '../lease-store.ts'
-import { databaseTime } from './database-time.ts'
+import { DatabaseTime } from './database-time.ts'
 import type { Schema } from './schema.ts'
 import type { Fence, SqlDatabase } from './sql-database.ts'
 
@@ -11,12 +11,12 @@ type LeaseRow = Schema['leases']
 
 export class SqlLeaseStore implements LeaseStore {
   readonly #database: SqlDatabase
-  readonly #clock: Clock
+  readonly #time: DatabaseTime
   readonly #storesOn: (database: SqlDatabase) => Stores
 
   constructor (database: SqlDatabase, clock: Clock, storesOn: (database: SqlDatabase) => Stores) {
     this.#database = database
-    this.#clock = clock
+    this.#time = new DatabaseTime(database, clock)
     this.#storesOn = storesOn
   }
 
@@ -59,9 +59,8 @@ export class SqlLeaseStore implements LeaseStore {
     return this.#storesOn(this.#database.fenced(fence))
   }
 
-  /** Replicas' clocks differ; the database has one. */
   async #now (trx: Transaction<Schema>): Promise<number> {
-    const { now } = await trx.selectNoFrom(databaseTime(this.#database.kind, this.#clock).as('now')).executeTakeFirstOrThrow()
+    const { now } = await trx.selectNoFrom(this.#time.now().as('now')).executeTakeFirstOrThrow()
     return now
   }
 }

@@ -1,25 +1,25 @@
-import type { Kysely, RawBuilder } from 'kysely'
+import type { Kysely } from 'kysely'
 import type { Clock } from '../../runtime/clock.ts'
 import type { SpiffeId } from '../../spiffe/spiffe-id.ts'
 import type { AgentProgress, ProgressState, ProgressStore } from '../progress-store.ts'
 import { chunks, idsPerStatement, rowsPerInsert } from './chunks.ts'
-import { databaseTime, inDatabaseTime, inOurTime } from './database-time.ts'
+import { DatabaseTime } from './database-time.ts'
 import type { ProgressRow, Schema } from './schema.ts'
 import type { SqlDatabase } from './sql-database.ts'
 
 /** When agents were seen is kept in the database's time, as of replicas. */
 export class SqlProgressStore implements ProgressStore {
   readonly #database: SqlDatabase
-  readonly #clock: Clock
+  readonly #time: DatabaseTime
 
   constructor (database: SqlDatabase, clock: Clock) {
     this.#database = database
-    this.#clock = clock
+    this.#time = new DatabaseTime(database, clock)
   }
 
   async report (progress: readonly AgentProgress[]): Promise<void> {
     // In one order, so that two replicas' statements never wait for each other in a circle.
-    const rows = progress.map(one => ({ ...encodeProgress(one), seen_at: this.#time(one.seenAt) }))
+    const rows = progress.map(one => ({ ...encodeProgress(one), seen_at: this.#time.of(one.seenAt) }))
       .toSorted((a, b) => a.agent_id < b.agent_id ? -1 : 1)
     for (const chunk of chunks(rows, rowsPerInsert)) {
       await this.#database.transaction(trx => trx.insertInto('agent_progress').values(chunk)
@@ -38,7 +38,7 @@ export class SqlProgressStore implements ProgressStore {
   }
 
   async leave (replicaId: string, seenAt: Date, agentIds?: readonly SpiffeId[]): Promise<void> {
-    const gone = { replica_id: '', seen_at: this.#time(seenAt) }
+    const gone = { replica_id: '', seen_at: this.#time.of(seenAt) }
     if (agentIds === undefined) {
       await this.#database.transaction(trx =>
         trx.updateTable('agent_progress').set(gone).where('replica_id', '=', replicaId).execute())
@@ -53,26 +53,24 @@ export class SqlProgressStore implements ProgressStore {
   async list (agentIds?: readonly SpiffeId[]): Promise<readonly AgentProgress[]> {
     if (agentIds === undefined) {
       const rows = await this.#database.read(db => this.#rows(db).orderBy('agent_id').execute())
-      return rows.map(row => decodeProgress(row, inOurTime(this.#clock, row)))
+      return rows.map(row => decodeProgress(row, this.#time.seenAt(row)))
     }
     const found: AgentProgress[] = []
     for (const chunk of chunks(agentIds, idsPerStatement)) {
       const rows = await this.#database.read(db => this.#rows(db).where('agent_id', 'in', chunk).execute())
-      found.push(...rows.map(row => decodeProgress(row, inOurTime(this.#clock, row))))
+      found.push(...rows.map(row => decodeProgress(row, this.#time.seenAt(row))))
     }
     return found
   }
 
   async prune (before: Date): Promise<void> {
-    await this.#database.transaction(trx => trx.deleteFrom('agent_progress').where('seen_at', '<', this.#time(before))
+    await this.#database.transaction(trx => trx.deleteFrom('agent_progress').where('seen_at', '<', this.#time.of(before))
       .where('agent_id', 'not in', eb => eb.selectFrom('agents').select('id')).execute())
   }
 
   #rows (db: Kysely<Schema>) {
-    return db.selectFrom('agent_progress').selectAll().select(databaseTime(this.#database.kind, this.#clock).as('now'))
+    return db.selectFrom('agent_progress').selectAll().select(this.#time.now().as('now'))
   }
-
-  #time (at: Date): RawBuilder<number> { return inDatabaseTime(this.#database.kind, this.#clock, at) }
 }
 
 function encodeProgress (

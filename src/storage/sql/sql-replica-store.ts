@@ -1,31 +1,30 @@
-import type { RawBuilder } from 'kysely'
 import type { Clock } from '../../runtime/clock.ts'
 import type { Replica, ReplicaStore } from '../replica-store.ts'
-import { databaseTime, inDatabaseTime, inOurTime } from './database-time.ts'
+import { DatabaseTime } from './database-time.ts'
 import type { ReplicaRow } from './schema.ts'
 import type { SqlDatabase } from './sql-database.ts'
 
 /** When replicas were seen the database notes by its own clock, and whoever asks is told by his: replicas' clocks differ. */
 export class SqlReplicaStore implements ReplicaStore {
   readonly #database: SqlDatabase
-  readonly #clock: Clock
+  readonly #time: DatabaseTime
 
   constructor (database: SqlDatabase, clock: Clock) {
     this.#database = database
-    this.#clock = clock
+    this.#time = new DatabaseTime(database, clock)
   }
 
   async report (replica: Omit<Replica, 'seenAt'>): Promise<void> {
     const { id, ...facts } = encodeReplica(replica)
-    const columns = { ...facts, seen_at: this.#time() }
+    const columns = { ...facts, seen_at: this.#time.now() }
     await this.#database.transaction(trx => trx.insertInto('replicas').values({ id, ...columns })
       .onConflict(conflict => conflict.column('id').doUpdateSet(columns)).execute())
   }
 
   async list (): Promise<readonly Replica[]> {
     const rows = await this.#database.read(db =>
-      db.selectFrom('replicas').selectAll().select(this.#time().as('now')).orderBy('started_at').orderBy('id').execute())
-    return rows.map(row => decodeReplica(row, inOurTime(this.#clock, row)))
+      db.selectFrom('replicas').selectAll().select(this.#time.now().as('now')).orderBy('started_at').orderBy('id').execute())
+    return rows.map(row => decodeReplica(row, this.#time.seenAt(row)))
   }
 
   async remove (id: string): Promise<void> {
@@ -34,10 +33,8 @@ export class SqlReplicaStore implements ReplicaStore {
 
   async prune (before: Date): Promise<void> {
     await this.#database.transaction(trx =>
-      trx.deleteFrom('replicas').where('seen_at', '<', inDatabaseTime(this.#database.kind, this.#clock, before)).execute())
+      trx.deleteFrom('replicas').where('seen_at', '<', this.#time.of(before)).execute())
   }
-
-  #time (): RawBuilder<number> { return databaseTime(this.#database.kind, this.#clock) }
 }
 
 function encodeReplica ({ cursor, facts, startedAt, ...replica }: Omit<Replica, 'seenAt'>): Omit<ReplicaRow, 'seen_at'> {
