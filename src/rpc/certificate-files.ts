@@ -3,6 +3,7 @@ import { readFile, stat } from 'node:fs/promises'
 import { createSecureContext, type SecureContextOptions } from 'node:tls'
 import type { Clock } from '../runtime/clock.ts'
 import type { Logger } from '../runtime/logger.ts'
+import { reasonOf } from '../runtime/reason-of.ts'
 import { SpiffeError } from '../spiffe/errors.ts'
 import { decodePem, encodePem } from '../x509/pem.ts'
 import { leafOf, type RenewedCertificate } from './serving-certificate.ts'
@@ -144,5 +145,6 @@ async function textOf (path: string): Promise<string> {
 }
 
 function unreadable (path: string, cause: unknown): SpiffeError {
-  return new SpiffeError('file_unusable', `cannot read ${path}: ${(cause as Error).message}`, { cause })
+  // Without the system's call: a file that is missing is one fault, whichever call finds it.
+  return new SpiffeError('file_unusable', `cannot read ${path}: ${reasonOf(cause)}`, { cause })
 }

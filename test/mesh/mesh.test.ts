@@ -5,7 +5,7 @@ import type { MeshService } from '../../src/mesh/mesh-state.ts'
 import { parseSpiffeId } from '../../src/spiffe/spiffe-id.ts'
 import { TestTrustDomain } from '../fakes/identities.ts'
 import { until } from '../fakes/envoy.ts'
-import { PodWorkload } from '../fakes/pod-workload.ts'
+import { PodWorkload, type Reply } from '../fakes/pod-workload.ts'
 import { noNamespaces } from '../fakes/pods.ts'
 import { MeshRig } from './mesh-rig.ts'
 
@@ -335,4 +335,28 @@ void t.test('a service fails over to the endpoints that live', { skip }, async t
   const names = new Set<string>()
   for (let n = 0; n < 20; n++) names.add(calledBy((await a.http('10.99.0.1', 80)).body).name)
   t.strictSame(names, new Set(['b', 'c']), 'both that live answer, and no call is lost on the one that does not')
+})
+
+void t.test('a call that meets an endpoint which has just gone is made again at another one, however busy that is', { skip }, async t => {
+  await using rig = await MeshRig.open()
+  const { a } = await threePods(rig)
+  await rig.identify('c', '/b')
+  await until('c to be the service too', () => rig.localEndpoints().filter(one => one.id === id('/b')).length === 2)
+  await announce(rig, web)
+  const names = new Set<string>()
+  await until('both to answer', async () => {
+    const { status, body } = await a.http('10.99.0.1', 80)
+    if (status === 200) names.add(calledBy(body).name)
+    return names.size === 2
+  })
+  // Nobody tells the callers.
+  rig.forget('c')
+  const stat = (name: string) => rig.stat(`cluster.service/web/80.upstream_rq_retry${name}`)
+  const answers: Reply[] = []
+  await until('enough calls to be made again', async () => {
+    answers.push(...await Promise.all(Array.from({ length: 10 }, () => a.http('10.99.0.1', 80))))
+    return await stat('') >= 60
+  })
+  t.strictSame(answers.filter(({ status }) => status !== 200), [])
+  t.equal(await stat('_success'), await stat(''), 'at once at the other one, never again at the one that is gone')
 })

@@ -1,3 +1,4 @@
+import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
 import { readStartTime } from '../../src/runtime/process-facts.ts'
@@ -56,13 +57,14 @@ void t.test('two nodes: agents run their Envoys, services are reached, workloads
   await until('the second workload of the service', async () =>
     /two\/d/.test((await a!.http('10.99.0.1', 80)).body ?? ''))
   await nodes.unregister(id)
-  let statuses: (number | undefined)[] = []
+  let lost: Reply[] = []
   await until('the second workload to answer no more', async () => {
     const answers = await Promise.all(Array.from({ length: 10 }, () => a!.http('10.99.0.1', 80)))
-    statuses = [...statuses, ...answers.map(({ status }) => status)]
+    lost = [...lost, ...answers.filter(({ status }) => status !== 200)]
     return answers.every(({ body }) => body?.includes('two/c') === true)
   })
-  t.strictSame(new Set(statuses), new Set([200]), 'no call is lost on the way')
+  if (lost.length > 0) for (const node of ['one', 'two']) t.comment(`${node}: ${await readFile(nodes.accessLog(node), 'utf8')}`)
+  t.strictSame(lost, [], 'no call is lost on the way')
 
   const lift = await nodes.revoke('/a')
   const refused = async () => (await a!.http('10.99.0.1', 80)).status !== 200
@@ -170,7 +172,8 @@ void t.test('an agent that is killed, or replaced, leaves its Envoy to the next 
   // The kernel resets what waits to be accepted where somebody stops listening; ended first, it would be each call for a second.
   t.comment(`${calls.failed.length} of ${calls.made} calls failed`)
   const reset = ({ error, status }: Reply) => error === 'ECONNRESET' || status === 503
-  t.ok(calls.failed.length <= 3 && calls.failed.every(reset), 'calls go on, but for what was just arriving, here or at the other end')
+  t.strictSame(calls.failed.filter(reply => !reset(reply)), [], 'calls go on, but for what was just arriving')
+  t.ok(calls.failed.length <= 3, `here or at the other end: ${JSON.stringify(calls.failed)}`)
 
   // Killed while one drains: whoever comes next ends that too.
   const other = { path: findEnvoy(), concurrency: 3 }

@@ -130,7 +130,8 @@ function elsewhere (retryOn: string): RetryPolicyInit {
     retryOn,
     numRetries: { value: 2 },
     retryHostPredicate: [extension('envoy.retry_host_predicates.previous_hosts', PreviousHostsPredicate, {})],
-    hostSelectionRetryMaxAttempts: 5
+    // The choice falls on the less busy of two, and nobody is less busy than who refuses at once: it has to be made many times.
+    hostSelectionRetryMaxAttempts: 100
   }
 }
 
