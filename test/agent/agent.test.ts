@@ -16,9 +16,12 @@ import { openRelay } from '../fakes/relay.ts'
 import { eventually } from '../fakes/eventually.ts'
 import { freePort } from '../fakes/free-port.ts'
 import { startTestServer, type TestServer } from '../fakes/server.ts'
+import { SkippingClock } from '../fakes/skipping-clock.ts'
 
 const uid = process.getuid?.() ?? 0
 const id = (path: string) => ({ trustDomain: 'example.org', path })
+/** Of an SVID, which lives for an hour. */
+const halfLifeMs = 30 * 60_000
 
 async function register (server: TestServer, agent: TestAgent, path: string, more: EntryInit = {}): Promise<string> {
   const { results } = await server.admin.client(entryService).batchCreateEntry({
@@ -121,16 +124,19 @@ void t.test('what an agent offers on its socket', async t => {
 })
 
 void t.test('SVIDs are renewed at half-life, while streams stay open', async t => {
-  await using server = await startTestServer({ config: { defaultX509SvidTtlSeconds: 2 } })
-  await using agent = await startTestAgent(server)
+  await using server = await startTestServer()
+  const clock = new SkippingClock(0)
+  await using agent = await startTestAgent(server, { clock })
   await register(server, agent, '/web')
+  // To the half of an hour, and of what the next one has left then.
+  const skips = [halfLifeMs, halfLifeMs / 2]
   const serials = new Set<string>()
   let last: Date | undefined
   await stateWith(agent, state => {
     const leaf = parseCertificate(splitCertificates(state.svids[0]?.x509Svid ?? new Uint8Array())[0] as Uint8Array)
-    t.ok(last === undefined || last > new Date(), 'the one before was still valid')
+    t.ok(last === undefined || last > clock.now(), 'the one before was still valid')
     last = leaf.notAfter
-    serials.add(leaf.serialNumber)
+    if (serials.size < serials.add(leaf.serialNumber).size) clock.skip(skips.shift() ?? 0)
     return serials.size === 3
   })
   t.equal(serials.size, 3)
@@ -235,19 +241,25 @@ void t.test('the pinned bundle decides whether a server is believed', async t =>
 })
 
 void t.test('the agent\'s own SVID is renewed before half of its life', async t => {
-  await using server = await startTestServer({ config: { agentTtlSeconds: 3 } })
+  await using server = await startTestServer()
   const port = await freePort()
-  await using agent = await startTestAgent(server, { config: { prometheus: { host: '127.0.0.1', port } } })
+  const clock = new SkippingClock(0)
+  await using agent = await startTestAgent(server, { clock, config: { prometheus: { host: '127.0.0.1', port } } })
   const agents = server.admin.client(agentService)
-  const first = (await agents.listAgents({})).agents[0]?.x509svidSerialNumber
-  for (let current = first; current === first;) {
-    await new Promise(resolve => setTimeout(resolve, 50))
-    current = (await agents.listAgents({})).agents[0]?.x509svidSerialNumber
-  }
+  const serial = async () => (await agents.listAgents({})).agents[0]?.x509svidSerialNumber
+  const first = await serial()
+  clock.skip(halfLifeMs)
+  await eventually('it is renewed', async () => await serial() !== first, 60_000)
   await register(server, agent, '/web')
   t.same(idsOf(await stateWith(agent, () => true)), ['spiffe://example.org/web'], 'and it goes on serving')
-  const shown = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text()
-  t.match(shown, /^spire_agent_agent_svid_rotate\{status="OK",host=".*"\} [1-9]/m, 'it is counted')
+  const rotated = /^spire_agent_agent_svid_rotate\{status="OK",host=".*"\} [1-9]/m
+  let shown = ''
+  // The server knows of it before the agent has its answer.
+  await eventually('it to be counted', async () => {
+    shown = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text()
+    return rotated.test(shown)
+  }, 60_000)
+  t.match(shown, rotated, 'it is counted')
   t.match(shown, /^spire_agent_node_attestor_new_svid\{attestor="join_token",status="OK",host=".*"\} 1$/m, 'as the first one is')
 })
 

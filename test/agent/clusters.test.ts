@@ -5,20 +5,24 @@ import t, { type Test } from 'tap'
 import { z } from 'zod'
 import { agentCatalog } from '../../src/agent/agent-catalog.ts'
 import { pluginSchemas } from '../../src/plugins/catalog.ts'
+import { systemClock, type Clock } from '../../src/runtime/clock.ts'
 import { startTestAgent } from '../fakes/agent.ts'
 import { capturedLog } from '../fakes/captured-log.ts'
 import { eventually } from '../fakes/eventually.ts'
 import { type FakePod, KubeApi } from '../fakes/kube-api.ts'
 import { startTestServer, testPlugins } from '../fakes/server.ts'
+import { SkippingClock } from '../fakes/skipping-clock.ts'
 import { Workload } from '../faults/workload.ts'
 import { Administrator, idMessage } from '../interop/administrator.ts'
 
 const patienceMs = 60_000
+/** Of an agent's SVID, which lives for an hour. */
+const pastHalfLifeMs = 31 * 60_000
 const psatOf = (cluster: string, tokenPath: string) => z.strictObject(pluginSchemas(agentCatalog))
   .parse({ NodeAttestor: { k8s_psat: { plugin_data: { cluster, token_path: tokenPath } } } })
 
 /** One server that takes join tokens, and the agents of two clusters. */
-async function setUp (t: Test, agentTtlSeconds = 3600) {
+async function setUp (t: Test, clock: Clock = systemClock) {
   const scope = new AsyncDisposableStack()
   t.teardown(() => scope.disposeAsync())
   const newFolder = async () => {
@@ -32,9 +36,9 @@ async function setUp (t: Test, agentTtlSeconds = 3600) {
   })
   const serverLog = capturedLog()
   const server = scope.use(await startTestServer({
+    clock,
     log: serverLog.log,
     config: {
-      agentTtlSeconds,
       plugins: testPlugins({ NodeAttestor: { k8s_psat: { plugin_data: { clusters: { east: cluster(east), west: cluster(west) } } } } })
     }
   }))
@@ -42,7 +46,7 @@ async function setUp (t: Test, agentTtlSeconds = 3600) {
   const node = async (cluster: string, api: KubeApi, pod: FakePod, log = capturedLog().log) => {
     const tokenPath = join(await newFolder(), 'token')
     await writeFile(tokenPath, api.tokenOf(pod))
-    const agent = scope.use(await startTestAgent(server, { log, config: { plugins: psatOf(cluster, tokenPath) } }))
+    const agent = scope.use(await startTestAgent(server, { clock, log, config: { plugins: psatOf(cluster, tokenPath) } }))
     return { agent, tokenPath }
   }
   return { scope, east, west, server, serverLog, admin, node }
@@ -89,7 +93,8 @@ void t.test('virtual machines and two clusters in one trust domain, on one serve
 })
 
 void t.test('an agent attests again instead of being renewed', async t => {
-  const { east, admin, serverLog, node } = await setUp(t, 6)
+  const clock = new SkippingClock(0)
+  const { east, admin, serverLog, node } = await setUp(t, clock)
   const nodeUid = east.addNode('n1')
   const pod = east.addPod({ name: 'agent-1', node: 'n1' })
   const { log, lines } = capturedLog()
@@ -99,15 +104,18 @@ void t.test('an agent attests again instead of being renewed', async t => {
   await workload.granted('spiffe://example.org/web', patienceMs)
 
   const attested = () => serverLog.lines.filter(({ msg }) => msg === 'agent attested').length
-  const until = async (what: string, more: number) => {
-    const from = attested()
-    await eventually(what, () => attested() >= from + more, patienceMs)
+  const renewed = () => lines.filter(({ msg }) => msg === 'agent SVID renewed').length
+  const until = async (what: string) => {
+    const from = [attested(), renewed()] as const
+    clock.skip(pastHalfLifeMs)
+    await eventually(what, () => attested() > from[0] && renewed() > from[1], patienceMs)
   }
-  await until('it shows its token again before its SVID ends', 2)
+  await until('it shows its token again before its SVID ends')
+  await until('and again')
   east.deletePod(pod)
   const successor = east.addPod({ name: 'agent-2', node: 'n1' })
   await writeFile(tokenPath, east.tokenOf(successor))
-  await until('the token of that time is shown', 1)
+  await until('the token of that time is shown')
   const [shown] = (await admin.agents.listAgents({})).agents
   t.ok(shown?.selectors.some(({ value }) => value === `agent_pod_uid:${successor.uid}`), 'and selectors are those of that time')
 
@@ -117,8 +125,13 @@ void t.test('an agent attests again instead of being renewed', async t => {
   await workload.granted('spiffe://example.org/web', patienceMs)
 
   east.deletePod(successor)
+  clock.skip(pastHalfLifeMs)
+  const isRefused = () => lines.some(({ msg }) => msg === 'the agent\'s SVID could not be renewed')
+  await eventually('it to be refused', isRefused, patienceMs)
+  await workload.granted('spiffe://example.org/web', patienceMs)
+  clock.skip(pastHalfLifeMs)
   await t.rejects(agent.ended, { message: /has been invalidated/ }, 'with its pod, the agent ends')
-  t.ok(lines.some(({ msg }) => msg === 'the agent\'s SVID could not be renewed'), 'not before its SVID does')
+  t.ok(isRefused(), 'not before its SVID does')
 })
 
 void t.test('a banned node stays away', async t => {

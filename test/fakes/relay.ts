@@ -4,14 +4,12 @@ import { connect, createServer, type AddressInfo, type Socket } from 'node:net'
 /** A port behind which the server is away, until it is opened. */
 export async function openRelay (target: number) {
   let isOpen = false
-  let contactAt: number | undefined
   const sockets = new Set<Socket>()
   const relay = createServer(socket => {
     if (!isOpen) {
       socket.destroy()
       return
     }
-    contactAt ??= performance.now()
     const onward = connect({ host: '127.0.0.1', port: target })
     for (const [one, other] of [[socket, onward], [onward, socket]] as const) {
       sockets.add(one)
@@ -29,8 +27,6 @@ export async function openRelay (target: number) {
       isOpen = false
       for (const socket of sockets) socket.destroy()
     },
-    /** Of the first connection since it was opened, on `performance.now()`'s clock. */
-    get contactAt () { return contactAt },
     async [Symbol.asyncDispose] () {
       for (const socket of sockets) socket.destroy()
       await new Promise(resolve => { relay.close(resolve) })
