@@ -220,8 +220,8 @@ void t.test('another network namespace', { skip: needsNamespaces }, async t => {
   const port = 20_000 + process.pid % 10_000
   const script = 'require("net").createServer().listen(+process.argv[1],"127.0.0.1",()=>console.log("open"))'
   await inside.run(`exec 4< <(exec ${process.execPath} -e '${script}' ${port}) && read -r line <&4; server=$!`)
-  // From a port that this namespace gives to nobody by itself: it is listened on here as well.
-  await shell.run('{ echo 31000 32700 > /proc/sys/net/ipv4/ip_local_port_range; } 2>/dev/null || true')
+  // From a port that this namespace gives to nobody by itself, nor a test to its own: it is listened on here as well.
+  await shell.run('{ echo 32001 32700 > /proc/sys/net/ipv4/ip_local_port_range; } 2>/dev/null || true')
   await shell.run(`exec 3<>/dev/tcp/127.0.0.1/${port}`)
   const source = { address: '127.0.0.1', port: sourcePort(shell.pid, port) }
   const destination = { address: '127.0.0.1', port }

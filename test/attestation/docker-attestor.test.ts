@@ -7,6 +7,7 @@ import { dockerPlugin } from '../../src/attestation/workload/docker/docker-plugi
 import { systemClock, type Clock } from '../../src/runtime/clock.ts'
 import { silentLogger } from '../../src/runtime/logger.ts'
 import { formatSelector } from '../../src/spiffe/selector.ts'
+import { eventually } from '../fakes/eventually.ts'
 import { ContainerGroup, groupsMissing } from '../fakes/container-group.ts'
 import { FakeDocker, type FakeContainer } from '../fakes/docker.ts'
 import { capturedLog } from '../fakes/captured-log.ts'
@@ -173,7 +174,16 @@ void t.test('no socket, and an engine that does not answer', async t => {
   slow.docker.gate = gate.promise
   await t.rejects(slow.attest(2), { ...failed, message: /cannot be asked: .*timeout/ })
   gate.resolve()
-  t.strictSame(await slow.attest(2), ofWeb, 'once it answers all is well')
+  // A busy machine may take longer than 50 ms for an answer, and for each of four.
+  let found: readonly string[] | undefined
+  await eventually('once it answers all is well', async () => {
+    found = await slow.attest(2).catch((error: { code?: string }) => {
+      if (error.code !== failed.code) throw error
+      return undefined
+    })
+    return found !== undefined
+  }, 60_000)
+  t.strictSame(found, ofWeb, 'once it answers all is well')
   const { folder, docker } = await engineOf(t)
   docker.gate = new Promise(() => {})
   const attestor = createDockerAttestor({

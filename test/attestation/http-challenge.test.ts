@@ -97,8 +97,9 @@ void t.test('the agent shows its nonce only where it is asked for, and only whil
   t.strictSame(await get(path, 'POST'), [404, ''])
   const silent = connect(port, '127.0.0.1')
   await once(silent, 'connect')
+  const closed = once(silent, 'close')
   await proof.return()
-  await once(silent, 'close')
+  await closed
   await t.rejects(get(path), /fetch failed/, 'closed, whoever was connected')
 
   for (const challenge of ['', '{}', '{"nonce":1}', String.raw`{"nonce":"a\r\nb"}`, `{"nonce":"${'a'.repeat(200)}"}`]) {

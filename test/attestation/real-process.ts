@@ -70,5 +70,5 @@ export async function until (isMet: () => boolean): Promise<void> {
     } catch {
       return false
     }
-  }, 10_000)
+  }, 60_000)
 }

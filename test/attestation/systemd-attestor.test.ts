@@ -13,7 +13,7 @@ import { formatSelector } from '../../src/spiffe/selector.ts'
 import { FakeSystemd } from '../fakes/systemd.ts'
 
 /** A bus that does not answer fails the test and does not hold it up. */
-const signal = AbortSignal.timeout(20_000)
+const signal = AbortSignal.timeout(120_000)
 const web = { id: 'nginx.service', fragmentPath: '/usr/lib/systemd/system/nginx.service' }
 const processOf = (pid: number) => ({ pid, uid: 0, gid: 0, check () {} })
 const hasDaemon = spawnSync('dbus-daemon', ['--version'], { stdio: 'ignore' }).status === 0

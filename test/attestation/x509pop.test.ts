@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { popAttestorPlugin } from '../../src/attestation/node/x509pop/pop-attestor-plugin.ts'
 import { popVerifierPlugin } from '../../src/attestation/node/x509pop/pop-verifier-plugin.ts'
+import { systemClock } from '../../src/runtime/clock.ts'
 import type { Bundle } from '../../src/spiffe/bundle.ts'
 import { parseTrustDomain } from '../../src/spiffe/trust-domain.ts'
 import { agentService } from '../../src/wire/generated/server-agent.ts'
@@ -12,7 +13,6 @@ import { entryService } from '../../src/wire/generated/server-entry.ts'
 import { startTestAgent } from '../fakes/agent.ts'
 import { createTestAuthority } from '../fakes/authority.ts'
 import { capturedLog } from '../fakes/captured-log.ts'
-import { ManualClock } from '../fakes/clock.ts'
 import { eventually } from '../fakes/eventually.ts'
 import { type MachineCertificate, MachineCa } from '../fakes/machine-ca.ts'
 import { startTestServer, testPlugins } from '../fakes/server.ts'
@@ -46,9 +46,9 @@ async function setUp (t: Test, config: object = {}, ownBundle?: Bundle) {
   const ca = await MachineCa.create('CN=Company CA')
   const roots = join(folder, 'roots.pem')
   await writeFile(roots, ca.pem)
-  const clock = new ManualClock(new Date())
   const settings = ownBundle === undefined ? { ca_bundle_path: roots, ...config } : config
-  const host = { clock, trustDomain, ownBundle: () => ownBundle }
+  // Certificates are made later than this, some to have ended by then.
+  const host = { clock: systemClock, trustDomain, ownBundle: () => ownBundle }
   const verifier = await popVerifierPlugin.start(popVerifierPlugin.config.parse(settings), host, signal)
   const attestorOf = async ({ certificate, key }: MachineCertificate, intermediates?: string) => {
     const path = (name: string) => join(folder, name)
