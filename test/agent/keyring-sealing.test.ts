@@ -154,7 +154,7 @@ await t.test('an agent that is killed while no server is there serves again what
 async function svidOf ({ socket }: RunningAgent): Promise<string | undefined> {
   await using channel = openUnixChannel(socket)
   try {
-    const answer = await firstOf(channel.client(workloadService).fetchX509SVID({}, { ...securityHeader, timeoutMs: 5_000 }))
+    const answer = await firstOf(channel.client(workloadService).fetchX509SVID({}, { ...securityHeader, timeoutMs: 30_000 }))
     return answer?.svids.map(({ x509Svid }) => Buffer.from(x509Svid).toString('hex')).join()
   } catch {
     return undefined

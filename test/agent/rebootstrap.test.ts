@@ -49,12 +49,12 @@ void t.test('an agent whose servers\' root was replaced comes back by the bundle
   const first = await startServer()
   await using agent = await startTestAgent(first, { folder, log, config: { plugins, rebootstrap } })
   const serves = async (path: string) => {
-    const call = agent.workload.client(workloadService).fetchX509SVID({}, { ...securityHeader, timeoutMs: 5000 })
+    const call = agent.workload.client(workloadService).fetchX509SVID({}, { ...securityHeader, timeoutMs: 30_000 })
     for await (const { svids } of call) return svids[0]?.spiffeId === `spiffe://example.org${path}`
     return false
   }
   await register(first, agentPath, '/before')
-  await eventually('/before is served', () => serves('/before').catch(() => false))
+  await eventually('/before is served', () => serves('/before').catch(() => false), 60_000)
   const state = async () => (JSON.parse(await readFile(join(folder, 'agent-data.json'), 'utf8')) as { svid: string[] }).svid
   const before = await state()
   await first[Symbol.asyncDispose]()

@@ -57,9 +57,14 @@ void t.test('server and agent tell what happens under SPIRE\'s names (spire-surf
   await has(agentPort, 'spire_agent_jwt_svid_cache_size', '\\d')
 
   for (const [side, names, port] of [['server', serverNames, serverPort], ['agent', agentNames, agentPort]] as const) {
-    const exposed = await exposedMetrics(port, `spire_${side}_`)
     const without = new Set(notToday[side])
     const expected = expectedOf(names).filter(([name]) => !without.has(name.replace(/_elapsed_time$/, '')))
+    let exposed: Awaited<ReturnType<typeof exposedMetrics>> = new Map()
+    const missing = () => expected.map(([name]) => name).filter(name => !exposed.has(name))
+    await eventually(() => `${side}: ${missing().join()}`, async () => {
+      exposed = await exposedMetrics(port, `spire_${side}_`)
+      return missing().length === 0
+    })
     t.strictSame([...exposed].filter(([name]) => !/^(rpc|rateLimit)_/.test(name)).toSorted(byName), expected.toSorted(byName), side)
   }
 })

@@ -18,7 +18,7 @@ import { brokerId, header, idsOf, objectReference, pidReference, pidType, setUp 
 import { readStream } from '../fakes/read-stream.ts'
 
 /** A workload that is another program than this process, with an entry of its own once it is registered. */
-function startSleeper (t: Test, program = 'sleep', words = ['60']): { child: ChildProcess, pid: number, stop: () => Promise<unknown> } {
+function startSleeper (t: Test, program = 'sleep', words = ['600']): { child: ChildProcess, pid: number, stop: () => Promise<unknown> } {
   const child = spawn(program, words, { stdio: 'ignore' })
   const exit = once(child, 'exit')
   const stop = async () => { child.kill('SIGKILL'); await exit }

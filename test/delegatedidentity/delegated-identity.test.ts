@@ -162,7 +162,7 @@ void t.test('by PID', async t => {
   const { client, register } = await setUp(t)
   await register('/delegate')
   await admitted(client)
-  const child = spawn('sleep', ['60'], { stdio: 'ignore' })
+  const child = spawn('sleep', ['600'], { stdio: 'ignore' })
   const exit = once(child, 'exit')
   t.teardown(() => child.kill('SIGKILL'))
   const pid = child.pid as number

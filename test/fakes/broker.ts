@@ -32,7 +32,8 @@ export const header = { metadata: { 'broker.spiffe.io': 'true' } }
 export const any = new Map([['*', { allowOverTcp: true }]])
 
 const plugins = z.strictObject(pluginSchemas(agentCatalog))
-  .parse({ WorkloadAttestor: { unix: { plugin_data: { discover_workload_path: true } } } })
+  // Without the digest: to hash this program takes a busy machine longer than a caller is given.
+  .parse({ WorkloadAttestor: { unix: { plugin_data: { discover_workload_path: true, workload_size_limit: -1 } } } })
 
 export const pidReference = (pid: number): WorkloadReferenceInit =>
   ({ reference: { typeUrl: pidType, value: encodeMessage(WorkloadPIDReference, { pid }) } })

@@ -27,7 +27,7 @@ export class Workload implements AsyncDisposable {
   }
 
   /** The first state with this identity: an entry made just now takes the agent a moment to learn of. */
-  async granted (id: string, timeoutMs = 20_000): Promise<X509SVIDResponse> {
+  async granted (id: string, timeoutMs = 60_000): Promise<X509SVIDResponse> {
     const end = Date.now() + timeoutMs
     for (;;) {
       const state = await this.fetch(timeoutMs).catch((error: unknown) => {

@@ -35,7 +35,7 @@ await t.test('a hostile client', async t => {
     t.same(described(await polite.next()), ['default'])
     polite.hangUp()
     flood.hangUp()
-    await until('both to be gone', () => open.delta === 0)
+    await until('both to be gone', () => open.delta === 0 && identities.watchers === 0)
   })
 
   await t.test('opens 1 000 streams and goes away', async t => {
