@@ -31,6 +31,9 @@ export class JwtCache {
   /** In the order of use, the least recent first. */
   readonly #tokens = new Map<string, Cached>()
   readonly #underWay = new Map<string, Promise<Omit<JwtSvid, 'hint'>>>()
+  #tainted: ReadonlySet<string> = new Set()
+  /** How often all were forgotten. */
+  #forgotten = 0
 
   /**
    * @param hitTimeoutMs how long the signer may take while an older token is still valid
@@ -47,12 +50,15 @@ export class JwtCache {
 
   /** Tokens signed with a key that is about to be revoked are not served any more. */
   setTainted (keyIds: ReadonlySet<string>): void {
-    if (keyIds.size === 0) return
-    for (const [key, { svid: { token } }] of this.#tokens) if (keyIds.has(keyIdOf(token))) this.#tokens.delete(key)
+    this.#tainted = keyIds
+    for (const [key, { svid }] of this.#tokens) if (this.#isTainted(svid)) this.#tokens.delete(key)
   }
 
   /** None of the tokens is of use any more. */
-  forget (): void { this.#tokens.clear() }
+  forget (): void {
+    this.#tokens.clear()
+    this.#forgotten++
+  }
 
   /** @throws {SpiffeError} what the signer throws, when no valid token is left */
   async fetch (entry: Entry, audience: readonly string[], signer: JwtSigner, signal: AbortSignal): Promise<JwtSvid> {
@@ -60,16 +66,21 @@ export class JwtCache {
     const key = cacheKey(entry, audience)
     const cached = this.#tokens.get(key)
     const now = this.#clock.now().getTime()
+    const forgotten = this.#forgotten
+    // What was said against tokens while this one was on its way holds for it too.
+    const mayStay = (svid: Pick<JwtSvid, 'token'>) => forgotten === this.#forgotten && !this.#isTainted(svid)
     const isGood = cached !== undefined && cached.renewAtMs > now && cached.svid.issuedAt.getTime() < now + iatLeewayMs
     if (isGood) return this.#use(key, cached, entry)
     try {
       const timeoutMs = cached !== undefined && cached.svid.expiresAt.getTime() > now ? this.#hitTimeoutMs : signTimeoutMs
       const svid = await this.#signOnce(key, entry, audience, signer, timeoutMs, signal)
+      if (!mayStay(svid)) return { ...svid, hint: entry.hint }
       const renewAtMs = renewalTimeMs({ notBefore: svid.issuedAt, notAfter: svid.expiresAt }, 0.05, this.#random())
       return this.#use(key, { svid, renewAtMs }, entry)
     } catch (error) {
       const mayLast = codeOf(error) !== 'entry_not_authorized' && codeOf(error) !== 'no_identity_issued'
-      if (cached !== undefined && mayLast && cached.svid.expiresAt > this.#clock.now()) return this.#use(key, cached, entry)
+      const isValid = cached !== undefined && cached.svid.expiresAt > this.#clock.now()
+      if (isValid && mayLast && mayStay(cached.svid)) return this.#use(key, cached, entry)
       throw error
     }
   }
@@ -86,6 +97,8 @@ export class JwtCache {
     }
     return await untilAborted(running, signal)
   }
+
+  #isTainted ({ token }: Pick<JwtSvid, 'token'>): boolean { return this.#tainted.size > 0 && this.#tainted.has(keyIdOf(token)) }
 
   #use (key: string, cached: Cached, entry: Entry): JwtSvid {
     this.#tokens.delete(key)

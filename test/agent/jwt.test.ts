@@ -95,6 +95,43 @@ t.test('callers that want the same token at once share one signature; one that g
   t.equal(state.signed, 1)
 })
 
+t.test('what is said against tokens holds for one that is on its way, and for one that is to stand in for it', async t => {
+  const authority = await createTestAuthority('example.org')
+  const tainted = new Set(authority.bundle.jwtAuthorities.map(({ keyId }) => keyId))
+  const clock = new ManualClock()
+  const entry = makeEntry({ id: 'a' })
+  const ends: Array<(failure?: Error) => void> = []
+  const signer: JwtSigner = {
+    async signJwtSvid () {
+      const issuedAt = clock.now()
+      await new Promise<void>((resolve, reject) => ends.push(failure => failure === undefined ? resolve() : reject(failure)))
+      return { token: await authority.issueJwt('/a', ['x']), issuedAt, expiresAt: new Date(issuedAt.getTime() + 300_000) }
+    }
+  }
+  for (const [what, say] of [
+    ['a key is tainted', (cache: JwtCache) => cache.setTainted(tainted)], ['all are forgotten', (cache: JwtCache) => cache.forget()]
+  ] as const) {
+    const cache = new JwtCache(10, clock)
+    const onItsWay = cache.fetch(entry, ['x'], signer, never)
+    say(cache)
+    ends.splice(0).forEach(end => end())
+    await onItsWay
+    t.equal(cache.size, 0, `${what}: it is not kept`)
+
+    cache.setTainted(new Set())
+    const first = cache.fetch(entry, ['x'], signer, never)
+    ends.splice(0).forEach(end => end())
+    await first
+    t.equal(cache.size, 1)
+    await clock.advance(200_000)
+    const renewed = cache.fetch(entry, ['x'], signer, never)
+    say(cache)
+    ends.splice(0).forEach(end => end(new SpiffeError('server_unreachable', 'away')))
+    await t.rejects(renewed, { code: 'server_unreachable' }, `${what}: nor is the one of before given out again`)
+    t.equal(cache.size, 0)
+  }
+})
+
 t.test('the cache is bounded; the least recently used goes first', async t => {
   const clock = new ManualClock()
   const { signer } = fakeSigner(clock)
