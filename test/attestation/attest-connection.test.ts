@@ -1,59 +1,41 @@
+import { execFile } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs'
-import { createServer, type AddressInfo, type Server, type Socket } from 'node:net'
+import { existsSync, readFileSync, readlinkSync } from 'node:fs'
+import { createServer } from 'node:net'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
 import t from 'tap'
 import { attestConnection } from '../../src/attestation/socket/attest-connection.ts'
 import { controlGroupProcesses } from '../../src/attestation/socket/control-group.ts'
 import { findHolders } from '../../src/attestation/socket/find-holders.ts'
-import type { SocketAddress } from '../../src/attestation/socket/socket-address.ts'
 import { openSocketDiagnosis, type SocketDiagnosis } from '../../src/attestation/socket/socket-diagnosis.ts'
-import { pinHolder } from '../../src/attestation/socket/socket-holder.ts'
 import { createUnixAttestor } from '../../src/attestation/workload/unix/unix-attestor.ts'
 import type { WorkloadAttestor } from '../../src/attestation/workload/workload-attestor.ts'
 import { systemClock } from '../../src/runtime/clock.ts'
 import { silentLogger } from '../../src/runtime/logger.ts'
 import { formatSelector } from '../../src/spiffe/selector.ts'
+import { ManualClock } from '../fakes/clock.ts'
 import { needsNamespaces } from '../fakes/namespace.ts'
+import { lastPid, wayToChoosePids } from '../fakes/own-pids.ts'
 import { Shell } from '../fakes/shell.ts'
-import { isRoot, mayWrite, until } from './real-process.ts'
+import { connect, listen, type Connection } from './connections.ts'
+import { isRoot, until } from './real-process.ts'
 
 const signal = new AbortController().signal
 const needsRoot = isRoot ? false : 'needs root'
 const isGrouped = ['', 'unified/'].some(folder => existsSync(`/sys/fs/cgroup/${folder}cgroup.procs`))
 const needsGroups = isGrouped ? false : 'needs control groups of version 2'
-const lastPid = '/proc/sys/kernel/ns_last_pid'
-const needsNumbers = mayWrite(lastPid) ? false : `needs to write ${lastPid}`
+const way = wayToChoosePids()
+const needsNumbers = way === undefined && `cannot choose PIDs: ${lastPid} is not writable`
 const unix = createUnixAttestor({ discoverWorkloadPath: false, workloadSizeLimit: 0 })
 const none: SocketDiagnosis = { connection: () => undefined, [Symbol.dispose] () {} }
-
-interface Connection { readonly source: SocketAddress, readonly destination: SocketAddress, readonly accepted: Socket }
-
-/** A server as the node's proxy is one: it sees where a connection comes from and where it went. */
-async function listen (host: string): Promise<Server & AsyncDisposable> {
-  const server = createServer().listen(0, host)
-  await once(server, 'listening')
-  return server
-}
-
-function portOf (server: Server): number { return (server.address() as AddressInfo).port }
-
-/** The shell's descriptor 3 is the connection. */
-async function connect (shell: Shell, server: Server, host = '127.0.0.1'): Promise<Connection> {
-  const incoming = once(server, 'connection') as Promise<[Socket]>
-  await shell.run(`exec 3<>/dev/tcp/${host}/${portOf(server)}`)
-  const [accepted] = await incoming
-  accepted.on('error', () => {})
-  return {
-    source: { address: accepted.remoteAddress!, port: accepted.remotePort! },
-    destination: { address: accepted.localAddress!, port: accepted.localPort! },
-    accepted
-  }
-}
 
 async function attest (
   { source, destination }: Connection, { sockets, attestors = [unix] }: { sockets: SocketDiagnosis, attestors?: WorkloadAttestor[] }
 ): Promise<string[]> {
-  const found = await attestConnection(source, destination, { sockets, attestors, clock: systemClock, log: silentLogger }, signal)
+  // What is done meanwhile takes a busy machine as long as it takes.
+  const clock = new ManualClock()
+  const found = await attestConnection(source, destination, { sockets, attestors, clock, log: silentLogger }, signal)
   return found.map(formatSelector)
 }
 
@@ -183,30 +165,14 @@ void t.test('forks of one program are one workload; those that differ are none',
 })
 
 void t.test('a number that another process is given', { skip: needsNumbers }, async t => {
-  using sockets = openSocketDiagnosis()
-  await using server = await listen('127.0.0.1')
-  const shell = await Shell.start()
-  const connection = await connect(shell, server)
-  const socket = sockets.connection(connection.source, connection.destination)!
-  using found = await findHolders(socket, signal)
-  const [holder] = found.holders
-  t.doesNotThrow(() => holder!.check())
-  await shell.end()
-  for (let attempt = 0; attempt < 50; attempt++) {
-    // The kernel hands out the number after this one next, unless somebody else is faster.
-    writeFileSync(lastPid, String(shell.pid - 1))
-    await using next = await Shell.start()
-    if (next.pid !== shell.pid) continue
-    const again = await connect(next, server)
-    const link = `socket:[${sockets.connection(again.source, again.destination)?.inode}]`
-    t.throws(() => holder!.check(), { code: 'caller_gone', message: /ended/ }, 'the successor has a descriptor 3 too')
-    using successor = pinHolder({ pid: next.pid, fd: '3' }, link)
-    t.doesNotThrow(() => successor!.check(), 'and is one of its own')
-    t.equal(pinHolder({ pid: next.pid, fd: '3' }, `socket:[${socket.inode}]`), undefined, 'which does not have the old socket')
-    again.accepted.destroy()
-    return
-  }
-  t.fail('the number was never given again')
+  const [program, ...words] = [...way ?? [], process.execPath, join(import.meta.dirname, 'number-again.ts')]
+  const { stdout } = await promisify(execFile)(program, words, { env: { ...process.env, NODE_NO_WARNINGS: '1' } })
+  const told = JSON.parse(stdout) as Record<string, unknown> & { readonly pids: readonly number[] }
+  t.equal(told.pids[1], told.pids[0], 'the number is given again')
+  t.equal(told['before'], 'is there')
+  t.match(told['after'], { code: 'caller_gone', message: /ended/ }, 'the successor has a descriptor 3 too')
+  t.equal(told['successor'], 'is there', 'and is one of its own')
+  t.equal(told['hasOldSocket'], false, 'which does not have the old socket')
 })
 
 void t.test('another network namespace', { skip: needsNamespaces }, async t => {

@@ -1,14 +1,14 @@
-import { spawn, spawnSync } from 'node:child_process'
+import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { realpathSync, writeFileSync } from 'node:fs'
+import { realpathSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
+import { lastPid, wayToChoosePids } from '../fakes/own-pids.ts'
 import { startAgent, startServer } from '../fakes/processes.ts'
 import { Administrator } from '../interop/administrator.ts'
 import { startCaller } from './caller.ts'
 import { Workload } from './workload.ts'
 
-const lastPid = '/proc/sys/kernel/ns_last_pid'
 /** What the impostor becomes: a program that has an entry. */
 const entitled = realpathSync('/bin/sleep')
 
@@ -57,7 +57,7 @@ t.test('callers that are not what they were (real agent, unix:path)', async t =>
   await t.test('connect, end, let another process have the PID', { skip }, async t => {
     const [program, ...words] = [...way ?? [], process.execPath, join(import.meta.dirname, 'pid-reuse.ts'), entitled]
     const scenario = spawn(program, words, { stdio: ['ignore', 'pipe', 'inherit'], env: { ...process.env, NODE_NO_WARNINGS: '1' } })
-    const exit = once(scenario, 'exit')
+    const exit = once(scenario, 'close')
     t.teardown(() => scenario.kill('SIGKILL'))
     let output = ''
     scenario.stdout.setEncoding('utf8').on('data', text => { output += text })
@@ -67,15 +67,3 @@ t.test('callers that are not what they were (real agent, unix:path)', async t =>
     t.match(answer, { refused: 7, code: 'caller_gone' }, 'WLE-12 is refused')
   })
 })
-
-/** What to put before a command so that it can choose PIDs: nothing, or a namespace of its own; `undefined` if there is no way. */
-function wayToChoosePids (): readonly string[] | undefined {
-  try {
-    writeFileSync(lastPid, '1000')
-    return []
-  } catch {
-    const namespace = ['unshare', '--user', '--map-root-user', '--pid', '--fork', '--kill-child', '--mount-proc']
-    const { status } = spawnSync(namespace[0] as string, [...namespace.slice(1), 'sh', '-c', `echo 1000 > ${lastPid}`], { stdio: 'ignore' })
-    return status === 0 ? namespace : undefined
-  }
-}

@@ -5,6 +5,7 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { realpathSync, writeFileSync } from 'node:fs'
+import { lastPid } from '../fakes/own-pids.ts'
 import { startAgent, startServer } from '../fakes/processes.ts'
 import { Administrator } from '../interop/administrator.ts'
 import { end, startCaller } from './caller.ts'
@@ -33,7 +34,7 @@ console.log(JSON.stringify({ gone, impostor: impostor.pid, answer: await caller.
 /** Starts the entitled program again and again until it has this PID. */
 async function spawnWithPid (pid: number) {
   for (let attempt = 0; attempt < 200; attempt++) {
-    writeFileSync('/proc/sys/kernel/ns_last_pid', String(pid - 1))
+    writeFileSync(lastPid, String(pid - 1))
     const child = spawn(entitled, ['60'], { stdio: 'ignore' })
     const exit = once(child, 'exit')
     const stop = async () => { end(child); await exit }
