@@ -1,4 +1,5 @@
 import type { Clock } from '../runtime/clock.ts'
+import { nap } from '../runtime/nap.ts'
 import { Watchable } from '../runtime/watchable.ts'
 import type { Found, ResourceView } from '../sds/secret-resource.ts'
 import type { Bundle } from '../spiffe/bundle.ts'
@@ -37,8 +38,10 @@ export interface MeshNodeDeps {
 }
 
 const nothingYet: MeshDirectory = { services: [], endpoints: [] }
-/** For what was here when the agent started: one workload whose SVID cannot be had must not hold up the others for longer. */
-const patienceMs = 5_000
+/** For the server to say what is in force. On a busy machine that takes its time, and what was said before holds meanwhile. */
+const serverPatienceMs = 60_000
+/** From then on, for what was here when the agent started: one workload whose SVID cannot be had must not hold up the others for longer. */
+const patienceMs = 20_000
 
 /** Puts together what this node's proxy must be told, from everything that it depends on. */
 export class MeshNode {
@@ -52,6 +55,7 @@ export class MeshNode {
   /** Trust domains whose members serve something. */
   #serving: ReadonlySet<TrustDomain> = new Set()
   #complete = false
+  readonly #told = Promise.withResolvers<void>()
   #policies: MeshPolicies = { kind: 'unknown' }
   #revoked: Revoked = { digests: new Set(), ids: new Set() }
 
@@ -77,6 +81,7 @@ export class MeshNode {
     const { registry, own, directory, revoked, policies, clock } = this.#deps
     return [
       async signal => {
+        await nap(clock, serverPatienceMs, this.#told.promise, signal)
         await clock.sleep(patienceMs, signal)
         this.#complete = true
         this.#publish()
@@ -88,7 +93,10 @@ export class MeshNode {
         this.#serving = new Set(found.services.flatMap(({ spiffeIds }) => spiffeIds.map(trustDomainOf)))
       }),
       signal => this.#follow(revoked(signal), found => { this.#revoked = found }),
-      signal => this.#follow(policies(signal), found => { this.#policies = found })
+      signal => this.#follow(policies(signal), found => {
+        this.#policies = found
+        if (found.kind !== 'unknown') this.#told.resolve()
+      })
     ]
   }
 

@@ -120,7 +120,7 @@ export function localAddress (port: number): object {
 /** One HTTP/1.1 GET on a connection of its own. */
 export function get (port: number, path = '/'): Promise<HttpAnswer> {
   return new Promise((resolve, reject) => {
-    const sent = request({ host: '127.0.0.1', port, path, agent: false, timeout: 10_000 }, response => {
+    const sent = request({ host: '127.0.0.1', port, path, agent: false, timeout: 60_000 }, response => {
       let body = ''
       response.setEncoding('utf8').on('data', text => { body += text }).on('error', reject)
         .on('end', () => resolve({ status: response.statusCode ?? 0, headers: response.headers as Record<string, string>, body }))

@@ -29,4 +29,4 @@ stream.on('response', headers => {
   })
 })
 stream.on('error', error => say({ error: error.code ?? error.message }))
-setTimeout(() => say({ error: 'timeout' }), 8000)
+setTimeout(() => say({ error: 'timeout' }), 30_000)

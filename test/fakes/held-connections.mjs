@@ -12,7 +12,7 @@ const file = name => readFileSync(join(folder, name))
 const identity = folder === undefined ? undefined
   : { cert: file('svid.pem'), key: file('key.pem'), ca: file('ca.pem'), minVersion: 'TLSv1.3', checkServerIdentity: () => undefined }
 const held = new Map()
-const patience = 8000
+const patience = 30_000
 
 /** A promise that fails with the connection, or when nothing comes. */
 async function within (connection, make) {

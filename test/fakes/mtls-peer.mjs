@@ -17,7 +17,7 @@ if (mode === 'call') {
     process.stdout.write(JSON.stringify(result))
     process.exit(0)
   }
-  const options = { host, port, ...identity, checkServerIdentity: () => undefined, agent: false, timeout: 8000 }
+  const options = { host, port, ...identity, checkServerIdentity: () => undefined, agent: false, timeout: 30_000 }
   request(options, response => {
     let body = ''
     response.setEncoding('utf8').on('data', text => { body += text }).on('end', () => say({ status: response.statusCode, body }))
@@ -31,13 +31,16 @@ if (mode === 'call') {
   socket.setEncoding('utf8').on('data', text => { heard += text; socket.destroy() }).on('error', () => {})
   socket.on('close', () => process.stdout.write(JSON.stringify(heard)))
 } else if (mode === 'hold') {
-  // As many connections at once, on which nothing is done; says how many milliseconds each lived.
+  // As many connections at once, on which nothing is done; says how many milliseconds each lived, and 0 of one whose handshake did not end.
   const [host, port, count, ms] = rest
   const lives = await Promise.all(Array.from({ length: Number(count) }, () => new Promise(resolve => {
     const began = performance.now()
     let secure = false
-    const socket = connect({ host, port, ...identity, checkServerIdentity: () => undefined }, () => { secure = true })
-    socket.setTimeout(Number(ms), () => socket.destroy()).on('error', () => {}).resume()
+    const socket = connect({ host, port, ...identity, checkServerIdentity: () => undefined }, () => {
+      secure = true
+      socket.setTimeout(Number(ms), () => socket.destroy())
+    })
+    socket.on('error', () => {}).resume()
     socket.on('close', () => resolve(secure ? performance.now() - began : 0))
   })))
   process.stdout.write(JSON.stringify(lives))

@@ -6,6 +6,8 @@ import { createInterface } from 'node:readline'
 
 const [name, httpPort, tcpPort] = process.argv.slice(2)
 const served = new WeakSet()
+/** Milliseconds in which a machine may stand still. */
+const patience = 30_000
 const http = createHttp((request, response) => {
   const { headers, method, url, socket } = request
   // As a server does that was just about to end a connection on which nothing had come for a while.
@@ -34,7 +36,7 @@ createInterface({ input: process.stdin }).on('close', () => process.exit()).on('
   const done = result => say({ id, ...result })
   if (kind === 'http') {
     const agent = localPort === undefined ? false : new Agent({ keepAlive: true })
-    const request = get({ host, port, method, path, headers, localPort, agent, timeout: 8000 }, response => {
+    const request = get({ host, port, method, path, headers, localPort, agent, timeout: patience }, response => {
       const { socket } = response
       let body = ''
       response.setEncoding('utf8').on('data', text => { body += text })
@@ -47,7 +49,7 @@ createInterface({ input: process.stdin }).on('close', () => process.exit()).on('
   } else {
     let body = ''
     const socket = connect({ host, port })
-    socket.setTimeout(8000, () => socket.destroy(new Error('timeout')))
+    socket.setTimeout(patience, () => socket.destroy(new Error('timeout')))
     socket.on('connect', () => socket.write('hello')).setEncoding('utf8')
     socket.on('data', text => {
       body += text

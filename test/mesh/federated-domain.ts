@@ -207,8 +207,12 @@ export class FederatedDomain implements AsyncDisposable {
 
   /** Handshakes that its Envoy has refused, whoever began them. */
   async refusedHandshakes (): Promise<number> {
-    const lines = (await askEnvoy(this.#adminSocket, '/stats?filter=ssl%5C.fail_verify')).split('\n')
-    return lines.reduce((sum, line) => sum + Number(line.split(': ')[1] ?? 0), 0)
+    let text: string | undefined
+    await until('Envoy to answer', async () => {
+      text = await askEnvoy(this.#adminSocket, '/stats?filter=ssl%5C.fail_verify').catch(() => undefined)
+      return text !== undefined
+    }, patienceMs)
+    return `${text}`.split('\n').reduce((sum, line) => sum + Number(line.split(': ')[1] ?? 0), 0)
   }
 
   async [Symbol.asyncDispose] (): Promise<void> { await this.#scope.disposeAsync() }

@@ -277,6 +277,8 @@ export class MeshRig implements AsyncDisposable {
         return known && [...view.allNames].every(name => askedByName.test(typeUrl) || held.has(name))
       })
     })
+    // It says so before it has looked at a new cluster's endpoints; who calls that until then is answered by 503.
+    await until('Envoy to know its clusters', async () => await this.stat('cluster_manager.warming_clusters') === 0)
   }
 
   /** Until no connection of an earlier state is served any more. */

@@ -6,7 +6,7 @@ import { serviceRegistryService } from '../../src/wire/generated/cluster.ts'
 import { revocationService } from '../../src/wire/generated/revocation.ts'
 import { entryService } from '../../src/wire/generated/server-entry.ts'
 import { encodeSpiffeId } from '../../src/wire/spiffe-id-codec.ts'
-import { findEnvoy } from '../fakes/envoy.ts'
+import { findEnvoy, until } from '../fakes/envoy.ts'
 import { PodNetwork } from '../fakes/pods.ts'
 import { type RunningAgent, type RunningServer, startAgent, startServer } from '../fakes/processes.ts'
 
@@ -77,6 +77,13 @@ export class Nodes implements AsyncDisposable {
   async status (name: string): Promise<MeshStatus> {
     await using channel = openUnixChannel(this.xdsSocket(name))
     return await channel.client(meshService).getMeshStatus({})
+  }
+
+  /** Once its Envoy has told that it is live: it is given a second, for which a machine may stand still. */
+  async live (name: string): Promise<MeshStatus> {
+    let status: MeshStatus | undefined
+    await until(`Envoy of ${name} to be live`, async () => (status = await this.status(name)).envoy?.state === 'LIVE')
+    return status as unknown as MeshStatus
   }
 
   async register (agent: RunningAgent, path: string, selector: string): Promise<string> {

@@ -149,7 +149,12 @@ export class Site implements AsyncDisposable {
 
   /** Of its Envoy, the sum over all names that fit. */
   async counted (names: RegExp): Promise<number> {
-    const text = await askEnvoy(join(this.agent.dataDir, 'envoy/admin.sock'), '/stats')
+    let text = ''
+    // It is given a second to answer, for which a machine may stand still.
+    await until('Envoy to answer', async () => {
+      text = await askEnvoy(join(this.agent.dataDir, 'envoy/admin.sock'), '/stats').catch(() => '')
+      return text !== ''
+    })
     return text.split('\n').map(line => line.split(': ')).filter(([name]) => names.test(name ?? ''))
       .reduce((sum, [, value]) => sum + Number(value), 0)
   }

@@ -8,6 +8,8 @@ const infoSchema = z.object({
 })
 const statsSchema = z.object({ stats: z.array(z.object({ name: z.string().optional(), value: z.unknown() })) })
 
+const counters = '^(listener_manager\\.total_listeners_|cluster_manager\\.warming_clusters$)'
+
 /** What Envoy's admin interface says of it. */
 export interface EnvoyState {
   /** E.g. `LIVE`. */
@@ -18,6 +20,8 @@ export interface EnvoyState {
   readonly listeners: number
   /** Listeners that it cannot serve yet. */
   readonly listenersWarming: number
+  /** Clusters of whose endpoints it knows nothing yet: who calls one is answered by 503. */
+  readonly clustersWarming: number
 }
 
 /** `undefined` when it does not answer in time. */
@@ -25,17 +29,18 @@ export async function readEnvoyState (adminSocketPath: string, signal: AbortSign
   try {
     const [info, stats] = await Promise.all([
       askEnvoy(adminSocketPath, '/server_info', { signal }).then(text => infoSchema.parse(JSON.parse(text))),
-      askEnvoy(adminSocketPath, `/stats?format=json&filter=${encodeURIComponent('^listener_manager\\.total_listeners_')}`, { signal })
+      askEnvoy(adminSocketPath, `/stats?format=json&filter=${encodeURIComponent(counters)}`, { signal })
         .then(text => statsSchema.parse(JSON.parse(text)).stats)
     ])
-    const count = (what: string) => Number(stats.find(({ name }) => name === `listener_manager.total_listeners_${what}`)?.value ?? 0)
+    const count = (what: string) => Number(stats.find(({ name }) => name === what)?.value ?? 0)
     return {
       state: info.state,
       // `hash/1.40.0/Clean/RELEASE/BoringSSL`
       version: info.version.split('/')[1] ?? '',
       uptimeSeconds: Math.floor(Number.parseFloat(info.uptime_current_epoch)),
-      listeners: count('active'),
-      listenersWarming: count('warming')
+      listeners: count('listener_manager.total_listeners_active'),
+      listenersWarming: count('listener_manager.total_listeners_warming'),
+      clustersWarming: count('cluster_manager.warming_clusters')
     }
   } catch {
     return undefined

@@ -127,12 +127,15 @@ export function superviseEnvoy (options: EnvoyOptions, clock: Clock, log: Logger
     }
   }
 
-  /** Returns once the Envoy of now serves all that it was told to, or has not for long. */
+  /** Returns once the Envoy of now serves all that the old one does, or has not for long. */
   const serves = async (signal: AbortSignal): Promise<void> => {
     const endMs = clock.monotonicMs() + successionMs
+    let wanted = 1
     while (clock.monotonicMs() < endMs) {
-      const state = await readEnvoyState(adminSocketPath, signal)
-      if (state?.state === 'LIVE' && state.listeners > 0 && state.listenersWarming === 0) return
+      const [old, now] = await Promise.all([retiring.adminSocketPath, adminSocketPath].map(path => readEnvoyState(path, signal)))
+      // Both are told the same, and the new one of one listener after the other: it is live with the first of them.
+      wanted = Math.max(old?.listeners ?? wanted, 1)
+      if (now?.state === 'LIVE' && now.listeners >= wanted && now.listenersWarming === 0 && now.clustersWarming === 0) return
       await clock.sleep(passEveryMs, signal)
     }
     log.warn({ afterMs: successionMs }, 'the envoy that takes the place of another does not serve yet')
