@@ -18,8 +18,8 @@ t.test('the topology of compose.yaml as plain processes', { skip, timeout: 200_0
   await chmod(folder, 0o711)
 
   await t.test('--once: a request crosses, a server is killed, requests go on, and nothing is left', async t => {
-    const { output, exit } = start(folder, '--once')
-    const [code] = await exit
+    const { output, closed } = start(folder, '--once')
+    const [code] = await closed
     t.equal(code, 0, output())
     t.match(output(), 'starting PostgreSQL: a primary and a streaming replica')
     t.match(output(), /the workload saw +URI=spiffe:\/\/example\.org\/web +nothing: the request never reached it/)
@@ -42,7 +42,9 @@ function start (folder: string, ...words: string[]) {
   const child = spawn(process.execPath, [program, ...words], { env: { ...process.env, TMPDIR: folder }, stdio: ['ignore', 'pipe', 'pipe'] })
   let text = ''
   for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', chunk => { text += chunk })
-  return { child, output: () => text, exit: once(child, 'exit') as Promise<[number | null]> }
+  const ends = (event: 'exit' | 'close') => once(child, event) as Promise<[number | null]>
+  // What it said last may come after its exit.
+  return { child, output: () => text, exit: ends('exit'), closed: ends('close') }
 }
 
 /** Command lines of processes that were given a path in the folder. */

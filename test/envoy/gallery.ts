@@ -96,7 +96,7 @@ export function callTls (port: number, call: Call): Promise<TlsAnswer | 'refused
   const { as, serverName = '', path = '/', method = 'GET', headers = {} } = call
   return new Promise(resolve => {
     const sent = tlsRequest({
-      host: '127.0.0.1', port, path, method, headers, servername: serverName, agent: false, rejectUnauthorized: false, timeout: 10_000,
+      host: '127.0.0.1', port, path, method, headers, servername: serverName, agent: false, rejectUnauthorized: false, timeout: 60_000,
       ...as === undefined ? {} : keyPair(as)
     }, response => {
       const server = uriOf(response.socket as TLSSocket)
@@ -141,7 +141,7 @@ export async function fetchToken (agentSocket: string, spiffeId: string, audienc
 /** A plain GET from another address of the loopback. */
 export function getFrom (localAddress: string, port: number): Promise<HttpAnswer | 'refused'> {
   return new Promise(resolve => {
-    const sent = plainRequest({ host: '127.0.0.1', port, localAddress, agent: false, timeout: 10_000 }, response => {
+    const sent = plainRequest({ host: '127.0.0.1', port, localAddress, agent: false, timeout: 60_000 }, response => {
       let body = ''
       response.setEncoding('utf8').on('data', text => { body += text }).on('error', () => resolve('refused'))
         .on('end', () => resolve({ status: response.statusCode ?? 0, headers: response.headers as Record<string, string>, body }))

@@ -43,10 +43,10 @@ await t.test('Istio\'s names at Istio\'s socket', { skip, timeout: 120_000 }, as
   const { scope, socket, agent, admin, entry, workload, here } = await setUp(t)
   const yaml = await readFile(join(folderOfConfigs, 'istio.yaml'), 'utf8')
   t.match(yaml, 'pipe: {path: /var/run/secrets/workload-spiffe-uds/socket}', 'the file names the socket that Istio looks for')
-  const inward = scope.use(await startPlacedEnvoy('istio.yaml', 'GRPC', socket, { workload, peer: nowhere }))
+  const inward = scope.use(await startPlacedEnvoy('istio.yaml', 'GRPC', socket, { workload, peer: nowhere }, true))
   await inward.ready()
   const peer = { host: '127.0.0.1', port: await portOf(inward, 'in') }
-  const outward = scope.use(await startPlacedEnvoy('istio.yaml', 'GRPC', socket, { workload: nowhere, peer }))
+  const outward = scope.use(await startPlacedEnvoy('istio.yaml', 'GRPC', socket, { workload: nowhere, peer }, true))
   await outward.ready()
   const port = await portOf(outward, 'out')
   const { status, body } = await get(port)
@@ -60,16 +60,16 @@ await t.test('Istio\'s names at Istio\'s socket', { skip, timeout: 120_000 }, as
   await here.granted('spiffe://example.org/ns/default/sa/other')
   await admin.unregister(entry)
   await until('the first identity to go', async () => !(await here.fetch()).svids.some(({ spiffeId }) => spiffeId === backend))
-  const third = scope.use(await startPlacedEnvoy('istio.yaml', 'GRPC', socket, { workload, peer: nowhere }))
+  const third = scope.use(await startPlacedEnvoy('istio.yaml', 'GRPC', socket, { workload, peer: nowhere }, true))
   const wrong = { host: '127.0.0.1', port: await portOf(third, 'in') }
-  const caller = scope.use(await startPlacedEnvoy('istio.yaml', 'GRPC', socket, { workload: nowhere, peer: wrong }))
+  const caller = scope.use(await startPlacedEnvoy('istio.yaml', 'GRPC', socket, { workload: nowhere, peer: wrong }, true))
   await caller.ready()
   t.equal((await get(await portOf(caller, 'out'))).status, 503, 'a server of another service account is refused')
 })
 
 await t.test('configuration as istiod sends it, with names of files in it', { skip, timeout: 300_000 }, async t => {
   const { scope, root, socket, workload } = await setUp(t, { system_roots_file: rootsFile })
-  const inward = scope.use(await startPlacedEnvoy('istio.yaml', 'GRPC', socket, { workload, peer: nowhere }))
+  const inward = scope.use(await startPlacedEnvoy('istio.yaml', 'GRPC', socket, { workload, peer: nowhere }, true))
   await inward.ready()
   const peer = { host: '127.0.0.1', port: await portOf(inward, 'in') }
   const yaml = await readFile(join(folderOfConfigs, 'istio.yaml'), 'utf8')

@@ -100,10 +100,11 @@ await t.test('the program: help, a name that it does not know, Ctrl-C', { timeou
   t.equal(run('--nonsense').status, 2)
   // No terminal's process group: whoever gets the signal is the lab alone.
   const child = spawn(process.execPath, [main, 'join'], { stdio: ['ignore', 'pipe', 'inherit'] })
-  let output = ''
+  let [output, interrupted] = ['', false]
   for await (const text of child.stdout.setEncoding('utf8')) {
     output += text
-    if (output.includes('assay server run') && child.exitCode === null) child.kill('SIGINT')
+    // Once: a second one ends it without tidying up.
+    if (!interrupted && output.includes('assay server run')) interrupted = child.kill('SIGINT')
   }
   if (child.exitCode === null) await once(child, 'exit')
   t.equal(child.exitCode, 130)
