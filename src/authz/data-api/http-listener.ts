@@ -33,7 +33,12 @@ export interface HttpTls extends TlsOptions {
 const largestBody = 4 * 1_048_576
 const tooLarge: HttpAnswer = { status: 413, body: { code: 'invalid_parameter', message: `a body has at most ${largestBody} bytes` } }
 const mostConnections = 4_096
-const serverOptions = { requestTimeout: 30_000, headersTimeout: 10_000, maxHeaderSize: 65_536 } as const
+const serverOptions = {
+  requestTimeout: 30_000, headersTimeout: 10_000, maxHeaderSize: 65_536,
+  // Longer than Envoy keeps a connection that is idle, which is an hour: a request that meets the end of its connection has no answer,
+  // and whoever made it is refused.
+  keepAliveTimeout: 3_660_000
+} as const
 
 /**
  * Serves HTTP/1.1 until the signal aborts; then running requests end, and no others begin.
@@ -44,10 +49,13 @@ export async function serveHttp (
   address: EndpointAddress, handle: HttpHandler, { log, clock, tls, ready = () => {} }: HttpDeps, signal: AbortSignal
 ): Promise<void> {
   const { server, refusalOf } = tls === undefined ? { server: createServer(serverOptions), refusalOf: () => undefined } : tlsServer(tls)
+  let isStopping = false
   server.on('request', (request, response) => {
     const finish = ({ status, body, contentType = 'application/json', headers = [] }: HttpAnswer) => {
       const text = contentType === 'application/json' ? `${JSON.stringify(body)}\n` : body
       for (const [name, value] of headers) response.appendHeader(name, value)
+      // Nobody would end it any more.
+      if (isStopping) response.shouldKeepAlive = false
       response.writeHead(status, { 'content-type': contentType }).end(text)
     }
     const refusal = refusalOf(request.socket)
@@ -71,6 +79,7 @@ export async function serveHttp (
   ready(address.kind === 'unix' ? `unix://${address.path}` : `tcp://${hostAndPort(address.host, port ?? 0)}`)
   const closed = once(server, 'close')
   const stop = () => {
+    isStopping = true
     release()
     server.close()
     server.closeIdleConnections()
