@@ -87,13 +87,19 @@ void t.test('what others change at the same time does not stand in the way', asy
   await using server = await startTestServer()
   await using agent = await startFollowingAgent(server)
   const { id } = await withTainted(server)
-  agent.mute()
-  await runAssay(['entry', 'create', '-spiffeID', 'spiffe://example.org/web', '-parentID', agent.spiffeId, '-selector', 'a:b',
-    '-socketPath', server.config.socketPath])
-  const terminal = createTestTerminal({ interactive: true })
   const words = ['localauthority', 'x509', 'revoke', '-authorityID', id, '-socketPath', server.config.socketPath]
-  const code = runCli(commandTree, words, terminal)
-  await eventually('the agent is seen to be behind', () => terminal.stderr.includes('waiting for'))
-  agent.unmute()
-  t.equal(await code, 0, 'an agent that is a moment behind is given a moment')
+  const revokeMeanwhile = async (entry: string) => {
+    agent.mute()
+    await runAssay(['entry', 'create', '-spiffeID', `spiffe://example.org/${entry}`, '-parentID', agent.spiffeId, '-selector', 'a:b',
+      '-socketPath', server.config.socketPath])
+    const terminal = createTestTerminal({ interactive: true })
+    const code = runCli(commandTree, words, terminal)
+    await eventually('the agent is seen to be behind', () => terminal.stderr.includes('waiting for'))
+    agent.unmute()
+    return await code
+  }
+  let code = 4
+  // The moment may be over on a machine that stood still: then nothing was revoked.
+  for (let attempt = 0; code === 4 && attempt < 5; attempt++) code = await revokeMeanwhile(`web-${attempt}`)
+  t.equal(code, 0, 'an agent that is a moment behind is given a moment')
 })

@@ -43,7 +43,7 @@ export async function startFollowingAgent (server: TestServer, { mesh = false, p
   let served: ServedPoliciesInit = {}
   let stream = await open(server)
 
-  /** On return the first message has come: there always is one, with the bundle. */
+  /** On return the first step has come, with its last message: there always is one, with the bundle. */
   async function open (server: TestServer): Promise<Stream> {
     const channel = openServerChannel(server, identity)
     const requests = new Mailbox<SyncRequestInit>()
@@ -56,7 +56,8 @@ export async function startFollowingAgent (server: TestServer, { mesh = false, p
           served = { version: answer.policies.version, revision: answer.policies.revision }
         }
         muted ||= mutesAt(answer)
-        if (!answer.more) acknowledge(requests)
+        if (answer.more) continue
+        acknowledge(requests)
         resolve()
       }
     }

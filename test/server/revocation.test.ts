@@ -212,8 +212,9 @@ void t.test('a revocation ends by itself, and with it all that it did', async t 
   t.equal(await revocations(), 1)
   await t.rejects(mint(server, '/web'), { status: 'PERMISSION_DENIED', message: /is revoked/ })
   for (let rounds = 0; await revocations() > 0; rounds++) {
-    if (rounds > 5) throw new Error('it does not end')
-    await clock.advance(10_000)
+    if (rounds > 60) throw new Error('it does not end')
+    // A second at a time: what is not asleep yet when the clock moves wakes that much later.
+    await clock.advance(1_000)
   }
   t.ok(clock.now().getTime() <= Number(expiresAt) * 1000 + 20_000, 'soon after its last certificate')
   await mint(server, '/web')

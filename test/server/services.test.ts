@@ -129,6 +129,7 @@ t.test('two replicas', { skip }, async t => {
   await eventually('it goes on from there', () => knownTo(two).endpoints.join() === endpointOf(one, '10.0.0.7'))
   await two.moveTo(here)
   t.equal(two.told.filter(({ snapshot }) => snapshot).length, 1, 'what it missed is enough')
+  await eventually('the one that told of it hears of it too', () => knownTo(one).endpoints.join() === endpointOf(one, '10.0.0.7'))
   t.strictSame(knownTo(two), knownTo(one))
   const { services } = await here.admin.client(serviceRegistryService).listServices({})
   t.match(services, [{ endpoints: [{ address: '10.0.0.7', agentId: one.spiffeId }] }], 'each replica says who is behind a service')

@@ -1,6 +1,7 @@
 import t from 'tap'
 import { systemClock } from '../../src/runtime/clock.ts'
 import { silentLogger } from '../../src/runtime/logger.ts'
+import { codeOf } from '../../src/spiffe/errors.ts'
 import { openDatastore } from '../../src/storage/open-datastore.ts'
 import { eventually } from '../fakes/eventually.ts'
 import { executeSql, postgresMissing, startPostgres } from '../fakes/postgres.ts'
@@ -56,8 +57,16 @@ await t.test('a synchronous standby, there and away', { skip }, async t => {
     'select pg_cancel_backend(pid) from pg_stat_activity where wait_event = \'SyncRep\'')).length > 0)
   await refused
   t.equal(await store.entries.count({}), 2, 'it was made all the same')
-  await using hasty = await openDatastore(url, { ...deps, poolLimits: { answerTimeoutMs: 300 } })
-  await t.rejects(hasty.entries.createMany([draft('waiting')]), { code: 'datastore_outcome_unknown', message: /timeout/ })
+  let hurried: unknown
+  await eventually('a hasty one has come up to its commit', async () => {
+    // A busy machine may let it wait for any other answer as well: then nothing was made.
+    hurried = await (async () => {
+      await using hasty = await openDatastore(url, { ...deps, poolLimits: { answerTimeoutMs: 300 } })
+      return await hasty.entries.createMany([draft('waiting')])
+    })().catch((error: unknown) => error)
+    return codeOf(hurried) !== 'datastore_unavailable'
+  }, 60_000)
+  t.match(hurried, { code: 'datastore_outcome_unknown', message: /timeout/ })
   t.strictSame(await ordinary.warnings(), [], 'a role that may not see the standbys does not guess')
 
   await standby.start()

@@ -160,7 +160,7 @@ t.test('the data API by mutual TLS: who may ask is said, a new certificate is fo
 t.test('without TLS only this machine is served over TCP', async t => {
   const open = { kind: 'tcp', host: '0.0.0.0', port: 0 } as const
   for (const config of [{ dataApi: [open] }, { extAuthzHttp: [open] }]) {
-    const serving = serveAuthz({ ...none, ...config }, { log: capturedLog().log, clock: systemClock }, AbortSignal.timeout(5_000))
+    const serving = serveAuthz({ ...none, ...config }, { log: capturedLog().log, clock: systemClock }, AbortSignal.timeout(60_000))
     await t.rejects(serving, { code: 'address_unusable' })
   }
 })
@@ -236,7 +236,7 @@ t.test('a rule that asks somebody unknown is refused when it is read', async t =
   const path = join(folder, 'custom')
   writeFileSync(path, allowAll.replace('action: allow', 'action: custom, provider: nobody'))
   const { log } = capturedLog()
-  await t.rejects(serveAuthz({ ...none, policies: [path] }, { log, clock: systemClock }, AbortSignal.timeout(5_000)), {
+  await t.rejects(serveAuthz({ ...none, policies: [path] }, { log, clock: systemClock }, AbortSignal.timeout(60_000)), {
     code: 'policy_unsupported', message: 'rule p/all asks nobody, which is not configured here'
   })
 })
