@@ -46,10 +46,11 @@ export interface AuthzConfig {
 
 /** What is shown to who asks over TCP, and whom to believe. */
 export interface ServingTls extends TlsOptions {
-  /** Another text whenever `reload` would read something else. */
-  fingerprint (): string
-  /** @throws {SpiffeError} what is there cannot be used: what was goes on */
-  reload (): void
+  /**
+   * Reads again what has changed since it was read.
+   * @returns whether anything had @throws {SpiffeError} what is there cannot be used: what was goes on
+   */
+  renew (): boolean
 }
 
 export interface AuthzDeps {
@@ -168,14 +169,10 @@ async function listen (rpc: RpcServer, address: EndpointAddress, tls: ServingTls
 async function watchTls (
   tls: ServingTls, refreshers: ReadonlySet<() => void>, { clock, log }: Pick<AuthzDeps, 'clock' | 'log'>, signal: AbortSignal
 ): Promise<void> {
-  let seen = tls.fingerprint()
   for (;;) {
     await clock.sleep(tlsPollMs, signal)
     try {
-      const now = tls.fingerprint()
-      if (now === seen) continue
-      tls.reload()
-      seen = now
+      if (!tls.renew()) continue
       for (const refresh of refreshers) refresh()
       log.info('new certificate taken over')
     } catch (error) {

@@ -25,14 +25,22 @@ export function tlsFilesOf (
  * @throws {SpiffeError} `file_unusable`, `certificate_malformed`, `usage_invalid`
  */
 export function tlsOfFiles (files: TlsFiles, callers: readonly CallerPattern[]): ServingTls {
+  const stateNow = () => Object.values(files).map(stateOf).join()
+  // Taken first: what changes while it is read, or before anybody asks for it anew, is noticed later.
+  let seen = stateNow()
   let current = read(files)
   const foreign = callers.find(pattern => callersDomain(pattern) !== current.bundle.trustDomain)
   if (foreign !== undefined) {
     throw new SpiffeError('usage_invalid', `-callers ${foreign} is not of ${current.bundle.trustDomain}, whose bundle it is`)
   }
   return {
-    fingerprint: () => Object.values(files).map(stateOf).join(),
-    reload: () => { current = read(files) },
+    renew () {
+      const now = stateNow()
+      if (now === seen) return false
+      current = read(files)
+      seen = now
+      return true
+    },
     identity: () => current.identity,
     bundleOf: trustDomain => trustDomain === current.bundle.trustDomain ? current.bundle : undefined,
     acceptClient ({ id }) {
@@ -54,8 +62,9 @@ function read ({ svid, key, bundle }: TlsFiles) {
   return { identity: { chain, privateKey }, bundle: readBundleText(textOf(bundle), { name: bundle, trustDomain }) }
 }
 
+/** Of no file too: who reads it says that there is none. */
 function stateOf (path: string): string {
-  const { mtimeMs, size, ino } = statSync(path)
+  const { mtimeMs, size, ino } = statSync(path, { throwIfNoEntry: false }) ?? {}
   return `${mtimeMs} ${size} ${ino}`
 }
 

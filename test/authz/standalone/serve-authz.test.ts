@@ -30,10 +30,13 @@ async function serve (t: { teardown (end: () => Promise<void>): void }, config: 
   const stop = new AbortController()
   const { log, lines } = capturedLog()
   const where: string[] = []
+  let isOver = false
   const serving = serveAuthz({ ...none, ...config }, { log, clock: systemClock, onReady: (_, at) => where.push(at) }, stop.signal)
+    .finally(() => { isOver = true })
   const end = async () => { stop.abort(); await serving.catch(() => {}) }
   t.teardown(end)
-  await Promise.race([until('the listener', () => where.length > 0), serving])
+  // Who is refused is not waited for any more: the process would last as long.
+  await Promise.race([until('the listener', () => isOver || where.length > 0), serving])
   return { where: where[0] ?? '', lines, end }
 }
 
@@ -89,6 +92,16 @@ t.test('over TCP by mutual TLS: who may ask is said, and a new certificate is fo
   }
   await writeIdentity(authority, 'spiffe://a.test/authz-2')
   await until('the new certificate', async () => (await check(port, envoy)).server === 'URI:spiffe://a.test/authz-2')
+})
+
+t.test('a certificate that is written anew before anybody asks for it is the one that is shown', async t => {
+  const authority = await createTestAuthority('a.test')
+  const tls = tlsOfFiles(await writeIdentity(authority, 'spiffe://a.test/authz'), [])
+  await writeIdentity(authority, 'spiffe://a.test/authz-that-came-while-policies-were-read')
+  const { where } = await serve(t, { extAuthz: [{ kind: 'tcp', host: '127.0.0.1', port: 0 }], tls })
+  const [port, envoy] = [Number(new URL(where).port), await authority.issue('spiffe://a.test/envoy/1')]
+  const shown = 'URI:spiffe://a.test/authz-that-came-while-policies-were-read'
+  await until('the new certificate', async () => (await check(port, envoy)).server === shown)
 })
 
 t.test('the data API over HTTP', async t => {
