@@ -13,7 +13,7 @@ import { listenerType } from '../../src/mesh/resources/mesh-resources.ts'
 import { ServedWorkloads } from '../../src/mesh/workloads/served-workloads.ts'
 import { WorkloadRegistry } from '../../src/mesh/workloads/workload-registry.ts'
 import { silentLogger } from '../../src/runtime/logger.ts'
-import { SpiffeError } from '../../src/spiffe/errors.ts'
+import { codeOf, SpiffeError } from '../../src/spiffe/errors.ts'
 import type { Selector } from '../../src/spiffe/selector.ts'
 import { ManualClock, settle } from './clock.ts'
 import { FakeIdentities, identityOf, TestTrustDomain } from './identities.ts'
@@ -144,10 +144,18 @@ export async function openBench (t: Test, { pass = false, namespaced = true } = 
     },
     async give (pod, path) { identities.set(pod.selectors, identityOf(domain.bundle, [await domain.issue(path)])) },
     async announce (pod, id, at, addWithinMs = 60_000) {
-      return await announcePod({
+      const announcement = {
         id, network: 'pods', netnsPath: network.path(at), addresses: ['10.77.0.2'],
         pod: { namespace: pod.namespace, name: pod.name, uid: pod.uid }
-      }, { ...bench.mesh, addWithinMs }, bench.served, signal)
+      }
+      for (;;) {
+        try {
+          return await announcePod(announcement, { ...bench.mesh, addWithinMs }, bench.served, signal)
+        } catch (error) {
+          // A short time may be over before it is known what the pod is: its runtime tries again.
+          if (signal.aborted || codeOf(error) !== 'deadline_exceeded') throw error
+        }
+      }
     },
     async look () {
       await idle()
