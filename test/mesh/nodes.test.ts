@@ -110,10 +110,10 @@ void t.test('processes of the host itself call with the identity of whoever has 
 
   const seen: (string | undefined)[] = []
   for (const caller of [alice, carol, bob, alice, carol]) {
-    let reply = await caller!.http('10.99.0.1', 80, { localPort: 40_001 })
+    let reply = await caller!.http('10.99.0.1', 80, { localPort: 19_001 })
     if (caller !== bob) {
       await until('a call from that port', async () => reply.status === 200 ||
-        (reply = await caller!.http('10.99.0.1', 80, { localPort: 40_001 })).status === 200)
+        (reply = await caller!.http('10.99.0.1', 80, { localPort: 19_001 })).status === 200)
     }
     seen.push(reply.status === 200 ? (JSON.parse(reply.body ?? '{}') as { xfcc?: string }).xfcc?.replace(/.*\//, '') : 'nobody')
   }

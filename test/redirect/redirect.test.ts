@@ -64,7 +64,7 @@ async function connect (shell: Shell, host: string, port: number): Promise<void>
   await shell.run(`exec 3<>/dev/tcp/${host}/${port}`)
 }
 
-/** A socket's life from one port: what it is marked with (0: not), and how trying to connect went. */
+/** A socket's life from one port, which no kernel gives by itself: what it is marked with (0: not), and how trying to connect went. */
 const fromPort = `
 import socket, sys
 mark, port, host, to = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], int(sys.argv[4])
@@ -137,18 +137,18 @@ for (const { name, tool, path, skip } of variants) {
     t.ok(redirection!.refused >= 2)
     t.strictSame(more, [])
 
-    t.equal(await connectFrom(here, 1_337, 40_001, '198.51.100.7', 80), 'failed', 'the proxy gets no answer')
-    t.equal(await connectFrom(here, 0, 40_001, '198.51.100.7', 80), 'connected')
+    t.equal(await connectFrom(here, 1_337, 19_001, '198.51.100.7', 80), 'failed', 'the proxy gets no answer')
+    t.equal(await connectFrom(here, 0, 19_001, '198.51.100.7', 80), 'connected')
     t.equal((await proxy.next()).port, 15_001, 'a workload that gets its port next is not taken for it')
-    t.equal(await connectFrom(here, 1_337, 40_002, '192.0.2.2', 8080), 'connected', 'the proxy is answered as ever')
+    t.equal(await connectFrom(here, 1_337, 19_002, '192.0.2.2', 8080), 'connected', 'the proxy is answered as ever')
     t.equal((await elsewhere.next()).port, 8080)
 
     await applyRedirect({ ...plan, excludePorts: [2222, 81] }, signal, tool)
-    t.equal(await connectFrom(here, 0, 40_003, '198.51.100.7', 81), 'failed')
+    t.equal(await connectFrom(here, 0, 19_003, '198.51.100.7', 81), 'failed')
     await applyRedirect(plan, signal, tool)
-    t.equal(await connectFrom(here, 0, 40_003, '198.51.100.7', 81), 'failed', 'what the kernel knows as not redirected goes nowhere')
+    t.equal(await connectFrom(here, 0, 19_003, '198.51.100.7', 81), 'failed', 'what the kernel knows as not redirected goes nowhere')
     t.ok((await listRedirects(here.path, signal))[0]!.refused >= 1, 'and is counted')
-    t.equal(await connectFrom(here, 0, 40_004, '198.51.100.7', 81), 'connected', 'the next is')
+    t.equal(await connectFrom(here, 0, 19_004, '198.51.100.7', 81), 'connected', 'the next is')
     t.equal((await proxy.next()).port, 15_001)
 
     await applyRedirect({ ...plan, outboundPort: 15_002, excludeCidrs: ['192.0.2.0/24', '2001:db8::/32'].map(parseCidr) }, signal, tool)
