@@ -118,7 +118,10 @@ await t.test('from an empty cluster to two pods that speak mTLS', { skip: missin
   const clear = [...wire.read().values()].reduce((sum, packets) => sum + packets, 0)
   t.equal(clear, 0, 'no data left either pod but in tunnels')
   const direct = `node -e "fetch('http://${pods.get('web')?.address}:8080/').then(answer => answer.text()).then(console.log)"`
-  t.match(await exec(` -- ${direct}`, front, 'front'), /URI=spiffe:\/\/example\.org\/shop\/front/, 'by its own address, too')
+  await eventually(() => `by its own address, too: ${answer}\n${said()}`, async () => {
+    answer = await exec(` -- ${direct}`, front, 'front').catch((error: Error) => error.message)
+    return /URI=spiffe:\/\/example\.org\/shop\/front/.test(answer)
+  }, patienceMs)
 
   await t.test('who uninstalls the mesh finds the network as it was', async t => {
     const plugin = async () => {

@@ -75,9 +75,10 @@ export class RenderedContainer implements AsyncDisposable {
   /** As a kubelet ends it. */
   async stop (signal: NodeJS.Signals = 'SIGTERM'): Promise<void> {
     if (this.ended) return
-    const exit = once(this.#child, 'exit')
+    // With the last that it wrote.
+    const close = once(this.#child, 'close')
     this.#child.kill(signal)
-    await exit
+    await close
   }
 
   async [Symbol.asyncDispose] (): Promise<void> {

@@ -13,12 +13,15 @@ import { encodePem } from '../../src/x509/pem.ts'
 const program = join(import.meta.dirname, '../../src/cli/main.ts')
 /** On a machine that others keep busy. */
 const startTimeoutMs = 120_000
+/** How long the log of a process that has ended is read, where a child of its holds it open. */
+const lastWordsMs = 10_000
 
 /** A child process that writes JSON lines to its standard error. */
 export class RunningProcess {
   readonly #child: ChildProcess
   readonly #exited: Promise<void>
   #log = ''
+  #running = true
 
   /**
    * @param netns path of a network namespace to run in; this one unless given
@@ -29,11 +32,12 @@ export class RunningProcess {
     const command = [...before, process.execPath, ...nodeFlags(words), program, ...words]
     this.#child = spawn(command[0] as string, command.slice(1), { stdio: ['ignore', 'ignore', 'pipe'] })
     this.#child.stderr?.setEncoding('utf8').on('data', text => { this.#log += text })
-    this.#exited = once(this.#child, 'exit').then(() => undefined)
+    this.#exited = this.#end()
   }
 
   get pid (): number { return this.#child.pid as number }
-  get running (): boolean { return this.#child.exitCode === null && this.#child.signalCode === null }
+  /** Until it has ended, and its log is whole. */
+  get running (): boolean { return this.#running }
   get exitCode (): number | null { return this.#child.exitCode }
   get log (): string { return this.#log }
 
@@ -44,7 +48,7 @@ export class RunningProcess {
       const line = this.lines().find(line => line['msg'] === message)
       if (line !== undefined) return line
       const how = this.exitCode ?? this.#child.signalCode
-      if (how !== null) throw new Error(`the process ended (${how}) before it logged "${message}":\n${this.#log}`)
+      if (!this.running) throw new Error(`the process ended (${how}) before it logged "${message}":\n${this.#log}`)
       if (Date.now() > end) throw new Error(`waited ${startTimeoutMs} ms for "${message}" in:\n${this.#log}`)
       await new Promise(resolve => setTimeout(resolve, 20))
     }
@@ -74,6 +78,16 @@ export class RunningProcess {
   }
 
   async exited (): Promise<void> { await this.#exited }
+
+  /** What it wrote last may be read after it has exited. */
+  async #end (): Promise<void> {
+    const closed = once(this.#child, 'close')
+    await once(this.#child, 'exit')
+    let timer: NodeJS.Timeout | undefined
+    await Promise.race([closed, new Promise(resolve => { timer = setTimeout(resolve, lastWordsMs) })])
+    clearTimeout(timer)
+    this.#running = false
+  }
 }
 
 interface Started {

@@ -2,7 +2,9 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { setTimeout } from 'node:timers/promises'
 
+const lastWordsMs = 10_000
 const root = join(import.meta.dirname, '../..')
 
 /** The shell blocks of a page of the documentation, each as it stands. */
@@ -24,11 +26,14 @@ export async function runBash (
   })
   let output = ''
   for (const stream of [bash.stdout, bash.stderr]) stream.setEncoding('utf8').on('data', text => { output += text })
+  const closed = once(bash, 'close')
   const [code] = await once(bash, 'exit') as [number | null]
   try {
     process.kill(-(bash.pid as number), 'SIGKILL')
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error
   }
+  // What was written last may be read after the exit; a daemon may hold the pipes for good.
+  await Promise.race([closed, setTimeout(lastWordsMs, undefined, { ref: false })])
   return { code, output }
 }

@@ -163,7 +163,8 @@ class SpireProcess implements AsyncDisposable {
   private constructor (child: ChildProcess, folder: string | undefined) {
     this.#child = child
     this.#folder = folder
-    this.#exited = once(child, 'exit')
+    // Not before its log is whole, too.
+    this.#exited = once(child, 'close')
     for (const stream of [child.stdout, child.stderr]) stream?.setEncoding('utf8').on('data', (text: string) => { this.log += text })
   }
 

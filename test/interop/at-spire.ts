@@ -38,7 +38,7 @@ export async function startAtSpire ({ config = {}, ...rest }: StartSpireOptions 
 /** What the workload that this process is has now; `undefined`: nothing yet. */
 export async function stateOf ({ workload }: TestAgent): Promise<X509SVIDResponse | undefined> {
   try {
-    return await firstOf(workload.client(workloadService).fetchX509SVID({}, { ...securityHeader, timeoutMs: 10_000 }))
+    return await firstOf(workload.client(workloadService).fetchX509SVID({}, { ...securityHeader, timeoutMs: 30_000 }))
   } catch (error) {
     if (error instanceof RpcError && ['PERMISSION_DENIED', 'UNAVAILABLE', 'DEADLINE_EXCEEDED'].includes(error.status)) return undefined
     throw error

@@ -260,7 +260,8 @@ void t.test('a controller on a real API server', { skip }, async t => {
       spec: { className: 'spire', spiffeID: 'spiffe://example.org/vm', parentID: parent, selectors: ['unix:uid:77'] }
     })
     await inUseBecomes('clusterstaticentries', 'at-spire', 'Unknown ServerCannotTell: ')
-    t.match((await spireAdmin.entries.listEntries({})).entries, [{ spiffeId: { path: '/vm' } }], 'though it is there')
+    const paths = async () => (await spireAdmin.entries.listEntries({})).entries.map(({ spiffeId }) => spiffeId?.path).join()
+    await eventually('though it is there', async () => await paths() === '/vm', patienceMs)
     t.equal(await process.stop(), 0)
   })
 })

@@ -43,6 +43,9 @@ void t.test('while a server rotates by itself, each token that workloads get ver
   const workload = channel.client(workloadService)
   using files = new CertificateFolder(web.issue(['oidc.example.org']))
   const { reach } = await startProvider(t, files, web, `server_api { address = "unix://${server.adminSocket}" poll_interval = "200ms" }`)
+  const metadata = { 'workload.spiffe.io': 'true' }
+  const isGranted = () => workload.fetchJWTSVID({ audience: ['vault'], spiffeId: id }, { metadata }).then(() => true, () => false)
+  await eventually('the agent knows the workload', isGranted)
   await eventually('keys are served', async () => (await ask('/keys', reach)).status === 200)
   const cache = new CachedKeys(reach)
   const kids = new Set<string | undefined>()
@@ -50,7 +53,7 @@ void t.test('while a server rotates by itself, each token that workloads get ver
   const end = performance.now() + seconds * 1_000
   while (performance.now() < end) {
     const { svids } = await workload.fetchJWTSVID(
-      { audience: ['vault', `${tokens}`], spiffeId: id }, { metadata: { 'workload.spiffe.io': 'true' } })
+      { audience: ['vault', `${tokens}`], spiffeId: id }, { metadata })
     const token = svids[0]?.svid ?? ''
     tokens++
     kids.add(decodeProtectedHeader(token).kid)

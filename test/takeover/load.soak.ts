@@ -7,7 +7,9 @@ import { eventually } from '../fakes/eventually.ts'
 import { MachineCa } from '../fakes/machine-ca.ts'
 import { startServer } from '../fakes/processes.ts'
 import { startSpireServer, withoutSpireAgent, withoutSpireServer } from '../fakes/spire.ts'
+import { splitCertificates } from '../../src/x509/certificate.ts'
 import { portOf, startLoad, startPlacedEnvoy, startWorkload, type Load } from '../envoy/mesh.ts'
+import { Workload } from '../faults/workload.ts'
 import { Administrator } from '../interop/administrator.ts'
 import { machineProof, MovingNode, type NodeProof } from './moving-node.ts'
 import { Operator, patienceMs } from './operator.ts'
@@ -80,6 +82,14 @@ await t.test('five agents move from a real SPIRE server to ours and back under l
       return bundle.jwtAuthorities.some(({ keyId }) => keyId === jwt) && bundle.x509Authorities.length >= x509Authorities.length
     }, patienceMs)
     // SPIRE's agents look every second, ours are told.
+    for (const node of nodes) {
+      await eventually(`the new authorities at ${node.id}`, async () => {
+        await using workload = new Workload(node.socket)
+        const { svids } = await workload.fetch()
+        return splitCertificates(svids[0]?.bundle ?? new Uint8Array()).length >= x509Authorities.length
+      }, patienceMs)
+    }
+    // And Envoys, which are told by their agents.
     await pause()
     await pause()
     await side.authorities.activateX509Authority({ authorityId: x509 })

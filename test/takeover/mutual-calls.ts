@@ -38,7 +38,14 @@ export class MutualCalls implements AsyncDisposable {
     const refused: string[] = []
     for (const from of this.#parties) {
       await using subject = new Workload(from.socket)
-      const svid = await subject.fetchJwt(from.id, 'audience')
+      let svid = ''
+      try {
+        svid = await subject.fetchJwt(from.id, 'audience')
+      } catch (error) {
+        // An agent that took its turn just now may not listen yet, or not know of the workload.
+        refused.push(`${from.id} has no token: ${(error as Error).message}`)
+        continue
+      }
       for (const to of this.#parties) {
         await using judge = new Workload(to.socket)
         try {

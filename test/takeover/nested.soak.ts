@@ -43,7 +43,8 @@ class ServerBelow implements AsyncDisposable {
     await this[Symbol.asyncDispose]()
     const [server_address, server_port] = above.address.split(':')
     this.#server = await startSpireServer({
-      folder: this.#folder, port: this.#port, config: { default_x509_svid_ttl: '20s' },
+      // Short, so that new ones are seen; not so short that one ends while the server begins anew on a slow machine.
+      folder: this.#folder, port: this.#port, config: { default_x509_svid_ttl: '60s' },
       upstream: { server_address, server_port, workload_api_socket: this.#socket }
     })
     return this.#server
