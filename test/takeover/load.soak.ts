@@ -30,7 +30,8 @@ await t.test('five agents move from a real SPIRE server to ours and back under l
   const ca = await MachineCa.create('CN=Company CA')
   const roots = join(folder, 'roots.pem')
   await writeFile(roots, ca.pem)
-  const [attestor, config] = [{ ca_bundle_path: roots }, { default_x509_svid_ttl: '60s' }]
+  // Half of it is left at least when an agent goes: for the next one to begin, and for Envoys that ask again in up to half a minute.
+  const [attestor, config] = [{ ca_bundle_path: roots }, { default_x509_svid_ttl: '120s' }]
   const spire = scope.use(await startSpireServer({ nodeAttestors: { x509pop: attestor }, config }))
   const ours = scope.use(await startServer({ config, blocks: { plugins: { NodeAttestor: { x509pop: { plugin_data: attestor } } } } }))
   const there = scope.use(new Administrator(spire))

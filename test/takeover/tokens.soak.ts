@@ -25,7 +25,8 @@ await t.test('agents that joined a real SPIRE server by tokens move to ours and 
   const folder = await mkdtemp(join(tmpdir(), 'assay-takeover-'))
   await using scope = new AsyncDisposableStack()
   scope.defer(() => rm(folder, { recursive: true, force: true }))
-  const config = { default_x509_svid_ttl: '60s' }
+  // Half of it is left at least when an agent goes: for the next one to begin, and for Envoys that ask again in up to half a minute.
+  const config = { default_x509_svid_ttl: '120s' }
   const spire = scope.use(await startSpireServer({ config }))
   const ours = scope.use(await startServer({ config }))
   const [there, here] = [scope.use(new Administrator(spire)), scope.use(new Administrator(ours))]
