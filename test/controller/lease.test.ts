@@ -1,4 +1,5 @@
 import t from 'tap'
+import { KubeRefusal } from '../../src/controller/kubernetes/kube-client.ts'
 import { Lease, readLeaseNote, type Tenure } from '../../src/controller/kubernetes/lease.ts'
 import { silentLogger } from '../../src/runtime/logger.ts'
 import { ManualClock } from '../fakes/clock.ts'
@@ -13,7 +14,7 @@ class Candidate {
   tenure: Tenure | undefined
   isLeading = false
 
-  constructor (identity: string, store: LeaseStore, clock: ManualClock) {
+  constructor (identity: string, store: Pick<LeaseStore, 'get' | 'create' | 'replace'>, clock: ManualClock) {
     const lease = new Lease({ ...options, identity }, { client: store, clock, log: silentLogger })
     this.#running = lease.run(async (tenure, signal) => {
       this.tenure = tenure
@@ -88,6 +89,30 @@ void t.test('a leader that was paused finds out before it writes', async t => {
   await clock.advance(2_000)
   t.notOk(mayWrite(leader) || leader.isLeading, 'its first renewal is refused, since another one wrote')
   t.equal(store.holder, 'b')
+  await Promise.all([leader.stop(), heir.stop()])
+})
+
+void t.test('who is answered late does not lead early', async t => {
+  const [store, clock] = [new LeaseStore(), new ManualClock()]
+  /** A way to the store on which each call waits, or fails. */
+  const by = (before: () => Promise<void>): Pick<LeaseStore, 'get' | 'create' | 'replace'> => ({
+    get: async () => { await before(); return await store.get() },
+    create: async (path, body) => { await before(); return await store.create(path, body) },
+    replace: async (path, body) => { await before(); return await store.replace(path, body) }
+  })
+  let isCut = false
+  const leader = new Candidate('a', by(async () => { if (isCut) throw new KubeRefusal(500, 'it', 'is away') }), clock)
+  await clock.advance(0)
+  const answered = Promise.withResolvers<void>()
+  const heir = new Candidate('b', by(() => answered.promise), clock)
+  await clock.advance(8_000)
+  answered.resolve()
+  await clock.advance(0)
+  isCut = true
+  await clock.advance(9_000)
+  t.strictSame([mayWrite(leader), heir.isLeading], [true, false], 'what it was told of was written long after it had asked')
+  await clock.advance(10_000)
+  t.strictSame([mayWrite(leader), heir.isLeading], [false, true])
   await Promise.all([leader.stop(), heir.stop()])
 })
 

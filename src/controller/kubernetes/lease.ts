@@ -133,7 +133,8 @@ export class Lease {
     try {
       const found = await client.get(`${this.#path}/${name}`, signal)
       const version = found?.metadata.resourceVersion
-      if (this.#seen === undefined || this.#seen.version !== version) this.#seen = { version, sinceMs: startedMs }
+      // From when it was seen: what a slow answer tells of may have been written long after it was asked for.
+      if (this.#seen === undefined || this.#seen.version !== version) this.#seen = { version, sinceMs: clock.monotonicMs() }
       const holder = found?.spec?.['holderIdentity']
       const isTaken = typeof holder === 'string' && holder !== '' && holder !== identity
       if (isTaken && startedMs - this.#seen.sinceMs < durationOf(found, durationMs)) return false
