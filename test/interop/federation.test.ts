@@ -164,8 +164,9 @@ t.test('a running server and go-spiffe follow each other, by certificate files',
     await admin.authorities.prepareX509Authority({})
     t.same(sizesOf(await bundle('the prepared root')), [2, 1], 'FED-17 the newest')
     await show(await (await createWebCa()).certify())
-    const { error } = await watcher.next('refused', 'a stranger', () => true, patienceMs)
-    t.match(error, /certificate signed by unknown authority/, 'FED-22')
+    // A call that fell between the two files, or took too long, is refused by other words.
+    const isStranger = ({ error }: Line) => /certificate signed by unknown authority/.test(String(error))
+    t.ok(await watcher.next('refused', 'a stranger', isStranger, patienceMs), 'FED-22')
     await show(await webCa.certify())
     await admin.authorities.prepareJWTAuthority({})
     t.same(sizesOf(await bundle('the prepared key')), [2, 2], 'and again once the certificate is one of its CA')
