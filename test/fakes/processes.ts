@@ -43,13 +43,13 @@ export class RunningProcess {
 
   /** The first log line with this message. Fails when the process ends without one. */
   async logged (message: string): Promise<Record<string, unknown>> {
-    const end = Date.now() + startTimeoutMs
+    const end = performance.now() + startTimeoutMs
     for (;;) {
       const line = this.lines().find(line => line['msg'] === message)
       if (line !== undefined) return line
       const how = this.exitCode ?? this.#child.signalCode
       if (!this.running) throw new Error(`the process ended (${how}) before it logged "${message}":\n${this.#log}`)
-      if (Date.now() > end) throw new Error(`waited ${startTimeoutMs} ms for "${message}" in:\n${this.#log}`)
+      if (performance.now() > end) throw new Error(`waited ${startTimeoutMs} ms for "${message}" in:\n${this.#log}`)
       await new Promise(resolve => setTimeout(resolve, 20))
     }
   }

@@ -177,7 +177,14 @@ void t.test('the client decides about the server', async t => {
 })
 
 void t.test('the listener outlives what it is sent', async t => {
-  const { count } = await serve(t, {}, { limits: { handshakeTimeoutMs: 100 } })
+  const { count: countOnce } = await serve(t, {}, { limits: { handshakeTimeoutMs: 100 } })
+  // A handshake that should end well may take longer on a busy machine, and is begun anew.
+  const patiently = async <T>(what: string, attempt: () => Promise<T>): Promise<T> => {
+    const done: T[] = []
+    await eventually(what, () => attempt().then(result => done.push(result) > 0, () => false), 60_000)
+    return done[0] as T
+  }
+  const count = () => patiently('a call is answered', () => countOnce({}))
   const [host = '', port] = addressOf(t).split(':')
   for (const bytes of [randomBytes(2000), Buffer.from('GET / HTTP/1.1\r\n\r\n'), Buffer.from('160301', 'hex'), Buffer.alloc(0)]) {
     const socket = connectTcp({ host, port: Number(port) })
@@ -185,15 +192,15 @@ void t.test('the listener outlives what it is sent', async t => {
     await once(socket, 'connect')
     socket.write(bytes)
     await eventually('the connection is closed', () => socket.destroyed)
-    t.same(await count({}), { count: 1 }, `after ${bytes.length} bytes`)
+    t.same(await count(), { count: 1 }, `after ${bytes.length} bytes`)
   }
-  const inside = await handshake(addressOf(t), {})
+  const inside = await patiently('a handshake', () => handshake(addressOf(t), {}))
   inside.write(randomBytes(4096))
   await eventually('the connection is closed', () => inside.destroyed)
-  t.same(await count({}), { count: 1 }, 'after garbage inside TLS')
+  t.same(await count(), { count: 1 }, 'after garbage inside TLS')
   await t.rejects(handshake(addressOf(t), { maxVersion: 'TLSv1.1', minVersion: 'TLSv1', ciphers: 'DEFAULT:@SECLEVEL=0' }),
     'TLS 1.1 is refused')
-  const http1 = await handshake(addressOf(t), { ALPNProtocols: [] })
+  const http1 = await patiently('a handshake', () => handshake(addressOf(t), { ALPNProtocols: [] }))
   await eventually('without ALPN h2 the connection is closed', () => http1.destroyed)
 })
 

@@ -4,6 +4,7 @@ import { createMetrics } from '../../../src/runtime/metrics.ts'
 import type { TelemetryConfig } from '../../../src/rpc/telemetry/telemetry-config.ts'
 import { usualTelemetry } from '../../../src/rpc/telemetry/telemetry-config.ts'
 import { ManualClock } from '../../fakes/clock.ts'
+import { eventually } from '../../fakes/eventually.ts'
 import { openReceiver, testTelemetry } from '../../fakes/telemetry.ts'
 
 const host = hostname()
@@ -91,6 +92,7 @@ void t.test('the same goes to each sink, gauges that are asked for too', async t
     await clock.advance(10_000)
     held = 4
   }
+  await eventually('both are read', () => [statsd, dog].every(receiver => receiver.lines().length >= 5))
   t.strictSame(statsd.lines().toSorted(), [
     `spire_server.big.a_b_c.example_org.${host}:1000000000000000000000.000000|g`,
     `spire_server.held.v.example_org.${host}:3.500000|g`,
