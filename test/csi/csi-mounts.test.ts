@@ -1,6 +1,7 @@
 import { mkdirSync, renameSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
+import { eventually } from '../fakes/eventually.ts'
 import { startAgent, startServer } from '../fakes/processes.ts'
 import { Administrator } from '../interop/administrator.ts'
 import { CsiNode, noMounts } from './csi-node.ts'
@@ -65,7 +66,7 @@ void t.test('a pod\'s socket outlives agent and driver', { skip, timeout: 300_00
   t.strictSame(await node.optionsAt(target), [])
   t.throws(() => statSync(target), { code: 'ENOENT' }, 'its folder is gone too')
   t.ok(statSync(config.socket_path).isSocket(), 'what was mounted is not touched')
-  t.match(node.log, /"volume unpublished"/)
+  await eventually('the driver\'s log says so', () => /"volume unpublished"/.test(node.log))
 })
 
 void t.test('volumes that are not as they should be', { skip, timeout: 120_000 }, async t => {

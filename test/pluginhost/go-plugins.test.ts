@@ -42,6 +42,7 @@ void t.test('a workload attestor made with SPIRE\'s plugin SDK', { skip: without
   t.strictSame(new Set(await attestor.attest(caller, signal)), new Set([
     `pid:${process.pid}`, `label:${data.label}`, 'count:7', 'strict:true', 'name:a', 'name:b', 'nested:a key:x', 'nested:plain:ü'
   ].map(value => ({ type: 'acme', value }))), 'it is configured as the configuration says, and its name is the selectors\' type')
+  await eventually('its own log to be read', () => lines.some(({ msg }) => msg === 'plugin: configured'))
   t.match(lines.find(({ msg }) => msg === 'plugin: configured'), { level: 'info', plugin: 'acme', pluginType: 'WorkloadAttestor' })
   await eventually('what it prints to be read', () => ['a line on standard output', 'a line on standard error'].every(text =>
     lines.some(({ line }) => line === text)))
@@ -138,7 +139,8 @@ void t.test('a plugin that dies in a call fails the call, and is started again',
   await eventually('it to run again', () => lines.filter(({ msg }) => msg === 'plugin is running').length === 2)
   await eventually('the new one to be asked, and to die', async () => {
     await attestor.attest(caller, signal).catch((error: unknown) => t.equal(codeOf(error), 'plugin_unavailable'))
-    return lines.filter(({ how }) => how === 'exit code 7').length === 2
+    // A death may be told after the call that it failed, and the next call of this loop may be another one's.
+    return lines.filter(({ how }) => how === 'exit code 7').length >= 2
   })
 })
 
