@@ -1,9 +1,7 @@
-import { execFile } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, readFileSync, readlinkSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
-import { promisify } from 'node:util'
 import t from 'tap'
 import { attestConnection } from '../../src/attestation/socket/attest-connection.ts'
 import { controlGroupProcesses } from '../../src/attestation/socket/control-group.ts'
@@ -16,7 +14,7 @@ import { silentLogger } from '../../src/runtime/logger.ts'
 import { formatSelector } from '../../src/spiffe/selector.ts'
 import { ManualClock } from '../fakes/clock.ts'
 import { needsNamespaces } from '../fakes/namespace.ts'
-import { lastPid, wayToChoosePids } from '../fakes/own-pids.ts'
+import { noChosenPids, runChoosingPids } from '../fakes/own-pids.ts'
 import { Shell } from '../fakes/shell.ts'
 import { connect, listen, type Connection } from './connections.ts'
 import { isRoot, until } from './real-process.ts'
@@ -25,8 +23,7 @@ const signal = new AbortController().signal
 const needsRoot = isRoot ? false : 'needs root'
 const isGrouped = ['', 'unified/'].some(folder => existsSync(`/sys/fs/cgroup/${folder}cgroup.procs`))
 const needsGroups = isGrouped ? false : 'needs control groups of version 2'
-const way = wayToChoosePids()
-const needsNumbers = way === undefined && `cannot choose PIDs: ${lastPid} is not writable`
+const needsNumbers = noChosenPids()
 const unix = createUnixAttestor({ discoverWorkloadPath: false, workloadSizeLimit: 0 })
 const none: SocketDiagnosis = { connection: () => undefined, [Symbol.dispose] () {} }
 
@@ -165,9 +162,9 @@ void t.test('forks of one program are one workload; those that differ are none',
 })
 
 void t.test('a number that another process is given', { skip: needsNumbers }, async t => {
-  const [program, ...words] = [...way ?? [], process.execPath, join(import.meta.dirname, 'number-again.ts')]
-  const { stdout } = await promisify(execFile)(program, words, { env: { ...process.env, NODE_NO_WARNINGS: '1' } })
-  const told = JSON.parse(stdout) as Record<string, unknown> & { readonly pids: readonly number[] }
+  const { end, output } = await runChoosingPids(t, join(import.meta.dirname, 'number-again.ts'))
+  t.strictSame(end, [0, null], 'the scenario ran to its end')
+  const told = JSON.parse(output) as Record<string, unknown> & { readonly pids: readonly number[] }
   t.equal(told.pids[1], told.pids[0], 'the number is given again')
   t.equal(told['before'], 'is there')
   t.match(told['after'], { code: 'caller_gone', message: /ended/ }, 'the successor has a descriptor 3 too')

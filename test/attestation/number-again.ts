@@ -1,11 +1,10 @@
 // A process that has a connection ends, and another one that has one too is given its number:
 //   node number-again.ts
 // Prints one JSON line: both PIDs, and what a look at either connection's holder says.
-import { writeFileSync } from 'node:fs'
 import { findHolders } from '../../src/attestation/socket/find-holders.ts'
 import { openSocketDiagnosis } from '../../src/attestation/socket/socket-diagnosis.ts'
 import { pinHolder, type SocketHolder } from '../../src/attestation/socket/socket-holder.ts'
-import { lastPid } from '../fakes/own-pids.ts'
+import { startWithPid } from '../fakes/own-pids.ts'
 import { Shell } from '../fakes/shell.ts'
 import { connect, listen } from './connections.ts'
 
@@ -19,7 +18,7 @@ using found = await findHolders(socket, signal)
 const [holder] = found.holders
 const before = outcomeOf(holder)
 await shell.end()
-await using next = await startWithPid(shell.pid)
+await using next = await startWithPid(shell.pid, () => Shell.start())
 const again = await connect(next, server)
 const link = `socket:[${sockets.connection(again.source, again.destination)?.inode}]`
 const after = outcomeOf(holder)
@@ -39,14 +38,4 @@ function outcomeOf (holder: SocketHolder | undefined): string | { readonly code:
     const { code, message } = error as { readonly code: string, readonly message: string }
     return { code, message }
   }
-}
-
-async function startWithPid (pid: number): Promise<Shell> {
-  for (let attempt = 0; attempt < 200; attempt++) {
-    writeFileSync(lastPid, String(pid - 1))
-    const shell = await Shell.start()
-    if (shell.pid === pid) return shell
-    await shell.end()
-  }
-  throw new Error(`PID ${pid} could not be had in 200 attempts`)
 }

@@ -9,12 +9,11 @@ import { openUnixChannel } from '../../src/rpc/channel.ts'
 import { agentService } from '../../src/wire/generated/server-agent.ts'
 import { bundleService } from '../../src/wire/generated/server-bundle.ts'
 import { encodePem } from '../../src/x509/pem.ts'
+import { lastWords } from './last-words.ts'
 
 const program = join(import.meta.dirname, '../../src/cli/main.ts')
 /** On a machine that others keep busy. */
 const startTimeoutMs = 120_000
-/** How long the log of a process that has ended is read, where a child of its holds it open. */
-const lastWordsMs = 10_000
 
 /** A child process that writes JSON lines to its standard error. */
 export class RunningProcess {
@@ -79,13 +78,10 @@ export class RunningProcess {
 
   async exited (): Promise<void> { await this.#exited }
 
-  /** What it wrote last may be read after it has exited. */
   async #end (): Promise<void> {
     const closed = once(this.#child, 'close')
     await once(this.#child, 'exit')
-    let timer: NodeJS.Timeout | undefined
-    await Promise.race([closed, new Promise(resolve => { timer = setTimeout(resolve, lastWordsMs) })])
-    clearTimeout(timer)
+    await lastWords(closed)
     this.#running = false
   }
 }

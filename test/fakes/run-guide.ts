@@ -2,9 +2,8 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { setTimeout } from 'node:timers/promises'
+import { lastWords } from './last-words.ts'
 
-const lastWordsMs = 10_000
 const root = join(import.meta.dirname, '../..')
 
 /** The shell blocks of a page of the documentation, each as it stands. */
@@ -33,7 +32,6 @@ export async function runBash (
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error
   }
-  // What was written last may be read after the exit; a daemon may hold the pipes for good.
-  await Promise.race([closed, setTimeout(lastWordsMs, undefined, { ref: false })])
+  await lastWords(closed)
   return { code, output }
 }

@@ -1,9 +1,7 @@
-import { spawn } from 'node:child_process'
-import { once } from 'node:events'
 import { realpathSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { lastPid, wayToChoosePids } from '../fakes/own-pids.ts'
+import { noChosenPids, runChoosingPids } from '../fakes/own-pids.ts'
 import { startAgent, startServer } from '../fakes/processes.ts'
 import { Administrator } from '../interop/administrator.ts'
 import { startCaller } from './caller.ts'
@@ -52,16 +50,9 @@ t.test('callers that are not what they were (real agent, unix:path)', async t =>
     t.match(await caller.answer(), { refused: 7, code: 'caller_gone' }, 'is refused')
   })
 
-  const way = wayToChoosePids()
-  const skip = way === undefined ? `cannot choose PIDs: ${lastPid} is not writable, nor is that of a namespace of our own` : false
-  await t.test('connect, end, let another process have the PID', { skip }, async t => {
-    const [program, ...words] = [...way ?? [], process.execPath, join(import.meta.dirname, 'pid-reuse.ts'), entitled]
-    const scenario = spawn(program, words, { stdio: ['ignore', 'pipe', 'inherit'], env: { ...process.env, NODE_NO_WARNINGS: '1' } })
-    const exit = once(scenario, 'close')
-    t.teardown(() => scenario.kill('SIGKILL'))
-    let output = ''
-    scenario.stdout.setEncoding('utf8').on('data', text => { output += text })
-    t.strictSame(await exit, [0, null], 'the scenario ran to its end')
+  await t.test('connect, end, let another process have the PID', { skip: noChosenPids() }, async t => {
+    const { end, output } = await runChoosingPids(t, join(import.meta.dirname, 'pid-reuse.ts'), entitled)
+    t.strictSame(end, [0, null], 'the scenario ran to its end')
     const { gone, impostor, answer } = JSON.parse(output) as { gone: number, impostor: number, answer: unknown }
     t.equal(impostor, gone, 'the PID is in use again, by the entitled program')
     t.match(answer, { refused: 7, code: 'caller_gone' }, 'WLE-12 is refused')

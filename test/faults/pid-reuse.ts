@@ -4,8 +4,8 @@
 // the agent answered on that connection.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { realpathSync, writeFileSync } from 'node:fs'
-import { lastPid } from '../fakes/own-pids.ts'
+import { realpathSync } from 'node:fs'
+import { startWithPid } from '../fakes/own-pids.ts'
 import { startAgent, startServer } from '../fakes/processes.ts'
 import { Administrator } from '../interop/administrator.ts'
 import { end, startCaller } from './caller.ts'
@@ -27,19 +27,12 @@ await workload.granted('spiffe://example.org/node')
 await using caller = startCaller(agent.socket, 'exit-and-wait')
 const { gone } = await caller.answer() as { gone: number }
 await caller.ended()
-await using impostor = await spawnWithPid(gone)
+await using impostor = await startWithPid(gone, startEntitled)
 caller.go()
 console.log(JSON.stringify({ gone, impostor: impostor.pid, answer: await caller.answer() }))
 
-/** Starts the entitled program again and again until it has this PID. */
-async function spawnWithPid (pid: number) {
-  for (let attempt = 0; attempt < 200; attempt++) {
-    writeFileSync(lastPid, String(pid - 1))
-    const child = spawn(entitled, ['60'], { stdio: 'ignore' })
-    const exit = once(child, 'exit')
-    const stop = async () => { end(child); await exit }
-    if (child.pid === pid) return { pid, [Symbol.asyncDispose]: stop }
-    await stop()
-  }
-  throw new Error(`PID ${pid} could not be had in 200 attempts`)
+async function startEntitled () {
+  const child = spawn(entitled, ['60'], { stdio: 'ignore' })
+  const exit = once(child, 'exit')
+  return { pid: child.pid as number, async [Symbol.asyncDispose] () { end(child); await exit } }
 }

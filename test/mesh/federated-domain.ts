@@ -18,6 +18,7 @@ import { type Identity, mint } from '../fakes/forge.ts'
 import type { PodNetwork } from '../fakes/pods.ts'
 import { PodWorkload } from '../fakes/pod-workload.ts'
 import { openRelay } from '../fakes/relay.ts'
+import { countedAt } from './counted.ts'
 import { noFederation, startTestServer, type TestServer } from '../fakes/server.ts'
 import type { SkippingClock } from '../fakes/skipping-clock.ts'
 import type { WebCa } from '../federation/web-ca.ts'
@@ -207,12 +208,7 @@ export class FederatedDomain implements AsyncDisposable {
 
   /** Handshakes that its Envoy has refused, whoever began them. */
   async refusedHandshakes (): Promise<number> {
-    let text: string | undefined
-    await until('Envoy to answer', async () => {
-      text = await askEnvoy(this.#adminSocket, '/stats?filter=ssl%5C.fail_verify').catch(() => undefined)
-      return text !== undefined
-    }, patienceMs)
-    return `${text}`.split('\n').reduce((sum, line) => sum + Number(line.split(': ')[1] ?? 0), 0)
+    return await countedAt(this.#adminSocket, /ssl\.fail_verify/)
   }
 
   async [Symbol.asyncDispose] (): Promise<void> { await this.#scope.disposeAsync() }

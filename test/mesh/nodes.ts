@@ -81,9 +81,9 @@ export class Nodes implements AsyncDisposable {
 
   /** Once its Envoy has told that it is live: it is given a second, for which a machine may stand still. */
   async live (name: string): Promise<MeshStatus> {
-    let status: MeshStatus | undefined
+    let status!: MeshStatus
     await until(`Envoy of ${name} to be live`, async () => (status = await this.status(name)).envoy?.state === 'LIVE')
-    return status as unknown as MeshStatus
+    return status
   }
 
   async register (agent: RunningAgent, path: string, selector: string): Promise<string> {

@@ -1,5 +1,4 @@
 import { join } from 'node:path'
-import { askEnvoy } from '../../src/mesh/envoy/admin-interface.ts'
 import { openUnixChannel, type Channel } from '../../src/rpc/channel.ts'
 import { parseSpiffeId } from '../../src/spiffe/spiffe-id.ts'
 import { serviceRegistryService } from '../../src/wire/generated/cluster.ts'
@@ -13,6 +12,7 @@ import { findEnvoy, until } from '../fakes/envoy.ts'
 import type { PodNetwork } from '../fakes/pods.ts'
 import { PodWorkload } from '../fakes/pod-workload.ts'
 import { type RunningAgent, type RunningServer, startAgent, startServer } from '../fakes/processes.ts'
+import { countedAt } from './counted.ts'
 
 const bundlePort = 8_443
 const dissociate = 2
@@ -149,14 +149,7 @@ export class Site implements AsyncDisposable {
 
   /** Of its Envoy, the sum over all names that fit. */
   async counted (names: RegExp): Promise<number> {
-    let text = ''
-    // It is given a second to answer, for which a machine may stand still.
-    await until('Envoy to answer', async () => {
-      text = await askEnvoy(join(this.agent.dataDir, 'envoy/admin.sock'), '/stats').catch(() => '')
-      return text !== ''
-    })
-    return text.split('\n').map(line => line.split(': ')).filter(([name]) => names.test(name ?? ''))
-      .reduce((sum, [, value]) => sum + Number(value), 0)
+    return await countedAt(join(this.agent.dataDir, 'envoy/admin.sock'), names)
   }
 
   async [Symbol.asyncDispose] (): Promise<void> { await this.#scope.disposeAsync() }

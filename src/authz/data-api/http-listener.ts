@@ -49,13 +49,12 @@ export async function serveHttp (
   address: EndpointAddress, handle: HttpHandler, { log, clock, tls, ready = () => {} }: HttpDeps, signal: AbortSignal
 ): Promise<void> {
   const { server, refusalOf } = tls === undefined ? { server: createServer(serverOptions), refusalOf: () => undefined } : tlsServer(tls)
-  let isStopping = false
   server.on('request', (request, response) => {
     const finish = ({ status, body, contentType = 'application/json', headers = [] }: HttpAnswer) => {
       const text = contentType === 'application/json' ? `${JSON.stringify(body)}\n` : body
       for (const [name, value] of headers) response.appendHeader(name, value)
       // Nobody would end it any more.
-      if (isStopping) response.shouldKeepAlive = false
+      if (signal.aborted) response.shouldKeepAlive = false
       response.writeHead(status, { 'content-type': contentType }).end(text)
     }
     const refusal = refusalOf(request.socket)
@@ -79,7 +78,6 @@ export async function serveHttp (
   ready(address.kind === 'unix' ? `unix://${address.path}` : `tcp://${hostAndPort(address.host, port ?? 0)}`)
   const closed = once(server, 'close')
   const stop = () => {
-    isStopping = true
     release()
     server.close()
     server.closeIdleConnections()
